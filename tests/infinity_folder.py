@@ -1,0 +1,591 @@
+"""Reader and checker of Infinity reference folders, and small random models for the tests.
+
+A folder holds ``config.json`` and six safetensors files with the weights, inputs and outputs of
+one tiny Infinity; ``data/infinity_reference/README.md`` describes the format. :data:`RULES` says
+for every tensor name how it is checked or why it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from varbench.models.base import Rollout, Sampling, Schedule
+from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.infinity.checkpoint import (
+    STALE,
+    load_strict,
+    tokenizer_candidates,
+    transformer_candidates,
+)
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.quantiser import (
+    Layout,
+    Quantised,
+    codes_from_bits,
+    quantise,
+    resize,
+)
+from varbench.models.infinity.rope import rope_tables
+from varbench.models.infinity.sampling import Trace, filter_probabilities, sample
+from varbench.models.infinity.schedules import schedule_for
+from varbench.models.infinity.text import TextCondition
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer, TextState
+
+LOGITS, PIXELS, CODES, EXACT = 1e-4, 3e-5, 1e-5, 0.0
+"""Largest absolute differences, as the reference set's README suggests."""
+
+WEIGHT_FILES = ("transformer", "vae")
+TENSOR_FILES = ("vae_io", "bsc_io", "train_io", "ar_io")
+
+
+class UnsupportedOption(Exception):
+    """The tensor belongs to an option that varbench leaves out; the message says which."""
+
+
+class UnknownTensor(AssertionError):
+    """No rule says how to check a tensor of this name."""
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float, sample0: bool = False) -> None:
+    """Assert equal shapes and values; with ``sample0`` only the first sample may be stored."""
+    if sample0 and expected.shape[0] == 1:
+        actual = actual[:1]
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    if tolerance == EXACT:
+        wrong = int((actual.long() != expected.long()).sum())
+        assert not wrong, f"{wrong} of {expected.numel()} values differ"
+    else:
+        worst = float((actual.double() - expected.double()).abs().max())
+        assert worst <= tolerance, f"differs by {worst:.2e}, allowed {tolerance:.0e}"
+
+
+def to_bits_map(stored: Tensor) -> Tensor:
+    """Stored bits ``[B, 1, h, w, d]`` -> ``[B, d, h, w]``."""
+    return stored.squeeze(1).permute(0, 3, 1, 2)
+
+
+def from_bits_map(bits: Tensor) -> Tensor:
+    """``[B, d, h, w]`` -> the stored layout ``[B, 1, h, w, d]``."""
+    return bits.permute(0, 2, 3, 1).unsqueeze(1)
+
+
+@dataclass
+class Folder:
+    """One reference folder; everything that varbench computes for it is computed once."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        return found
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """(file, tensor name) of everything but weights, from the files' headers."""
+        for file in TENSOR_FILES:
+            with safe_open(self.path / f"{file}.safetensors", "pt") as handle:
+                yield from ((file, name) for name in sorted(handle.keys()))
+
+    @cached_property
+    def tensors(self) -> dict[tuple[str, str], Tensor]:
+        return {
+            (file, name): value
+            for file in TENSOR_FILES
+            for name, value in load_file(self.path / f"{file}.safetensors").items()
+        }
+
+    def get(self, file: str, name: str) -> Tensor:
+        return self.tensors[file, name]
+
+    def unsupported(self) -> list[str]:
+        """Options of the folder's transformer that varbench leaves out."""
+        wanted = {
+            "rope2d_normalized_by_hw": 2,
+            "add_lvl_embeding_only_first_block": 1,
+            "shared_aln": True,
+            "head_aln": True,
+            "head_depth": 1,
+            "cos_attn": True,
+            "rms_norm": False,
+            "nm0": False,
+            "swiglu": False,
+            "norm_eps": 1e-6,
+            "cross_attn_layer_scale": -1,
+            "use_bit_label": 1,
+        }
+        given = self.config["transformer"]
+        return [f"{k} = {given[k]}" for k, v in wanted.items() if given.get(k, v) != v]
+
+    @cached_property
+    def model(self) -> InfinityModel:
+        if reasons := self.unsupported():
+            raise UnsupportedOption(", ".join(reasons))
+        given = self.config["transformer"]
+        weights = load_file(self.path / "transformer.safetensors")
+        transformer = InfinityTransformer(
+            TransformerConfig(
+                width=given["embed_dim"],
+                depth=given["depth"],
+                heads=given["num_heads"],
+                bits=given["logits_width"] // 2,
+                text_width=given["text_channels"],
+                text_maxlen=given["text_maxlen"],
+                mlp_ratio=given["mlp_ratio"],
+                patchify=bool(given["apply_spatial_patchify"]),
+                max_levels=weights["lvl_embed.weight"].shape[0],
+            )
+        )
+        per_chunk = given["depth"] // given["block_chunks"]
+        load_strict(transformer, weights, transformer_candidates(per_chunk), "transformer")
+        schedule = Schedule(tuple((h, w) for _, h, w in self.config["scale_schedule"]))
+        return InfinityModel("reference", transformer, self.vae, None, schedule, Sampling())
+
+    @cached_property
+    def vae(self) -> BSQVAE:
+        given = self.config["vae"]
+        vae = BSQVAE(
+            TokenizerConfig(
+                bits=given["codebook_dim"],
+                base_width=given["base_ch"],
+                width_multipliers=tuple(given["ch_mult"]),
+                encoder_blocks=given["num_res_blocks"],
+            )
+        )
+        load_strict(vae, load_file(self.path / "vae.safetensors"), tokenizer_candidates, "vae")
+        return vae.eval().requires_grad_(False)
+
+    def check_weights(self, file: str) -> None:
+        """Every stored weight is in the loaded module, or is a buffer without information."""
+        stored = load_file(self.path / f"{file}.safetensors")
+        given = self.config["transformer"]
+        if file == "transformer":
+            module: nn.Module = self.model.transformer
+            candidates = transformer_candidates(given["depth"] // given["block_chunks"])
+        else:
+            module, candidates = self.vae, tokenizer_candidates
+        for own, value in module.state_dict().items():
+            found = [stored.pop(name) for name in candidates(own) if name in stored]
+            assert len(found) == 1, f"{own}: stored {len(found)} times"
+            assert torch.equal(found[0].reshape(value.shape), value), own
+        for name, value in stored.items():
+            assert STALE.search(name), f"{name} was not read"
+            assert name.endswith("mask") or not value.any(), f"{name} is not zero"
+
+    def check_config(self) -> None:
+        """Grids, sizes and lengths of the config agree with each other and with varbench."""
+        given, config = self.config["transformer"], self.config
+        schedule, layout = self.model.schedule, self.model.layout
+        assert schedule == schedule_for(given["pn"], given["h_div_w"])
+        assert layout.grids == tuple((h, w) for _, h, w in config["vae_scale_schedule"])
+        assert all(t == 1 for t, _, _ in config["scale_schedule"])
+        factor = self.vae.config.factor
+        assert factor == config["vae"]["patch_size"]
+        assert [side * factor for side in layout.grids[-1]] == config["image_hw"]
+        folding = 4 if given["apply_spatial_patchify"] else 1
+        assert given["logits_width"] == 2 * folding * config["vae"]["codebook_dim"]
+        assert given["d_vae"] == config["vae"]["codebook_dim"]
+
+    @cached_property
+    def layout(self) -> Layout:
+        schedule = Schedule(tuple((h, w) for _, h, w in self.config["scale_schedule"]))
+        return Layout(schedule, bool(self.config["transformer"]["apply_spatial_patchify"]))
+
+    @cached_property
+    def condition(self) -> TextCondition:
+        return self._text("text", self.config["text_lens"])
+
+    @cached_property
+    def negative(self) -> TextCondition:
+        return self._text("neg", self.config["negative_text_lens"])
+
+    def _text(self, kind: str, lengths: Sequence[int]) -> TextCondition:
+        rows = self.get("train_io", f"{kind}_kv_compact")
+        return TextCondition.from_compact(rows, lengths, self.config["transformer"]["text_maxlen"])
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        inputs = self.get("train_io", "x_BLC_wo_prefix")
+        schedule = self.model.schedule
+        tokens = torch.zeros(len(inputs), schedule.total, inputs.shape[2], dtype=torch.uint8)
+        return Rollout(tokens, inputs, schedule)
+
+    @cached_property
+    def text(self) -> TextState:
+        with torch.no_grad():
+            return self.model.read(self.condition)
+
+    @cached_property
+    def block0(self) -> dict[str, Tensor]:
+        """What goes in and out of the first block and its attentions, and the logits."""
+        caught: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+                caught[name] = output
+                caught[f"{name}_first_input"] = inputs[0]
+
+            return hook
+
+        block = self.model.transformer.blocks[0]
+        places = {"out": block, "sa_out": block.sa, "ca_out": block.ca}
+        handles = [module.register_forward_hook(keep(n)) for n, module in places.items()]
+        try:
+            with torch.no_grad():
+                caught["logits"] = self.model.logits(self.rollout, self.condition).flatten(2)
+        finally:
+            for handle in handles:
+                handle.remove()
+        caught["in"] = caught["out_first_input"]
+        return caught
+
+    @cached_property
+    def logits_uncond(self) -> Tensor:
+        with torch.no_grad():
+            null = self.model.null(self.condition)
+            return self.model.logits(self.rollout, null).flatten(2)
+
+    @cached_property
+    def _runs(self) -> dict[str, tuple[Rollout, Trace]]:
+        return {}
+
+    def greedy(self, run: str) -> tuple[Rollout, Trace]:
+        """The greedy roll-out of ``config[run]`` (``ar`` or ``ar_neg``)."""
+        settings = self.config[run]
+        if settings["cfg_insertion_layer"] != [0]:
+            raise UnsupportedOption(f"cfg_insertion_layer = {settings['cfg_insertion_layer']}")
+        if settings["top_k"] != 1:
+            raise UnsupportedOption(f"multinomial sampling with top_k = {settings['top_k']}")
+        if run not in self._runs:
+            with_null = run == "ar" and settings.get("negative_prompt_none", True)
+            guidance = ClassifierFreeGuidance(
+                tuple(settings["cfg_list"]), None if with_null else self.negative
+            )
+            with torch.no_grad():
+                branches = guidance.branches(self.model, self.condition)
+                texts = [self.model.read(b) for b in branches]  # type: ignore[arg-type]
+                self._runs[run] = sample(
+                    self.model.transformer,
+                    texts,
+                    self.model.layout,
+                    [("reference", row) for row in range(len(self.condition))],
+                    Sampling(top_k=settings["top_k"], top_p=settings["top_p"]),
+                    guidance,
+                    settings["tau_list"],
+                )
+        return self._runs[run]
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        with torch.no_grad():
+            return self.vae.encode(self.get("vae_io", "image_u8").float() / 127.5 - 1)
+
+    @cached_property
+    def decoded(self) -> Tensor:
+        """Pictures before the clamp."""
+        with torch.no_grad():
+            return self.vae.decoder(self.get("vae_io", "quantized"))  # type: ignore[no-any-return]
+
+    @cached_property
+    def pictures(self) -> dict[str, Tensor]:
+        """8-bit pictures ``[B, H, W, 3]`` in B, G, R order, per greedy run."""
+        return {}
+
+    @cached_property
+    def vae_bits(self) -> Quantised:
+        return quantise(self.get("vae_io", "latent"), self.layout)
+
+    @cached_property
+    def bsc_clean(self) -> Quantised:
+        return quantise(self.get("bsc_io", "raw_features"), self.layout)
+
+    @cached_property
+    def bsc_noisy(self) -> Quantised:
+        """Self-correction with the stored flips: what is accumulated is ``flipped_bits``."""
+        if self.config["bsc"]["noise_apply_requant"] != 1:
+            raise UnsupportedOption("self-correction without noise_apply_requant")
+        features = self.get("bsc_io", "raw_features")
+        flips: list[Tensor | None] = []
+        rows = list(self.layout.schedule.slices())
+        for scale, part in enumerate(rows):
+            accumulated = self.tensors.get(("bsc_io", f"flipped_bits.{scale}"))
+            mask = None
+            if accumulated is not None:  # the truth here depends on the flips so far
+                truth = quantise(features, self.layout, flips).targets[:, part]
+                mask = to_bits_map(accumulated).bool() ^ self.layout.to_map(truth, scale).bool()
+            flips.append(mask)
+        return quantise(features, self.layout, flips)
+
+    def stored_map(self, tokens: Tensor, scale: int) -> Tensor:
+        """One scale of roll-out tokens in the stored layout ``[B, 1, H, W, d]``."""
+        part = list(self.layout.schedule.slices())[scale]
+        return from_bits_map(self.layout.to_map(tokens[:, part], scale))
+
+    def check(self, file: str, name: str, expected: Tensor | None = None) -> None:
+        """Check one tensor, or ``expected`` in its place.
+
+        Raises:
+            UnsupportedOption: it belongs to an option that varbench leaves out.
+            UnknownTensor: no rule covers its name.
+            AssertionError: it differs from what varbench computes.
+        """
+        rule, match = find_rule(file, name)
+        if isinstance(rule, str):
+            raise UnsupportedOption(rule)
+        with torch.no_grad():
+            rule(self, self.get(file, name) if expected is None else expected, *match.groups())
+
+
+Rule = str | Callable[..., None]
+"""A check (folder, expected tensor, groups of the name's pattern), or why there is none."""
+
+
+def _shape(get: Callable[[Folder], Sequence[int]]) -> Rule:
+    """An input: only its shape can be wrong."""
+
+    def rule(folder: Folder, expected: Tensor) -> None:
+        assert list(expected.shape) == list(get(folder)), tuple(expected.shape)
+
+    return rule
+
+
+def _compact(kind: str) -> Rule:
+    key = "text_lens" if kind == "text" else "negative_text_lens"
+    return _shape(
+        lambda f: [sum(f.config[key]), f.config["transformer"]["text_channels"]],
+    )
+
+
+def _cumulative(key: str) -> Rule:
+    def rule(folder: Folder, expected: Tensor) -> None:
+        lengths = torch.tensor([0, *folder.config[key]])
+        close(lengths.cumsum(0), expected, EXACT)
+
+    return rule
+
+
+def _area(f: Folder, e: Tensor, scale: str) -> None:
+    """The quantiser's own next inputs; nothing in varbench uses them, the sums behind them do."""
+    grids, index = f.layout.grids, int(scale)
+    parts = list(f.layout.schedule.slices())[: index + 1]
+    bits = [f.layout.to_map(f.vae_bits.targets[:, part], k) for k, part in enumerate(parts)]
+    total = torch.stack([resize(codes_from_bits(b), grids[-1]) for b in bits]).sum(0)
+    close(F.adaptive_avg_pool2d(total, grids[index + 1]).unsqueeze(2), e, CODES)
+
+
+def _flipped(f: Folder, e: Tensor, scale: str) -> None:
+    h, w = f.layout.grids[int(scale)]
+    features = f.get("bsc_io", "raw_features")
+    assert tuple(e.shape) == (len(features), 1, h, w, features.shape[1])
+    assert int(scale) < f.config["bsc"]["noise_apply_layers"]
+    assert int(e.max()) <= 1
+
+
+def _targets(noisy: bool) -> Rule:
+    def rule(f: Folder, e: Tensor, scale: str) -> None:
+        part = list(f.layout.schedule.slices())[int(scale)]
+        close((f.bsc_noisy if noisy else f.bsc_clean).targets[:, part], e, EXACT)
+
+    return rule
+
+
+def _teacher_inputs(f: Folder, e: Tensor) -> None:
+    close(f.bsc_noisy.inputs, e, CODES)
+    close(f.get("train_io", "x_BLC_wo_prefix"), e, CODES)
+
+
+def _rope(index: int) -> Rule:
+    def rule(f: Folder, e: Tensor) -> None:
+        config = f.model.transformer.config
+        close(rope_tables(f.layout.schedule, config.width // config.heads)[index], e, 1e-6)
+        close(f.model.transformer.layout(f.layout.schedule)[1 + index], e, 1e-6)
+
+    return rule
+
+
+def _memory(f: Folder, e: Tensor) -> None:
+    rows = f.text.memory_BTD[f.text.mask_BT]
+    first = f.config["text_lens"][0]
+    close(rows[:first] if len(e) == first else rows, e, LOGITS)
+
+
+def _block(f: Folder, e: Tensor, place: str) -> None:
+    close(f.block0[place][:, : e.shape[1]], e, LOGITS, sample0=True)
+
+
+def _run_bits(f: Folder, e: Tensor, run: str, scale: str) -> None:
+    close(f.stored_map(f.greedy(run)[0].tokens, int(scale)), e, EXACT)
+
+
+def _run_logits(f: Folder, e: Tensor, run: str, scale: str) -> None:
+    close(f.greedy(run)[1].logits[int(scale)].flatten(2), e, LOGITS)
+
+
+def _run_input(f: Folder, e: Tensor, run: str, scale: str) -> None:
+    rollout, trace = f.greedy(run)
+    close(trace.inputs[int(scale) - 1], e, CODES)
+    rows = list(f.layout.schedule.slices())[int(scale)]
+    close(rollout.inputs[:, rows.start - 1 : rows.stop - 1], e, CODES)
+
+
+def _run_codes(f: Folder, e: Tensor, run: str) -> None:
+    close(f.greedy(run)[1].codes, e, CODES)
+
+
+def _run_picture(f: Folder, e: Tensor, run: str) -> None:
+    if run not in f.pictures:
+        rgb = (f.model.decode(f.greedy(run)[0].select([0])) * 255).to(torch.uint8)
+        f.pictures[run] = rgb.permute(0, 2, 3, 1).flip(-1)
+    close(f.pictures[run], e[:1], 1.0)
+
+
+def _two_classes(f: Folder, e: Tensor) -> None:
+    assert e.shape[-1] == 2, tuple(e.shape)
+
+
+def _filter(f: Folder, e: Tensor, top_p: str | None, top_k: str | None) -> None:
+    p = float(f"{top_p[0]}.{top_p[1:] or 0}") if top_p else 0.0
+    probabilities = filter_probabilities(f.get("ar_io", "filter.logits"), int(top_k or 0), p)
+    close(probabilities, e, 1e-6)
+
+
+RULES: dict[str, list[tuple[str, Rule]]] = {
+    "vae_io": [
+        (r"image_u8", _shape(lambda f: [len(f.get("vae_io", "latent")), 3, *f.config["image_hw"]])),
+        (r"latent", lambda f, e: close(f.encoded, e, PIXELS)),
+        (r"bits\.(\d+)", lambda f, e, k: close(f.stored_map(f.vae_bits.targets, int(k)), e, EXACT)),
+        (r"quantized", lambda f, e: close(f.vae_bits.codes, e, CODES)),
+        (r"decoded_raw", lambda f, e: close(f.decoded, e, PIXELS, sample0=True)),
+        (r"area_next_input\.(\d+)", _area),
+    ],
+    "bsc_io": [
+        (
+            r"raw_features",
+            _shape(
+                lambda f: [
+                    len(f.get("bsc_io", "x_clean")),
+                    f.config["vae"]["codebook_dim"],
+                    *f.layout.grids[-1],
+                ]
+            ),
+        ),
+        (r"flipped_bits\.(\d+)", _flipped),
+        (r"gt_clean\.(\d+)", _targets(noisy=False)),
+        (r"gt_noisy\.(\d+)", _targets(noisy=True)),
+        (r"x_clean", lambda f, e: close(f.bsc_clean.inputs, e, CODES)),
+        (r"x_noisy", _teacher_inputs),
+    ],
+    "train_io": [
+        (r"text_kv_compact", _compact("text")),
+        (r"neg_kv_compact", _compact("neg")),
+        (r"text_cu_seqlens", _cumulative("text_lens")),
+        (r"neg_cu_seqlens", _cumulative("negative_text_lens")),
+        (r"x_BLC_wo_prefix", lambda f, e: close(f.bsc_noisy.inputs, e, CODES)),
+        (r"logits", lambda f, e: close(f.block0["logits"], e, LOGITS)),
+        (r"logits_uncond", lambda f, e: close(f.logits_uncond, e, LOGITS)),
+        (r"mid\.rope_cos", _rope(0)),
+        (r"mid\.rope_sin", _rope(1)),
+        (r"mid\.text_for_ca", _memory),
+        (r"mid\.cond_BD", lambda f, e: close(f.text.pooled_BD, e, LOGITS, sample0=True)),
+        (r"mid\.gss", lambda f, e: close(f.text.ada_B16D, e, LOGITS, sample0=True)),
+        (r"mid\.block0_(in|sa_out|ca_out|out)", _block),
+        (r"variant\.logits_rope2", lambda f, e: close(f.block0["logits"], e, LOGITS, sample0=True)),
+        (r"variant\.logits_rope[01]", "RoPE modes 0 and 1: no released model uses them"),
+        (r"variant\.logits_lvl_every_chunk", "level embedding in every chunk: no released model"),
+        (r"variant\.logits_cross_attn_bf16", "bfloat16 cross-attention in a float32 model"),
+    ],
+    "ar_io": [
+        (r"(ar|ar_neg)\.bits\.(\d+)", _run_bits),
+        (r"(ar|ar_neg)\.logits\.(\d+)", _run_logits),
+        (r"(ar|ar_neg)\.next_input\.(\d+)", _run_input),
+        (r"(ar|ar_neg)\.summed_codes", _run_codes),
+        (r"(ar|ar_neg)\.image_bgr_u8", _run_picture),
+        (r"ar_sampled\..+", "torch.multinomial's random stream: varbench draws keyed numbers"),
+        (r"filter\.logits", _two_classes),
+        (r"filter\.(?:p(\d+))?_?(?:k(\d+))?\.probs", _filter),
+    ],
+}
+"""Per file: name pattern and what to do; the first full match counts. Strings are skip reasons."""
+
+INPUTS = re.compile(r"image_u8|raw_features|flipped_bits\..*|\w+_kv_compact|filter\.logits")
+"""Tensors that are fed in and have nothing to be compared with."""
+
+
+def find_rule(file: str, name: str) -> tuple[Rule, re.Match[str]]:
+    """The rule for a tensor name.
+
+    Raises:
+        UnknownTensor: there is none.
+    """
+    for pattern, rule in RULES[file]:
+        if match := re.fullmatch(pattern, name):
+            return rule, match
+    raise UnknownTensor(f"{file}: nothing checks {name!r} and no unsupported option explains it")
+
+
+def required(folder: Folder) -> set[tuple[str, str]]:
+    """Names without which a folder would pass because it says nothing."""
+    scales = range(len(folder.config["scale_schedule"]))
+    names = [("train_io", n) for n in ("logits", "logits_uncond", "x_BLC_wo_prefix")]
+    names += [("train_io", f"mid.{n}") for n in ("rope_cos", "rope_sin", "text_for_ca", "cond_BD")]
+    names += [("vae_io", n) for n in ("latent", "quantized", "decoded_raw")]
+    names += [("bsc_io", n) for n in ("x_clean", "x_noisy")]
+    names += [("ar_io", "ar.summed_codes"), ("ar_io", "ar.image_bgr_u8")]
+    for k in scales:
+        names += [("vae_io", f"bits.{k}"), ("bsc_io", f"gt_noisy.{k}"), ("ar_io", f"ar.bits.{k}")]
+    return set(names)
+
+
+@torch.no_grad()
+def randomise(transformer: InfinityTransformer, seed: int) -> InfinityTransformer:
+    """Weights that mix well: every input moves every logit, logits of order one."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in transformer.named_parameters():
+        noise = torch.randn(value.shape, generator=generator)
+        if name.endswith("scale_mul_1H11"):
+            value.copy_(math.log(4.0) + 0.3 * noise)
+            value[:, :1] = 4.9  # above the clamp at ln 100
+        elif "norm" in name and name.endswith("weight"):
+            value.copy_(1 + 0.1 * noise)
+        elif name in ("pos_start", "lvl_embed.weight", "cfg_uncond"):
+            value.copy_(noise)
+        elif name.endswith(("mat_q", "ada_gss")):
+            value.copy_(0.7 * noise)
+        elif value.dim() > 1:
+            value.copy_(noise / value.shape[-1] ** 0.5)
+            if name == "head.weight":
+                value.mul_(0.5)
+        else:
+            value.copy_(0.2 * noise)
+    return transformer
+
+
+def tiny_model(seed: int = 0, strict: bool = False) -> InfinityModel:
+    """A random Infinity of 121 tokens with 6 bits each."""
+    torch.manual_seed(seed)
+    config = TransformerConfig(32, depth=2, heads=2, bits=6, text_width=128, text_maxlen=8)
+    transformer = randomise(InfinityTransformer(config), seed)
+    vae = BSQVAE(TokenizerConfig(6, 32, (1, 1), encoder_blocks=1, pixel_unshuffle=4))
+    schedule = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))
+    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling(), strict)
+
+
+def random_texts(lengths: Sequence[int], width: int, maxlen: int, seed: int = 0) -> TextCondition:
+    """Random encoder rows of the given lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(sum(lengths), width, generator=generator)
+    return TextCondition.from_compact(rows, lengths, maxlen)

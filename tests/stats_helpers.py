@@ -1,0 +1,13 @@
+"""What the tests of the intervals share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.959963984540054
+
+
+def prompts(count: int, pictures: int) -> NDArray[np.str_]:
+    """Prompt ids, `pictures` rows for each of `count` prompts."""
+    return np.repeat([f"prompt-{index:04d}" for index in range(count)], pictures)

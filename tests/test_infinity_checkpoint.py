@@ -1,0 +1,271 @@
+"""Weights files load whole or not at all, and the error says what is wrong."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.infinity_folder import randomise
+from varbench.models.infinity.checkpoint import (
+    CheckpointError,
+    load_strict,
+    read_tensors,
+    tokenizer_candidates,
+    transformer_candidates,
+)
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+
+CONFIG = TransformerConfig(16, depth=4, heads=2, bits=4, text_width=128, text_maxlen=6)
+
+
+def transformer(seed: int = 1) -> InfinityTransformer:
+    return randomise(InfinityTransformer(CONFIG), seed)
+
+
+def tokenizer(seed: int = 1) -> BSQVAE:
+    torch.manual_seed(seed)
+    return BSQVAE(TokenizerConfig(4, 32, (1, 2), 1))
+
+
+def state(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    mine, yours = a.state_dict(), b.state_dict()
+    return mine.keys() == yours.keys() and all(torch.equal(mine[k], yours[k]) for k in mine)
+
+
+def chunked(tensors: dict[str, Tensor], per_chunk: int) -> dict[str, Tensor]:
+    out = {}
+    for name, value in tensors.items():
+        if name.startswith("blocks."):
+            _, number, rest = name.split(".", 2)
+            chunk, place = divmod(int(number), per_chunk)
+            name = f"block_chunks.{chunk}.module.{place}.{rest}"
+        out[name] = value
+    return out
+
+
+def inner_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Upstream's other scheme, with the modules around every convolution and norm."""
+    out = {}
+    for name, value in tensors.items():
+        stem, leaf = name.rsplit(".", 1)
+        plain = stem.rsplit(".", 1)[-1]
+        out[f"{stem}.{'norm' if plain.startswith('norm') else 'conv'}.{leaf}"] = value
+    assert "encoder.down.0.downsample.conv.conv.weight" in out
+    assert "encoder.down.0.block.0.norm1.norm.weight" in out
+    return out
+
+
+@pytest.mark.parametrize("per_chunk", [1, 2, 4])
+def test_chunked_block_names(per_chunk: int) -> None:
+    source, target = transformer(1), transformer(2)
+    assert not same(source, target)
+    load_strict(target, chunked(state(source), per_chunk), transformer_candidates(per_chunk))
+    assert same(source, target)
+
+
+def test_flat_block_names() -> None:
+    source, target = transformer(1), transformer(2)
+    load_strict(target, state(source), transformer_candidates(2))
+    assert same(source, target)
+
+
+def test_wrong_chunk_size_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"missing: .*blocks\.1\..*extra: .*block_chunks"):
+        load_strict(transformer(), chunked(state(transformer()), 1), transformer_candidates(4))
+
+
+@pytest.mark.parametrize("rename", [lambda t: t, inner_names], ids=["plain", "inner"])
+def test_tokenizer_naming_schemes(rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    source, target = tokenizer(1), tokenizer(2)
+    load_strict(target, rename(state(source)), tokenizer_candidates)
+    assert same(source, target)
+
+
+def test_one_weight_under_both_schemes_is_refused() -> None:
+    tensors = state(tokenizer())
+    tensors["encoder.conv_in.conv.bias"] = tensors["encoder.conv_in.bias"].clone()
+    with pytest.raises(CheckpointError, match=r"extra: encoder\.conv_in\.conv\.bias"):
+        load_strict(tokenizer(), tensors, tokenizer_candidates)
+
+
+def test_head_temperatures_in_the_flash_kernels_shape() -> None:
+    source, target = transformer(1), transformer(2)
+    tensors = state(source)
+    for name in tensors:
+        if name.endswith("scale_mul_1H11"):
+            tensors[name] = tensors[name].reshape(1, 1, CONFIG.heads, 1)
+    load_strict(target, tensors)
+    assert same(source, target)
+
+
+def test_stale_buffers_are_ignored() -> None:
+    source, target = transformer(1), transformer(2)
+    tensors = state(source)
+    for name in (
+        "blocks.0.sa.zero_k_bias",
+        "blocks.3.ca.zero_k_bias",
+        "text_proj_for_sos.ca.zero_k_bias",
+        "lvl_1L",
+        "attn_bias_for_masking",
+        "Infinity_visible_kvlen",
+        "Infinity_invisible_qlen",
+    ):
+        tensors[name] = torch.zeros(3)
+    load_strict(target, tensors)
+    assert same(source, target)
+    vae, copy = tokenizer(1), tokenizer(2)
+    masks = {f"{q}.lfq.mask": torch.ones(4).long() for q in ("quantizer", "quantize")}
+    load_strict(copy, state(vae) | masks, tokenizer_candidates)
+    assert same(vae, copy)
+
+
+def test_missing_extra_and_misshapen_are_named_and_nothing_is_loaded() -> None:
+    target = transformer(2)
+    before = state(target)
+    tensors = state(transformer(1))
+    del tensors["blocks.2.ffn.fc1.bias"]
+    tensors["my_zero_k_bias_x"] = torch.zeros(1)
+    tensors["head.bias"] = torch.zeros(9)
+    with pytest.raises(CheckpointError) as caught:
+        load_strict(target, tensors, source="some file")
+    message = str(caught.value)
+    assert message.startswith("some file does not fit")
+    assert "missing: blocks.2.ffn.fc1.bias" in message
+    assert "extra: my_zero_k_bias_x" in message
+    assert "misshapen: head.bias (9,), expected (8,)" in message
+    assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
+
+
+def test_equal_size_does_not_excuse_another_shape() -> None:
+    tensors = state(transformer())
+    tensors["blocks.0.ca.mat_q.weight"] = tensors["blocks.0.ca.mat_q.weight"].reshape(8, 32)
+    with pytest.raises(CheckpointError, match=r"misshapen: blocks\.0\.ca\.mat_q\.weight"):
+        load_strict(transformer(), tensors)
+
+
+def test_long_lists_are_cut() -> None:
+    with pytest.raises(CheckpointError, match=r"\.\.\.") as caught:
+        load_strict(transformer(), {"x": torch.zeros(1)})
+    assert len(str(caught.value)) < 1000
+
+
+def test_safetensors_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(state(transformer(1)), path)
+    target = transformer(2)
+    load_strict(target, read_tensors(path))
+    assert same(target, transformer(1))
+
+
+@pytest.mark.parametrize("nest", [(), ("vae",), ("trainer", "gpt_fsdp")], ids=str)
+def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
+    found: Any = state(tokenizer(1))
+    for key in reversed(nest):
+        found = {key: found, "epoch": 3, "args": {"lr": 0.1}}
+    torch.save(found, tmp_path / "w.pth")
+    target = tokenizer(2)
+    load_strict(target, read_tensors(tmp_path / "w.pth"), tokenizer_candidates)
+    assert same(target, tokenizer(1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.6, 0.999])
+@pytest.mark.parametrize("kind", ["safetensors", "pth"])
+def test_truncated_files(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / f"w.{kind}"
+    if kind == "pth":
+        torch.save(state(transformer()), path)
+    else:
+        save_file(state(transformer()), path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match=f"w.{kind}"):
+        read_tensors(path)
+
+
+def test_flipped_byte_in_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(state(transformer()), path)
+    data = bytearray(path.read_bytes())
+    data[20] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError):
+        read_tensors(path)
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("how", ["zip", "legacy", "raw", "in_state"])
+def test_malicious_pickle_does_not_run(tmp_path: Path, how: str) -> None:
+    path, target = tmp_path / "w.pth", tmp_path / "owned"
+    payload = Payload(target)
+    if how == "zip":
+        torch.save(payload, path)
+    elif how == "legacy":
+        torch.save(payload, path, _use_new_zipfile_serialization=False)
+    elif how == "raw":
+        path.write_bytes(pickle.dumps(payload))
+    else:
+        torch.save({"vae": state(tokenizer()) | {"x": payload}}, path)
+    with pytest.raises(CheckpointError):
+        read_tensors(path)
+    assert not target.exists()
+    torch.load(path, weights_only=False) if how != "raw" else pickle.loads(path.read_bytes())
+    assert target.exists(), "the payload would not have worked anyway"
+
+
+def test_wrong_file_types(tmp_path: Path) -> None:
+    for name in ("w.pth", "w.pt", "w.bin", "w.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        with pytest.raises(CheckpointError, match=name):
+            read_tensors(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("hello", "there")
+    with pytest.raises(CheckpointError):
+        read_tensors(tmp_path / "zip.pth")
+    save_file({"a": torch.zeros(2)}, tmp_path / "renamed.pth")
+    with pytest.raises(CheckpointError):
+        read_tensors(tmp_path / "renamed.pth")
+
+
+def test_no_such_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing.pth"):
+        with pytest.raises(CheckpointError, match="no weights file"):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"vae": {}}, {"vae": torch.zeros(2)}, torch.zeros(2), [1], None], ids=repr
+)
+def test_files_without_a_state_dict(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="no state dict"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def test_values_that_are_not_tensors_are_named(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1), "step": 3}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="not tensors: step"):
+        read_tensors(tmp_path / "w.pth")

@@ -1,0 +1,199 @@
+"""The protocol of a next-scale text-to-image model: everything a method or the sampler may ask.
+
+Shapes: B pictures, L visual tokens over all scales, D symbols per token, V values per symbol.
+Bit tokens have V = 2 and D bits; index tokens have D = 1 and V = codebook size. Tokens are
+``[B, L, D]`` integers, logits ``[B, L, D, V]`` everywhere, so that no loss knows which it is.
+
+The protocol assumes neither cross-attention nor bits nor one text encoder nor a null table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+class CapabilityError(ValueError):
+    """A method asked for something that this model does not offer."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The token grids, coarse to fine: ``scales[k] = (height, width)`` in tokens."""
+
+    scales: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.scales or any(h < 1 or w < 1 for h, w in self.scales):
+            raise ValueError(f"a schedule needs scales of at least 1x1, got {self.scales}")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens per scale."""
+        return tuple(h * w for h, w in self.scales)
+
+    @property
+    def total(self) -> int:
+        """Tokens over all scales (L)."""
+        return sum(self.lengths)
+
+    def slices(self) -> Iterator[slice]:
+        """The rows of each scale in an ``[B, L, ...]`` tensor."""
+        start = 0
+        for length in self.lengths:
+            yield slice(start, start + length)
+            start += length
+
+    def doubled(self) -> Schedule:
+        """Twice the height and width of every grid (the tokenizer's side of a 2x2 patchify)."""
+        return Schedule(tuple((2 * h, 2 * w) for h, w in self.scales))
+
+
+class Condition(Protocol):
+    """What the model reads of a batch of prompts; opaque to methods."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int]) -> Condition:
+        """The condition of some of the prompts, in the given order."""
+        ...
+
+    def choose(self, other: Any, take: Sequence[bool]) -> Condition:
+        """This condition with the rows of ``other`` where ``take`` is True."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One generated token map per picture and the visual inputs it implies.
+
+    Attributes:
+        tokens: ``[B, L, D]`` uint8 or int64, the sampled symbols of all scales.
+        inputs: ``[B, L', C]`` float, what teacher forcing feeds the model (model specific; for
+            Infinity L' = L - 1, the running sum of codes resized to each next scale).
+        schedule: the grids that tokens and inputs follow.
+    """
+
+    tokens: Tensor
+    inputs: Tensor
+    schedule: Schedule
+
+    def __len__(self) -> int:
+        return int(self.tokens.shape[0])
+
+    def select(self, rows: Sequence[int]) -> Rollout:
+        """Some of the pictures, in the given order."""
+        index = torch.as_tensor(list(rows), device=self.tokens.device)
+        return Rollout(self.tokens[index], self.inputs[index], self.schedule)
+
+
+class Guidance(Protocol):
+    """How the logits of several text conditions become the ones that are sampled from.
+
+    A sampling-time erasure method is a Guidance; the default is classifier-free guidance.
+    """
+
+    def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
+        """The conditions to run side by side; the first is the prompt itself."""
+        ...
+
+    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
+        """Per-branch logits ``[B, l, D, V]`` of one scale -> guided logits of the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn from guided logits.
+
+    Attributes:
+        guidance: weight of the condition against the null condition (1 = no guidance).
+        temperature: logits are divided by it.
+        top_k: keep the k likeliest values (0 = all, 1 = greedy).
+        top_p: keep the smallest set of values that holds this much probability (0 or 1 = all).
+    """
+
+    guidance: float = 3.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.97
+
+
+@runtime_checkable
+class NextScaleModel(Protocol):
+    """A text-to-image model that predicts one whole token map per scale, coarse to fine.
+
+    ``condition`` arguments are this model's own :class:`Condition`, opaque to the caller.
+    """
+
+    name: str
+    schedule: Schedule
+    sampling: Sampling
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Text features of the prompts (the text encoder is frozen and never trained)."""
+        ...
+
+    def null(self, like: Any) -> Condition:
+        """The unconditional counterpart of each prompt in ``like``."""
+        ...
+
+    def generate(
+        self,
+        condition: Any,
+        keys: Sequence[tuple[str, int]],
+        *,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+    ) -> Rollout:
+        """Sample one picture per row; ``keys[i] = (prompt id, picture seed)`` decides its bits."""
+        ...
+
+    def decode(self, rollout: Rollout) -> Tensor:
+        """Pictures ``[B, 3, H, W]`` float in [0, 1], RGB."""
+        ...
+
+    def logits(self, rollout: Rollout, condition: Any) -> Tensor:
+        """Teacher-forced logits ``[B, L, D, V]`` on the rollout's inputs, with gradient."""
+        ...
+
+    def parameters(self, part: str) -> dict[str, nn.Parameter]:
+        """The parameters of a named part (see :data:`PARTS`), by their state-dict names."""
+        ...
+
+    def weights(self) -> nn.Module:
+        """The module whose state dict edits refer to."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of architecture and unedited weights, for provenance."""
+        ...
+
+
+PARTS = (
+    "cross_attention",
+    "self_attention",
+    "ffn",
+    "text_projection",
+    "pooled_text",
+    "head",
+    "all",
+)
+"""Parts that methods may train; a model offers those that it has."""
+
+
+def trainable(model: NextScaleModel, parts: Sequence[str]) -> dict[str, nn.Parameter]:
+    """The union of several parts, each parameter once, in state-dict order."""
+    wanted: dict[str, Any] = {}
+    for part in parts:
+        wanted.update(model.parameters(part))
+    return {name: p for name, p in model.weights().named_parameters() if name in wanted}

@@ -1,0 +1,46 @@
+"""2-D rotary positions of Infinity (upstream's mode 2, the one all released models use).
+
+Every scale is laid over the last grid (Hf, Wf) of its aspect ratio's 13-scale list: row i of a
+grid of height h sits at integer position round(i * Hf / h). The first half of a head's channels
+turns with the row, the second half with the column; adjacent channels form a pair.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from varbench.models.base import Schedule
+from varbench.models.infinity.schedules import full_grid
+
+BASE = 10_000.0
+
+
+def positions(size: int, full: int) -> Tensor:
+    """Integer positions ``[size]`` of a grid side on the full grid, halves rounded to even.
+
+    Computed in float32 as upstream does, because a double would round some halves differently.
+    """
+    return torch.round(torch.arange(size, dtype=torch.float32) * (full / size)).long()
+
+
+def rope_tables(schedule: Schedule, head_width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``[L, head_width / 2]`` float32 for all tokens of a schedule."""
+    quarter = head_width // 4
+    exponents = torch.arange(quarter, dtype=torch.float32) * 2 / (head_width // 2)
+    inverse = 1.0 / (BASE**exponents)
+    full_h, full_w = full_grid(schedule)
+    rows = []
+    for h, w in schedule.scales:
+        y = positions(h, full_h).float()[:, None, None] * inverse
+        x = positions(w, full_w).float()[None, :, None] * inverse
+        angles = torch.cat([y.expand(h, w, quarter), x.expand(h, w, quarter)], dim=-1)
+        rows.append(angles.reshape(h * w, 2 * quarter))
+    angles = torch.cat(rows)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BHLC: Tensor, cos_LR: Tensor, sin_LR: Tensor) -> Tensor:
+    """Turn adjacent channel pairs of ``[B, H, L, C]`` by the angles ``[L, C / 2]``."""
+    a, b = x_BHLC.reshape(*x_BHLC.shape[:-1], -1, 2).unbind(-1)
+    return torch.stack([a * cos_LR - b * sin_LR, a * sin_LR + b * cos_LR], dim=-1).flatten(-2)

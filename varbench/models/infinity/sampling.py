@@ -1,0 +1,116 @@
+"""Autoregressive sampling over scales with a key/value cache and per-bit keyed random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from varbench.models.base import Guidance, Rollout, Sampling, Schedule
+from varbench.models.infinity.quantiser import Accumulator, Layout
+from varbench.models.infinity.transformer import InfinityTransformer, TextState
+from varbench.models.keyed_random import uniforms
+
+
+def filter_probabilities(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Probabilities ``[..., V]`` after top-k, then top-p, on the last dimension.
+
+    Top-p drops the least likely values whose probabilities add up to at most 1 - p; the best
+    value always stays. ``top_k = 0`` and ``top_p`` in {0, 1} switch a filter off.
+    """
+    if 0 < top_k < logits.shape[-1]:
+        weakest = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < weakest, -torch.inf)
+    if 0 < top_p < 1:
+        ordered, order = logits.sort(dim=-1)
+        drop = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
+        drop[..., -1] = False
+        logits = logits.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
+    return logits.softmax(dim=-1)
+
+
+def draw(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    """Inverse-CDF draw: ``[B, l, D, V]`` probabilities and ``[B, l, D]`` uniforms -> symbols.
+
+    For bits this is 1[u < P(bit = 1)]: the flip rate between two models is then the total
+    variation between them, the least that any coupling allows.
+    """
+    if probabilities.shape[-1] == 2:
+        return (numbers < probabilities[..., 1]).to(torch.uint8)
+    below = probabilities.cumsum(dim=-1) <= numbers[..., None]
+    # A sum that rounds to less than 1 must not yield a value that was filtered out.
+    trailing = (probabilities.flip(-1) > 0).to(torch.int64).argmax(dim=-1)
+    return below.sum(dim=-1).minimum(probabilities.shape[-1] - 1 - trailing)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What :func:`sample` records when asked: guided logits and inputs per scale."""
+
+    logits: list[Tensor]
+    inputs: list[Tensor]
+    codes: Tensor
+
+
+@torch.no_grad()
+def sample(
+    transformer: InfinityTransformer,
+    texts: Sequence[TextState],
+    layout: Layout,
+    keys: Sequence[tuple[str, int]],
+    sampling: Sampling,
+    guidance: Guidance,
+    temperatures: Sequence[float] | None = None,
+) -> tuple[Rollout, Trace]:
+    """Generate bits scale by scale.
+
+    Args:
+        transformer: the model.
+        texts: one text state per guidance branch, each for the same B prompts.
+        layout: schedule and patchify.
+        keys: (prompt id, picture seed) per picture.
+        sampling: filters and temperature.
+        guidance: combines the branches' logits.
+        temperatures: per-scale temperature, instead of ``sampling.temperature``.
+
+    Returns:
+        The roll-out and its trace.
+    """
+    schedule: Schedule = layout.schedule
+    batch = len(keys)
+    text = _concatenate(texts)
+    cache = transformer.new_cache(batch * len(texts), schedule)
+    sums = Accumulator(layout)
+    tokens, inputs, traced = [], [], []
+    for scale, length in enumerate(schedule.lengths):
+        x = None
+        if scale:
+            x = layout.to_tokens([sums.next_input()])
+            inputs.append(x)
+            x = x.repeat(len(texts), 1, 1)
+        logits = transformer.step(x, text, schedule, scale, cache).float()
+        guided = guidance.combine(scale, list(logits.chunk(len(texts))))
+        guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
+        numbers = uniforms(keys, scale, length, guided.shape[2], guided.device)
+        bits = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+        sums.add(layout.to_map(bits, scale))
+        tokens.append(bits)
+        traced.append(guided)
+    assert sums.total is not None
+    all_inputs = torch.cat(inputs, dim=1) if inputs else tokens[0].new_zeros(batch, 0, 1).float()
+    return Rollout(torch.cat(tokens, dim=1), all_inputs, schedule), Trace(
+        traced, inputs, sums.total
+    )
+
+
+def _concatenate(texts: Sequence[TextState]) -> TextState:
+    if len(texts) == 1:
+        return texts[0]
+    return TextState(
+        torch.cat([t.memory_BTD for t in texts]),
+        torch.cat([t.mask_BT for t in texts]),
+        torch.cat([t.pooled_BD for t in texts]),
+        torch.cat([t.ada_B16D for t in texts]),
+    )

@@ -1,0 +1,263 @@
+"""The Infinity transformer: text conditioning, block-causal teacher forcing, cached sampling.
+
+Names of parameters are upstream's, except that blocks are numbered through (``blocks.7``) where
+upstream groups them in chunks; ``checkpoint.py`` translates. Shapes in names: B pictures,
+L visual tokens, T text rows, C text width, D width, H heads, d bits per token.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varbench.models.base import Schedule
+from varbench.models.infinity.config import TransformerConfig
+from varbench.models.infinity.rope import rope_tables, rotate
+
+EPS = 1e-6
+MAX_LOG_SCALE = math.log(100)
+
+
+@dataclass
+class TextState:
+    """Text as the blocks read it: memory rows, their mask, pooled vector and AdaLN vectors."""
+
+    memory_BTD: Tensor
+    mask_BT: Tensor
+    pooled_BD: Tensor
+    ada_B16D: Tensor
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens so far, preallocated: ``[B, H, L, D / H]`` per block."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    used: int = 0
+
+
+class TextPool(nn.Module):
+    """Attention of one learned query over the prompt's rows (``text_proj_for_sos.ca``)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        heads, width = config.pool_heads, config.width
+        self.heads = heads
+        self.mat_q = nn.Parameter(torch.randn(1, heads, width // heads) * 0.02)
+        self.mat_kv = nn.Linear(config.text_width, 2 * width, bias=False)
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+        k, v = self.mat_kv(rows_BTC).chunk(2, dim=-1)
+        k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (k, v + self.v_bias))
+        q = self.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
+        return self.proj(out.transpose(1, 2).flatten(2).squeeze(1))  # type: ignore[no-any-return]
+
+
+class SelfAttention(nn.Module):
+    """Cosine attention with 2-D RoPE and a learned temperature per head."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask_LL: Tensor | None,
+        cache: tuple[Tensor, Tensor, int] | None,
+    ) -> Tensor:
+        q, k, v = self.mat_qkv(x_BLD).chunk(3, dim=-1)
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for t in (q + self.q_bias, k, v + self.v_bias)
+        )
+        scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
+        q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
+        k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
+        if cache is not None:
+            keys, values, start = cache
+            end = start + x_BLD.shape[1]
+            keys[:, :, start:end], values[:, :, start:end] = k, v
+            k, v = keys[:, :, :end], values[:, :, :end]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_LL, scale=1.0)
+        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Plain attention of visual tokens over the prompt's memory rows."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mat_q = nn.Linear(width, width)
+        self.mat_kv = nn.Linear(width, 2 * width, bias=False)
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor, text: TextState) -> Tensor:
+        k, v = self.mat_kv(text.memory_BTD).chunk(2, dim=-1)
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for t in (self.mat_q(x_BLD), k, v + self.v_bias)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=text.mask_BT[:, None, None])
+        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with tanh-GELU."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention, FFN; AdaLN vectors are shared by all blocks."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.width = width
+        self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / width**0.5)
+        self.sa = SelfAttention(width, config.heads)
+        self.ca = CrossAttention(width, config.heads)
+        self.ca_norm = nn.LayerNorm(width, eps=EPS)
+        self.ffn = FeedForward(width, config.ffn_width)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        text: TextState,
+        rope: tuple[Tensor, Tensor],
+        mask_LL: Tensor | None = None,
+        cache: tuple[Tensor, Tensor, int] | None = None,
+    ) -> Tensor:
+        gate1, gate2, scale1, scale2, shift1, shift2 = (self.ada_gss + text.ada_B16D).unbind(2)
+        plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
+        x_BLD = x_BLD + gate1 * self.sa(plain * (1 + scale1) + shift1, rope, mask_LL, cache)
+        x_BLD = x_BLD + self.ca(self.ca_norm(x_BLD), text)
+        plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
+        return x_BLD + gate2 * self.ffn(plain * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+
+
+class HeadNorm(nn.Module):
+    """AdaLN before the head: scale first, shift second."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x_BLD: Tensor, pooled_BD: Tensor) -> Tensor:
+        scale, shift = self.ada_lin(pooled_BD).unsqueeze(1).chunk(2, dim=-1)
+        return F.layer_norm(x_BLD, (self.width,), eps=EPS) * (1 + scale) + shift  # type: ignore[no-any-return]
+
+
+class InfinityTransformer(nn.Module):
+    """Text rows and visual inputs -> two logits per bit."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, text_width = config.width, config.text_width
+        self.cfg_uncond = nn.Parameter(
+            torch.randn(config.text_maxlen, text_width) / text_width**0.5
+        )
+        self.pos_start = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.text_norm = nn.RMSNorm(text_width, eps=EPS)
+        self.text_proj_for_sos = nn.ModuleDict({"ca": TextPool(config)})
+        self.text_proj_for_ca = nn.Sequential(
+            nn.Linear(text_width, width), nn.GELU("tanh"), nn.Linear(width, width)
+        )
+        self.lvl_embed = nn.Embedding(config.max_levels, width)
+        self.word_embed = nn.Linear(config.bits, width)
+        self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_nm = HeadNorm(width)
+        self.head = nn.Linear(width, 2 * config.bits)
+        self._layouts: dict[Schedule, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+
+    def read_text(self, rows_BTC: Tensor, mask_BT: Tensor) -> TextState:
+        """Prompt rows ``[B, T, C]`` (encoder output or null rows) and their validity mask."""
+        rows = self.text_norm(rows_BTC)
+        pooled = self.text_proj_for_sos["ca"](rows, mask_BT)
+        ada = self.shared_ada_lin(pooled).unflatten(-1, (1, 6, -1))
+        return TextState(self.text_proj_for_ca(rows), mask_BT, pooled, ada)
+
+    def layout(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Per token: level ``[L]``, RoPE cosines and sines, block-causal mask ``[L, L]``."""
+        device = self.pos_start.device
+        found = self._layouts.get(schedule)
+        if found is None or found[0].device != device:
+            levels = torch.cat(
+                [torch.full((n,), level) for level, n in enumerate(schedule.lengths)]
+            )
+            cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
+            found = tuple(  # type: ignore[assignment]
+                t.to(device) for t in (levels, cos, sin, levels[:, None] >= levels[None])
+            )
+            self._layouts[schedule] = found  # type: ignore[assignment]
+        return found  # type: ignore[return-value]
+
+    def forward(self, inputs_BLd: Tensor, text: TextState, schedule: Schedule) -> Tensor:
+        """Teacher forcing: inputs ``[B, L - 1, d]`` of scales 1.. -> logits ``[B, L, d, 2]``."""
+        levels, cos, sin, mask = self.layout(schedule)
+        start = text.pooled_BD[:, None] + self.pos_start
+        x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
+        for block in self.blocks:
+            x = block(x, text, (cos, sin), mask)
+        return self.read_out(x, text)
+
+    def step(
+        self,
+        inputs_Bld: Tensor | None,
+        text: TextState,
+        schedule: Schedule,
+        level: int,
+        cache: Cache,
+    ) -> Tensor:
+        """Logits ``[B, l, d, 2]`` of one scale from its inputs (None at the first) and cache."""
+        _, cos, sin, _ = self.layout(schedule)
+        x = text.pooled_BD[:, None] + self.pos_start
+        if inputs_Bld is not None:
+            x = self.word_embed(inputs_Bld)
+        x = x + self.lvl_embed.weight[level]
+        rows = slice(cache.used, cache.used + x.shape[1])
+        rope = (cos[rows], sin[rows])
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = block(x, text, rope, cache=(keys, values, cache.used))
+        cache.used = rows.stop
+        return self.read_out(x, text)
+
+    def new_cache(self, batch: int, schedule: Schedule) -> Cache:
+        """Empty key and value buffers for one sampling run."""
+        config = self.config
+        shape = (batch, config.heads, schedule.total, config.width // config.heads)
+        new = self.pos_start.new_empty
+        return Cache(
+            [new(shape) for _ in range(config.depth)], [new(shape) for _ in range(config.depth)]
+        )
+
+    def read_out(self, x_BLD: Tensor, text: TextState) -> Tensor:
+        """Hidden states -> logits ``[B, L, d, 2]``; channel 2c says bit c = 0, 2c + 1 bit c = 1."""
+        logits = self.head(self.head_nm(x_BLD, text.pooled_BD))
+        return logits.unflatten(-1, (-1, 2))  # type: ignore[no-any-return]

@@ -1,0 +1,93 @@
+"""Progress that names stage, done / total and time left; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+LINE_EVERY_S = 5.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+@dataclass
+class Bar:
+    """One stage under way."""
+
+    owner: Progress
+    name: str
+    total: int
+    done: int
+    began: float
+    resumed: int
+    last_line: float
+    rich: RichProgress | None = None
+    task: int = 0
+
+    def advance(self, amount: int = 1) -> None:
+        """``amount`` more units are done."""
+        self.done += amount
+        if self.rich is not None:
+            self.rich.advance(self.task, amount)  # type: ignore[arg-type]
+        elif time.monotonic() - self.last_line >= LINE_EVERY_S or self.done == self.total:
+            self.last_line = time.monotonic()
+            spent = self.last_line - self.began
+            fresh = max(1, self.done - self.resumed)
+            left = spent / fresh * (self.total - self.done)
+            self.owner.say(f"{self.name} {self.done}/{self.total}, {_clock(left)} left")
+
+
+class Progress:
+    """What a run shows on standard error.
+
+    Args:
+        console: where to write; None shows nothing.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console
+        self.label = ""
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        if self.console is not None:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """A stage of ``total`` units, ``done`` of which are there already."""
+        name = f"{name} {self.label}".strip()
+        now = time.monotonic()
+        bar = Bar(self, name, total, done, now, done, now)
+        if self.console is None or not self.console.is_terminal:
+            if self.console is not None and total > done:
+                self.say(f"{name} {done}/{total}")
+            yield bar
+            return
+        columns = (
+            TextColumn("{task.description:<34}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=self.console) as rich:
+            bar.rich = rich
+            bar.task = rich.add_task(name, total=total, completed=done)
+            yield bar

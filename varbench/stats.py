@@ -1,0 +1,331 @@
+"""Intervals for everything varbench reports, and tests for differences between methods.
+
+Pictures of one prompt resemble each other, so they are no independent observations; treating them
+as such can make standard errors several times too small (Miller 2024, arXiv 2411.00640). Hence the
+unit that is resampled here is the *cluster*, a prompt with all its pictures, and comparisons are
+paired: a resample draws the same prompts for both sides.
+
+Conventions. `clusters` [n] holds a prompt id per row, of any type that sorts. All intervals are
+two-sided with low <= value <= high and do not depend on the order of rows. Bootstraps are of the
+percentile kind (Efron 1979) and the same on every run for one `seed`. Empty input, NaN or infinity,
+and fewer than two clusters (one prompt says nothing of other prompts) are a ValueError. With few
+clusters a percentile bootstrap is too narrow: of normal prompt means, 95 % intervals cover 83 % of
+the time with 5 clusters, 89 % with 10 and 92 % with 20 (1,500 trials each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+_CELLS = 2_000_000  # numbers drawn at a time: keeps a bootstrap over 30,000 prompts below 100 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval, of `n` pictures in `clusters` independent groups."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+
+
+@dataclass(frozen=True)
+class SeedInterval(Interval):
+    """A mean over edit seeds; `seed_min` and `seed_max` are the lowest and highest seed's value."""
+
+    seeds: int
+    seed_min: float
+    seed_max: float
+
+
+def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson score interval of a proportion (Wilson 1927), for independent observations.
+
+    With p = hits/n and z the normal quantile of (1 + level)/2:
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n). For hits = 0 the low end is exactly 0 and
+    the high end z²/(n + z²), for hits = n the mirror image, so a zero is never certain.
+
+    Raises:
+        ValueError: n < 1, hits outside 0..n, or level outside (0, 1).
+    """
+    if n < 1 or not 0 <= hits <= n:
+        raise ValueError(f"need 0 <= hits <= n and n >= 1, got hits={hits}, n={n}")
+    low, high = _wilson_ends(hits / n, n, level)
+    return Interval(hits / n, low, high, int(n), int(n))
+
+
+def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Interval:
+    """A proportion over prompts with several pictures each; `hits` [n] in {0, 1}.
+
+    The value is the mean over prompts of the prompt's rate p_c, as in `cluster_bootstrap_mean`, the
+    interval Wilson's with the effective sample size p(1-p) / (var(p_c)/C) (Franco, Little, Louis
+    and Slud 2019, J. Surv. Stat. Methodol.), which lies between C (pictures of a prompt all alike)
+    and n. Where all or none hit, a bootstrap would claim certainty; here each of the C prompts then
+    counts once. With one picture per prompt this is `wilson`.
+    """
+    rows = _rows(hits)
+    if not np.isin(rows, (0.0, 1.0)).all():
+        raise ValueError("hits must be 0 or 1; use cluster_bootstrap_mean for other values")
+    means = cluster_means(rows, clusters)
+    p, count = float(means.mean()), means.size
+    spread = float(means.var()) / count
+    # Equal prompt rates have no spread: all that can be said is that the pictures count fully,
+    # unless the rates are 0 or 1, where equality is no evidence of independence.
+    size = count if p in (0, 1) else min(p * (1 - p) / max(spread, 1e-300), rows.size)
+    return Interval(p, *_wilson_ends(p, size, level), rows.size, count)
+
+
+def cluster_means(values: ArrayLike, clusters: ArrayLike) -> Floats:
+    """Mean of `values` [n] in each cluster -> [C], in sorted order of the cluster ids."""
+    sums, counts = _cluster_sums(_rows(values)[None], clusters)
+    return (sums / counts)[:, 0]
+
+
+def cluster_bootstrap_mean(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over prompts of the prompt's mean, with a bootstrap over prompts; `values` [n].
+
+    Every prompt weighs the same, however many of its pictures failed. If all prompt means are equal
+    the interval has no width; for 0/1 values use `clustered_rate`, which stays honest there.
+    """
+    rows = _rows(values)
+    return _bootstrap(
+        cluster_means(rows, clusters)[:, None], _first, rows.size, resamples, seed, level
+    )
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of a - b, where row i of `a` [n] and `b` [n] is the same prompt and picture seed.
+
+    The same as `cluster_bootstrap_mean(a - b)`: what a prompt adds to both sides cancels, so this
+    is narrower than the two intervals side by side suggest.
+    """
+    rows_a, rows_b = _pair(a, b)
+    return cluster_bootstrap_mean(
+        rows_a - rows_b, clusters, resamples=resamples, seed=seed, level=level
+    )
+
+
+def ratio_of_means(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over prompts of `a` [n] by that of `b` [n], paired; for CLIP score or diversity kept.
+
+    Raises ValueError if the mean of `b` is not above zero, where a ratio has no meaning.
+    """
+    rows_a, rows_b = _pair(a, b)
+    means_C2 = np.stack([cluster_means(rows_a, clusters), cluster_means(rows_b, clusters)], axis=1)
+    if means_C2[:, 1].mean() <= 0:
+        raise ValueError("the mean of b must be above zero for a ratio")
+    return _bootstrap(means_C2, _ratio, rows_a.size, resamples, seed, level)
+
+
+def mean_over_seeds(
+    values: Sequence[ArrayLike] | ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> SeedInterval:
+    """Mean over edit seeds of the mean over prompts; `values` [S, n], the same n rows per seed.
+
+    A resample draws prompts, the same for all seeds, and averages over all S seeds. The interval
+    therefore speaks of other prompts, not of other edits: with S = 3 the variance between seeds
+    cannot be estimated by resampling (three values have ten resamples), so it is not mixed in but
+    shown as `seed_min` and `seed_max`. A row that failed for one seed is to be left out for all.
+    """
+    rows_Sn = _table(values)
+    sums_CS, counts_C1 = _cluster_sums(rows_Sn, clusters)
+    means_CS = sums_CS / counts_C1
+    mean_C1, by_seed = means_CS.mean(axis=1, keepdims=True), means_CS.mean(axis=0)
+    whole = _bootstrap(mean_C1, _first, rows_Sn.size, resamples, seed, level)
+    low, high = float(by_seed.min()), float(by_seed.max())
+    return SeedInterval(**asdict(whole), seeds=by_seed.size, seed_min=low, seed_max=high)
+
+
+def erasure_rate(
+    hits_method: ArrayLike,
+    hits_base: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    min_base_hits: int = 30,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval | None:
+    """1 - sum(hits_method) / sum(hits_base): the share of the concept's pictures that is gone.
+
+    `hits_method` is [n], or [S, n] for S edit seeds, whose hits are averaged (see `mean_over_seeds`
+    for what the interval then means); `hits_base` [n] are the unerased model's hits on the same
+    prompts and picture seeds. A resample draws the same prompts for all of them. Not clipped: a
+    method that makes more hits than the base has a negative rate.
+
+    If the method has no hit at all, resampling would give [1, 1]; then the low end is the Wilson
+    bound for 0 hits in K observations, K the number of prompts where the base hits.
+
+    Returns:
+        None if the base has under `min_base_hits` hits, or so few prompts with hits that over 1 %
+        of the resamples have none: the model hardly draws the concept, there is nothing to erase.
+    """
+    base, method_Sn = _rows(hits_base), _table(hits_method)
+    if not np.isin(base, (0.0, 1.0)).all() or not np.isin(method_Sn, (0.0, 1.0)).all():
+        raise ValueError("hits must be 0 or 1")
+    if method_Sn.shape[1] != base.size:
+        raise ValueError(f"{method_Sn.shape[1]} method rows, {base.size} base rows; need pairs")
+    sums_C2, _ = _cluster_sums(np.stack([method_Sn.mean(axis=0), base]), clusters)
+    shown = int((sums_C2[:, 1] > 0).sum())
+    blank = (1 - shown / len(sums_C2)) ** len(sums_C2)  # P(a resample has no base hit)
+    if base.sum() < min_base_hits or shown == 0 or blank > 0.01:
+        return None
+    kept = _bootstrap(sums_C2, _ratio, method_Sn.size, resamples, seed, level)
+    high = _wilson_ends(0.0, shown, level)[1] if kept.value == 0 else kept.high
+    return Interval(1 - kept.value, 1 - high, 1 - kept.low, kept.n, kept.clusters)
+
+
+def paired_sign_flip_pvalue(
+    diff_by_cluster: ArrayLike, *, resamples: int = 10_000, seed: int = 0
+) -> float:
+    """Two-sided p-value for "the mean difference is zero" (Fisher's randomisation test).
+
+    `diff_by_cluster` [C] is a mean difference per prompt, `cluster_means(a - b, clusters)`. Under
+    the null its sign is a coin flip: p is the share of sign patterns with a mean at least as far
+    from zero. All 2^C patterns if those are at most `resamples`, otherwise random ones, with
+    (1 + count) / (1 + resamples), so that p is never 0. All differences zero give p = 1.
+    """
+    diff = _rows(diff_by_cluster)
+    observed = abs(diff.sum()) * (1 - 1e-12)  # the pattern observed must count in spite of rounding
+    if 2**diff.size <= resamples:
+        patterns = np.arange(2**diff.size)[:, None] >> np.arange(diff.size) & 1
+        return float((np.abs((2 * patterns - 1) @ diff) >= observed).mean())
+    rng, count, step = np.random.default_rng(seed), 0, max(1, _CELLS // diff.size)
+    for start in range(0, resamples, step):
+        flips = rng.integers(0, 2, (min(step, resamples - start), diff.size), dtype=np.int8)
+        count += int((np.abs((2 * flips - 1) @ diff) >= observed).sum())
+    return (1 + count) / (1 + resamples)
+
+
+def holm(pvalues: ArrayLike) -> Floats:
+    """Holm's (1979) adjusted p-values [m], in the order given; reject where <= alpha.
+
+    Sorted: max over j <= i of (m - j) p_j (j from 0), at most 1. Controls the chance of any false
+    rejection among m comparisons, whatever their dependence. Empty input gives an empty result.
+    """
+    p = np.asarray(pvalues, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p-values must be a list of numbers in [0, 1]")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)), 1.0)
+    return adjusted
+
+
+def _bootstrap(
+    columns_CK: Floats,
+    statistic: Callable[[Floats], Floats],
+    n: int,
+    resamples: int,
+    seed: int,
+    level: float,
+) -> Interval:
+    """Percentile interval of `statistic`, which maps column means [R, K] to [R]."""
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"need resamples >= 1, 0 < level < 1; got {resamples}, {level}")
+    count = len(columns_CK)
+    value = float(statistic(columns_CK.mean(axis=0, keepdims=True))[0])
+    rng, step, means = np.random.default_rng(seed), max(1, _CELLS // count), []
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        # How often each cluster was drawn: a matrix product then does all resamples at once.
+        weights_RC = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        means.append(weights_RC @ columns_CK / count)
+    draws = statistic(np.concatenate(means))
+    draws = draws[np.isfinite(draws)]  # a ratio is undefined where the denominator drew only zeros
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    # Rounding (all values equal) or a very low level can leave the value just outside.
+    return Interval(value, min(float(low), value), max(float(high), value), n, count)
+
+
+def _first(means_RK: Floats) -> Floats:
+    return means_RK[:, 0]
+
+
+def _ratio(means_RK: Floats) -> Floats:
+    denominator = means_RK[:, 1]
+    ratio = np.full(len(means_RK), np.nan)
+    np.divide(means_RK[:, 0], denominator, out=ratio, where=denominator > 0)
+    return ratio
+
+
+def _wilson_ends(p: float, n: float, level: float) -> tuple[float, float]:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = float(np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
+    low = 0.0 if p == 0 else min(max(centre - half, 0.0), p)  # exact where rounding would not be
+    high = 1.0 if p == 1 else max(min(centre + half, 1.0), p)
+    return low, high
+
+
+def _cluster_sums(rows_Sn: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
+    """Sums [C, S] per cluster of `rows_Sn` [S, n], and the number of rows per cluster [C, 1]."""
+    ids, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+    if inverse.shape != rows_Sn.shape[1:]:
+        raise ValueError(f"{inverse.size} cluster ids for {rows_Sn.shape[1]} values; need one each")
+    if ids.size < 2:
+        raise ValueError("one prompt gives no interval over prompts: use at least two")
+    sums = [np.bincount(inverse, weights=row, minlength=ids.size) for row in rows_Sn]
+    return np.stack(sums, axis=1), np.bincount(inverse).astype(np.float64)[:, None]
+
+
+def _rows(values: ArrayLike) -> Floats:
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 1:
+        raise ValueError(f"values must be a list of numbers, got shape {rows.shape}")
+    return _table(rows).ravel()
+
+
+def _table(values: Sequence[ArrayLike] | ArrayLike) -> Floats:
+    table = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    if table.ndim != 2 or table.size == 0:
+        raise ValueError(f"values must be [n] or [seeds, n] and not empty, got {table.shape}")
+    if not np.isfinite(table).all():
+        raise ValueError("values hold NaN or infinity: leave failed pictures out, count them apart")
+    return table
+
+
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+    rows_a, rows_b = _rows(a), _rows(b)
+    if rows_a.shape != rows_b.shape:
+        raise ValueError(f"{rows_a.size} values against {rows_b.size}; need pairs")
+    return rows_a, rows_b
