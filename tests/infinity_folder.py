@@ -44,7 +44,7 @@ from varbench.models.infinity.sampling import Trace, filter_probabilities, sampl
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import InfinityTransformer, TextState
+from varbench.models.infinity.transformer import Block, InfinityTransformer, TextState
 
 LOGITS, PIXELS, CODES, EXACT = 1e-4, 3e-5, 1e-5, 0.0
 """Largest absolute differences, as the reference set's README suggests."""
@@ -242,7 +242,8 @@ class Folder:
             return hook
 
         block = self.model.transformer.blocks[0]
-        places = {"out": block, "sa_out": block.sa, "ca_out": block.ca}
+        assert isinstance(block, Block)
+        places: dict[str, nn.Module] = {"out": block, "sa_out": block.sa, "ca_out": block.ca}
         handles = [module.register_forward_hook(keep(n)) for n, module in places.items()]
         try:
             with torch.no_grad():

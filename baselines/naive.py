@@ -1,0 +1,107 @@
+"""Naive fine-tuning: the loss that VARE replaces (paper's Eq. 6).
+
+``sum_i || p_student(r_i | r_<i, concept) - p_frozen(r_i | s_<i, neutral) ||^2`` with each side on
+its **own** history: r is sampled from the model in training under the concept prompt, s from
+the frozen model under the neutral prompt. The histories diverge, so the difference mixes the
+concept with drift and with errors that add up over scales.
+
+Deviations: the student's histories are sampled again every ``refresh`` iterations, not at every
+one (cost); the mean over tokens and symbols instead of the sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import (
+    CHECKPOINT_EVERY,
+    Batch,
+    FineTuneConfig,
+    Term,
+    fine_tune,
+    text_of,
+)
+from varbench.methods.losses import probability_distance
+from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens, roll_out
+from varbench.models.base import NextScaleModel, Rollout
+
+
+@dataclass(frozen=True)
+class NaiveConfig:
+    """Settings of naive fine-tuning.
+
+    Attributes:
+        refresh: iterations after which the student's own histories are sampled again; divides
+            the checkpoint interval, so that a resumed training sees the same histories.
+    """
+
+    refresh: int = 25
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        if self.refresh < 1 or CHECKPOINT_EVERY % self.refresh:
+            raise ValueError(f"refresh must divide {CHECKPOINT_EVERY}, got {self.refresh}")
+
+
+class NaiveObjective:
+    """One term; each side reads its own history."""
+
+    def __init__(
+        self, model: NextScaleModel, frozen: AuxiliaryTokens, config: NaiveConfig, seed: int
+    ) -> None:
+        self.model = model
+        self.frozen = frozen
+        self.config = config
+        self.seed = seed
+        self.histories: dict[int, tuple[int, Rollout]] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return len(self.frozen.rollout)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"]
+
+    def own_history(self, batch: Batch) -> Rollout:
+        """The student's roll-outs, sampled again when older than ``refresh`` iterations."""
+        age = batch.step // self.config.refresh
+        stale = [r for r in batch.rows if self.histories.get(r, (-1, None))[0] != age]
+        if stale:
+            keys = [(f"own-{r}-{age}", self.seed) for r in stale]
+            made = roll_out(
+                self.model, self.frozen.concept.select(stale), keys, self.config.rollout
+            )
+            for place, row in enumerate(stale):
+                self.histories[row] = (age, made.select([place]))
+        rows = [self.histories[r][1] for r in batch.rows]
+        return Rollout(
+            torch.cat([r.tokens for r in rows]),
+            torch.cat([r.inputs for r in rows]),
+            rows[0].schedule,
+        )
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        text = text_of(self.model, self.frozen.concept, batch)
+        student = self.model.logits(self.own_history(batch), text)
+        teacher = self.frozen.teacher_logits[batch.rows]
+        return Term(name, probability_distance(student, teacher)), {}
+
+
+class Naive:
+    """The ``naive`` baseline."""
+
+    id = "naive"
+    version = 1
+    Config = NaiveConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: NaiveConfig, place: Workplace
+    ) -> Edit:
+        frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
+        objective = NaiveObjective(model, frozen, config, place.seed)
+        return fine_tune(model, objective, config.train, place)

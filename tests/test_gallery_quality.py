@@ -1,0 +1,121 @@
+"""The shipped Gallery: does the unerased model draw what held-out prompts ask for?"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from varbench.conf.schema import resolve
+from varbench.metrics.judges.gallery import load_judge
+from varbench.models.gallery.captions import CONCEPT_WORDS
+from varbench.models.gallery.data import make_renders
+from varbench.models.gallery.model import fingerprint, load, weights_folder
+from varbench.models.infinity.model import InfinityModel
+from varbench.prompts import Prompt, load_prompt_set
+from varbench.selection import spread
+
+FAMILIES = {
+    "identity": "gallery-faces",
+    "mannequin": "gallery-mannequins",
+    "object": "gallery-objects",
+    "style": "gallery-objects",
+}
+WANTED = 0.95
+
+
+@pytest.fixture(scope="module")
+def model() -> InfinityModel:
+    return load(resolve("gallery", "smoke", "none").model)
+
+
+def accuracy(
+    model: InfinityModel, head: str, prompts: list[Prompt], seeds: int
+) -> tuple[float, Counter[str]]:
+    """Share of pictures whose label the judge sees, and what goes wrong most."""
+    judge = load_judge()
+    right, total, wrong = 0, 0, Counter[str]()
+    rows = [(p, s) for p in prompts for s in range(seeds)]
+    for start in range(0, len(rows), 50):
+        block = rows[start : start + 50]
+        condition = model.encode([p.text for p, _ in block])
+        pictures = model.decode(model.generate(condition, [(p.id, s) for p, s in block]))
+        with torch.no_grad():
+            seen = judge(pictures)[head].argmax(-1).tolist()
+        for (prompt, _), label in zip(block, seen, strict=True):
+            name = judge.labels[head][label]
+            total += 1
+            right += name == prompt.labels[head]
+            if name != prompt.labels[head]:
+                wrong[f"{prompt.labels[head]} as {name} in {prompt.labels['style']}"] += 1
+    return right / total, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", sorted(FAMILIES))
+def test_unerased_accuracy_on_500_held_out_pictures(model: InfinityModel, head: str) -> None:
+    prompts = [p for p in load_prompt_set(FAMILIES[head]).prompts if p.labels[head]]
+    share, wrong = accuracy(model, head, spread(prompts, 125, head), 4)
+    assert share >= WANTED, f"{head} {share:.3f}: {wrong.most_common(8)}"
+
+
+@pytest.mark.slow
+def test_each_style_is_readable_on_each_kind_of_subject(model: InfinityModel) -> None:
+    low = {}
+    for name in ("gallery-faces", "gallery-mannequins", "gallery-objects"):
+        chosen = spread(load_prompt_set(name).prompts, 70, "style")
+        for style in sorted({p.labels["style"] for p in chosen}):
+            some = [p for p in chosen if p.labels["style"] == style]
+            share, _ = accuracy(model, "style", some, 3)
+            if share < 0.9:
+                low[f"{style} on {name}"] = share
+    assert not low
+
+
+def test_prompts_decide_the_picture(model: InfinityModel) -> None:
+    """A fast look: 24 pictures, mostly right, and no two alike."""
+    prompts = spread(load_prompt_set("gallery-objects").prompts, 24, "object")
+    share, wrong = accuracy(model, "object", prompts, 1)
+    assert share >= 0.8, wrong
+
+
+def test_tokenizer_keeps_fresh_pictures_readable(model: InfinityModel) -> None:
+    """Encode, quantise, decode: at least 21 dB, and the judge still sees the same."""
+    from varbench.models.infinity.quantiser import quantise
+
+    renders = make_renders(60, 987)
+    pictures = renders.batch(torch.arange(60))
+    with torch.no_grad():
+        codes = quantise(model.tokenizer.encode(pictures), model.layout).codes
+        made = model.tokenizer.decode(codes)
+        psnr = -10 * torch.log10((made - pictures).div(2).square().mean())
+        judge = load_judge()
+        before, after = judge(pictures / 2 + 0.5), judge(made / 2 + 0.5)
+    assert float(psnr) > 21
+    for head in ("identity", "mannequin", "object", "style"):
+        same = before[head].argmax(-1) == after[head].argmax(-1)
+        assert float(same.float().mean()) >= 0.9, head
+
+
+def test_fingerprint_is_of_the_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import shutil
+
+    copy = tmp_path / "weights"
+    shutil.copytree(weights_folder(), copy)
+    assert fingerprint(copy) == fingerprint()
+    with (copy / "vae.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    fingerprint.cache_clear()
+    assert fingerprint(copy) != fingerprint()
+
+
+def test_weights_fit_the_size_limit_and_know_every_word(model: InfinityModel) -> None:
+    judges = weights_folder().parents[2] / "metrics" / "judges" / "weights"
+    files = [f for root in (weights_folder(), judges) for f in root.rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) <= 30_000_000
+    assert model.text_encoder is not None
+    unknown = model.text_encoder.tokenizer.unk_token_id
+    for words in CONCEPT_WORDS.values():
+        for word in words:
+            assert unknown not in model.text_encoder.tokenizer(word).input_ids, word

@@ -1,0 +1,204 @@
+"""The Gallery's judges: files give back the same networks, and the shipped ones are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from varbench.metrics.judges import gallery
+from varbench.metrics.judges.gallery import (
+    GalleryJudge,
+    load_clip,
+    load_features,
+    load_judge,
+    read_metadata,
+    save_network,
+)
+from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, recipe
+from varbench.models.gallery.data import Renders, make_renders
+from varbench.models.gallery.judge_clip import clip_accuracies, clip_captions
+from varbench.models.gallery.judge_data import (
+    LABELS,
+    UNKNOWN,
+    accuracies_of,
+    augment,
+    reconstruct,
+    targets_of,
+)
+from varbench.models.gallery.train_judges import SMOKE, train_judges
+from varbench.models.infinity.tokenizer import BSQVAE
+
+SHIPPED = (gallery.default_folder() / gallery.JUDGE_FILE).exists()
+shipped = pytest.mark.skipif(not SHIPPED, reason="the judges are not trained yet")
+
+
+@pytest.fixture(scope="module")
+def renders() -> Renders:
+    return make_renders(48, seed=1)
+
+
+@pytest.fixture(scope="module")
+def smoke(renders: Renders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of judges after two steps of training."""
+    folder = tmp_path_factory.mktemp("judges")
+    torch.manual_seed(0)
+    vae = BSQVAE(recipe.TOKENIZER).eval().requires_grad_(False)
+    found = train_judges(renders, vae, folder, seed=3, stages=SMOKE)
+    assert set(found) == {"judge", "features", "clip"}
+    assert all(set(sets) == {"real", "held_out", "rebuilt"} for sets in found.values())
+    assert all(0 <= x <= 1 for f in found.values() for heads in f.values() for x in heads.values())
+    again = train_judges(renders, vae, folder, seed=3, stages=SMOKE)  # resumes at the end
+    assert again == found
+    return folder / "judges"
+
+
+@pytest.fixture(scope="module")
+def pictures(renders: Renders) -> Tensor:
+    return renders.pictures[:6].float() / 255
+
+
+def test_labels_of_scenes_and_their_order() -> None:
+    targets = targets_of([Scene(identity="ada", object="car"), Scene(object="tree", style="neon")])
+    assert targets["identity"].tolist() == [0, len(FACES)]
+    assert targets["mannequin"].tolist() == [2, 2]
+    assert targets["object"].tolist() == [OBJECTS.index("car"), OBJECTS.index("tree")]
+    assert targets["style"].tolist() == [0, STYLES.index("neon")]
+    assert targets["colour"].tolist() == [UNKNOWN, LABELS["colour"].index("none")]
+
+
+def test_augmented_pictures_stay_pictures(pictures: Tensor) -> None:
+    seen = augment(pictures, torch.Generator().manual_seed(0))
+    assert seen.shape == pictures.shape and seen.min() >= 0 and seen.max() <= 1
+    assert 0.002 < (seen - pictures).abs().mean() < 0.2
+    assert seen.equal(augment(pictures, torch.Generator().manual_seed(0)))
+
+
+def test_reconstructions_are_seeded(renders: Renders) -> None:
+    vae = BSQVAE(recipe.TOKENIZER).eval()
+    made = reconstruct(vae, renders, 4, seed=0, flips=0.5)
+    assert made.shape == (4, 3, 64, 64) and made.dtype == torch.uint8
+    assert made.equal(reconstruct(vae, renders, 4, seed=0, flips=0.5))
+    assert not made.equal(reconstruct(vae, renders, 4, seed=1, flips=0.5))
+
+
+def test_saved_networks_come_back(tmp_path: Path, pictures: Tensor) -> None:
+    torch.manual_seed(0)
+    judge = GalleryJudge({"one": ("a", "b"), "two": ("x", "y", "none")}, widths=(8, 8, 16)).eval()
+    metadata = {"labels": judge.labels, "widths": judge.widths, "note": "ä"}
+    save_network(judge, tmp_path / gallery.JUDGE_FILE, metadata, half=False)
+    back = load_judge(tmp_path)
+    assert back.labels == {"one": ("a", "b"), "two": ("x", "y", "none")}
+    assert read_metadata(tmp_path / gallery.JUDGE_FILE)["note"] == "ä"
+    for head, logits in judge(pictures).items():
+        torch.testing.assert_close(back(pictures)[head], logits, rtol=0, atol=0)
+    save_network(judge, tmp_path / gallery.JUDGE_FILE, metadata)  # rounded to half precision
+    for head, logits in judge(pictures).items():
+        torch.testing.assert_close(load_judge(tmp_path)(pictures)[head], logits, rtol=0, atol=0.02)
+
+
+def test_judge_and_features_of_a_folder(smoke: Path, pictures: Tensor) -> None:
+    judge, features = load_judge(smoke), load_features(smoke)
+    assert judge.labels == {h: LABELS[h] for h in ("identity", "mannequin", "object", "style")}
+    assert features.labels == LABELS
+    assert not judge.training and not features.training
+    for head, (index, chance) in judge.judge(pictures).items():
+        assert index.dtype == torch.int64 and index.max() < len(judge.labels[head])
+        assert ((chance > 0) & (chance <= 1)).all()
+    assert features(pictures).shape == (6, 64)
+    accuracy = read_metadata(smoke / gallery.JUDGE_FILE)["accuracy"]
+    assert set(accuracy["real"]) == set(judge.labels)
+    assert read_metadata(smoke / gallery.JUDGE_FILE)["version"] == gallery.VERSION
+
+
+def test_a_picture_is_judged_alone(smoke: Path, pictures: Tensor) -> None:
+    features = load_features(smoke)
+    torch.testing.assert_close(features(pictures)[:1], features(pictures[:1]), rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_of_any_size(smoke: Path, pictures: Tensor) -> None:
+    large = torch.nn.functional.interpolate(pictures, scale_factor=4.0, mode="nearest")
+    assert gallery.to_side(pictures) is pictures
+    assert (gallery.to_side(large) - pictures).abs().mean() < 0.03
+    assert load_features(smoke)(large[..., :200]).shape == (6, 64)
+    assert load_clip(smoke).images(large).shape == (6, 64)
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(3, 64, 64), torch.zeros(1, 64, 64, 3), torch.zeros(1, 3, 64, 64).byte()]
+)
+def test_what_is_no_batch_of_pictures_is_refused(smoke: Path, wrong: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"\[B, 3, H, W\] in \[0, 1\]"):
+        load_judge(smoke)(wrong)
+
+
+def test_clip_is_open_clips(smoke: Path, pictures: Tensor) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    clip = load_clip(smoke)
+    model, preprocess, tokenizer = clip
+    assert isinstance(model, open_clip.CLIP) and not model.training
+    images, texts = clip.images(pictures), clip.texts(["ada in a meadow", "a red car at night"])
+    assert images.shape == (6, 64) and texts.shape == (2, 64)
+    for rows in (images, texts):
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
+    whole = Image.fromarray((pictures[0] * 255).byte().permute(1, 2, 0).numpy())
+    torch.testing.assert_close(
+        preprocess(whole), gallery.clip_input(pictures[:1])[0], rtol=0, atol=0.01
+    )
+    ids = tokenizer(["Ada, in a  meadow!", "ada in a meadow", "ada in a zeppelin", "a " * 90])
+    assert ids.shape == (4, 32)
+    assert ids[0].equal(ids[1]) and not ids[1].equal(ids[2])
+    end = int(ids.max())
+    assert (ids == end).sum(1).tolist() == [1, 1, 1, 1] and int(ids[3, -1]) == end
+    config = json.loads((smoke / gallery.CLIP_FOLDER / gallery.CLIP_CONFIG).read_text())
+    assert config["model_cfg"]["text_cfg"]["vocab_size"] == end + 1
+
+
+def test_every_caption_is_made_of_known_words(smoke: Path) -> None:
+    _, _, tokenizer = load_clip(smoke)
+    scenes = make_renders(60, seed=2).scenes
+    texts = clip_captions(scenes, np.random.default_rng(0), implied=0.5)
+    unknown = tokenizer(["zeppelin"])[0, 1]
+    assert not (tokenizer(texts) == unknown).any()
+
+
+@pytest.mark.parametrize("load", [load_judge, load_features, load_clip])
+def test_missing_weights_name_the_fix(load: object, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"python -m varbench\.models\.gallery\.train"):
+        load(tmp_path)  # type: ignore[operator]
+
+
+@shipped
+@pytest.mark.parametrize("count", [200, pytest.param(600, marks=pytest.mark.slow)])
+def test_shipped_judges_are_right(count: int) -> None:
+    half = count // 2
+    sets = [make_renders(half, seed=90), make_renders(half, seed=91, held_out=True)]
+    fresh = Renders(torch.cat([s.pictures for s in sets]), [x for s in sets for x in s.scenes])
+    targets = targets_of(fresh.scenes)
+    judged = accuracies_of(load_judge(), fresh.pictures, targets)
+    assert min(judged.values()) >= 0.99, judged
+    features = accuracies_of(load_features(), fresh.pictures, targets)
+    assert min(features[h] for h in ("identity", "object", "style")) >= 0.95, features
+    clip = clip_accuracies(load_clip(), fresh, seed=0)
+    assert min(clip[h] for h in ("identity", "mannequin", "style")) >= 0.95, clip
+    assert min(clip.values()) >= 0.75, clip  # objects and colours are its weak side
+
+
+@shipped
+@pytest.mark.parametrize("side", [96, 256])
+def test_shipped_judge_sees_the_same_in_larger_pictures(renders: Renders, side: int) -> None:
+    pictures, judge = renders.pictures.float() / 255, load_judge()
+    larger = torch.nn.functional.interpolate(pictures, size=(side, side), mode="bicubic")
+    for head, (index, _) in judge.judge(larger.clamp(0, 1)).items():
+        assert (index == judge.judge(pictures)[head][0]).float().mean() >= 0.95
+
+
+@shipped
+def test_shipped_judges_are_small() -> None:
+    files = [f for f in gallery.default_folder().rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) <= 6e6

@@ -1,0 +1,173 @@
+"""Scorers with stand-in networks: shapes, determinism, batch size, fingerprints, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from varbench.metrics import SCORERS, Scorer, scorer
+from varbench.metrics.scorers.clip import ClipScorer
+from varbench.metrics.scorers.features import FeatureScorer
+from varbench.metrics.scorers.judge import JudgeScorer
+from varbench.metrics.scorers.pictures import batches
+
+
+def trunk(out: int, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm2d(4)  # in training mode it would make rows depend on their batch
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 5, stride=3), norm, nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(16, out),
+    )  # fmt: skip
+
+
+class StandInJudge(nn.Module):
+    labels = {"identity": ("ada", "bruno", "clara"), "style": ("plain", "neon")}  # noqa: RUF012
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(50.0 + seed))
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The strongest colour decides, so that the stand-in sees different things."""
+        logits = self.sharpness * pictures.mean(dim=(2, 3))
+        return {"identity": logits, "style": logits[:, 1:]}
+
+
+class StandInClip(nn.Module):
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.visual, self.text = trunk(7, seed), nn.Embedding(128, 7)
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        out: Tensor = self.visual(pictures)
+        return out
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.text(tokens).sum(dim=1)
+        return out
+
+
+def clip_parts(seed: int = 0) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
+    def preprocess(picture: Image.Image) -> Tensor:
+        small = np.array(picture.resize((32, 32)))
+        return torch.from_numpy(small).permute(2, 0, 1).float() / 255
+
+    def tokenizer(texts: list[str]) -> Tensor:
+        return torch.tensor([[ord(c) % 128 for c in text.ljust(12)[:12]] for text in texts])
+
+    return StandInClip(seed), preprocess, tokenizer
+
+
+def make(kind: str, seed: int = 0, batch: int = 64, side: int = 64) -> Scorer:
+    if kind == "judge":
+        return JudgeScorer(lambda: StandInJudge(seed), batch=batch)
+    if kind == "clip":
+        return ClipScorer(lambda: clip_parts(seed), batch=batch)
+    return FeatureScorer(lambda: trunk(6, seed), batch=batch, side=side)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    paths = []
+    for i in range(7):
+        small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        small.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+        paths.append(folder / f"{i:03d}.png")
+    return paths
+
+
+PROMPTS = ["a cup", "a boat", "ada", "a cup", "neon", "a tree", "bruno"]
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_rows_are_repeatable_and_independent_of_batch_and_order(
+    kind: str, files: list[Path]
+) -> None:
+    whole = make(kind).score(files, PROMPTS)
+    again = make(kind).score(files, PROMPTS)
+    small = make(kind, batch=3).score(files, PROMPTS)
+    back = make(kind, batch=2).score(files[::-1], PROMPTS[::-1])
+    for name, rows in whole.items():
+        assert len(rows) == 7
+        np.testing.assert_array_equal(rows, again[name])
+        np.testing.assert_allclose(rows, small[name], atol=1e-5)
+        np.testing.assert_allclose(rows, back[name][::-1], atol=1e-5)
+
+
+def test_judge_stores_the_most_likely_label_and_its_probability(files: list[Path]) -> None:
+    judge = JudgeScorer(StandInJudge)
+    found = judge.score(files, PROMPTS)
+    assert judge.labels == StandInJudge.labels
+    assert set(found) == {"identity", "identity_p", "style", "style_p"}
+    with torch.no_grad():
+        logits = StandInJudge().eval()(next(batches(files)))["identity"]
+    np.testing.assert_array_equal(found["identity"], logits.argmax(-1).numpy())
+    np.testing.assert_allclose(found["identity_p"], logits.softmax(-1).amax(-1), atol=1e-6)
+    assert found["identity"].dtype == np.int64
+    assert found["identity_p"].dtype == np.float32
+    assert len(set(found["identity"].tolist())) > 1
+
+
+def test_clip_cosine_is_that_of_picture_and_its_own_prompt(files: list[Path]) -> None:
+    found = ClipScorer(clip_parts).score(files, PROMPTS)
+    model, preprocess, tokenizer = clip_parts()
+    with Image.open(files[2]) as picture, torch.no_grad():
+        image = model.eval().encode_image(preprocess(picture.convert("RGB"))[None])
+        text = model.encode_text(tokenizer([PROMPTS[2]]))
+    expected = torch.cosine_similarity(image, text).item()
+    assert found["cosine"][2] == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found["image"], axis=1), 1, atol=1e-5)
+
+
+def test_features_take_clean_fids_path_and_come_back_to_the_pictures(files: list[Path]) -> None:
+    class Pixels(nn.Module):
+        def forward(self, pictures: Tensor) -> Tensor:
+            assert pictures.shape[1:] == (3, 64, 64)
+            return torch.flatten(pictures, 1)
+
+    found = FeatureScorer(Pixels).score(files, PROMPTS)["features"]
+    original = next(batches(files)).flatten(1).numpy()
+    assert found.dtype == np.float32
+    assert np.abs(found - original).mean() < 0.01  # up to 299 pixels and back loses little
+
+
+def test_fingerprints_follow_weights_and_settings_and_nothing_else() -> None:
+    for kind in SCORERS:
+        assert make(kind).fingerprint() == make(kind, batch=3).fingerprint()
+        assert make(kind).fingerprint() != make(kind, seed=1).fingerprint()
+    assert make("features").fingerprint() != make("features", side=32).fingerprint()
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_bad_input_is_refused_before_any_network_is_read(kind: str, files: list[Path]) -> None:
+    lazy = scorer(kind)
+    with pytest.raises(ValueError, match="no pictures"):
+        lazy.score([], [])
+    with pytest.raises(ValueError, match="7 pictures but 1 prompts"):
+        lazy.score(files, ["a cup"])
+    with pytest.raises(FileNotFoundError, match=r"1 pictures are not there.*gone\.png"):
+        lazy.score([files[0], files[0].with_name("gone.png")], ["a", "b"])
+
+
+def test_pictures_of_other_sizes_and_modes_are_scored_in_order(
+    tmp_path: Path, files: list[Path]
+) -> None:
+    Image.new("L", (40, 50), 200).save(tmp_path / "grey.png")
+    mixed = [files[0], tmp_path / "grey.png", *files[1:3]]
+    shapes = [tuple(batch.shape) for batch in batches(mixed)]
+    assert shapes == [(1, 3, 64, 64), (1, 3, 50, 40), (2, 3, 64, 64)]
+    assert [len(batch) for batch in batches(files, 3)] == [3, 3, 1]
+    for kind in SCORERS:
+        alone = make(kind).score(files[1:3], PROMPTS[1:3])
+        for name, rows in make(kind).score(mixed, ["a", "b", *PROMPTS[1:3]]).items():
+            assert len(rows) == 4
+            np.testing.assert_allclose(rows[2:], alone[name], atol=1e-5)

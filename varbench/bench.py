@@ -1,0 +1,238 @@
+"""The story of a run: plan -> erase -> generate -> score -> record.
+
+Every step looks into the store first, so the same command resumes, and adding a method, a seed
+or a concept costs only the difference. The unerased model (``none``) always runs along.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varbench import provenance, stages
+from varbench.conf.schema import plain
+from varbench.methods.registry import NONE
+from varbench.metrics import METRICS, Evidence, Group, concept_hits
+from varbench.models import registry
+from varbench.plan import Cell, Request, Row, blocks, concept_text, plan
+from varbench.stages import Workshop
+from varbench.store import Entry
+
+SCHEMA = 1
+KEPT = ("neighbours", "unrelated")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pictures and scores of one model, group by group; entries in block order."""
+
+    rows: Mapping[str, list[Row]]
+    pictures: Mapping[str, list[Entry]]
+    scores: Mapping[str, list[dict[str, Entry]]]
+
+    def groups(self) -> dict[str, Group]:
+        """What metrics see."""
+        made = {}
+        for name, rows in self.rows.items():
+            arrays = _stack(self.scores[name])
+            made[name] = Group([r.prompt for r in rows], [r.seed for r in rows], arrays)
+        return made
+
+    def keys(self) -> list[str]:
+        """Keys of everything that values were computed from."""
+        entries = [e for group in self.pictures.values() for e in group]
+        entries += [e for group in self.scores.values() for block in group for e in block.values()]
+        return [f"{e.stage}/{e.key}" for e in entries]
+
+
+def run(request: Request, shop: Workshop) -> list[Entry]:
+    """Do what is asked and return the cells' entries, in the order of the plan."""
+    cells = plan(request)
+    shop.store.sweep()
+    done: list[Entry] = []
+    base: Scored | None = None
+    for cell in cells:
+        shop.progress.label = f"{cell.method} on {cell.concept.name}, seed {cell.seed}"
+        if cell.method == NONE:
+            base = None
+        entry = _finished(shop, cell)
+        if entry is None:
+            base = base or measure(shop, _unerased(cells, cell))
+            entry = _record(shop, cell, base)
+        done.append(entry)
+    return done
+
+
+def _unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
+    return next(c for c in cells if c.method == NONE and c.concept is cell.concept)
+
+
+def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a cell's content."""
+    return {
+        "schema": SCHEMA,
+        "model": registry.fingerprint(cell.config.model.name),
+        "config": plain(cell.config),
+        "edit": stages.edit_spec(cell),
+        "concept": cell.concept.digest(),
+        "seed": cell.seed,
+        "metrics": {id: metric.version for id, metric in METRICS.items()},
+        "scorers": {id: [who.version, who.fingerprint()] for id, who in scorers.items()},
+        "generate": stages.GENERATE_VERSION,
+    }
+
+
+def _finished(shop: Workshop, cell: Cell) -> Entry | None:
+    """The cell's entry, if it and everything it was computed from is there and undamaged."""
+    entry = shop.store.get("cell", cell_spec(cell, shop.scorers))
+    if entry is None:
+        return None
+    for key in entry.json("cell.json")["inputs"]:
+        stage, _, digest = key.partition("/")
+        if shop.store.find(stage, digest) is None:
+            return None
+    return entry
+
+
+def measure(shop: Workshop, cell: Cell) -> Scored:
+    """Erase, generate and score one cell."""
+    edit = stages.erase(shop, cell)
+    rows = cell.groups()
+    todo = {name: list(blocks(some, cell.config.suite.block)) for name, some in rows.items()}
+    flat = [block for group in todo.values() for block in group]
+    pictures = stages.generate(shop, cell, edit, flat)
+    scores = stages.score(shop, list(shop.scorers), pictures, flat)
+    sizes = [len(group) for group in todo.values()]
+    return Scored(
+        rows,
+        dict(zip(todo, _split(pictures, sizes), strict=True)),
+        dict(zip(todo, _split(scores, sizes), strict=True)),
+    )
+
+
+def _split(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    out, start = [], 0
+    for size in sizes:
+        out.append(list(items[start : start + size]))
+        start += size
+    return out
+
+
+def _stack(per_block: Sequence[Mapping[str, Entry]]) -> dict[str, dict[str, Any]]:
+    loaded: dict[str, list[dict[str, Any]]] = {}
+    for block in per_block:
+        for name, entry in block.items():
+            with np.load(entry.path("scores.npz"), allow_pickle=False) as arrays:
+                loaded.setdefault(name, []).append(dict(arrays))
+    return {
+        name: {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+        for name, parts in loaded.items()
+    }
+
+
+def _reference_features(shop: Workshop, cell: Cell) -> dict[str, Any] | None:
+    rows = cell.groups()
+    todo = [b for name in KEPT if name in rows for b in blocks(rows[name], cell.config.suite.block)]
+    pictures = stages.reference(shop, cell, todo)
+    if not pictures:
+        return None
+    return _stack(stages.score(shop, ["features"], pictures, todo))["features"]
+
+
+def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
+    """Compute all metrics of a cell and write its entry."""
+    own = base if cell.method == NONE else measure(shop, cell)
+    method, unerased = own.groups(), base.groups()
+    evidence = Evidence(
+        concept=cell.concept,
+        judge_labels=shop.scorers["judge"].labels,  # type: ignore[attr-defined]
+        method=method,
+        base=unerased,
+        reference=_reference_features(shop, cell),
+    )
+    records = []
+    for id, metric in METRICS.items():
+        found = metric.compute(evidence)
+        d = found.difference
+        records.append(
+            {
+                "model": cell.config.model.name,
+                "method": cell.method,
+                "config": cell.config_hash(),
+                "concept": cell.concept.name,
+                "suite": cell.config.suite.name,
+                "prompt_set": cell.config.suite.name,
+                "metric": id,
+                "seed": cell.seed,
+                "value": found.value,
+                "ci_low": found.low,
+                "ci_high": found.high,
+                "n": found.n,
+                "n_failed": 0,
+                "baseline": found.baseline,
+                "status": "measured",
+                "difference": None
+                if d is None
+                else {"value": d.value, "low": d.low, "high": d.high},
+                "note": found.note,
+                "details": dict(found.details),
+            }
+        )
+    inputs = own.keys() + ([] if own is base else base.keys())
+    spec = cell_spec(cell, shop.scorers)
+    content = {
+        "schema": SCHEMA,
+        "model": cell.config.model.name,
+        "embedded": cell.config.model.embedded,
+        "method": cell.method,
+        "method_config": plain(cell.config.method),
+        "config": cell.config_hash(),
+        "concept": cell.concept.name,
+        "concept_file": concept_text(cell),
+        "family": cell.concept.family,
+        "suite": cell.config.suite.name,
+        "seed": cell.seed,
+        "command": cell.command,
+        "overrides": list(cell.overrides),
+        "resolved_config": plain(cell.config),
+        "provenance": {
+            "model_fingerprint": spec["model"],
+            "scorers": spec["scorers"],
+            "concept": spec["concept"],
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "device": provenance.device_name(shop.device),
+        },
+        "records": records,
+        "pictures": _picture_list(own, method, evidence),
+        "inputs": inputs,
+    }
+    with shop.store.write("cell", spec) as writer:
+        (writer.dir / "cell.json").write_text(json.dumps(content, indent=1, allow_nan=False))
+    assert writer.entry is not None
+    return writer.entry
+
+
+def _picture_list(
+    own: Scored, groups: Mapping[str, Group], evidence: Evidence
+) -> dict[str, list[dict[str, Any]]]:
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in own.rows.items():
+        hits = concept_hits(groups[name], evidence.concept, evidence.judge_labels)
+        places = [(e.key, f"{i:03d}.png") for e in own.pictures[name] for i in range(len(e.files))]
+        listed[name] = [
+            {
+                "prompt": row.prompt.text,
+                "prompt_id": row.prompt.id,
+                "seed": row.seed,
+                "key": key,
+                "file": file,
+                "hit": bool(hit),
+            }
+            for row, (key, file), hit in zip(rows, places, hits, strict=True)
+        ]
+    return listed

@@ -1,0 +1,1 @@
+"""Configuration: Hydra groups ``model``, ``suite`` (YAML here) and ``method`` (dataclasses)."""

@@ -1,0 +1,203 @@
+"""Typed configuration and its composition through Hydra.
+
+Groups: ``model`` and ``suite`` are YAML files beside this module; ``method`` nodes come from the
+methods' own ``Config`` dataclasses, so a method's settings have one home. A model's ``train``
+section fits the fine-tuning defaults to the model's size; the user's overrides come last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from varbench.errors import UserError, unknown
+from varbench.methods.registry import NONE, check_method, load_method
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Inference settings of a model: guidance weight, temperature, top-k (0 = all), top-p."""
+
+    guidance: float = 3.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.97
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model by name.
+
+    Attributes:
+        name: how records call it.
+        embedded: part of the package (a badge in reports), not a published model.
+        sampling: inference settings, fixed for all methods.
+        train: fine-tuning defaults at this model's size (keys of ``FineTuneConfig``).
+        strict: sample one picture at a time on one thread, so that neither batch size nor
+            thread count can change a bit (slower).
+    """
+
+    name: str = "???"
+    embedded: bool = False
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    train: dict[str, Any] = field(default_factory=dict)
+    strict: bool = False
+
+
+@dataclass
+class GroupConfig:
+    """How much of a prompt group is used: number of prompts, picture seeds per prompt.
+
+    Not frozen: OmegaConf locks frozen classes inside dictionaries against composition.
+    """
+
+    prompts: int = 50
+    seeds: int = 4
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """What a run measures: prompt groups, and pictures per block of fixed shape."""
+
+    name: str = "???"
+    groups: dict[str, GroupConfig] = field(default_factory=dict)
+    block: int = 50
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One resolved configuration: a model, a suite, a method's settings."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
+    method: Any = None
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """The unerased model has no settings."""
+
+
+def names(group: str) -> list[str]:
+    """Configs of a YAML group."""
+    folder = resources.files("varbench.conf") / group
+    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def _register(method: str) -> type[Any]:
+    config: type[Any] = NoConfig if method == NONE else load_method(method).Config
+    store = ConfigStore.instance()
+    store.store("schema", _open(RunConfig))
+    store.store("schema_model", _open(ModelConfig))
+    store.store("schema_suite", _open(SuiteConfig))
+    store.store(method, _open(config), group="method")
+    return config
+
+
+def _open(config: type[Any]) -> Any:
+    """A schema node that composition may write to (OmegaConf locks those of frozen classes)."""
+    node = OmegaConf.structured(config)
+
+    def unlock(part: Any) -> None:
+        OmegaConf.set_readonly(part, None)
+        for key in range(len(part)) if OmegaConf.is_list(part) else part:
+            value = part._get_node(key)
+            if OmegaConf.is_config(value) and not value._is_none() and not value._is_missing():
+                unlock(value)
+
+    unlock(node)
+    return node
+
+
+def accepts(config: type[Any], key: str) -> bool:
+    """Whether a method's Config has a dotted key such as ``train.steps``."""
+    first, _, rest = key.partition(".")
+    match = next((f for f in dataclasses.fields(config) if f.name == first), None)
+    if match is None:
+        return False
+    if not rest:
+        return True
+    default = match.default_factory if match.default_factory is not dataclasses.MISSING else None
+    return dataclasses.is_dataclass(default) and accepts(default, rest)
+
+
+def _known_keys(config: type[Any], prefix: str) -> list[str]:
+    keys = []
+    for f in dataclasses.fields(config):
+        factory = f.default_factory
+        if dataclasses.is_dataclass(factory):
+            keys += _known_keys(factory, f"{prefix}{f.name}.")
+        else:
+            keys.append(prefix + f.name)
+    return keys
+
+
+def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Compose one run's configuration.
+
+    Args:
+        model, suite, method: names.
+        overrides: ``KEY=VALUE`` with keys under ``model.``, ``suite.`` or ``method.``.
+
+    Raises:
+        UserError: unknown names or keys, wrong types or values.
+    """
+    for kind, name in (("model", model), ("suite", suite)):
+        if name not in names(kind):
+            raise unknown(kind, name, names(kind))
+    check_method(method)
+    config = _register(method)
+    groups = [f"model={model}", f"suite={suite}", f"method={method}"]
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_module("varbench.conf", version_base="1.3"):
+            fitted = []
+            if accepts(config, "train"):
+                train = compose("config", overrides=groups).model.train
+                fitted = [f"method.train.{key}={value}" for key, value in train.items()]
+            tree = compose("config", overrides=[*groups, *fitted, *overrides])
+            resolved = OmegaConf.to_object(tree)
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UserError(_explain(error, overrides, config)) from error
+    assert isinstance(resolved, RunConfig)
+    return resolved
+
+
+def _explain(error: Exception, overrides: Sequence[str], config: type[Any]) -> str:
+    known = [
+        *_known_keys(ModelConfig, "model."),
+        *_known_keys(SuiteConfig, "suite."),
+        *_known_keys(config, "method."),
+    ]
+    lines = [str(error).splitlines()[0]]
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key not in known and not key.startswith(("suite.groups.", "model.train.")):
+            near = difflib.get_close_matches(key, known, n=1)
+            lines.append(
+                f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+            lines.append(f"keys: {', '.join(known)}")
+    return "\n".join(lines)
+
+
+def plain(config: Any) -> Any:
+    """A dataclass tree as plain JSON-able values."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {str(k): plain(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [plain(v) for v in config]
+    return config

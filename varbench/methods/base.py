@@ -1,0 +1,120 @@
+"""What an erasure method is: ``erase(model, concept, config) -> Edit``, or a Guidance.
+
+A method is one module with a frozen dataclass ``Config`` and a class that has the attributes of
+:class:`Method`; one line in ``registry.py`` (or a plugin's entry point) makes it known by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from varbench.models.base import NextScaleModel
+from varbench.progress import Progress
+
+
+class PairLike(Protocol):
+    """A training pair: the same prompt with the concept and with its replacement."""
+
+    @property
+    def concept(self) -> str: ...
+    @property
+    def neutral(self) -> str: ...
+
+
+class ConceptLike(Protocol):
+    """What a method may know of a concept."""
+
+    @property
+    def name(self) -> str: ...
+    def pairs(self) -> Sequence[PairLike]: ...
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An erased model as the tensors that changed.
+
+    Attributes:
+        tensors: state-dict name -> new value; empty for the unerased model.
+        log: one dictionary of plain numbers per logged step.
+    """
+
+    tensors: Mapping[str, Tensor]
+    log: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write the changed tensors as safetensors."""
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}, path)
+
+    @staticmethod
+    def load(path: Path) -> Edit:
+        """Read what :meth:`save` wrote."""
+        return Edit(load_file(path))
+
+
+@contextlib.contextmanager
+def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel]:
+    """The model with an edit in place; the original weights come back afterwards.
+
+    Raises:
+        KeyError: the edit names a tensor that the model does not have.
+    """
+    own = model.weights().state_dict()
+    changed = dict(edit.tensors) if edit is not None else {}
+    unknown = sorted(set(changed) - set(own))
+    if unknown:
+        raise KeyError(
+            f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}"
+        )
+    before = {name: own[name].clone() for name in changed}
+    try:
+        with torch.no_grad():
+            for name, value in changed.items():
+                own[name].copy_(value)
+        yield model
+    finally:
+        with torch.no_grad():
+            for name, value in before.items():
+                own[name].copy_(value)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how a method works.
+
+    Attributes:
+        seed: the edit's seed.
+        scratch: file that a long training may write checkpoints to and resume from.
+        progress: what the user sees.
+    """
+
+    seed: int
+    scratch: Path
+    progress: Progress
+
+
+class Method(Protocol):
+    """An erasure method that changes weights.
+
+    Attributes:
+        id: name on the command line.
+        version: counts up when the same config gives different weights.
+        Config: frozen dataclass of its settings, all with defaults.
+    """
+
+    id: str
+    version: int
+    Config: type[Any]
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: Any, place: Workplace
+    ) -> Edit:
+        """Erase; the model is returned to its original weights afterwards."""
+        ...

@@ -1,0 +1,71 @@
+"""ACC_n and ACC_u: is what the prompt asks for still drawn, near the concept and far from it?
+
+    ACC = mean over prompts of (pictures in which EVERY asked attribute is seen) / pictures
+
+over the `neighbours` prompts (ACC_n) or the `unrelated` prompts (ACC_u). The asked attributes are
+the prompt's labels for which the judge has a head (the Gallery: identity, mannequin, object,
+style); an attribute is seen if it is the most likely label of its head. The concept's own head is
+included where a prompt asks for it: these prompts ask for its other labels (another face), and
+drawing those is exactly what must stay. The retained-class accuracy of MACE (Lu et al., CVPR
+2024), for prompts with several attributes.
+
+`details`: accuracy per head under the head's name with `base_` twins, and `asked` = pictures whose
+prompt asks for each head. Pictures that ask for nothing the judge knows are left out, with a note.
+
+Pitfalls. Compare with the base's value, not with 1: the unerased model and the judge err too. What
+the prompt does not ask for is not judged (an intruding face in a picture of a cup is no error).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from varbench.metrics.base import Better, Evidence, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.hits import all_right, attributes_right
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of a group's pictures that show all that their prompts ask for."""
+
+    id: str
+    title: str
+    group: str
+    unit: str = "fraction"
+    better: Better = "up"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("judge",)
+    version: int = 1
+    citation: str = "Lu et al. 2024, MACE, CVPR (accuracy of retained classes)"
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value if no picture of the group asks for an attribute that the judge knows."""
+        pair = e.pair(self.group)
+        if not len(pair):
+            return no_pictures((self.group,))
+        asked, ours = attributes_right(pair.method, e.judge_labels)
+        _, base = attributes_right(pair.base, e.judge_labels)
+        rows, clusters = asked.any(axis=1), pair.base.clusters
+        if not rows.any():
+            return missing(f"no {self.group} prompt asks for anything the judge knows", len(pair))
+        details: dict[str, object] = {}
+        for h, head in enumerate(e.judge_labels):
+            with_head = asked[:, h]
+            if with_head.any():
+                details[head] = prompt_mean(ours[with_head, h], clusters[with_head])
+                details[f"base_{head}"] = prompt_mean(base[with_head, h], clusters[with_head])
+        details["asked"] = {h: int(k) for h, k in zip(e.judge_labels, asked.sum(0), strict=True)}
+        unasked = f"{int((~rows).sum())} pictures ask for nothing the judge knows: left out"
+        note = "; ".join(filter(None, [dropped_note(pair), "" if rows.all() else unasked]))
+        return paired_mean(
+            all_right(asked, ours)[rows],
+            all_right(asked, base)[rows],
+            clusters[rows],
+            details=details,
+            note=note,
+        )
+
+
+ACC_N = Accuracy("acc_n", "ACC_n (neighbours)", "neighbours")
+ACC_U = Accuracy("acc_u", "ACC_u (unrelated)", "unrelated")

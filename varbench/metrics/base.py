@@ -1,0 +1,242 @@
+"""What scorers give, what metrics see and what they return. Needs numpy only.
+
+A *scorer* looks at pictures once and stores arrays, one row per picture; a *metric* turns the
+stored arrays of an edited and of the unerased model into a value with an interval. Both models
+are compared on the same prompts and picture seeds: rows are matched by (prompt id, picture seed),
+never by position, so neither order nor a failed picture can shift a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varbench.stats import Interval
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Better = Literal["up", "down"]
+Key = tuple[str, int]  # prompt id and picture seed
+KEPT = ("neighbours", "unrelated")  # groups whose pictures an erasure must not change
+
+
+class PromptLike(Protocol):
+    """What metrics need of `varbench.prompts.Prompt`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
+class JudgeLike(Protocol):
+    """Which head of which judge recognises a concept, and under which label."""
+
+    @property
+    def head(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+
+
+class ConceptLike(Protocol):
+    """What metrics need of `varbench.concepts.Concept`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def judge(self) -> JudgeLike: ...
+
+
+class Scorer(Protocol):
+    """Looks at picture files; id, version and fingerprint decide what must be looked at again."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    def fingerprint(self) -> str:
+        """Hash of weights and settings."""
+        ...
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """Arrays with one row per file, in the order of `files`; `prompts[i]` made `files[i]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one model on one prompt group; row i of every array is picture i.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+
+    prompts: Sequence[PromptLike]
+    seeds: Sequence[int]
+    scores: Mapping[str, Arrays]  # scorer id -> array name -> [n, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.prompts), len(self.seeds)}
+        sizes |= {len(rows) for arrays in self.scores.values() for rows in arrays.values()}
+        if len(sizes) > 1:
+            raise ValueError(f"prompts, seeds and score arrays differ in length: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def clusters(self) -> Array:
+        """Prompt id of each picture, [n] str."""
+        return np.array([prompt.id for prompt in self.prompts])
+
+    def array(self, scorer: str, name: str) -> Array:
+        """One stored array; a ValueError that names the fix if it is not there."""
+        try:
+            return self.scores[scorer][name]
+        except KeyError:
+            raise ValueError(
+                f"no {scorer}/{name} scores; run the scorer {scorer!r} first"
+            ) from None
+
+    def take(self, rows: Sequence[int]) -> Group:
+        """The pictures `rows`, in that order."""
+        index = np.asarray(rows, dtype=np.int64)
+        return Group(
+            [self.prompts[i] for i in rows],
+            [self.seeds[i] for i in rows],
+            {
+                s: {name: a[index] for name, a in arrays.items()}
+                for s, arrays in self.scores.items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same prompts and picture seeds from both models, row by row, sorted by both."""
+
+    method: Group
+    base: Group
+    dropped: int  # pictures that one side lacks
+
+    def __len__(self) -> int:
+        return len(self.method)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a metric sees. For the unerased model itself, `method` is `base`."""
+
+    concept: ConceptLike
+    judge_labels: Mapping[str, tuple[str, ...]]  # head -> label names
+    method: Mapping[str, Group]  # group name -> pictures
+    base: Mapping[str, Group]
+    reference: Arrays | None = None  # scores of real pictures: "features" [r, d]
+
+    def pair(self, *names: str) -> Pair:
+        """Pictures of the named groups, pooled and matched; absent groups count as empty.
+
+        A prompt that two groups share is taken once, for otherwise it would weigh double.
+        """
+        pairs = []
+        for name in names:
+            if name in self.method and name in self.base:
+                pairs.append((self.method[name], self.base[name]))
+        places: dict[Key, tuple[int, int, int]] = {}
+        dropped: set[Key] = set()
+        for part, (method, base) in enumerate(pairs):
+            ours, theirs = _rows(method), _rows(base)
+            dropped |= ours.keys() ^ theirs.keys()
+            for key in ours.keys() & theirs.keys():
+                places.setdefault(key, (part, ours[key], theirs[key]))
+        order = sorted(places)
+        sides = []
+        for side in (0, 1):
+            picked = []
+            for part, groups in enumerate(pairs):
+                picked.append(
+                    groups[side].take([places[k][1 + side] for k in order if places[k][0] == part])
+                )
+            sides.append(_merge(picked, [places[k][0] for k in order]))
+        return Pair(sides[0], sides[1], len(dropped - places.keys()))
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """What a metric found. `value` is None where nothing can be said, and `note` then says why.
+
+    `low` and `high` are None where there is no honest interval; `baseline` is the unerased
+    model's value on the same prompts and seeds, `difference` the paired value minus baseline.
+    `details` holds further numbers under short names, ready for JSON.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    baseline: float | None = None
+    difference: Interval | None = None
+    note: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Metric(Protocol):
+    """A number of a table; `range` ends that are open are None."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def better(self) -> Better: ...
+    @property
+    def range(self) -> tuple[float | None, float | None]: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def citation(self) -> str: ...
+    def compute(self, e: Evidence) -> MetricValue:
+        """The value for `e.method`; never looks at a picture, never draws unseeded numbers."""
+        ...
+
+
+def _rows(group: Group) -> dict[Key, int]:
+    rows: dict[Key, int] = {}
+    for i, (prompt, seed) in enumerate(zip(group.prompts, group.seeds, strict=True)):
+        if rows.setdefault((prompt.id, int(seed)), i) != i:
+            raise ValueError(f"prompt {prompt.text!r} has picture seed {seed} twice in one group")
+    return rows
+
+
+def _merge(groups: Sequence[Group], parts: Sequence[int]) -> Group:
+    """One group whose row i is the next row of `groups[parts[i]]`; keeps arrays that all have."""
+    groups = [group for group in groups if len(group)]
+    if not groups:
+        return Group([], [], {})
+    starts = np.argsort(np.argsort(np.asarray(parts), kind="stable"), kind="stable")
+    shared = {
+        scorer: [name for name in arrays if all(name in g.scores.get(scorer, {}) for g in groups)]
+        for scorer, arrays in groups[0].scores.items()
+    }
+    whole = Group(
+        [prompt for group in groups for prompt in group.prompts],
+        [seed for group in groups for seed in group.seeds],
+        {
+            scorer: {
+                name: np.concatenate([g.scores[scorer][name] for g in groups]) for name in names
+            }
+            for scorer, names in shared.items()
+        },
+    )
+    return whole.take(starts.tolist())

@@ -1,0 +1,1 @@
+"""The classifiers that a concept can name as its judge."""

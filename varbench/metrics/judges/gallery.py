@@ -1,0 +1,249 @@
+"""The Gallery's own judges: a classifier, a feature network and a tiny CLIP, all shipped.
+
+They were trained on renders of the Gallery and on its tokenizer's reconstructions of them
+(`varbench.models.gallery.train_judges`), so they are exact about what they were shown and know
+nothing else. The feature network has its own seed and its own task, so that Frechet distances
+do not rest on the classifier that says whether an erasure worked.
+
+A folder of judges holds ``judge.safetensors``, ``features.safetensors`` and ``clip/`` (in
+open_clip's own layout). Label names lie in the files' metadata, not in code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+SIDE = 64
+FEATURES = 64
+VERSION = 1
+JUDGE_FILE, FEATURES_FILE, CLIP_FOLDER = "judge.safetensors", "features.safetensors", "clip"
+CLIP_FILE, CLIP_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+CLIP_MEAN = CLIP_STD = 0.5
+_WIDTHS = (32, 64, 128)
+
+Labels = dict[str, tuple[str, ...]]
+"""Head -> its label names, in the order of its logits."""
+
+
+def to_side(pictures: Tensor, side: int = SIDE) -> Tensor:
+    """``[B, 3, H, W]`` in [0, 1] -> ``[B, 3, side, side]``; bilinear with antialias, squashed.
+
+    Raises:
+        ValueError: if the shape is another one or the pictures are not float.
+    """
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.is_floating_point():
+        raise ValueError(
+            "judges want float pictures [B, 3, H, W] in [0, 1], "
+            f"got {pictures.dtype} {list(pictures.shape)}"
+        )
+    if pictures.shape[-2:] == (side, side):
+        return pictures
+    return F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+
+
+def _conv(inp: int, out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inp, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.SiLU()
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = _conv(width, width)
+        self.outer = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x + self.outer(self.inner(x)))
+
+
+class _Trunk(nn.Module):
+    """Pictures -> ``[B, 2 * widths[-1]]``: means and maxima, so that small objects count."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.out = 2 * third
+        self.layers = nn.Sequential(  # convolutions at the full 64 x 64 would be four times as slow
+            nn.PixelUnshuffle(2),
+            _conv(12, first),
+            _conv(first, second, 2),
+            _Residual(second),
+            _conv(second, third, 2),
+            _Residual(third),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = self.layers(2 * to_side(pictures) - 1)  # [B, C, 8, 8]
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
+
+
+class GalleryJudge(nn.Module):
+    """The classifier: one head per attribute, "none" where a picture need not have it."""
+
+    def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
+        super().__init__()
+        self.labels: Labels = {head: tuple(names) for head, names in labels.items()}
+        self.widths = tuple(widths)
+        self.trunk = _Trunk(widths)
+        self.heads = nn.ModuleDict(
+            {head: nn.Linear(self.trunk.out, len(names)) for head, names in self.labels.items()}
+        )
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> per head logits ``[B, labels]``."""
+        x = self.trunk(pictures)
+        return {head: linear(x) for head, linear in self.heads.items()}
+
+    @torch.no_grad()
+    def judge(self, pictures: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Per head the winning label's index (int64 ``[B]``) and its probability (``[B]``)."""
+        logits = self(pictures)
+        best = {head: rows.float().softmax(1).max(1) for head, rows in logits.items()}
+        return {head: (found.indices, found.values) for head, found in best.items()}
+
+
+class GalleryFeatures(nn.Module):
+    """The feature network; its features are the 64 numbers all its training heads read."""
+
+    def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
+        super().__init__()
+        self.labels: Labels = {head: tuple(names) for head, names in labels.items()}
+        self.widths = tuple(widths)
+        self.trunk = _Trunk(widths)
+        self.bottleneck = nn.Linear(self.trunk.out, FEATURES)
+        self.heads = nn.ModuleDict(
+            {head: nn.Linear(FEATURES, len(names)) for head, names in self.labels.items()}
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> features ``[B, 64]``."""
+        return self.bottleneck(self.trunk(pictures))  # type: ignore[no-any-return]
+
+    def logits(self, features: Tensor) -> dict[str, Tensor]:
+        """Features ``[B, 64]`` -> per head logits ``[B, labels]``; used in training only."""
+        return {head: linear(features) for head, linear in self.heads.items()}
+
+
+class GalleryClip(NamedTuple):
+    """The tiny CLIP as open_clip loads it; unpacks to (model, preprocess, tokenizer).
+
+    Attributes:
+        model: open_clip's model, in evaluation mode.
+        preprocess: PIL picture -> ``[3, 64, 64]``, what ``model.encode_image`` reads.
+        tokenizer: texts -> ``[B, 32]`` int64, what ``model.encode_text`` reads.
+    """
+
+    model: Any
+    preprocess: Any
+    tokenizer: Any
+
+    @torch.no_grad()
+    def images(self, pictures: Tensor) -> Tensor:
+        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> unit rows ``[B, 64]``."""
+        rows: Tensor = self.model.encode_image(clip_input(pictures), normalize=True)
+        return rows
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> unit rows ``[B, 64]``; unknown words are read as one and the same."""
+        rows: Tensor = self.model.encode_text(self.tokenizer(list(texts)), normalize=True)
+        return rows
+
+
+def clip_input(pictures: Tensor) -> Tensor:
+    """Pictures in [0, 1], any size -> what the CLIP's picture tower reads."""
+    return (to_side(pictures) - CLIP_MEAN) / CLIP_STD
+
+
+def default_folder() -> Path:
+    """The judges inside the package."""
+    return Path(str(resources.files("varbench.metrics.judges"))) / "weights"
+
+
+def save_network(
+    module: nn.Module, path: Path, metadata: Mapping[str, Any], *, half: bool = True
+) -> None:
+    """Write a network's tensors and metadata (values as JSON); matrices as float16 if ``half``."""
+    state = {
+        key: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value)
+        for key, value in module.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {key: json.dumps(value) for key, value in metadata.items()}
+    save_file({k: v.contiguous() for k, v in state.items()}, path, metadata=text)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that `save_network` wrote: labels, version, recipe, accuracy.
+
+    Raises:
+        FileNotFoundError: if the weights are not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the Gallery's judges are not in {path.parent} ({path.name} is missing); "
+            "run `python -m varbench.models.gallery.train`"
+        )
+    with safe_open(path, framework="pt") as file:
+        return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+
+
+def _load_into(module: nn.Module, path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        module.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    module.eval().requires_grad_(False)
+
+
+def load_judge(folder: Path | None = None) -> GalleryJudge:
+    """The classifier, float32, in evaluation mode; None takes the shipped one.
+
+    Raises:
+        FileNotFoundError: if the weights are not there.
+    """
+    path = (folder or default_folder()) / JUDGE_FILE
+    metadata = read_metadata(path)
+    judge = GalleryJudge(metadata["labels"], metadata["widths"])
+    _load_into(judge, path)
+    return judge
+
+
+def load_features(folder: Path | None = None) -> GalleryFeatures:
+    """The feature network, float32, in evaluation mode; None takes the shipped one.
+
+    Raises:
+        FileNotFoundError: if the weights are not there.
+    """
+    path = (folder or default_folder()) / FEATURES_FILE
+    metadata = read_metadata(path)
+    features = GalleryFeatures(metadata["labels"], metadata["widths"])
+    _load_into(features, path)
+    return features
+
+
+def load_clip(folder: Path | None = None) -> GalleryClip:
+    """The tiny CLIP through open_clip, from files alone; None takes the shipped one.
+
+    Raises:
+        FileNotFoundError: if the weights are not there.
+    """
+    import open_clip
+
+    path = (folder or default_folder()) / CLIP_FOLDER
+    read_metadata(path / CLIP_FILE)
+    name = f"local-dir:{path}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    tokenizer = open_clip.get_tokenizer(name, local_files_only=True)
+    return GalleryClip(model.eval().requires_grad_(False), preprocess, tokenizer)

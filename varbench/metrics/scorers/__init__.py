@@ -1,0 +1,1 @@
+"""Scorers: networks that look at picture files. Every module here imports torch."""

@@ -1,0 +1,88 @@
+"""CLIP: how well a picture fits its prompt, and an embedding of the picture (open_clip models)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import (
+    BATCH,
+    check_input,
+    fingerprint,
+    float_rows,
+    read_rgb,
+)
+
+Loader = Callable[[], tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]]
+_PROBE = "a photo of one red boat, painted by two artists at night (1234)."
+
+
+class ClipScorer:
+    """Cosine between a picture and its prompt.
+
+    Args:
+        load: gives (model, preprocess, tokenizer) as open_clip does: `model.encode_image`,
+            `model.encode_text`, `preprocess(PIL picture) -> [3, H, W]`,
+            `tokenizer(texts) -> [B, T]`, which cuts long texts; default the Gallery's small CLIP.
+            Read when first needed.
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    id = "clip"
+    version = 1
+
+    def __init__(
+        self, load: Loader | None = None, *, device: str = "cpu", batch: int = BATCH
+    ) -> None:
+        self._load: Loader = load or _gallery
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:
+        model, preprocess, tokenizer = self._load()
+        return model.to(self._device).eval(), preprocess, tokenizer
+
+    def fingerprint(self) -> str:
+        """Hash of weights and of what preprocessing and tokenizer make of a fixed probe.
+
+        The probe stands for their settings: their repr holds memory addresses.
+        """
+        model, preprocess, tokenizer = self._parts
+        ramp = Image.linear_gradient("L").resize((96, 80)).convert("RGB")
+        pixels = preprocess(ramp).float().mul(100).round().int()
+        tokens = tokenizer([_PROBE])
+        return fingerprint(model, self.version, pixels.tolist(), tokens.tolist())
+
+    @torch.inference_mode()
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`cosine` float32 [n] in -1..1 and `image` float32 [n, e], rows of length one."""
+        check_input(files, prompts)
+        model, preprocess, tokenizer = self._parts
+        cosines, images = [], []
+        for start in range(0, len(files), self._batch):
+            rows = slice(start, start + self._batch)
+            pictures = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
+            image = _unit(model.encode_image(pictures.to(self._device)))
+            text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))
+            cosines.append((image * text).sum(dim=-1).clamp(-1, 1))
+            images.append(image)
+        return {"cosine": float_rows(cosines), "image": float_rows(images)}
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows.float(), dim=-1)
+
+
+def _gallery() -> tuple[Any, Any, Any]:
+    from varbench.metrics.judges.gallery import load_clip
+
+    model, preprocess, tokenizer = load_clip()
+    return model, preprocess, tokenizer

@@ -1,0 +1,97 @@
+"""Picture features for FID, KID and diversity, through clean-fid's own reading and resizing.
+
+clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so pictures take its
+path: PNG -> RGB -> Pillow bicubic, per channel and in floating point -> 299 x 299, 0 to 255. Only
+the network behind is ours, through the same door as its `custom_feat_extractor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import BATCH, check_input, fingerprint
+
+
+class Extractor(nn.Module):
+    """A network for pictures in [0, 1] as clean-fid calls one: `[B, 3, 299, 299]` in 0..255.
+
+    Pictures are brought to squares of `side` pixels by bicubic antialiased resizing, so that a
+    network for small pictures sees them nearly as they were; None leaves clean-fid's 299.
+    """
+
+    def __init__(self, network: nn.Module, side: int | None) -> None:
+        super().__init__()
+        self.network, self.side = network, side
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Features `[B, d]`."""
+        x = pictures.float() / 255
+        if self.side is not None and x.shape[-2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            x = nn.functional.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1)
+        features: Tensor = self.network(x)
+        return features
+
+
+class FeatureScorer:
+    """Feature rows of pictures; ignores the prompts.
+
+    Args:
+        load: gives a module from pictures `[B, 3, H, W]` in [0, 1] to features `[B, d]`; default
+            the Gallery's, d = 64. Read when first needed.
+        side: what the network is fed, in pixels; None for clean-fid's 299.
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    id = "features"
+    version = 1
+
+    def __init__(
+        self,
+        load: Callable[[], Any] | None = None,
+        *,
+        side: int | None = 64,
+        device: str = "cpu",
+        batch: int = BATCH,
+    ) -> None:
+        self._load, self._side = load or _gallery, side
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        return Extractor(self._load(), self._side).to(self._device).eval()
+
+    def fingerprint(self) -> str:
+        """Hash of weights and picture size."""
+        return fingerprint(self._extractor, self.version, "clean", self._side)
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`features` float32 [n, d]."""
+        from cleanfid import fid
+
+        check_input(files, prompts)
+        rows = fid.get_files_features(
+            [str(file) for file in files],
+            model=self._extractor,
+            num_workers=0,  # workers cost more than they save on pictures this small
+            batch_size=self._batch,
+            device=self._device,  # its default is a GPU
+            mode="clean",
+            verbose=False,
+        )
+        return {"features": np.asarray(rows, dtype=np.float32)}
+
+
+def _gallery() -> Any:
+    from varbench.metrics.judges.gallery import load_features
+
+    return load_features()

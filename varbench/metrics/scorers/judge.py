@@ -1,0 +1,78 @@
+"""The judge: which label of each head does a classifier see in a picture, and how surely?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import BATCH, batches, check_input, fingerprint
+
+
+class JudgeScorer:
+    """A classifier with one or more heads; ignores the prompts.
+
+    Args:
+        load: gives a module with `labels: Mapping[head, tuple of names]` whose forward maps
+            pictures `[B, 3, H, W]` in [0, 1], of any size, to logits per head,
+            `{head: [B, labels]}`; default the Gallery's judge. Read when first needed.
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    id = "judge"
+    version = 1
+
+    def __init__(
+        self,
+        load: Callable[[], Any] | None = None,
+        *,
+        device: str = "cpu",
+        batch: int = BATCH,
+    ) -> None:
+        self._load = load or _gallery
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _network(self) -> Any:
+        return self._load().to(self._device).eval()
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        """Label names of each head; the stored `h` arrays are indices into them."""
+        return {head: tuple(names) for head, names in self._network.labels.items()}
+
+    def fingerprint(self) -> str:
+        """Hash of weights and labels."""
+        return fingerprint(self._network, self.version, sorted(self.labels.items()))
+
+    @torch.inference_mode()
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """Per head h: `h` int64 [n], the most likely label, and `h_p` float32 [n], its probability.
+
+        Of equally likely labels the first is taken.
+        """
+        check_input(files, prompts)
+        found: dict[str, list[Array]] = {head: [] for head in self.labels}
+        sure: dict[str, list[Array]] = {head: [] for head in self.labels}
+        for pictures in batches(files, self._batch):
+            for head, logits in self._network(pictures.to(self._device)).items():
+                chances = logits.double().softmax(dim=-1).cpu().numpy()
+                found[head].append(chances.argmax(axis=-1))  # numpy's takes the first of equals
+                sure[head].append(chances.max(axis=-1))
+        arrays: dict[str, Array] = {}
+        for head in self.labels:
+            arrays[head] = np.concatenate(found[head]).astype(np.int64)
+            arrays[f"{head}_p"] = np.concatenate(sure[head]).astype(np.float32)
+        return arrays
+
+
+def _gallery() -> Any:
+    from varbench.metrics.judges.gallery import load_judge
+
+    return load_judge()

@@ -1,0 +1,64 @@
+"""What all scorers share: reading PNG files in batches, and hashing a network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from varbench.metrics.base import Array
+
+BATCH = 64
+
+
+def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
+    """Refuse, before any work is spent, an empty list, unequal lists and missing files."""
+    if not files:
+        raise ValueError("no pictures to score")
+    if len(files) != len(prompts):
+        raise ValueError(f"{len(files)} pictures but {len(prompts)} prompts; need one each")
+    absent = [str(file) for file in files if not Path(file).is_file()]
+    if absent:
+        raise FileNotFoundError(f"{len(absent)} pictures are not there, the first is {absent[0]}")
+
+
+def read_rgb(file: Path) -> Image.Image:
+    """A picture as 8-bit RGB."""
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
+def batches(files: Sequence[Path], size: int = BATCH) -> Iterator[Tensor]:
+    """Pictures `[B, 3, H, W]` float32 in [0, 1], in order, at native size; B <= `size`.
+
+    A batch ends early where the next picture has another height or width.
+    """
+    rows: list[Tensor] = []
+    for file in files:
+        picture = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
+        if rows and (len(rows) == size or rows[0].shape != picture.shape):
+            yield torch.stack(rows).float() / 255
+            rows = []
+        rows.append(picture)
+    if rows:
+        yield torch.stack(rows).float() / 255
+
+
+def fingerprint(network: nn.Module, *settings: object) -> str:
+    """SHA-256 over weights and buffers (name, type, shape, bytes) and the settings' repr."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, value in sorted(network.state_dict().items()):
+        data = value.detach().cpu().contiguous()
+        digest.update(f"{name}/{data.dtype}/{tuple(data.shape)}/".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def float_rows(parts: Sequence[Tensor]) -> Array:
+    """Batches of results as one float32 array."""
+    return torch.cat([part.detach().float().cpu() for part in parts]).numpy()

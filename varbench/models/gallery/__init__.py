@@ -1,0 +1,37 @@
+"""The Gallery: a tiny drawn world whose pictures, labels and captions are known exactly."""
+
+from varbench.models.gallery.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
+from varbench.models.gallery.render import render, render_batch
+from varbench.models.gallery.scene import (
+    ARTISTS,
+    BACKGROUNDS,
+    COLOURED_OBJECTS,
+    COLOURS,
+    FACES,
+    MANNEQUIN_STATES,
+    OBJECTS,
+    STYLES,
+    Scene,
+    is_held_out,
+    sample_scene,
+)
+
+__all__ = [
+    "ARTISTS",
+    "BACKGROUNDS",
+    "COLOURED_OBJECTS",
+    "COLOURS",
+    "CONCEPT_WORDS",
+    "FACES",
+    "MANNEQUIN_STATES",
+    "OBJECTS",
+    "STYLES",
+    "TEMPLATES",
+    "Scene",
+    "caption",
+    "is_held_out",
+    "render",
+    "render_batch",
+    "sample_scene",
+    "vocabulary",
+]

@@ -1,0 +1,179 @@
+"""The tiny CLIP of the Gallery: its open_clip folder, its loss and what is measured of it.
+
+Plain open_clip: a convolutional picture tower (timm's smallest ResNet), a text tower of two
+layers and, instead of the usual 49,408 byte pairs, one token per word of the Gallery's captions,
+read by a Hugging Face tokenizer in the same folder. Two deviations from CLIP (Radford et al.,
+2021): the picture tower also learns the scene's labels through throw-away heads, which saves
+most of the steps; and 2 % of the words are replaced by the unknown word, so that it means nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varbench.metrics.judges.gallery import (
+    CLIP_CONFIG,
+    CLIP_MEAN,
+    CLIP_STD,
+    SIDE,
+    GalleryClip,
+    clip_input,
+)
+from varbench.models.gallery.captions import caption, vocabulary
+from varbench.models.gallery.data import Renders
+from varbench.models.gallery.judge_data import LABELS, NONE, JudgeData
+from varbench.models.gallery.scene import COLOURED_OBJECTS, Scene
+
+CONTEXT = 32
+IMPLIED = 0.2  # of the captions of mannequins
+UNKNOWN_WORDS = 0.02
+AUXILIARY = 0.5
+_PAD, _UNKNOWN, _START, _END = "<pad>", "<unk>", "<start>", "<end>"
+
+
+def _words() -> list[str]:
+    return [_PAD, _UNKNOWN, _START, *vocabulary(), _END]  # the end is the largest id: CLIP pools it
+
+
+def clip_config() -> dict[str, Any]:
+    """open_clip's configuration of the model."""
+    return {
+        "embed_dim": 64,
+        "vision_cfg": {
+            "timm_model_name": "test_resnet",
+            "timm_model_pretrained": False,
+            "timm_pool": "avg",
+            "timm_proj": "linear",
+            "image_size": SIDE,
+        },
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": len(_words()),
+            "hf_tokenizer_name": "tokenizer.json",  # open_clip then reads the folder itself
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+        },
+    }
+
+
+def write_clip_folder(folder: Path) -> Any:
+    """Write configuration and tokenizer as open_clip wants them; returns the tokenizer."""
+    import open_clip
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = {word: place for place, word in enumerate(_words())}
+    words = Tokenizer(models.WordLevel(ids, unk_token=_UNKNOWN))
+    words.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[^\w\s]"), " ")]
+    )
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing(
+        single=f"{_START} $A {_END}", special_tokens=[(_START, ids[_START]), (_END, ids[_END])]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token=_PAD,
+        unk_token=_UNKNOWN,
+        bos_token=_START,
+        eos_token=_END,
+        model_max_length=CONTEXT,
+    ).save_pretrained(folder)
+    preprocess = {"mean": [CLIP_MEAN] * 3, "std": [CLIP_STD] * 3}
+    preprocess |= {"interpolation": "bicubic", "resize_mode": "squash"}  # type: ignore[dict-item]
+    config = {"model_cfg": clip_config(), "preprocess_cfg": preprocess}
+    (folder / CLIP_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    return open_clip.get_tokenizer(f"local-dir:{folder}", local_files_only=True)
+
+
+class ClipTrainer(nn.Module):
+    """The model that ships and the label heads that do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import open_clip
+
+        config = clip_config()
+        self.clip = open_clip.CLIP(**config)
+        self.heads = nn.ModuleDict(
+            {head: nn.Linear(config["embed_dim"], len(names)) for head, names in LABELS.items()}
+        )
+
+
+def clip_captions(
+    scenes: Sequence[Scene], rng: np.random.Generator, implied: float = IMPLIED
+) -> list[str]:
+    """One fresh caption per scene; some of a mannequin speak by implication."""
+    return [
+        caption(scene, rng, implied=scene.mannequin is not None and rng.random() < implied)
+        for scene in scenes
+    ]
+
+
+def clip_losses(
+    trainer: ClipTrainer, tokenizer: Any, data: JudgeData, batch: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Symmetric InfoNCE over the batch, plus the label heads' cross entropies."""
+    pictures, rows = data.draw(batch, generator)
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    texts = clip_captions([data.renders.scenes[i] for i in rows.tolist()], rng)
+    tokens = tokenizer(texts)  # [B, 32]
+    words = (tokens > _words().index(_START)) & (tokens < len(_words()) - 1)
+    hidden = words & (torch.rand(tokens.shape, generator=generator) < UNKNOWN_WORDS)
+    tokens = tokens.masked_fill(hidden, _words().index(_UNKNOWN))
+    image = trainer.clip.encode_image(clip_input(pictures))  # [B, 64]
+    text = F.normalize(trainer.clip.encode_text(tokens), dim=-1)
+    labels = data.losses({h: head(image) for h, head in trainer.heads.items()}, rows, 0.05).mean()
+    scale = trainer.clip.logit_scale.exp().clamp(max=100)
+    cosines = F.normalize(image, dim=-1) @ text.T
+    places = torch.arange(batch)
+    match = (
+        F.cross_entropy(scale * cosines, places) + F.cross_entropy(scale * cosines.T, places)
+    ) / 2
+    hits = (cosines.detach().argmax(1) == places).float().mean()
+    return {"loss": match + AUXILIARY * labels, "match": match, "labels": labels, "hits": hits}
+
+
+def _other(scene: Scene, head: str, rng: np.random.Generator) -> Scene:
+    """The scene with one attribute changed to another value of its kind."""
+    allowed: Sequence[str] = LABELS[head]
+    if head == "object" and scene.colour is not None:
+        allowed = tuple(COLOURED_OBJECTS)
+    others = [name for name in allowed if name not in (NONE, getattr(scene, head))]
+    return dataclasses.replace(scene, **{head: others[int(rng.integers(len(others)))]})
+
+
+def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str, float]:
+    """Share of pictures nearer to their own caption than to one with one attribute changed.
+
+    Keys are the attributes that are there, and ``implied`` for mannequins described by
+    implication only.
+    """
+    rng = np.random.default_rng(seed)
+    images = torch.cat(
+        [clip.images(part.float() / 255) for part in torch.split(renders.pictures, 250)]
+    )
+    found = {}
+    for name in (*LABELS, "implied"):
+        head, implied = ("mannequin", 1.0) if name == "implied" else (name, 0.0)
+        rows = [i for i, scene in enumerate(renders.scenes) if getattr(scene, head) is not None]
+        if not rows:
+            continue
+        own = [renders.scenes[i] for i in rows]
+        changed = [_other(scene, head, rng) for scene in own]
+        right = clip.texts(clip_captions(own, rng, implied))
+        wrong = clip.texts(clip_captions(changed, rng, implied))
+        margin = (images[rows] * (right - wrong)).sum(1)  # [n]
+        found[name] = float((margin > 0).float().mean())
+    return found

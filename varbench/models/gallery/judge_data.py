@@ -1,0 +1,167 @@
+"""What the Gallery's judges learn from: labels, reconstructions, augmentations.
+
+Half of every batch are the tokenizer's reconstructions, some of them from codes with flipped
+bits, because judges will look at generated pictures and not at renders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varbench.metrics.judges.gallery import GalleryFeatures, GalleryJudge
+from varbench.models.gallery import recipe
+from varbench.models.gallery.data import Renders
+from varbench.models.gallery.scene import (
+    BACKGROUNDS,
+    COLOURED_OBJECTS,
+    COLOURS,
+    FACES,
+    MANNEQUIN_STATES,
+    OBJECTS,
+    STYLES,
+    Scene,
+)
+from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
+from varbench.models.infinity.tokenizer import BSQVAE
+
+NONE = "none"
+LABELS: dict[str, tuple[str, ...]] = {
+    "identity": (*FACES, NONE),
+    "mannequin": (*MANNEQUIN_STATES, NONE),
+    "object": (*OBJECTS, NONE),
+    "style": STYLES,
+    "background": BACKGROUNDS,
+    "colour": (*COLOURS, NONE),
+}
+UNKNOWN = -100
+"""Target of what is in the picture but not fixed by its scene; cross entropy skips it."""
+FLIPS = 0.05
+"""Largest share of code bits flipped before a reconstruction."""
+
+_BLUR = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16
+
+
+def targets_of(scenes: Sequence[Scene]) -> dict[str, Tensor]:
+    """Per head the index of each scene's label, int64 ``[N]``; an unnamed colour is `UNKNOWN`."""
+
+    def index(head: str, scene: Scene) -> int:
+        value = getattr(scene, head)
+        if head == "colour" and value is None and scene.object in COLOURED_OBJECTS:
+            return UNKNOWN
+        return LABELS[head].index(NONE if value is None else value)
+
+    return {head: torch.tensor([index(head, scene) for scene in scenes]) for head in LABELS}
+
+
+@torch.no_grad()
+def reconstruct(
+    vae: BSQVAE, renders: Renders, count: int, seed: int, flips: float = FLIPS, batch: int = 50
+) -> Tensor:
+    """Reconstructions of the first ``count`` renders, uint8 ``[count, 3, 64, 64]``.
+
+    Args:
+        vae: the tokenizer; its own weights are only read.
+        renders: the originals.
+        count: how many; at most all of them.
+        seed: of the flipped bits.
+        flips: largest share of bits flipped; the share is drawn anew for each batch.
+        batch: pictures at a time.
+    """
+    layout = Layout(recipe.SCHEDULE)
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.empty((count, *renders.pictures.shape[1:]), dtype=torch.uint8)
+    for rows in torch.split(torch.arange(count), batch):
+        latent = vae.encode(renders.batch(rows))
+        flipped = draw_flips(len(rows), latent.shape[1], layout, flips, generator)
+        pictures = vae.decode(quantise(latent, layout, flipped).codes)
+        made[rows] = ((pictures + 1) * 127.5).round().to(torch.uint8)
+    return made
+
+
+def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures ``[B, 3, H, W]`` in [0, 1], a little moved, scaled, blurred, lit and noised.
+
+    Shift up to 2 pixels and scale up to 6 % for one half, blur for another, brightness up to
+    10 % and noise up to 0.04 for all.
+    """
+    count, _, height, width = pictures.shape
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
+
+    def half() -> Tensor:
+        return (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).float()
+
+    moved = half()
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = (1 + moved * uniform(-0.06, 0.06)).flatten()
+    theta[:, 0, 2] = (moved * uniform(-4 / width, 4 / width)).flatten()  # -1..1 is the whole width
+    theta[:, 1, 2] = (moved * uniform(-4 / height, 4 / height)).flatten()
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    x = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    blurred = F.conv2d(padded, _BLUR.expand(3, 1, 3, 3), groups=3)
+    x = x.lerp(blurred, half() * uniform(0, 1))
+    x = x * uniform(0.9, 1.1) + uniform(-0.04, 0.04)
+    x = x + uniform(0, 0.04) * torch.randn(x.shape, generator=generator)
+    return x.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class JudgeData:
+    """Renders, reconstructions of the first of them (or None), and the labels of all."""
+
+    renders: Renders
+    rebuilt: Tensor | None
+    targets: dict[str, Tensor]
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augmented pictures ``[B, 3, 64, 64]`` in [0, 1] and their rows ``[B]``."""
+        made = 0 if self.rebuilt is None else batch // 2
+        rows = torch.randint(len(self.renders), (batch - made,), generator=generator)
+        pictures = self.renders.pictures[rows]
+        if self.rebuilt is not None:
+            more = torch.randint(len(self.rebuilt), (made,), generator=generator)
+            pictures = torch.cat([pictures, self.rebuilt[more]])
+            rows = torch.cat([rows, more])
+        return augment(pictures.float() / 255, generator), rows
+
+    def losses(self, logits: dict[str, Tensor], rows: Tensor, smoothing: float) -> Tensor:
+        """Cross entropy per head ``[heads]``, in the order of ``logits``."""
+        parts = [
+            F.cross_entropy(
+                rows_of,
+                self.targets[head][rows],
+                ignore_index=UNKNOWN,
+                label_smoothing=smoothing,
+            )
+            for head, rows_of in logits.items()
+        ]
+        return torch.stack(parts)
+
+
+@torch.no_grad()
+def classify(network: GalleryJudge | GalleryFeatures, pictures: Tensor) -> dict[str, Tensor]:
+    """uint8 pictures ``[N, 3, 64, 64]`` -> per head the index of the likeliest label ``[N]``."""
+    parts = []
+    for part in torch.split(pictures, 250):
+        found = network(part.float() / 255)
+        logits = network.logits(found) if isinstance(network, GalleryFeatures) else found
+        parts.append({head: rows.argmax(1) for head, rows in logits.items()})
+    return {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
+
+
+def accuracies_of(
+    network: GalleryJudge | GalleryFeatures, pictures: Tensor, targets: dict[str, Tensor]
+) -> dict[str, float]:
+    """Share of right labels per head, over pictures whose label is known."""
+    found = {}
+    for head, labels in classify(network, pictures).items():
+        known = targets[head] != UNKNOWN
+        found[head] = float((labels == targets[head])[known].float().mean())
+    return found

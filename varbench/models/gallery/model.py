@@ -1,0 +1,68 @@
+"""The Gallery's model: Infinity's classes at toy size, weights shipped with the package."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varbench.models.base import Sampling
+from varbench.models.gallery import recipe
+from varbench.models.infinity.checkpoint import load_strict, read_tensors
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.text import TextEncoder
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+
+TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.safetensors", "text"
+
+
+def weights_folder() -> Path:
+    """Where the shipped weights are."""
+    return Path(str(resources.files("varbench.models.gallery") / "weights"))
+
+
+@cache
+def fingerprint(folder: Path | None = None) -> str:
+    """SHA-256 over the recipe's sizes and all weights files (16 hex digits)."""
+    folder = folder or weights_folder()
+    digest = hashlib.sha256(repr((recipe.TRANSFORMER, recipe.TOKENIZER, recipe.SCHEDULE)).encode())
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in {".safetensors", ".json"}:
+            digest.update(file.relative_to(folder).as_posix().encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def load(config: Any, device: str = "cpu", folder: Path | None = None) -> InfinityModel:
+    """Load the Gallery.
+
+    Args:
+        config: ``conf/model/gallery.yaml``; its ``sampling`` and ``strict`` are used.
+        device: where to put the weights.
+        folder: weights to load instead of the shipped ones.
+
+    Raises:
+        CheckpointError: weights missing or not fitting.
+    """
+    folder = folder or weights_folder()
+    transformer = InfinityTransformer(recipe.TRANSFORMER)
+    vae = BSQVAE(recipe.TOKENIZER)
+    load_strict(transformer, read_tensors(folder / TRANSFORMER_FILE), source=TRANSFORMER_FILE)
+    load_strict(vae, read_tensors(folder / TOKENIZER_FILE), source=TOKENIZER_FILE)
+    place = torch.device(device)
+    text = TextEncoder.from_folder(folder / TEXT_FOLDER, recipe.TEXT_MAXLEN, place)
+    s = config.sampling
+    return InfinityModel(
+        name=config.name,
+        transformer=transformer.to(place),
+        tokenizer=vae.to(place),
+        text_encoder=text,
+        schedule=recipe.SCHEDULE,
+        sampling=Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
+        strict=config.strict,
+    )

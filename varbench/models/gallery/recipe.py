@@ -1,0 +1,67 @@
+"""The Gallery's sizes and its training recipe, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from varbench.models.base import Schedule
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+
+PICTURE_SIDE = 64
+SCHEDULE = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))
+"""The first five grids of Infinity's own square schedule; 121 tokens."""
+
+TEXT_MAXLEN = 32
+TOKENIZER = TokenizerConfig(
+    bits=32, base_width=64, width_multipliers=(1, 2), encoder_blocks=1, pixel_unshuffle=4
+)
+TRANSFORMER = TransformerConfig(
+    width=192, depth=6, heads=4, bits=32, text_width=128, text_maxlen=TEXT_MAXLEN
+)
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """One optimisation: AdamW, warm-up, cosine decay to zero, exponential average of weights.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: pictures per step.
+        rate: peak learning rate.
+        warmup: steps of linear warm-up.
+        clip: largest gradient norm.
+        average: decay of the exponential moving average that is shipped.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 200
+    clip: float = 1.0
+    average: float = 0.998
+
+
+SEED = 20261123
+RENDERS = 40_000
+TOKENIZER_STAGE = StageRecipe(steps=5000, batch=32, rate=1e-3)
+DECODER_STAGE = StageRecipe(steps=1500, batch=32, rate=1e-3)
+TRANSFORMER_STAGE = StageRecipe(steps=3200, batch=32, rate=1.5e-3)
+COMMITMENT = 0.25
+DECODER_FLIPS = 0.04
+"""Largest share of bits flipped while the decoder alone is trained, so that it forgives the
+sampler's errors."""
+SELF_CORRECTION = 0.3
+NULL_TEXT = 0.1
+IMPLIED = 0.25
+"""Share of the mannequins' captions that only imply how it is dressed."""
+
+TEXT_ENCODER = {
+    "d_model": TRANSFORMER.text_width,
+    "d_kv": 32,
+    "d_ff": 256,
+    "num_layers": 2,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu",
+}
+"""Sizes of the T5 encoder (transformers' names)."""

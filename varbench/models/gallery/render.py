@@ -1,0 +1,111 @@
+"""From a scene and a seed to a picture.
+
+The seed alone decides the layout (place, scale, tints, garment), whatever the scene is: the same
+seed with another name or style gives the same layout, which makes clean pairs for comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varbench.models.gallery.backgrounds import draw_background
+from varbench.models.gallery.canvas import OVERSAMPLE, SIZE, Pen
+from varbench.models.gallery.draw_objects import draw_object
+from varbench.models.gallery.draw_people import draw_face, draw_mannequin
+from varbench.models.gallery.scene import COLOURED_OBJECTS, COLOURS, Scene
+from varbench.models.gallery.styles import Drawing, Floats, apply_style, edges, spread
+
+_SHIFT = 3.0  # pixels, either way
+_SCALE = 0.08
+_TINT = 0.10
+# Place (x, y) of the design box's centre and its scale. A composition gives the person the
+# left two thirds and the object the lower right corner, in front.
+_FACE = (32.0, 33.5, 0.96)
+_ALONE = (32.0, 32.0, 0.94)
+_COMPOSED_FACE = (22.5, 33.0, 0.84)
+_COMPOSED_MANNEQUIN = (20.5, 32.0, 0.88)
+_COMPOSED_OBJECT = (46.5, 44.5, 0.57)
+
+_OUTLINE = np.float32(0.16)  # brightness of the line around a subject
+
+
+def _floats(pen: Pen) -> Floats:
+    """A layer, reduced to [64, 64, channels] in [0, 1]."""
+    small = pen.image.reduce(OVERSAMPLE)
+    return np.asarray(small, dtype=np.float32) * np.float32(1 / 255)
+
+
+def _layers(scene: Scene, u: NDArray[np.float64]) -> list[Pen]:
+    """The subjects, back to front, each drawn on a layer of its own."""
+    dx, dy, stretch, tint_u, pick, flip, colour_u = u[:7]
+    composed = scene.is_composition
+    loose = 0.5 if composed else 1.0  # two subjects leave less room to move
+    shift_x, shift_y = (_SHIFT * loose * (2 * d - 1) for d in (dx, dy))
+    scale = 1 + _SCALE * loose * (2 * stretch - 1)
+    tint = 1 + _TINT * (2 * tint_u - 1)
+    mirror = bool(flip < 0.5)
+
+    def pen(place: tuple[float, float, float]) -> Pen:
+        x, y, size = place
+        return Pen((x + shift_x, y + shift_y), size * scale, mirror)
+
+    layers = []
+    if scene.identity is not None:
+        layers.append(pen(_COMPOSED_FACE if composed else _FACE))
+        draw_face(layers[-1], scene.identity, tint)
+    elif scene.mannequin is not None:
+        layers.append(pen(_COMPOSED_MANNEQUIN if composed else _ALONE))
+        draw_mannequin(layers[-1], scene.mannequin, float(pick), tint)
+    if scene.object is not None:
+        palette = COLOURED_OBJECTS.get(scene.object, COLOURS)
+        colour = scene.colour or palette[int(colour_u * len(palette))]
+        layers.append(pen(_COMPOSED_OBJECT if composed else _ALONE))
+        draw_object(layers[-1], scene.object, colour, tint)
+    return layers
+
+
+def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
+    """The picture of a scene: uint8 RGB [64, 64, 3], the same for the same (scene, seed).
+
+    Args:
+        scene: what to draw.
+        seed: >= 0; decides place, scale, tints, garment and unnamed colours.
+    """
+    rng = np.random.default_rng(seed)
+    u = rng.random(10)
+    ground = Pen(mode="RGB")
+    draw_background(
+        ground, scene.background, 1 + _TINT * (2 * float(u[8]) - 1), 8 * float(u[9]) - 4
+    )
+    picture = _floats(ground)
+    mask = np.zeros((SIZE, SIZE), dtype=np.float32)
+    contour = np.zeros((SIZE, SIZE), dtype=np.float32)
+    for layer in _layers(scene, u):
+        rgba = _floats(layer)
+        alpha = rgba[..., 3]
+        # A dark line around the subject separates it from any background and from its neighbour.
+        wide = spread(alpha)
+        rim = (wide - alpha)[..., None]
+        picture = picture * (1 - rim * (1 - _OUTLINE))
+        picture += (rgba[..., :3] - picture) * alpha[..., None]
+        np.maximum(mask, wide, out=mask)
+        contour = np.maximum(contour * (1 - alpha), edges(wide))
+    picture = apply_style(scene.style, Drawing(picture, mask, contour), rng)
+    return (np.clip(picture, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def render_batch(scenes: Sequence[Scene], seeds: Sequence[int]) -> NDArray[np.uint8]:
+    """The pictures of many scenes: uint8 RGB [N, 64, 64, 3].
+
+    Raises:
+        ValueError: if there are not as many seeds as scenes.
+    """
+    if len(scenes) != len(seeds):
+        raise ValueError(f"{len(scenes)} scenes need as many seeds, got {len(seeds)}")
+    out = np.empty((len(scenes), SIZE, SIZE, 3), dtype=np.uint8)
+    for index, (scene, seed) in enumerate(zip(scenes, seeds, strict=True)):
+        out[index] = render(scene, seed)
+    return out

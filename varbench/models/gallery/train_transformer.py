@@ -1,0 +1,101 @@
+"""Training of the Gallery's transformer and text encoder, together, on tokenised renders.
+
+As Infinity is trained: bitwise self-correction (flips, targets recomputed on the corrupted
+history), 10 % null text, cross entropy per bit with tokens weighted by 1 / side of their scale.
+Unlike Infinity, the small text encoder is trained along, because there is no pretrained one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varbench.models.gallery import recipe
+from varbench.models.gallery.captions import vocabulary
+from varbench.models.gallery.data import Renders, draw_captions
+from varbench.models.gallery.optimise import optimise
+from varbench.models.gallery.train_tokenizer import LAYOUT
+from varbench.models.infinity.quantiser import draw_flips, quantise
+from varbench.models.infinity.transformer import InfinityTransformer
+
+
+def word_tokenizer() -> Any:
+    """A word-level transformers tokenizer over the captions' vocabulary, ``</s>`` at the end."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "</s>", "<unk>"]
+    words = {word: i for i, word in enumerate([*special, *vocabulary()])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", words["</s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+class TextToBits(nn.Module):
+    """Text encoder and transformer, trained as one."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        from transformers import T5Config, T5EncoderModel
+
+        self.text = T5EncoderModel(T5Config(vocab_size=words, **recipe.TEXT_ENCODER))  # type: ignore[arg-type]
+        self.transformer = InfinityTransformer(recipe.TRANSFORMER)
+
+    def forward(self, ids: Tensor, mask: Tensor, null: Tensor, inputs: Tensor) -> Tensor:
+        """Token ids and mask ``[B, T]``, null rows ``[B]``, inputs ``[B, L - 1, d]`` -> logits."""
+        rows = self.text(ids, attention_mask=mask).last_hidden_state
+        learned = self.transformer.cfg_uncond[: rows.shape[1]]
+        rows = torch.where(null[:, None, None], learned, rows)
+        text = self.transformer.read_text(rows, mask.bool())
+        return self.transformer(inputs, text, recipe.SCHEDULE)  # type: ignore[no-any-return]
+
+
+def token_weights() -> Tensor:
+    """``[L]``, 1 / side of each token's scale, summing to 1 (upstream's re-weighting)."""
+    sides = [torch.full((h * w,), (h * w) ** -0.5) for h, w in recipe.SCHEDULE.scales]
+    weights = torch.cat(sides)
+    return weights / weights.sum()
+
+
+def train_transformer(
+    renders: Renders, latents: Tensor, folder: Path, seed: int
+) -> tuple[TextToBits, Any]:
+    """Train on all renders; returns averaged weights and the word tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = word_tokenizer()
+    module = TextToBits(len(tokenizer))
+    weights = token_weights()
+    stage = recipe.TRANSFORMER_STAGE
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rows = torch.randint(len(renders), (stage.batch,), generator=generator)
+        rng = np.random.default_rng([seed, step])
+        captions = draw_captions(renders, rows, rng, recipe.IMPLIED)
+        text = tokenizer(captions, padding=True, return_tensors="pt")
+        null = torch.rand(stage.batch, generator=generator) < recipe.NULL_TEXT
+        flips = draw_flips(
+            stage.batch, recipe.TOKENIZER.bits, LAYOUT, recipe.SELF_CORRECTION, generator
+        )
+        made = quantise(latents[rows], LAYOUT, flips)
+        logits = module(text.input_ids, text.attention_mask, null, made.inputs)
+        losses = nn.functional.cross_entropy(
+            logits.flatten(0, 2), made.targets.long().flatten(), reduction="none"
+        )
+        per_token = losses.view(stage.batch, len(weights), -1).mean(dim=(0, 2))
+        numbers = {"loss": (per_token * weights).sum()}
+        for scale, rows_of in enumerate(recipe.SCHEDULE.slices()):
+            numbers[f"bits_{scale}"] = per_token[rows_of].mean().detach()
+        return numbers
+
+    trained = optimise("transformer", module, loss_of, stage, folder, seed + 2)
+    return trained, tokenizer  # type: ignore[return-value]

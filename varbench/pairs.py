@@ -1,0 +1,230 @@
+"""Training pairs: prompts that say a concept, each with a neutral twin (VARE, arXiv 2509.22400).
+
+A recipe makes many pairs from few words. A *template* has the placeholder `{concept}` and any
+number of slots; a pair fills it twice, with a concept phrase and with the neutral phrase that
+belongs to it, and with the same slot values::
+
+    template  "a picture of {concept} {place} {style}"
+    concept   "the face of ada"            -> a picture of the face of ada in the snow in neon
+    neutral   "the face of {replacement}"  -> a picture of the face of elena in the snow in neon
+
+- `neutral` has one phrase for each concept phrase, in the same order, or a single one for all.
+- `{replacement}` in a neutral phrase is the concept's `replacement` list, taken in turn.
+- Phrases may have slots too; both sides get the same value.
+- A slot value may be "": spaces are then closed up.
+- Phrases are taken in turn; templates and slot values are dealt from shuffled decks, so that each
+  is used equally often. The shuffle orders by a hash, so no Python version can change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from varbench.strict_yaml import Field
+from varbench.wording import normalise, says, suggest
+
+PHRASE, REPLACEMENT = "concept", "replacement"
+_MOST_PAIRS = 1000
+_TRIES = 200  # candidates for each pair wanted; twins and excluded texts are thrown away
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt that says the concept and the same prompt without it."""
+
+    concept: str
+    neutral: str
+
+
+@dataclass(frozen=True)
+class PairRecipe:
+    """How training pairs are made; the meaning of the fields is in the module's docstring."""
+
+    count: int
+    seed: int
+    templates: tuple[str, ...]
+    slots: Mapping[str, tuple[str, ...]] = field(hash=False)
+    concept: tuple[str, ...]
+    neutral: tuple[str, ...]
+
+
+def placeholders(text: str) -> list[str]:
+    """Names in braces, in order.
+
+    Raises:
+        ValueError: the braces are not plain `{name}` placeholders.
+    """
+    names = []
+    for _, name, form, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if form or conversion or not name.isidentifier():
+            raise ValueError(f"{{{name}}} is not a plain placeholder")
+        names.append(name)
+    return names
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with its placeholders filled and spaces closed up."""
+    return " ".join(template.format_map(values).split())
+
+
+def _deck(values: Sequence[str], name: str, seed: int) -> Iterator[str]:
+    """The values in shuffled order, reshuffled whenever they are used up."""
+    deal = 0
+    while True:
+        keys = {v: hashlib.sha256(f"{seed}/{name}/{deal}/{v}".encode()).digest() for v in values}
+        yield from sorted(values, key=keys.__getitem__)
+        deal += 1
+
+
+def _candidates(recipe: PairRecipe, replacement: Sequence[str]) -> Iterator[Pair]:
+    templates = _deck(recipe.templates, "/template", recipe.seed)
+    slots = {name: _deck(values, name, recipe.seed) for name, values in recipe.slots.items()}
+    turns = len(recipe.concept)
+    for turn in range(recipe.count * _TRIES):
+        values = {name: next(deck) for name, deck in slots.items()}
+        if replacement:
+            # One step further each round, or equal lengths would always pair the same two.
+            values[REPLACEMENT] = replacement[(turn + turn // turns) % len(replacement)]
+        template = next(templates)
+        sides = []
+        for phrases in (recipe.concept, recipe.neutral):
+            phrase = phrases[turn % len(phrases)]
+            sides.append(fill(template, {**values, PHRASE: fill(phrase, values)}))
+        yield Pair(*sides)
+
+
+def make_pairs(
+    recipe: PairRecipe, replacement: Sequence[str], excluded: Collection[str] = ()
+) -> list[Pair]:
+    """Distinct pairs, the same on every machine.
+
+    Args:
+        recipe: how they are made; its placeholders must all have values.
+        replacement: values of `{replacement}`; may be empty if no phrase asks for it.
+        excluded: normalised texts that no side of a pair may be (the evaluation prompts).
+
+    Returns:
+        `recipe.count` pairs with distinct concept sides, or fewer if the recipe has no more.
+    """
+    pairs: list[Pair] = []
+    seen: set[str] = set()
+    for pair in _candidates(recipe, replacement):
+        concept, neutral = normalise(pair.concept), normalise(pair.neutral)
+        if concept in seen or concept in excluded or neutral in excluded:
+            continue
+        seen.add(concept)
+        pairs.append(pair)
+        if len(pairs) == recipe.count:
+            break
+    return pairs
+
+
+def read_recipe(block: Field, words: Sequence[str], replacement: Sequence[str]) -> PairRecipe:
+    """A recipe from a YAML file.
+
+    Args:
+        block: the key `pairs` of a concept.
+        words: how prompts say the concept; the neutral side must not.
+        replacement: what `{replacement}` stands for.
+    """
+    keys = block.keys(("count", "seed", "templates", "concept", "neutral"), ("slots",))
+    slots = keys["slots"].entries() if "slots" in keys else {}
+    recipe = PairRecipe(
+        count=keys["count"].integer(1, _MOST_PAIRS),
+        seed=keys["seed"].integer(0, 2**31 - 1),
+        templates=keys["templates"].texts(),
+        slots={name: values.texts(empty_items=True) for name, values in slots.items()},
+        concept=keys["concept"].texts(),
+        # Several concept phrases may share a neutral one, so these need not be distinct.
+        neutral=tuple(item.text(empty=True) for item in keys["neutral"].items()),
+    )
+    for name, values in slots.items():
+        if name in (PHRASE, REPLACEMENT) or not name.isidentifier():
+            values.fail(f"a slot cannot be called {name!r}; rename it")
+    if len(recipe.neutral) not in (1, len(recipe.concept)):
+        keys["neutral"].fail(
+            f"{len(recipe.neutral)} neutral phrases for {len(recipe.concept)} concept phrases; "
+            "give one for each, in the same order, or a single one for all"
+        )
+    _check_placeholders(keys, slots, bool(replacement))
+    _check_neutral(keys, slots, recipe, words)
+    return recipe
+
+
+def _check_placeholders(
+    keys: Mapping[str, Field], slots: Mapping[str, Field], replaced: bool
+) -> None:
+    used: set[str] = set()
+    extra = {"templates": [PHRASE], "neutral": [REPLACEMENT] if replaced else []}
+    for key in ("templates", "concept", "neutral"):
+        valid = [*extra.get(key, []), *slots]
+        for item in keys[key].items():
+            text = item.text(empty=True)
+            try:
+                names = placeholders(text)
+            except ValueError as error:
+                item.fail(f"{text!r}: {error}; write slots as {{name}}, and no other braces")
+            for name in names:
+                if name not in valid:
+                    item.fail(f"{text!r} asks for {{{name}}}: {suggest(name, valid)}")
+            if key == "templates" and names.count(PHRASE) != 1:
+                item.fail(f"{text!r} must have the placeholder {{{PHRASE}}} once; add it")
+            used.update(names)
+    for name, values in slots.items():
+        if name not in used:
+            values.fail(f"slot {name!r} is never used; add {{{name}}} to a template or delete it")
+        for item in values.items():
+            if set("{}") & set(item.text(empty=True)):
+                item.fail("a slot's value cannot have slots of its own; write it out")
+
+
+def _check_neutral(
+    keys: Mapping[str, Field], slots: Mapping[str, Field], recipe: PairRecipe, words: Sequence[str]
+) -> None:
+    """No part of a neutral prompt says the concept."""
+    values = [item for one in slots.values() for item in one.items()]
+    for item in (*keys["templates"].items(), *keys["neutral"].items(), *values):
+        text = item.text(empty=True)
+        for word in words:
+            if says(_blank(text), word):
+                item.fail(
+                    f"{text!r} is part of neutral prompts but still says {word!r}; "
+                    "reword it without the concept"
+                )
+    neutral = keys["neutral"].items()
+    for number, phrase in enumerate(recipe.concept):
+        item = neutral[number % len(neutral)]
+        if says(_blank(item.text(empty=True)), _blank(phrase)):
+            item.fail(
+                f"the neutral phrase {item.text()!r} contains its concept phrase {phrase!r}; "
+                "reword it without the concept"
+            )
+
+
+def _blank(text: str) -> str:
+    """The text with placeholders that no word of a concept matches or bridges."""
+    return fill(text, {name: f"0{name}0" for name in placeholders(text)})
+
+
+def check_pairs(block: Field, count: int, pairs: Sequence[Pair], words: Sequence[str]) -> None:
+    """Complain unless there are `count` pairs and each says the concept on one side only."""
+    keys = block.entries()
+    for pair in pairs:
+        if normalise(pair.concept) == normalise(pair.neutral):
+            keys["neutral"].fail(f"both sides of a pair are {pair.neutral!r}; reword one of them")
+        for word in words:
+            if says(pair.neutral, word):
+                keys["neutral"].fail(
+                    f"the neutral prompt {pair.neutral!r} still says {word!r}; "
+                    "reword the phrase, template or slot it comes from"
+                )
+    if len(pairs) < count:
+        keys["count"].fail(
+            f"only {len(pairs)} distinct pairs can be made, not {count}; "
+            "lower 'count', or add templates, phrases or slot values"
+        )

@@ -1,0 +1,130 @@
+"""What a run will do, decided before anything is computed: cells, prompt groups, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from varbench.concepts import GROUPS, Concept, ConceptError, load_concept
+from varbench.conf.schema import RunConfig, accepts, plain, resolve
+from varbench.errors import UserError
+from varbench.methods.registry import NONE, check_method, load_method
+from varbench.prompts import Prompt
+from varbench.selection import spread
+from varbench.store import digest
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as asked for on the command line."""
+
+    model: str
+    methods: tuple[str, ...]
+    concepts: tuple[str, ...]
+    suite: str
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture to make: a prompt and a picture seed."""
+
+    prompt: Prompt
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, method, concept, suite and edit seed: the unit of a leaderboard."""
+
+    config: RunConfig
+    method: str
+    concept: Concept
+    concept_name: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command that makes this cell."""
+        parts = [
+            "varbench run",
+            f"--model {self.config.model.name}",
+            f"--method {self.method}",
+            f"--concept {self.concept_name}",
+            f"--suite {self.config.suite.name}",
+            f"--seed {self.seed}",
+            *self.overrides,
+        ]
+        return " ".join(parts)
+
+    def config_hash(self) -> str:
+        """First 8 hex digits of the hash of the resolved method config."""
+        return digest(plain(self.config.method))[:8]
+
+    def groups(self) -> dict[str, list[Row]]:
+        """Pictures of each prompt group, all seeds of a prompt side by side."""
+        chosen: dict[str, list[Row]] = {}
+        for name in GROUPS:
+            if size := self.config.suite.groups.get(name):
+                prompts = spread(self.concept.group(name), size.prompts, self.concept.judge.head)
+                chosen[name] = [Row(p, s) for p in prompts for s in range(size.seeds)]
+        return chosen
+
+
+def blocks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+    """Rows in blocks of ``size``; the last one may be shorter (it is padded when made)."""
+    for start in range(0, len(rows), size):
+        yield list(rows[start : start + size])
+
+
+def method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that apply to a method: ``method.KEY=`` only where it has KEY."""
+    if method == NONE:
+        return tuple(o for o in overrides if not o.startswith("method."))
+    config: type[Any] = load_method(method).Config
+    return tuple(
+        o
+        for o in overrides
+        if not o.startswith("method.") or accepts(config, o[7:].partition("=")[0])
+    )
+
+
+def plan(request: Request) -> list[Cell]:
+    """All cells of a request, the unerased model's first, concept by concept.
+
+    Raises:
+        UserError: unknown names, keys or values; nothing has been computed yet.
+    """
+    methods = list(dict.fromkeys([NONE, *request.methods]))
+    for method in methods:
+        check_method(method)
+    kept = {m: method_overrides(m, request.overrides) for m in methods}
+    for override in request.overrides:
+        if not any(override in some for some in kept.values()):
+            # Compose with it anyway: the error then names the keys that exist.
+            resolve(request.model, request.suite, request.methods[0], request.overrides)
+            raise UserError(f"no method of this run has {override.partition('=')[0]!r}")
+    configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
+    concepts = {}
+    for name in request.concepts:
+        try:
+            concepts[name] = load_concept(name)
+        except ConceptError as error:
+            raise UserError(str(error)) from error
+    cells = []
+    for name, concept in concepts.items():
+        for method in methods:
+            seeds = (0,) if method == NONE else request.seeds
+            cells += [Cell(configs[method], method, concept, name, s, kept[method]) for s in seeds]
+    return cells
+
+
+def concept_text(cell: Cell) -> str | None:
+    """The text of a user's own concept file; None for a packaged concept."""
+    path = Path(cell.concept_name)
+    return path.read_text() if path.suffix in {".yaml", ".yml"} else None

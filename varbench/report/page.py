@@ -1,0 +1,219 @@
+"""One HTML file with everything: tables, trade-off plots, pictures side by side, provenance.
+
+The file needs no network and no other file. Its content security policy allows only the script it
+was made with, so text from a prompt file could not run even if escaping failed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from varbench.report.columns import Column
+from varbench.report.figures import PALETTE, RETENTION, series, tradeoff
+from varbench.report.panels import Panel, Row, Value, build_panels
+from varbench.report.pictures import Grid, PictureBook, columns_of
+from varbench.report.provenance import Source, sources_of
+from varbench.report.records import BASE, Cell
+from varbench.report.tables import DIFFERENCE_NOTE
+from varbench.report.text import MISSING, count, visible
+from varbench.store import Store
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One number on the page: what is read, what is smaller beneath it, what hovering tells."""
+
+    main: str
+    small: str
+    title: str
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One method of a table; `swatch` is the CSS colour it has in the plot."""
+
+    label: str
+    swatch: str
+    cells: tuple[TableCell, ...]
+    n: str
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table of the page: columns with something in them, and a row per method."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """All the page shows of one panel."""
+
+    anchor: str
+    panel: Panel
+    results: PageTable
+    differences: PageTable
+    plots: tuple[Markup, ...]
+    grids: tuple[Grid, ...]
+    sources: tuple[Source, ...]
+
+
+def render_page(
+    store: Store,
+    cells: Sequence[Cell],
+    records: pd.DataFrame,
+    all_cells: Sequence[Cell] | None = None,
+) -> str:
+    """The page as one string of HTML.
+
+    Args:
+        store: where the pictures are.
+        cells: the cells to show, from `records.select`.
+        records: `records.build_records(cells)`.
+        all_cells: every cell of the store, if `cells` are not all: a prompt is covered if it asks
+            for a covered concept of any of them.
+    """
+    panels = build_panels(records)
+    numbers = series(sorted({row.label for panel in panels for row in panel.rows}))
+    book = PictureBook(store, cells if all_cells is None else all_cells)
+    sections = [_section(i, panel, cells, book, numbers) for i, panel in enumerate(panels, 1)]
+    environment = _environment()
+    script, style = _asset(environment, "page.js"), _asset(environment, "page.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    shots = [s for part in sections for g in part.grids for r in g.rows for s in r.shots if s]
+    return environment.get_template("page.html.jinja").render(
+        sections=sections,
+        columns={c.key: c for part in sections for c in part.results.columns}.values(),
+        methods=sorted({cell.method for cell in cells} - {BASE}),
+        models=sorted({cell.model for cell in cells}),
+        concepts=sorted({cell.concept for cell in cells}),
+        scored=count(_scored(panels)),
+        covered=sum(shot.covered for shot in shots),
+        difference_note=DIFFERENCE_NOTE,
+        script=Markup(script),
+        script_digest=digest,
+        style=Markup(style),
+    )
+
+
+def _environment() -> jinja2.Environment:
+    def finish(value: Any) -> Any:
+        # Every text on the page passes here, so no template can forget it.
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return visible(value, keep="\n") if plain else value
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("varbench.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finish,
+        keep_trailing_newline=True,
+    )
+    environment.globals["missing"] = MISSING
+    return environment
+
+
+def _asset(environment: jinja2.Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0].strip()
+
+
+def _section(
+    index: int, panel: Panel, cells: Sequence[Cell], book: PictureBook, numbers: dict[str, int]
+) -> Section:
+    mine = [
+        cell
+        for cell in cells
+        if (cell.model, cell.concept, cell.suite) == (panel.model, panel.concept, panel.suite)
+    ]
+    labels = {(row.method, row.config): row.label for row in panel.rows}
+    different = [r for r in panel.rows if any(v.difference for v in r.values.values())]
+    changed = [
+        column
+        for column in panel.shown
+        if any(column.key in r.values and r.values[column.key].difference for r in different)
+    ]
+    plots = (tradeoff(panel, metric, numbers) for metric in RETENTION)
+    return Section(
+        anchor=f"panel-{index}",
+        panel=panel,
+        results=_table("Results", panel.shown, panel.rows, numbers, _number_cell),
+        differences=_table("Paired differences", changed, different, numbers, _difference_cell),
+        plots=tuple(Markup(plot) for plot in plots if plot is not None),
+        grids=tuple(book.grids(columns_of(mine, labels))),
+        sources=tuple(sources_of(mine, labels)),
+    )
+
+
+def _table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    numbers: dict[str, int],
+    make: Callable[[Column, Value | None], TableCell],
+) -> PageTable:
+    made = []
+    for row in rows:
+        number = numbers.get(row.label)
+        swatch = "currentColor" if number is None else f"var(--series-{number % len(PALETTE)})"
+        cells = tuple(make(column, row.values.get(column.key)) for column in columns)
+        made.append(TableRow(row.label, swatch, cells, row.n))
+    return PageTable(caption, tuple(columns), tuple(made))
+
+
+def _number_cell(column: Column, value: Value | None) -> TableCell:
+    if value is None:
+        return TableCell(MISSING, "", f"{column.title}: not measured. {column.definition}")
+    small = column.interval(value.low, value.high, percent=True)
+    if value.value is None:
+        small = ""
+    if value.status != "measured":
+        small = f"{small} {value.status}".strip()
+    return TableCell(column.number(value.value, percent=True), small, _title(column, value))
+
+
+def _difference_cell(column: Column, value: Value | None) -> TableCell:
+    if value is None or value.difference is None:
+        return TableCell(MISSING, "", f"{column.title}: no paired difference.")
+    by, low, high = value.difference
+    return TableCell(
+        column.number(by, percent=True, signed=True),
+        column.interval(low, high, percent=True, signed=True),
+        f"{column.title}, method minus unerased model. {_title(column, value)}",
+    )
+
+
+def _title(column: Column, value: Value) -> str:
+    """Definition, n and baseline, for hovering."""
+    parts = [column.definition, f"n = {count(value.n)} pictures"]
+    if value.n_failed:
+        parts[-1] += f", {count(value.n_failed)} more failed"
+    if value.value is None:
+        parts.append("could not be determined")
+    if value.baseline is not None:
+        parts.append(f"unerased model: {column.number(value.baseline, percent=True)}")
+    if value.seeds is not None and value.seeds > 1:
+        ends = (column.number(end, percent=True) for end in (value.seed_min, value.seed_max))
+        parts.append(f"mean of {value.seeds} edit seeds, from {' to '.join(ends)}")
+    return "; ".join(parts)
+
+
+def _scored(panels: Sequence[Panel]) -> int:
+    """Pictures behind the page: over panels and methods, the largest pool behind a number."""
+    return sum(
+        max((value.n or 0 for value in row.values.values()), default=0)
+        for panel in panels
+        for row in panel.rows
+    )

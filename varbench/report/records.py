@@ -1,0 +1,204 @@
+"""From the cells in a store to one table of records, one row per number.
+
+Every cell (one model, method, concept, suite and edit seed) carries its records; here they are put
+into one DataFrame, and rows with `seed` null are added, the mean over edit seeds.
+
+Intervals of these means: `stats.mean_over_seeds` needs the values of every picture, which a record
+no longer has. A cell that already holds a record with `seed` null (computed from the pictures)
+therefore keeps it. Otherwise the ends are the lowest low and the highest high end of the seeds'
+intervals. That hull is never too narrow: it holds what the prompts leave open and how far the seeds
+lie apart; with a single seed it is that seed's own interval. `seed_min` and `seed_max` are the
+lowest and the highest seed's value.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from varbench.store import MANIFEST, Store
+
+CELL_SCHEMA = 1
+BASE = "none"  # the unerased model
+
+# A record as other programs read it (`report --format json`); the order is part of the format.
+RECORD_FIELDS = (
+    "model", "method", "config", "concept", "suite", "prompt_set", "metric", "seed", "value",
+    "ci_low", "ci_high", "n", "n_failed", "baseline", "status",
+)  # fmt: skip
+# What a row of the DataFrame (and of the CSV) has besides.
+EXTRA_FIELDS = (
+    "diff_value", "diff_low", "diff_high", "seeds", "seed_min", "seed_max", "family", "embedded",
+)  # fmt: skip
+_SAME = ["model", "method", "config", "concept", "suite", "prompt_set", "metric"]
+_DTYPES = {
+    **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds")},
+    **{name: "float64" for name in ("value", "ci_low", "ci_high", "baseline")},
+    **{name: "float64" for name in ("diff_value", "diff_low", "diff_high", "seed_min", "seed_max")},
+    "embedded": "bool",
+}
+_STATUSES = ("measured", "reported", "superseded", "flagged")  # the worst one speaks for a mean
+
+log = logging.getLogger("varbench.report")
+
+
+class ReportError(ValueError):
+    """There is nothing to report as asked; the message names the fix."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which cells to report; an empty tuple means all. The unerased model is always kept: without
+    it the other numbers cannot be read."""
+
+    model: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    concept: tuple[str, ...] = ()
+    suite: tuple[str, ...] = ()
+
+    def accept(self, cell: Cell) -> bool:
+        """Whether `cell` is to be reported."""
+        return (
+            (not self.model or cell.model in self.model)
+            and (not self.method or cell.method in (*self.method, BASE))
+            and (not self.concept or cell.concept in self.concept)
+            and (not self.suite or cell.suite in self.suite)
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One `cell.json`, with the fields that a report sorts by; `body` is all of it."""
+
+    key: str
+    model: str
+    embedded: bool
+    method: str
+    config: str
+    concept: str
+    family: str
+    suite: str
+    seed: int | None
+    body: Mapping[str, Any]
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int]:
+        """What makes two cells two measurements of the same thing; sorts, the base first."""
+        seed = -1 if self.seed is None else self.seed
+        method = "" if self.method == BASE else self.method
+        return (self.model, self.concept, self.suite, method, self.config, seed)
+
+
+def load_cells(store: Store) -> list[Cell]:
+    """All cells of a store, sorted. Where several measure the same thing (a prompt set, the
+    weights or a metric changed since) the one written last counts."""
+    newest: dict[tuple[str, str, str, str, str, int], tuple[int, Cell]] = {}
+    for entry in store.entries("cell"):
+        body = entry.json("cell.json")
+        if body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
+            log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
+            continue
+        names = ("model", "method", "config", "concept", "family", "suite")
+        texts = {name: str(body.get(name) or "") for name in names}
+        embedded = bool(body.get("embedded", False))
+        cell = Cell(entry.key, embedded=embedded, seed=body.get("seed"), body=body, **texts)
+        written = (entry.dir / MANIFEST).stat().st_mtime_ns
+        rival = newest.get(cell.identity)
+        if rival is None or (written, cell.key) > (rival[0], rival[1].key):
+            newest[cell.identity] = (written, cell)
+    return [cell for _, (_, cell) in sorted(newest.items())]
+
+
+def select(cells: Sequence[Cell], filters: Filters) -> list[Cell]:
+    """The cells that `filters` accept.
+
+    Raises:
+        ReportError: if there are none, or if a name that is asked for is in no cell.
+    """
+    if not cells:
+        raise ReportError("the store holds no results yet: run `varbench run`, or check --store")
+    for field in ("model", "method", "concept", "suite"):
+        there = sorted({str(getattr(cell, field)) for cell in cells})
+        for name in getattr(filters, field):
+            if name not in there:
+                raise ReportError(f"no results for {field} {name!r}; there are: {', '.join(there)}")
+    chosen = [cell for cell in cells if filters.accept(cell)]
+    if not chosen:
+        raise ReportError("no cell matches all filters together: drop one of them")
+    return chosen
+
+
+def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
+    """All records of `cells`, per-seed rows and the rows with `seed` null, as one DataFrame.
+
+    Columns: `RECORD_FIELDS` and `EXTRA_FIELDS`; missing numbers are NaN or NA.
+    """
+    rows = []
+    for cell in cells:
+        for record in cell.body.get("records", ()):
+            difference = record.get("difference") or {}
+            value, seed = record.get("value"), record.get("seed")
+            rows.append(
+                {name: record.get(name) for name in RECORD_FIELDS}
+                | {f"diff_{end}": difference.get(end) for end in ("value", "low", "high")}
+                | {"seeds": record.get("seeds", None if seed is None else 1)}
+                | {end: record.get(end, value) for end in ("seed_min", "seed_max")}
+                | {"family": cell.family, "embedded": cell.embedded}
+            )
+    frame = _typed(rows)
+    means = [_mean(group) for _, group in frame.groupby(_SAME, sort=False, dropna=False)]
+    frame = _typed(rows + [row for row in means if row is not None])
+    # The mean comes first, then the seeds it is made of; the rest stays in order of the cells.
+    place = frame.groupby(_SAME, sort=False, dropna=False).ngroup()
+    order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
+    order = order.sort_values(["place", "seed"], kind="stable")
+    return frame.loc[order.index].reset_index(drop=True)
+
+
+def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
+    """`build_records` of the cells of `store` that `filters` accept. Raises ReportError."""
+    return build_records(select(load_cells(store), filters or Filters()))
+
+
+def means(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows that tables show: the means over edit seeds (`seed` null)."""
+    return records[records["seed"].isna()]
+
+
+def plain(records: pd.DataFrame) -> list[dict[str, Any]]:
+    """Records as JSON values with exactly `RECORD_FIELDS`; missing numbers are None."""
+    rows = records[list(RECORD_FIELDS)].to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+
+
+def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=[*RECORD_FIELDS, *EXTRA_FIELDS]).astype(_DTYPES)
+
+
+def _mean(group: pd.DataFrame) -> dict[str, Any] | None:
+    """The record with `seed` null of one number's seeds, or None if a cell already holds it."""
+    if group["seed"].isna().any():
+        return None
+    row: dict[str, Any] = group.iloc[0].to_dict()
+    row["seed"] = None
+    measured = group[group["value"].notna()]  # a null value says that nothing could be measured
+    for name in ("value", "baseline", "diff_value"):
+        row[name] = measured[name].mean()
+    for name in ("ci_low", "diff_low"):
+        row[name] = measured[name].min(skipna=False)  # a hull with an end missing is no interval
+    for name in ("ci_high", "diff_high"):
+        row[name] = measured[name].max(skipna=False)
+    for name in ("n", "n_failed"):
+        row[name] = group[name].sum(min_count=1)
+    row["seeds"] = len(measured)
+    row["seed_min"], row["seed_max"] = measured["value"].min(), measured["value"].max()
+    row["status"] = max(group["status"], key=_rank)
+    return row
+
+
+def _rank(status: str) -> int:
+    return _STATUSES.index(status) if status in _STATUSES else len(_STATUSES)

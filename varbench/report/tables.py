@@ -1,0 +1,192 @@
+"""Tables of results: for the terminal, Markdown, CSV, JSON and LaTeX.
+
+`main_table` and `difference_table` return DataFrames of finished text; `render` turns records into
+one string, which the caller prints or writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pandas as pd
+from tabulate import LATEX_ESCAPE_RULES, tabulate
+
+from varbench.report.columns import Column
+from varbench.report.panels import Panel, Row, build_panels
+from varbench.report.records import BASE, ReportError, plain
+from varbench.report.text import MINUS, MISSING, visible
+
+NOTE = (
+    "Brackets: 95 % interval over prompts. ↑ more is better, ↓ less is better. "
+    f"{MISSING} not measured. n: pictures behind the numbers of a row, over all edit seeds."
+)
+DIFFERENCE_NOTE = (
+    "Paired difference to the unerased model (method minus none, same prompts and picture seeds). "
+    "An interval without 0 is a change at the 95 % level."
+)
+WIDTH = 100  # characters, of a table in the terminal
+_LEAD = ["model", "concept", "suite"]
+
+
+def main_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """One row per (model, concept, suite) and method, the unerased model first.
+
+    Columns: model, concept, suite, method, one per metric with its direction ("ACC_e ↓"), n.
+    Cells read "0.97 [0.94, 0.99]"; what was not measured is "–"; a value that is not a measurement
+    of ours is labelled ("0.97 (reported)"). `percent` shows rates as 97.0.
+    """
+
+    def cell(row: Row, column: Column) -> str:
+        found = row.values.get(column.key)
+        if found is None or found.value is None:
+            return MISSING
+        text = column.text(found.value, found.low, found.high, percent=percent)
+        return text if found.status == "measured" else f"{text} ({found.status})"
+
+    return _table(build_panels(records), cell, percent=percent, base=True)
+
+
+def difference_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """Signed paired differences to the unerased model, columns as in `main_table`."""
+
+    def cell(row: Row, column: Column) -> str:
+        found = row.values.get(column.key)
+        if found is None or found.difference is None:
+            return MISSING
+        return column.text(*found.difference, percent=percent, signed=True)
+
+    return _table(build_panels(records), cell, percent=percent, base=False)
+
+
+TABLES: dict[str, tuple[Callable[..., pd.DataFrame], str]] = {
+    "main": (main_table, NOTE),
+    "difference": (difference_table, DIFFERENCE_NOTE),
+}
+
+
+def render(records: pd.DataFrame, form: str, table: str | None = None) -> str:
+    """Records as text in one of `FORMATS`, ending in a line break.
+
+    Args:
+        records: from `records.load_records`.
+        form: table (terminal), md, csv, json or latex.
+        table: only this one of `TABLES`; None for all. csv and json hold all records anyway.
+
+    Raises:
+        ReportError: for an unknown format or table.
+    """
+    if form not in FORMATS:
+        raise ReportError(f"unknown format {form!r}; choose one of: {', '.join(FORMATS)}, html")
+    if table is not None and table not in TABLES:
+        raise ReportError(f"unknown table {table!r}; choose one of: {', '.join(TABLES)}")
+    return FORMATS[form](records, [table] if table else list(TABLES))
+
+
+def _table(
+    panels: list[Panel], cell: Callable[[Row, Column], str], *, percent: bool, base: bool
+) -> pd.DataFrame:
+    headers: dict[str, None] = {}
+    rows = []
+    for panel in panels:
+        columns = {column.header(percent=percent): column for column in panel.columns}
+        headers |= dict.fromkeys(columns)
+        for row in panel.rows:
+            if base or row.method != BASE:
+                lead = {"model": panel.model, "concept": panel.concept, "suite": panel.suite}
+                cells = {name: cell(row, column) for name, column in columns.items()}
+                rows.append({**lead, "method": row.label, **cells, "n": row.n})
+    return pd.DataFrame(rows, columns=[*_LEAD, "method", *headers, "n"]).fillna(MISSING)
+
+
+def _sections(
+    records: pd.DataFrame, names: list[str], *, percent: bool = False
+) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """(heading, table name, note, table) per panel and table, without columns that are empty."""
+    sections = []
+    for name in names:
+        build, note = TABLES[name]
+        whole = build(records, percent=percent).map(visible)
+        for lead, part in whole.groupby(_LEAD, sort=False):
+            body = part.drop(columns=_LEAD)
+            body = body.loc[:, (body != MISSING).any() | body.columns.isin(["method", "n"])]
+            model, concept, suite = map(str, lead)
+            sections.append((f"{concept} · {model} · {suite}", name, note, body))
+    return sections
+
+
+def _terminal(records: pd.DataFrame, names: list[str]) -> str:
+    parts = []
+    for heading, name, note, body in _sections(records, names, percent=True):
+        parts.append(heading if name == "main" else f"{heading} · {name}")
+        for block in _blocks(body):
+            parts.append(tabulate(block, "keys", "simple", showindex=False, disable_numparse=True))
+            parts.append("")
+        parts.append(f"{note}\n")
+    return "\n".join(parts)
+
+
+def _blocks(body: pd.DataFrame) -> list[pd.DataFrame]:
+    """The columns in blocks that fit into `WIDTH`, the method in front of each: ten metrics with
+    intervals are wider than a terminal, and wrapped lines cannot be read."""
+    wide = {name: max(map(len, [name, *body[name]])) + 2 for name in map(str, body.columns)}
+    blocks: list[list[str]] = [["method"]]
+    for name in map(str, body.columns[1:]):
+        if sum(wide[n] for n in blocks[-1]) + wide[name] > WIDTH and len(blocks[-1]) > 1:
+            blocks.append(["method"])
+        blocks[-1].append(name)
+    return [body[names] for names in blocks]
+
+
+def _markdown(records: pd.DataFrame, names: list[str]) -> str:
+    parts = ["# varbench report\n"]
+    for heading, name, note, body in _sections(records, names):
+        title = heading if name == "main" else f"{heading} · {name}"
+        rows = [[_md(cell) for cell in row] for row in body.values.tolist()]
+        grid = tabulate(rows, map(_md, body.columns), "pipe", disable_numparse=True)
+        parts.append(f"## {_md(title)}\n\n{grid}\n\n{note}\n")
+    return "\n".join(parts)
+
+
+def _md(text: str) -> str:
+    for char, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("_", "\\_"), ("*", "\\*")):
+        text = text.replace(char, safe)
+    return text
+
+
+def _latex(records: pd.DataFrame, names: list[str]) -> str:
+    parts = ["% Needs \\usepackage{booktabs,graphicx}\n"]
+    for heading, name, note, body in _sections(records, names):
+        grid = tabulate(body.values.tolist(), body.columns, "latex_booktabs", disable_numparse=True)
+        caption = "".join(LATEX_ESCAPE_RULES.get(c, c) for c in f"{heading}. {note}")
+        text = (
+            f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n"
+            f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+        )
+        parts.append(f"% {name}\n{text}")
+    return _latex_symbols("\n".join(parts))
+
+
+def _latex_symbols(text: str) -> str:
+    symbols = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", MINUS: "$-$", MISSING: "--"}
+    symbols |= {"·": r"$\cdot$", "\u2009": r"\,", "×": r"$\times$"}
+    for char, command in symbols.items():
+        text = text.replace(char, command)
+    return text
+
+
+def _csv(records: pd.DataFrame, names: list[str]) -> str:
+    return str(records.to_csv(index=False, lineterminator="\n"))
+
+
+def _json(records: pd.DataFrame, names: list[str]) -> str:
+    return json.dumps(plain(records), indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame, list[str]], str]] = {
+    "table": _terminal,
+    "md": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "latex": _latex,
+}

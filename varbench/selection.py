@@ -1,0 +1,120 @@
+"""Which prompts of a set test what: filters on labels, and a fair smaller part of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from varbench.prompts import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
+from varbench.strict_yaml import Field
+from varbench.wording import suggest
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some prompts of one prompt set.
+
+    Attributes:
+        set: the set as the concept file names it.
+        where: per label column, the labels a prompt may have; a prompt must match every column.
+        where_not: per label column, labels a prompt must not have.
+        limit: how many prompts at most; None takes all.
+    """
+
+    set: str
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    where_not: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    limit: int | None = None
+
+    def matches(self, prompt: Prompt) -> bool:
+        """Whether the filters let the prompt through (the limit aside)."""
+        labels = prompt.labels
+        return all(labels[c] in allowed for c, allowed in self.where.items()) and not any(
+            labels[c] in banned for c, banned in self.where_not.items()
+        )
+
+
+def _varying_column(prompts: Sequence[Prompt], head: str) -> str | None:
+    """The column to balance over: the judge's head, or else the first whose labels differ."""
+    for column in (head, *prompts[0].labels):
+        if len({prompt.labels.get(column) for prompt in prompts}) > 1:
+            return column
+    return None
+
+
+def spread(prompts: Sequence[Prompt], limit: int | None, head: str) -> list[Prompt]:
+    """At most `limit` prompts, balanced over labels; the order stays.
+
+    Labels of `head` (or, if all prompts have the same, of the first column that differs) take
+    turns. Within a label the hash of the prompt's id decides, so the choice needs no seed, and
+    prompts added to a set later displace few of those chosen before.
+    """
+    if limit is None or len(prompts) <= limit:
+        return list(prompts)
+    column = _varying_column(prompts, head)
+    strata: dict[str, list[str]] = {}
+    for prompt in prompts:
+        strata.setdefault(prompt.labels[column] if column else "", []).append(prompt.id)
+    for ids in strata.values():
+        ids.sort(key=lambda one: hashlib.sha256(one.encode()).digest())
+    turns = chain.from_iterable(zip_longest(*(strata[label] for label in sorted(strata))))
+    order = [one for one in turns if one is not None]
+    chosen = set(order[:limit])
+    return [prompt for prompt in prompts if prompt.id in chosen]
+
+
+def choose(
+    selection: Selection, prompt_set: PromptSet, head: str, skipped: frozenset[str] = frozenset()
+) -> list[Prompt]:
+    """The prompts of a selection, in the order of the set.
+
+    Args:
+        selection: what to take.
+        prompt_set: the set it names.
+        head: label column of the judge, to balance a limit over.
+        skipped: ids of prompts never to take; they do not count towards the limit.
+    """
+    matching = [p for p in prompt_set.prompts if selection.matches(p) and p.id not in skipped]
+    return spread(matching, selection.limit, head)
+
+
+def read_selection(entry: Field) -> tuple[Selection, PromptSet]:
+    """A selection from a YAML file, and the set it names; paths are relative to the file."""
+    keys = entry.keys(("set",), ("where", "where_not", "limit"))
+    name = keys["set"].text()
+    source: str | Path = entry.path.parent / name if is_path(name, ".csv") else name
+    try:
+        prompt_set = load_prompt_set(source)
+    except PromptSetError as error:
+        keys["set"].fail(str(error))
+    filters = {
+        key: _read_filter(keys[key], prompt_set) if key in keys else {}
+        for key in ("where", "where_not")
+    }
+    limit = keys["limit"].integer(1, 10**6) if "limit" in keys else None
+    selection = Selection(name, filters["where"], filters["where_not"], limit)
+    if not any(map(selection.matches, prompt_set.prompts)):
+        entry.fail(f"no prompt of {name!r} passes these filters; drop one of them")
+    return selection, prompt_set
+
+
+def _read_filter(block: Field, prompt_set: PromptSet) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for column, labels in block.entries().items():
+        if column not in prompt_set.columns:
+            labels.fail(
+                f"prompt set {prompt_set.name!r} has no column {column!r}: "
+                f"{suggest(column, prompt_set.columns)}"
+            )
+        found[column] = labels.texts(empty_items=True)
+        known = prompt_set.values(column)
+        for item, label in zip(labels.items(), found[column], strict=True):
+            if label not in known:
+                item.fail(
+                    f"no prompt of {prompt_set.name!r} has {column} {label!r}: "
+                    f"{suggest(label, [one for one in known if one])}"
+                )
+    return found

@@ -1,0 +1,231 @@
+"""The stages of a cell: erase, generate, reference, score. Each finds or makes store entries.
+
+Every entry's spec names all that decides its content; see ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from varbench.conf.schema import plain
+from varbench.methods.base import Edit, Workplace, applied
+from varbench.methods.registry import NONE, load_method
+from varbench.metrics import SCORERS, Scorer, scorer
+from varbench.models import registry
+from varbench.models.base import NextScaleModel
+from varbench.plan import Cell, Row
+from varbench.progress import Progress
+from varbench.store import Entry, Store, digest
+
+GENERATE_VERSION = 1
+
+
+@dataclass
+class Workshop:
+    """What the stages share in one process: store, progress, and lazily loaded networks."""
+
+    store: Store
+    progress: Progress
+    device: str = "cpu"
+    _models: dict[str, NextScaleModel] = field(default_factory=dict)
+
+    def model(self, cell: Cell) -> NextScaleModel:
+        """The cell's model, loaded once per configuration."""
+        key = digest(plain(cell.config.model))
+        if key not in self._models:
+            self._models[key] = registry.load_model(cell.config.model, self.device)
+        return self._models[key]
+
+    @cached_property
+    def scorers(self) -> dict[str, Scorer]:
+        """All scorers; their networks are read when first needed."""
+        return {id: scorer(id, self.device) for id in SCORERS}
+
+
+def edit_spec(cell: Cell) -> dict[str, Any] | None:
+    """What decides an edit; None for the unerased model."""
+    if cell.method == NONE:
+        return None
+    return {
+        "model": registry.fingerprint(cell.config.model.name),
+        "method": cell.method,
+        "version": load_method(cell.method).version,
+        "config": plain(cell.config.method),
+        "concept": cell.concept.digest(),
+        "seed": cell.seed,
+    }
+
+
+def erase(shop: Workshop, cell: Cell) -> Entry | None:
+    """The cell's edit, made if it is not there; None for the unerased model."""
+    spec = edit_spec(cell)
+    if spec is None:
+        return None
+    if entry := shop.store.get("edit", spec):
+        return entry
+    with shop.store.lock("edit", spec):
+        if entry := shop.store.get("edit", spec):
+            return entry
+        began = time.monotonic()
+        method = load_method(cell.method)
+        scratch = shop.store.root / "tmp" / f"training-{digest(spec)[:24]}.pt"
+        place = Workplace(cell.seed, scratch, shop.progress)
+        edit = method.erase(shop.model(cell), cell.concept, cell.config.method, place)
+        with shop.store.write("edit", spec) as writer:
+            edit.save(writer.dir / "edit.safetensors")
+            log = "".join(json.dumps(dict(line)) + "\n" for line in edit.log)
+            (writer.dir / "log.jsonl").write_text(log)
+            writer.meta["seconds"] = time.monotonic() - began
+            writer.meta["parameters"] = sum(t.numel() for t in edit.tensors.values())
+    assert writer.entry is not None
+    return writer.entry
+
+
+def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dict[str, Any]:
+    """What decides the pictures of a block."""
+    model = cell.config.model
+    return {
+        "version": GENERATE_VERSION,
+        "model": registry.fingerprint(model.name),
+        "edit": edit_key,
+        "sampling": plain(model.sampling),
+        "strict": model.strict,
+        "block": cell.config.suite.block,
+        "rows": [[row.prompt.text, row.seed] for row in block],
+    }
+
+
+def generate(
+    shop: Workshop, cell: Cell, edit: Entry | None, todo: Sequence[Sequence[Row]]
+) -> list[Entry]:
+    """The pictures of all blocks, made where they are not there."""
+    specs = [pictures_spec(cell, block, edit.key if edit else None) for block in todo]
+    found = [shop.store.get("pictures", spec) for spec in specs]
+    missing = [i for i, entry in enumerate(found) if entry is None]
+    if missing:
+        model = shop.model(cell)
+        change = Edit.load(edit.path("edit.safetensors")) if edit else None
+        total = sum(len(block) for block in todo)
+        done = total - sum(len(todo[i]) for i in missing)
+        with applied(model, change), shop.progress.stage("generate", total, done) as bar:
+            for i in missing:
+                found[i] = _generate_block(shop, cell, model, specs[i], todo[i])
+                bar.advance(len(todo[i]))
+    return [entry for entry in found if entry is not None]
+
+
+def _generate_block(
+    shop: Workshop, cell: Cell, model: NextScaleModel, spec: dict[str, Any], block: Sequence[Row]
+) -> Entry:
+    with shop.store.lock("pictures", spec):
+        if entry := shop.store.get("pictures", spec):
+            return entry
+        began = time.monotonic()
+        # Padding with the first row keeps tensor shapes, and so every bit, the same in all blocks.
+        padded = [*block, *[block[0]] * (cell.config.suite.block - len(block))]
+        with _threads(1 if cell.config.model.strict else None):
+            condition = model.encode([row.prompt.text for row in padded])
+            rollout = model.generate(condition, [(row.prompt.id, row.seed) for row in padded])
+            pictures = to_uint8(model.decode(rollout))
+        with shop.store.write("pictures", spec) as writer:
+            for i, array in enumerate(pictures[: len(block)]):
+                Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
+            writer.meta["seconds"] = time.monotonic() - began
+    assert writer.entry is not None
+    return writer.entry
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Strict mode computes on one thread: how a sum is split over threads changes its rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def to_uint8(pictures: Tensor) -> Any:
+    """``[B, 3, H, W]`` in [0, 1] -> ``[B, H, W, 3]`` uint8 array, rounded."""
+    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
+    """Real pictures for the same prompts; empty for models without a world of their own."""
+    world = registry.reference(cell.config.model.name)
+    if world is None:
+        return []
+    entries = []
+    for block in todo:
+        rows = [[row.prompt.id, row.seed, dict(row.prompt.labels)] for row in block]
+        spec = {"world": cell.config.model.name, "version": world.VERSION, "rows": rows}
+        entry = shop.store.get("reference", spec)
+        if entry is None:
+            with shop.store.write("reference", spec) as writer:
+                for i, row in enumerate(block):
+                    array = world.reference_picture(row.prompt.labels, row.prompt.id, row.seed)
+                    Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
+            entry = writer.entry
+        assert entry is not None
+        entries.append(entry)
+    return entries
+
+
+def score(
+    shop: Workshop,
+    wanted: Sequence[str],
+    pictures: Sequence[Entry],
+    todo: Sequence[Sequence[Row]],
+) -> list[dict[str, Entry]]:
+    """Per block the score entries of the wanted scorers, made where they are not there."""
+    results: list[dict[str, Entry]] = [{} for _ in pictures]
+    missing = []
+    for i, (entry, block) in enumerate(zip(pictures, todo, strict=True)):
+        for name in wanted:
+            who = shop.scorers[name]
+            spec = {
+                "pictures": entry.key,
+                "scorer": name,
+                "version": who.version,
+                "weights": who.fingerprint(),
+                "prompts": [row.prompt.text for row in block],
+            }
+            if found := shop.store.get("scores", spec):
+                results[i][name] = found
+            else:
+                missing.append((i, name, spec))
+    total = len(pictures) * len(wanted)
+    if missing:
+        with shop.progress.stage("score", total, total - len(missing)) as bar:
+            for i, name, spec in missing:
+                results[i][name] = _score_block(shop, name, spec, pictures[i], len(todo[i]))
+                bar.advance()
+    return results
+
+
+def _score_block(
+    shop: Workshop, name: str, spec: dict[str, Any], pictures: Entry, count: int
+) -> Entry:
+    with shop.store.lock("scores", spec):
+        if entry := shop.store.get("scores", spec):
+            return entry
+        files: list[Path] = [pictures.path(f"{i:03d}.png") for i in range(count)]
+        arrays = shop.scorers[name].score(files, spec["prompts"])
+        with shop.store.write("scores", spec) as writer:
+            np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
+    assert writer.entry is not None
+    return writer.entry
