@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.infinity_folder import randomise
+from tests.infinity_tiny import randomise
 from varbench.errors import CheckpointError
 from varbench.models.infinity.checkpoint import (
     load_strict,

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tests.infinity_folder import random_texts, tiny_model
+from tests.infinity_tiny import random_texts, tiny_model
 from varbench.models import keyed_random
 from varbench.models.base import CapabilityError, Rollout, Sampling
 from varbench.models.guidance import ClassifierFreeGuidance

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.infinity_folder import random_texts, tiny_model
+from tests.infinity_tiny import random_texts, tiny_model
 from varbench.models.base import (
     PARTS,
     CapabilityError,

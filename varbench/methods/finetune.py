@@ -168,7 +168,7 @@ def _iterate(
     names = objective.terms(batch)
     for position, name in enumerate(names):
         term, notes = objective.term(name, batch)
-        (term.weight * term.value).backward()  # type: ignore[no-untyped-call]
+        (term.weight * term.value).backward()
         record[name] = float(term.value.detach())
         record |= notes
         if config.separate_steps or position == len(names) - 1:

@@ -85,7 +85,7 @@ class TextEncoder:
         from transformers import AutoTokenizer, T5EncoderModel
         from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a blink here
+        transformers_logging.disable_progress_bar()  # reading takes a blink
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         encoder = T5EncoderModel.from_pretrained(folder, local_files_only=True)
         return cls(tokenizer, torch.nn.Module.to(encoder, device).float(), maxlen)
