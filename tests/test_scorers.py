@@ -171,3 +171,18 @@ def test_pictures_of_other_sizes_and_modes_are_scored_in_order(
         for name, rows in make(kind).score(mixed, ["a", "b", *PROMPTS[1:3]]).items():
             assert len(rows) == 4
             np.testing.assert_allclose(rows[2:], alone[name], atol=1e-5)
+
+
+def test_the_default_clip_is_told_by_its_files_without_open_clip() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from varbench.metrics import scorer; "
+        "print(scorer('clip').fingerprint(), 'open_clip' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(done[0]) == 64
+    assert done[1] == "False"

@@ -59,6 +59,15 @@ def fingerprint(network: nn.Module, *settings: object) -> str:
     return digest.hexdigest()
 
 
+def files_fingerprint(folder: Path, *settings: object) -> str:
+    """SHA-256 over the files of a folder (name, bytes) and the settings' repr."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder).as_posix()}/".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def float_rows(parts: Sequence[Tensor]) -> Array:
     """Batches of results as one float32 array."""
     return torch.cat([part.detach().float().cpu() for part in parts]).numpy()
