@@ -16,7 +16,6 @@ from varbench.stats import (
     cluster_bootstrap_mean,
     clustered_rate,
     erasure_rate,
-    mean_over_seeds,
     paired_difference,
     ratio_of_means,
     wilson,
@@ -132,7 +131,6 @@ def every_interval(rows: list[tuple[float, float, str]]) -> list[Interval]:
         cluster_bootstrap_mean(a, clusters, resamples=50),
         paired_difference(a, b, clusters, resamples=50),
         ratio_of_means(a, b, clusters, resamples=50),
-        mean_over_seeds([a, b], clusters, resamples=50),
         clustered_rate(hits, clusters),
         rate,
     ]

@@ -19,6 +19,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics import METRICS, Evidence, Group, concept_hits
 from varbench.models import registry
 from varbench.plan import Cell, Request, Row, blocks, concept_text, plan
+from varbench.rows import write_rows
 from varbench.stages import Workshop
 from varbench.store import Entry
 
@@ -154,9 +155,9 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
         base=unerased,
         reference=_reference_features(shop, cell),
     )
+    found_by = {id: metric.compute(evidence) for id, metric in METRICS.items()}
     records = []
-    for id, metric in METRICS.items():
-        found = metric.compute(evidence)
+    for id, found in found_by.items():
         d = found.difference
         records.append(
             {
@@ -213,6 +214,8 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
     }
     with shop.store.write("cell", spec) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(content, indent=1, allow_nan=False))
+        rows = {id: found.rows for id, found in found_by.items() if found.rows is not None}
+        write_rows(writer.dir / "rows.npz", rows)
     assert writer.entry is not None
     return writer.entry
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from varbench.wording import suggest
 
 
 class UserError(Exception):
@@ -15,8 +16,5 @@ class CheckpointError(UserError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """'unknown method "svar"; did you mean "svare"? There are: ...'."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UserError(f"unknown {kind} {name!r}.{hint} There are: {', '.join(names)}")
+    """``unknown method 'svar': did you mean 'svare'? choose one of: ...``."""
+    return UserError(f"unknown {kind} {name!r}: {suggest(name, sorted(known))}")

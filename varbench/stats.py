@@ -15,14 +15,15 @@ the time with 5 clusters, 89 % with 10 and 92 % with 20 (1,500 trials each).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+MIN_BASE_HITS = 30  # of the unerased model; below it a ratio of hits means nothing
 _CELLS = 2_000_000  # numbers drawn at a time: keeps a bootstrap over 30,000 prompts below 100 MB
 
 
@@ -35,15 +36,6 @@ class Interval:
     high: float
     n: int
     clusters: int
-
-
-@dataclass(frozen=True)
-class SeedInterval(Interval):
-    """A mean over edit seeds; `seed_min` and `seed_max` are the lowest and highest seed's value."""
-
-    seeds: int
-    seed_min: float
-    seed_max: float
 
 
 def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
@@ -148,46 +140,21 @@ def ratio_of_means(
     return _bootstrap(means_C2, _ratio, rows_a.size, resamples, seed, level)
 
 
-def mean_over_seeds(
-    values: Sequence[ArrayLike] | ArrayLike,
-    clusters: ArrayLike,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> SeedInterval:
-    """Mean over edit seeds of the mean over prompts; `values` [S, n], the same n rows per seed.
-
-    A resample draws prompts, the same for all seeds, and averages over all S seeds. The interval
-    therefore speaks of other prompts, not of other edits: with S = 3 the variance between seeds
-    cannot be estimated by resampling (three values have ten resamples), so it is not mixed in but
-    shown as `seed_min` and `seed_max`. A row that failed for one seed is to be left out for all.
-    """
-    rows_Sn = _table(values)
-    sums_CS, counts_C1 = _cluster_sums(rows_Sn, clusters)
-    means_CS = sums_CS / counts_C1
-    mean_C1, by_seed = means_CS.mean(axis=1, keepdims=True), means_CS.mean(axis=0)
-    whole = _bootstrap(mean_C1, _first, rows_Sn.size, resamples, seed, level)
-    low, high = float(by_seed.min()), float(by_seed.max())
-    return SeedInterval(**asdict(whole), seeds=by_seed.size, seed_min=low, seed_max=high)
-
-
 def erasure_rate(
     hits_method: ArrayLike,
     hits_base: ArrayLike,
     clusters: ArrayLike,
     *,
-    min_base_hits: int = 30,
+    min_base_hits: int = MIN_BASE_HITS,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
     """1 - sum(hits_method) / sum(hits_base): the share of the concept's pictures that is gone.
 
-    `hits_method` is [n], or [S, n] for S edit seeds, whose hits are averaged (see `mean_over_seeds`
-    for what the interval then means); `hits_base` [n] are the unerased model's hits on the same
-    prompts and picture seeds. A resample draws the same prompts for all of them. Not clipped: a
-    method that makes more hits than the base has a negative rate.
+    `hits_method` [n] and `hits_base` [n] are hits on the same prompts and picture seeds. A resample
+    draws the same prompts for both. Not clipped: a method that makes more hits than the base has a
+    negative rate.
 
     If the method has no hit at all, resampling would give [1, 1]; then the low end is the Wilson
     bound for 0 hits in K observations, K the number of prompts where the base hits.
@@ -196,17 +163,15 @@ def erasure_rate(
         None if the base has under `min_base_hits` hits, or so few prompts with hits that over 1 %
         of the resamples have none: the model hardly draws the concept, there is nothing to erase.
     """
-    base, method_Sn = _rows(hits_base), _table(hits_method)
-    if not np.isin(base, (0.0, 1.0)).all() or not np.isin(method_Sn, (0.0, 1.0)).all():
+    method, base = _pair(hits_method, hits_base)
+    if not np.isin(base, (0.0, 1.0)).all() or not np.isin(method, (0.0, 1.0)).all():
         raise ValueError("hits must be 0 or 1")
-    if method_Sn.shape[1] != base.size:
-        raise ValueError(f"{method_Sn.shape[1]} method rows, {base.size} base rows; need pairs")
-    sums_C2, _ = _cluster_sums(np.stack([method_Sn.mean(axis=0), base]), clusters)
+    sums_C2, _ = _cluster_sums(np.stack([method, base]), clusters)
     shown = int((sums_C2[:, 1] > 0).sum())
     blank = (1 - shown / len(sums_C2)) ** len(sums_C2)  # P(a resample has no base hit)
     if base.sum() < min_base_hits or shown == 0 or blank > 0.01:
         return None
-    kept = _bootstrap(sums_C2, _ratio, method_Sn.size, resamples, seed, level)
+    kept = _bootstrap(sums_C2, _ratio, method.size, resamples, seed, level)
     high = _wilson_ends(0.0, shown, level)[1] if kept.value == 0 else kept.high
     return Interval(1 - kept.value, 1 - high, 1 - kept.low, kept.n, kept.clusters)
 
@@ -312,16 +277,11 @@ def _rows(values: ArrayLike) -> Floats:
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 1:
         raise ValueError(f"values must be a list of numbers, got shape {rows.shape}")
-    return _table(rows).ravel()
-
-
-def _table(values: Sequence[ArrayLike] | ArrayLike) -> Floats:
-    table = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    if table.ndim != 2 or table.size == 0:
-        raise ValueError(f"values must be [n] or [seeds, n] and not empty, got {table.shape}")
-    if not np.isfinite(table).all():
+    if rows.size == 0:
+        raise ValueError("values must be not empty: there is nothing to take a mean of")
+    if not np.isfinite(rows).all():
         raise ValueError("values hold NaN or infinity: leave failed pictures out, count them apart")
-    return table
+    return rows
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.rows import Rows
 from varbench.stats import Interval
 
 Array = NDArray[Any]
@@ -174,7 +175,8 @@ class MetricValue:
 
     `low` and `high` are None where there is no honest interval; `baseline` is the unerased
     model's value on the same prompts and seeds, `difference` the paired value minus baseline.
-    `details` holds further numbers under short names, ready for JSON.
+    `details` holds further numbers under short names, ready for JSON. `rows` are what the value is
+    the mean of, where it is one: with them the values of several edit seeds become one.
     """
 
     value: float | None
@@ -185,6 +187,7 @@ class MetricValue:
     difference: Interval | None = None
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    rows: Rows | None = field(default=None, compare=False)  # arrays have no single truth value
 
 
 class Metric(Protocol):

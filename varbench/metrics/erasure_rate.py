@@ -21,12 +21,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench import stats
 from varbench.metrics.base import Better, Evidence, MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_pictures
 from varbench.metrics.hits import concept_hits
-
-MIN_BASE_HITS = 30
+from varbench.rows import Rows, estimate
+from varbench.stats import MIN_BASE_HITS
 
 
 class ErasureRate:
@@ -60,12 +59,15 @@ class ErasureRate:
             why = f"under {MIN_BASE_HITS} hits of the unerased model give no ratio"
             return missing(f"{why}: {counts}", n, details)
         note = "; ".join(filter(None, [counts, dropped_note(pair)]))
+        rows = Rows("erasure_rate", ours, base, clusters)
         if np.unique(clusters).size < 2:
-            value = float(1 - ours.sum() / base.sum())
-            return MetricValue(value, None, None, n, 0.0, None, f"{note}; {ONE_PROMPT}", details)
-        rate = stats.erasure_rate(ours, base, clusters, min_base_hits=MIN_BASE_HITS)
-        if rate is None:
+            value, note = float(1 - ours.sum() / base.sum()), f"{note}; {ONE_PROMPT}"
+            return MetricValue(value, None, None, n, 0.0, None, note, details, rows)
+        found = estimate([rows])
+        if found is None:
             why = "the unerased model's hits are on too few prompts for a ratio"
             return missing(f"{why}: {counts}", n, details)
-        # The unerased model has erased nothing, exactly: its own rate is 0 by definition.
-        return MetricValue(rate.value, rate.low, rate.high, n, 0.0, rate, note, details)
+        rate = found.value
+        return MetricValue(
+            rate.value, rate.low, rate.high, n, 0.0, found.difference, note, details, rows
+        )

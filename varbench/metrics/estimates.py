@@ -10,6 +10,7 @@ import numpy as np
 
 from varbench import stats
 from varbench.metrics.base import Array, MetricValue, Pair
+from varbench.rows import Rows, estimate
 
 ONE_PROMPT = "one prompt only: no interval over prompts"
 
@@ -48,13 +49,13 @@ def paired_mean(
     """
     n, details = method.size if n is None else n, dict(details or {})
     value, baseline = prompt_mean(method, clusters), prompt_mean(base, clusters)
-    if np.unique(clusters).size < 2:
+    rows = Rows("mean", method, base, clusters)
+    found = estimate([rows])
+    if found is None:
         joined = "; ".join(filter(None, [note, ONE_PROMPT]))
-        return MetricValue(value, None, None, n, baseline, None, joined, details)
-    interval = stats.clustered_rate if method.dtype == np.bool_ else stats.cluster_bootstrap_mean
-    ours = interval(method, clusters)
-    difference = stats.paired_difference(method, base, clusters)
-    return MetricValue(value, ours.low, ours.high, n, baseline, difference, note, details)
+        return MetricValue(value, None, None, n, baseline, None, joined, details, rows)
+    low, high = found.value.low, found.value.high
+    return MetricValue(value, low, high, n, baseline, found.difference, note, details, rows)
 
 
 def ratio(method: Array, base: Array, clusters: Array) -> dict[str, float] | None:

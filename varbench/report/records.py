@@ -3,12 +3,11 @@
 Every cell (one model, method, concept, suite and edit seed) carries its records; here they are put
 into one DataFrame, and rows with `seed` null are added, the mean over edit seeds.
 
-Intervals of these means: `stats.mean_over_seeds` needs the values of every picture, which a record
-no longer has. A cell that already holds a record with `seed` null (computed from the pictures)
-therefore keeps it. Otherwise the ends are the lowest low and the highest high end of the seeds'
-intervals. That hull is never too narrow: it holds what the prompts leave open and how far the seeds
-lie apart; with a single seed it is that seed's own interval. `seed_min` and `seed_max` are the
-lowest and the highest seed's value.
+Value, interval and difference of such a mean come from the rows that the cells keep
+(`varbench.rows`): the seeds' pictures together, resampled by prompt. Numbers that are no mean over
+pictures have none: their mean is that of the seeds, and its ends are the means of the seeds' ends
+(a mean never varies more than its parts do on average, so this is not too narrow), or absent.
+`seed_min` and `seed_max` are the lowest and the highest seed's value.
 """
 
 from __future__ import annotations
@@ -16,10 +15,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from varbench.rows import Estimate, Rows, estimate, read_rows
 from varbench.store import MANIFEST, Store
 
 CELL_SCHEMA = 1
@@ -84,6 +86,7 @@ class Cell:
     suite: str
     seed: int | None
     body: Mapping[str, Any]
+    rows_file: Path
 
     @property
     def identity(self) -> tuple[str, str, str, str, str, int]:
@@ -105,7 +108,14 @@ def load_cells(store: Store) -> list[Cell]:
         names = ("model", "method", "config", "concept", "family", "suite")
         texts = {name: str(body.get(name) or "") for name in names}
         embedded = bool(body.get("embedded", False))
-        cell = Cell(entry.key, embedded=embedded, seed=body.get("seed"), body=body, **texts)
+        cell = Cell(
+            entry.key,
+            embedded=embedded,
+            seed=body.get("seed"),
+            body=body,
+            rows_file=entry.path("rows.npz"),
+            **texts,
+        )
         written = (entry.dir / MANIFEST).stat().st_mtime_ns
         rival = newest.get(cell.identity)
         if rival is None or (written, cell.key) > (rival[0], rival[1].key):
@@ -137,9 +147,10 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
 
     Columns: `RECORD_FIELDS` and `EXTRA_FIELDS`; missing numbers are NaN or NA.
     """
-    rows = []
+    rows, owners = [], []
     for cell in cells:
         for record in cell.body.get("records", ()):
+            owners.append(cell)
             difference = record.get("difference") or {}
             value, seed = record.get("value"), record.get("seed")
             rows.append(
@@ -150,8 +161,13 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
                 | {"family": cell.family, "embedded": cell.embedded}
             )
     frame = _typed(rows)
-    means = [_mean(group) for _, group in frame.groupby(_SAME, sort=False, dropna=False)]
-    frame = _typed(rows + [row for row in means if row is not None])
+    kept = cache(read_rows)
+    means = [
+        _mean(group, [kept(owners[i].rows_file) for i in group.index])
+        for _, group in frame.groupby(_SAME, sort=False, dropna=False)
+        if not group["seed"].isna().any()  # else the cell was not made by an edit, and has no seed
+    ]
+    frame = _typed(rows + means)
     # The mean comes first, then the seeds it is made of; the rest stays in order of the cells.
     place = frame.groupby(_SAME, sort=False, dropna=False).ngroup()
     order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
@@ -179,25 +195,31 @@ def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*RECORD_FIELDS, *EXTRA_FIELDS]).astype(_DTYPES)
 
 
-def _mean(group: pd.DataFrame) -> dict[str, Any] | None:
-    """The record with `seed` null of one number's seeds, or None if a cell already holds it."""
-    if group["seed"].isna().any():
-        return None
+def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, Rows]]) -> dict[str, Any]:
+    """The record with `seed` null of one number's seeds; `rows[i]` are those of the i-th seed."""
     row: dict[str, Any] = group.iloc[0].to_dict()
     row["seed"] = None
-    measured = group[group["value"].notna()]  # a null value says that nothing could be measured
+    there = group["value"].notna().to_numpy()  # a null value says that nothing could be measured
+    measured = group[there]
     for name in ("value", "baseline", "diff_value"):
         row[name] = measured[name].mean()
-    for name in ("ci_low", "diff_low"):
-        row[name] = measured[name].min(skipna=False)  # a hull with an end missing is no interval
-    for name in ("ci_high", "diff_high"):
-        row[name] = measured[name].max(skipna=False)
+    for name in ("ci_low", "ci_high", "diff_low", "diff_high"):
+        row[name] = measured[name].mean(skipna=False)  # an end that is missing leaves no interval
+    own = [by_metric.get(row["metric"]) for by_metric, yes in zip(rows, there, strict=True) if yes]
+    if len(own) > 1 and (found := _pooled(own)) is not None:
+        row |= {"value": found.value.value, "ci_low": found.value.low, "ci_high": found.value.high}
+        row |= {f"diff_{end}": getattr(found.difference, end) for end in ("value", "low", "high")}
     for name in ("n", "n_failed"):
         row[name] = group[name].sum(min_count=1)
     row["seeds"] = len(measured)
     row["seed_min"], row["seed_max"] = measured["value"].min(), measured["value"].max()
     row["status"] = max(group["status"], key=_rank)
     return row
+
+
+def _pooled(own: Sequence[Rows | None]) -> Estimate | None:
+    rows = [one for one in own if one is not None]
+    return estimate(rows) if len(rows) == len(own) else None
 
 
 def _rank(status: str) -> int:

@@ -1,0 +1,101 @@
+"""Rows: the numbers that a value is the mean of, kept so that edit seeds can be put together.
+
+A value with an interval comes from one number per picture (or per prompt) of the edited and of the
+unerased model. A cell stores them beside its records; a report pools the rows of several edit
+seeds and asks for the value again. Pooling keeps the prompt as the unit that is resampled: a
+resample draws prompts, with the pictures of all seeds. Such an interval speaks of other prompts,
+not of other edits (three seeds cannot tell their own variance by resampling), so the lowest and
+the highest seed are shown beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varbench import stats
+from varbench.stats import Interval
+
+Statistic = Literal["mean", "erasure_rate"]
+_SIDES = ("method", "base", "clusters")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one metric; row i of `method` and `base` is the same prompt and picture seed.
+
+    Attributes:
+        statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
+            the difference is that of `method - base`), or `stats.erasure_rate`.
+        method: `[n]` of the edited model; bool where a row is a hit or none (the value is a rate).
+        base: `[n]` of the unerased model.
+        clusters: `[n]` prompt ids.
+    """
+
+    statistic: Statistic
+    method: NDArray[Any]
+    base: NDArray[Any]
+    clusters: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, and the paired difference to the unerased model with its own."""
+
+    value: Interval
+    difference: Interval
+
+
+def estimate(seeds: Sequence[Rows]) -> Estimate | None:
+    """The value over one or several edit seeds, or None where the rows allow none.
+
+    Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
+    `stats.erasure_rate`. None: fewer than two prompts, or too few hits of the unerased model.
+
+    Raises:
+        ValueError: no rows, or seeds of different statistics.
+    """
+    (statistic,) = {rows.statistic for rows in seeds}
+    method, base, clusters = (np.concatenate([getattr(r, s) for r in seeds]) for s in _SIDES)
+    if np.unique(clusters).size < 2:
+        return None
+    if statistic == "erasure_rate":
+        needed = stats.MIN_BASE_HITS * len(seeds)
+        rate = stats.erasure_rate(method, base, clusters, min_base_hits=needed)
+        # The unerased model has erased nothing, exactly: the rate is its own difference.
+        return None if rate is None else Estimate(rate, rate)
+    interval = stats.clustered_rate if method.dtype == np.bool_ else stats.cluster_bootstrap_mean
+    return Estimate(interval(method, clusters), stats.paired_difference(method, base, clusters))
+
+
+def write_rows(path: Path, rows: Mapping[str, Rows]) -> None:
+    """Write the rows of several metrics, by metric id, as one `.npz`."""
+    arrays = {
+        f"{metric}.{one.statistic}.{side}": getattr(one, side)
+        for metric, one in rows.items()
+        for side in _SIDES
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def read_rows(path: Path) -> dict[str, Rows]:
+    """What `write_rows` wrote.
+
+    Raises:
+        ValueError: a statistic that this version does not know.
+    """
+    found: dict[str, Rows] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            metric, statistic, side = name.rsplit(".", 2)
+            if statistic not in get_args(Statistic):
+                raise ValueError(f"{path}: unknown statistic {statistic!r}; upgrade varbench")
+            if side == _SIDES[0]:
+                stem = f"{metric}.{statistic}"
+                found[metric] = Rows(statistic, *(arrays[f"{stem}.{s}"] for s in _SIDES))  # type: ignore[arg-type]
+    return found
