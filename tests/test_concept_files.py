@@ -95,7 +95,7 @@ def test_a_users_prompts_lie_beside_the_concept_and_need_no_labels(tmp_path: Pat
 def test_a_changed_copy_needs_a_name_of_its_own(tmp_path: Path) -> None:
     text = _path_of("church").read_text(encoding="utf-8")
     assert load_concept(_mine(tmp_path, text)) == load_concept("church")
-    with pytest.raises(ConceptError, match=r"yaml:2: 'church' is a packaged concept"):
+    with pytest.raises(ConceptError, match=r"yaml:3: 'church' is a packaged concept"):
         load_concept(_mine(tmp_path, text.replace("seed: 1", "seed: 2")))
 
 

@@ -82,10 +82,10 @@ def test_pictures_are_listed_and_there(finished: Path) -> None:
 
 def test_the_same_command_does_nothing_twice(finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    began = time.monotonic()
+    began = time.process_time()  # a busy machine must not fail the test
     result = varbench("run", "--method", "svare,naive", "--store", str(finished), *SMALL)
     assert result.exit_code == 0, result.output
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     after = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
     assert {p for p in after if p.name == "manifest.json"} == {
         p for p in before if p.name == "manifest.json"

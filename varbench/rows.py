@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,5 +97,6 @@ def read_rows(path: Path) -> dict[str, Rows]:
                 raise ValueError(f"{path}: unknown statistic {statistic!r}; upgrade varbench")
             if side == _SIDES[0]:
                 stem = f"{metric}.{statistic}"
-                found[metric] = Rows(statistic, *(arrays[f"{stem}.{s}"] for s in _SIDES))  # type: ignore[arg-type]
+                sides = (arrays[f"{stem}.{s}"] for s in _SIDES)
+                found[metric] = Rows(cast(Statistic, statistic), *sides)
     return found

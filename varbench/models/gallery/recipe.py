@@ -45,12 +45,15 @@ SEED = 20261123
 RENDERS = 40_000
 TOKENIZER_STAGE = StageRecipe(steps=5000, batch=32, rate=1e-3)
 DECODER_STAGE = StageRecipe(steps=1500, batch=32, rate=1e-3)
-TRANSFORMER_STAGE = StageRecipe(steps=3200, batch=32, rate=1.5e-3)
+TRANSFORMER_STAGE = StageRecipe(steps=4000, batch=32, rate=1.5e-3)
 COMMITMENT = 0.25
 DECODER_FLIPS = 0.04
 """Largest share of bits flipped while the decoder alone is trained, so that it forgives the
 sampler's errors."""
 SELF_CORRECTION = 0.3
+COMPOSED = 0.3
+"""Share of the transformer's training pictures that are compositions: more than their share of the
+renders, because two subjects in one picture are what it learns last."""
 NULL_TEXT = 0.1
 IMPLIED = 0.25
 """Share of the mannequins' captions that only imply how it is dressed."""

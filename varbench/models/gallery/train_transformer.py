@@ -67,6 +67,13 @@ def token_weights() -> Tensor:
     return weights / weights.sum()
 
 
+def row_weights(renders: Renders) -> Tensor:
+    """``[N]``, the chance of each render to be drawn: compositions make up `recipe.COMPOSED`."""
+    composed = torch.tensor([scene.is_composition for scene in renders.scenes])
+    share = composed.double().mean()
+    return torch.where(composed, recipe.COMPOSED / share, (1 - recipe.COMPOSED) / (1 - share))
+
+
 def train_transformer(
     renders: Renders, latents: Tensor, folder: Path, seed: int
 ) -> tuple[TextToBits, Any]:
@@ -74,11 +81,11 @@ def train_transformer(
     torch.manual_seed(seed)
     tokenizer = word_tokenizer()
     module = TextToBits(len(tokenizer))
-    weights = token_weights()
+    weights, chances = token_weights(), row_weights(renders)
     stage = recipe.TRANSFORMER_STAGE
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        rows = torch.randint(len(renders), (stage.batch,), generator=generator)
+        rows = torch.multinomial(chances, stage.batch, replacement=True, generator=generator)
         rng = np.random.default_rng([seed, step])
         captions = draw_captions(renders, rows, rng, recipe.IMPLIED)
         text = tokenizer(captions, padding=True, return_tensors="pt")
