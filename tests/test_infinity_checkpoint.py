@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import Tensor
 from tests.infinity_tiny import randomise
 from varbench.errors import CheckpointError
 from varbench.models.infinity.checkpoint import (
+    load_new,
     load_strict,
     read_tensors,
     tokenizer_candidates,
@@ -171,7 +173,10 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
     assert same(target, transformer(1))
 
 
-@pytest.mark.parametrize("nest", [(), ("vae",), ("trainer", "gpt_fsdp")], ids=str)
+NESTS = [(), ("vae",), ("ema",), ("trainer", "gpt_fsdp"), ("trainer", "gpt_ema_fsdp")]
+
+
+@pytest.mark.parametrize("nest", NESTS, ids=str)
 def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
     found: Any = state(tokenizer(1))
     for key in reversed(nest):
@@ -180,6 +185,139 @@ def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
     target = tokenizer(2)
     load_strict(target, read_tensors(tmp_path / "w.pth"), tokenizer_candidates)
     assert same(target, tokenizer(1))
+
+
+@pytest.mark.parametrize(("plain", "averaged"), [("vae", "ema"), ("gpt_fsdp", "gpt_ema_fsdp")])
+def test_averaged_weights_only_where_the_plain_ones_are_absent(
+    tmp_path: Path, plain: str, averaged: str
+) -> None:
+    one, two = state(tokenizer(1)), state(tokenizer(2))
+    for content, expected in (
+        ({averaged: two, plain: one}, one),
+        ({plain: None, averaged: two}, two),
+        ({averaged: two}, two),
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        found = read_tensors(tmp_path / "w.pth")
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[k], expected[k]) for k in expected)
+
+
+def sharded(folder: Path, tensors: dict[str, Tensor], count: int = 3, start: str = "") -> Path:
+    """Shards whose tensors take turns, so that no order helps; returns the index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {f"{start}model-{n + 1:05d}-of-{count:05d}.safetensors": n for n in range(count)}
+    weight_map = {}
+    for file, n in files.items():
+        part = {name: tensors[name] for name in list(tensors)[n::count]}
+        save_file(part, folder / file)
+        weight_map |= dict.fromkeys(part, file)
+    index = folder / f"{start}model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
+    return index
+
+
+def test_shards_by_their_index(tmp_path: Path) -> None:
+    index = sharded(tmp_path, chunked(state(transformer(1)), 2))
+    target = transformer(2)
+    load_strict(target, read_tensors(index), transformer_candidates(2))
+    assert same(target, transformer(1))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    index = sharded(tmp_path, state(transformer(1)))
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"missing shards: model-00002-of-00003"):
+        read_tensors(index)
+
+
+def test_an_index_that_disagrees_with_its_shards(tmp_path: Path) -> None:
+    index = sharded(tmp_path, state(transformer(1)))
+    told = json.loads(index.read_text())
+    gone = told["weight_map"].pop("head.bias")
+    index.write_text(json.dumps(told))
+    with pytest.raises(CheckpointError, match=rf"{gone} and its index differ in head\.bias"):
+        read_tensors(index)
+    told["weight_map"] |= {"head.bias": gone, "tail.bias": gone}
+    index.write_text(json.dumps(told))
+    with pytest.raises(CheckpointError, match=rf"{gone} and its index differ in tail\.bias"):
+        read_tensors(index)
+
+
+@pytest.mark.parametrize("kind", ["pth", "old pth", "safetensors", "shards"])
+def test_a_new_module_has_the_files_values_in_the_wanted_precision(
+    tmp_path: Path, kind: str
+) -> None:
+    source = transformer(1)
+    tensors = chunked(state(source), 2)
+    if kind == "shards":
+        path = sharded(tmp_path, tensors)
+    elif kind == "safetensors":
+        path = tmp_path / "w.safetensors"
+        save_file(tensors, path)
+    else:
+        path = tmp_path / "w.pth"
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "pth")
+    loaded = load_new(
+        lambda: InfinityTransformer(CONFIG),
+        read_tensors(path),
+        transformer_candidates(2),
+        device=torch.device("cpu"),
+        dtype=lambda name: torch.bfloat16 if name.startswith("blocks.") else torch.float32,
+    )
+    for name, value in source.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == (torch.bfloat16 if name.startswith("blocks.") else torch.float32)
+        assert torch.equal(found, value.to(found.dtype))
+        assert found.is_contiguous()
+    assert all(p.requires_grad for p in loaded.parameters())
+    assert list(loaded.state_dict()) == list(source.state_dict())
+
+
+def test_a_new_modules_values_are_its_own(tmp_path: Path) -> None:
+    """Nothing of the file stays mapped: it may be overwritten, and training writes to weights."""
+    save_file(state(transformer(1)), tmp_path / "w.safetensors")
+    loaded = load_new(
+        lambda: InfinityTransformer(CONFIG),
+        read_tensors(tmp_path / "w.safetensors"),
+        device=torch.device("cpu"),
+    )
+    data = (tmp_path / "w.safetensors").read_bytes()
+    with (tmp_path / "w.safetensors").open("r+b") as file:  # in place, as no atomic writer would
+        file.write(bytes(len(data)))
+    assert same(loaded, transformer(1))
+
+
+def test_null_rows_beyond_the_longest_prompt_are_cut() -> None:
+    source, target = transformer(1), transformer(2)
+    tensors = state(source)
+    tensors["cfg_uncond"] = torch.cat([tensors["cfg_uncond"], torch.ones(3, 128)])
+    load_strict(target, tensors)
+    assert same(source, target)
+
+
+def test_null_rows_that_were_never_trained_are_refused() -> None:
+    tensors = state(transformer())
+    tensors["cfg_uncond"] = tensors["cfg_uncond"][:4]
+    with pytest.raises(CheckpointError, match=r"cfg_uncond \(4, 128\).*text_maxlen=4"):
+        load_strict(transformer(), tensors)
+
+
+@pytest.mark.parametrize("name", ["blocks.1.sa.zero_k_bias", "text_proj_for_sos.ca.zero_k_bias"])
+def test_a_key_bias_that_is_not_zero_is_refused(name: str) -> None:
+    tensors = state(transformer())
+    tensors[name] = torch.tensor([0.0, 0.0, 1e-6])
+    with pytest.raises(CheckpointError, match=rf"not zero.*key biases.*: {name}"):
+        load_strict(transformer(), tensors)
+
+
+def test_integers_are_no_weights(tmp_path: Path) -> None:
+    tensors = state(transformer())
+    tensors["head.bias"] = torch.zeros(8, dtype=torch.uint8)
+    save_file(tensors, tmp_path / "w.safetensors")
+    for source in (tensors, read_tensors(tmp_path / "w.safetensors")):
+        with pytest.raises(CheckpointError, match=r"head\.bias of type torch\.uint8"):
+            load_strict(transformer(), source)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.6, 0.999])

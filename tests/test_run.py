@@ -184,7 +184,7 @@ def test_show_config_prints_and_stops(tmp_path: Path) -> None:
     result = varbench("run", "--show-config", "--store", str(tmp_path / "s"), "method.alpha=0.5")
     assert result.exit_code == 0
     assert "alpha: 0.5" in result.output
-    assert "rate: 0.0003" in result.output
+    assert "rate: 0.00025" in result.output  # the Gallery config
     assert not (tmp_path / "s").exists()
 
 

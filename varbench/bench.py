@@ -43,6 +43,14 @@ class Scored:
             made[name] = Group([r.prompt for r in rows], [r.seed for r in rows], arrays)
         return made
 
+    def tokens_lost(self) -> dict[str, int]:
+        """Tokens that a prompt was too long by, by prompt id; empty if all were read whole."""
+        lost: dict[str, int] = {}
+        for group in self.pictures.values():
+            for entry in group:
+                lost |= entry.meta["tokens_lost"]
+        return lost
+
     def keys(self) -> list[str]:
         """Keys of everything that values were computed from."""
         entries = [e for group in self.pictures.values() for e in group]
@@ -74,10 +82,12 @@ def _unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
 
 def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a cell's content."""
+    config = plain(cell.config)
+    config["model"].pop("weights", None)  # a path; the fingerprint says what is there
     return {
         "schema": SCHEMA,
-        "model": registry.fingerprint(cell.config.model.name),
-        "config": plain(cell.config),
+        "model": registry.fingerprint(cell.config.model),
+        "config": config,
         "edit": stages.edit_spec(cell),
         "concept": cell.concept.digest(),
         "seed": cell.seed,
@@ -202,6 +212,8 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
         "resolved_config": plain(cell.config),
         "provenance": {
             "model_fingerprint": spec["model"],
+            "model_files": registry.provenance(cell.config.model),
+            "prompt_tokens_lost": own.tokens_lost(),
             "scorers": spec["scorers"],
             "concept": spec["concept"],
             "versions": provenance.versions(),

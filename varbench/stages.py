@@ -25,6 +25,7 @@ from varbench.methods.registry import NONE, load_method
 from varbench.metrics import SCORERS, Scorer, scorer
 from varbench.models import registry
 from varbench.models.base import NextScaleModel
+from varbench.models.infinity.text_cache import CachedTextEncoder
 from varbench.plan import Cell, Row
 from varbench.progress import Progress
 from varbench.store import Entry, Store, digest
@@ -45,7 +46,9 @@ class Workshop:
         """The cell's model, loaded once per configuration."""
         key = digest(plain(cell.config.model))
         if key not in self._models:
-            self._models[key] = registry.load_model(cell.config.model, self.device)
+            model = self._models[key] = registry.load_model(cell.config.model, self.device)
+            if text := _cached_text(model):
+                text.store = self.store
         return self._models[key]
 
     @cached_property
@@ -59,7 +62,7 @@ def edit_spec(cell: Cell) -> dict[str, Any] | None:
     if cell.method == NONE:
         return None
     return {
-        "model": registry.fingerprint(cell.config.model.name),
+        "model": registry.fingerprint(cell.config.model),
         "method": cell.method,
         "version": load_method(cell.method).version,
         "config": plain(cell.config.method),
@@ -98,7 +101,7 @@ def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dic
     model = cell.config.model
     return {
         "version": GENERATE_VERSION,
-        "model": registry.fingerprint(model.name),
+        "model": registry.fingerprint(model),
         "edit": edit_key,
         "sampling": plain(model.sampling),
         "strict": model.strict,
@@ -116,6 +119,8 @@ def generate(
     missing = [i for i, entry in enumerate(found) if entry is None]
     if missing:
         model = shop.model(cell)
+        if text := _cached_text(model):
+            text.prepare([row.prompt.text for i in missing for row in todo[i]])
         change = Edit.load(edit.path("edit.safetensors")) if edit else None
         total = sum(len(block) for block in todo)
         done = total - sum(len(todo[i]) for i in missing)
@@ -143,8 +148,21 @@ def _generate_block(
             for i, array in enumerate(pictures[: len(block)]):
                 Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
             writer.meta["seconds"] = time.monotonic() - began
+            writer.meta["tokens_lost"] = _tokens_lost(model, block)
     assert writer.entry is not None
     return writer.entry
+
+
+def _cached_text(model: NextScaleModel) -> CachedTextEncoder | None:
+    """The model's text encoder if it keeps features in a store, as its loader chose."""
+    text = getattr(model, "text_encoder", None)
+    return text if isinstance(text, CachedTextEncoder) else None
+
+
+def _tokens_lost(model: NextScaleModel, block: Sequence[Row]) -> dict[str, int]:
+    """Tokens that did not fit, by the id of each prompt that was too long."""
+    truncated = getattr(getattr(model, "text_encoder", None), "truncated", {})
+    return {r.prompt.id: truncated[r.prompt.text] for r in block if r.prompt.text in truncated}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
+from varbench.models.infinity.config import ReleasedConfig
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class ModelConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     train: dict[str, Any] = field(default_factory=dict)
     strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfinityModelConfig(ReleasedConfig, ModelConfig):
+    """A released Infinity by name; settings as in :class:`ReleasedConfig`."""
 
 
 @dataclass
@@ -100,6 +106,7 @@ def _register(method: str) -> type[Any]:
     store = ConfigStore.instance()
     store.store("schema", _open(RunConfig))
     store.store("schema_model", _open(ModelConfig))
+    store.store("schema_infinity", _open(InfinityModelConfig))
     store.store("schema_suite", _open(SuiteConfig))
     store.store(method, _open(config), group="method")
     return config
@@ -111,9 +118,11 @@ def _open(config: type[Any]) -> Any:
 
     def unlock(part: Any) -> None:
         OmegaConf.set_readonly(part, None)
+        if part._is_none() or part._is_missing():
+            return
         for key in range(len(part)) if OmegaConf.is_list(part) else part:
             value = part._get_node(key)
-            if OmegaConf.is_config(value) and not value._is_none() and not value._is_missing():
+            if OmegaConf.is_config(value):
                 unlock(value)
 
     unlock(node)
@@ -134,10 +143,10 @@ def accepts(config: type[Any], key: str) -> bool:
 
 def _known_keys(config: type[Any], prefix: str) -> list[str]:
     keys = []
+    types = get_type_hints(config)
     for f in dataclasses.fields(config):
-        factory = f.default_factory
-        if dataclasses.is_dataclass(factory):
-            keys += _known_keys(factory, f"{prefix}{f.name}.")
+        if dataclasses.is_dataclass(types[f.name]):
+            keys += _known_keys(types[f.name], f"{prefix}{f.name}.")
         else:
             keys.append(prefix + f.name)
     return keys
@@ -159,24 +168,35 @@ def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) 
     check_method(method)
     config = _register(method)
     groups = [f"model={model}", f"suite={suite}", f"method={method}"]
-    try:
-        GlobalHydra.instance().clear()
-        with initialize_config_module("varbench.conf", version_base="1.3"):
-            fitted = []
-            if accepts(config, "train"):
-                train = compose("config", overrides=groups).model.train
-                fitted = [f"method.train.{key}={value}" for key, value in train.items()]
+    GlobalHydra.instance().clear()
+    with initialize_config_module("varbench.conf", version_base="1.3"):
+        plain_model = compose("config", overrides=groups).model
+        train = plain_model.train if accepts(config, "train") else {}
+        fitted = [f"method.train.{key}={value}" for key, value in train.items()]
+        try:
             tree = compose("config", overrides=[*groups, *fitted, *overrides])
             resolved = OmegaConf.to_object(tree)
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UserError(_explain(error, overrides, config)) from error
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            model_type = OmegaConf.get_type(plain_model) or ModelConfig
+            raise UserError(_explain(error, overrides, model_type, config)) from error
     assert isinstance(resolved, RunConfig)
     return resolved
 
 
-def _explain(error: Exception, overrides: Sequence[str], config: type[Any]) -> str:
+def model_config(name: str) -> ModelConfig:
+    """A model's config as it stands in its file.
+
+    Raises:
+        UserError: unknown name.
+    """
+    return resolve(name, names("suite")[0], NONE).model
+
+
+def _explain(
+    error: Exception, overrides: Sequence[str], model: type[Any], config: type[Any]
+) -> str:
     known = [
-        *_known_keys(ModelConfig, "model."),
+        *_known_keys(model, "model."),
         *_known_keys(SuiteConfig, "suite."),
         *_known_keys(config, "method."),
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from varbench.models.base import NextScaleModel
@@ -50,8 +50,9 @@ class Edit:
     log: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write the changed tensors as safetensors."""
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}, path)
+        """Write the changed tensors as safetensors, readable to others as the umask says."""
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
+        path.write_bytes(save(tensors))  # `save_file` makes files that only their owner can read
 
     @staticmethod
     def load(path: Path) -> Edit:
@@ -63,6 +64,8 @@ class Edit:
 def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel]:
     """The model with an edit in place; the original weights come back afterwards.
 
+    They wait in host memory: the device may have no room for a second copy of them.
+
     Raises:
         KeyError: the edit names a tensor that the model does not have.
     """
@@ -73,7 +76,7 @@ def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel
         raise KeyError(
             f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}"
         )
-    before = {name: own[name].clone() for name in changed}
+    before = {name: own[name].to("cpu", copy=True) for name in changed}
     try:
         with torch.no_grad():
             for name, value in changed.items():

@@ -1,22 +1,31 @@
 """THE training loop of all fine-tuning methods: same optimiser, batches, seeds, checkpoints.
 
 A method supplies an :class:`Objective`; the loop adds its terms up for one optimiser step
-(the formula), or takes one step per term (the released code), clips, logs and resumes.
+(the formula), or takes one step per term (the released code), clips, logs and resumes. Precision
+is told in ``precision.py``, low-rank adapters in ``lora.py``, the memory of all in ``memory.py``.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from varbench.errors import UserError
 from varbench.methods.base import Edit, Workplace
+from varbench.methods.extras import require
+from varbench.methods.lora import adapters
+from varbench.methods.precision import PRECISIONS, executing, held, held_dtypes
+from varbench.methods.scratch import resume, save
 from varbench.models.base import Condition, NextScaleModel, trainable
 
 CHECKPOINT_EVERY = 50
+OPTIMISERS = ("adamw", "adamw-8bit")
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,16 @@ class FineTuneConfig:
         separate_steps: one optimiser step per loss term instead of one for their sum.
         text_drop: share of training samples whose text is replaced by the null condition (the
             released code: 0.1, which also trains guidance's reference; 0 is controlled).
+        precision: ``fp32``, ``bf16`` with float32 master weights, or ``bf16-weights`` as the
+            released code has it; see ``precision.py``. The released code's rate belongs to the
+            last: on master weights the same rate is a stronger edit.
+        checkpointing: compute every block again on the way back instead of keeping what it
+            needs: the same bits for one more forward pass, and a fraction of the memory.
+        lora_rank: rank of the adapters that are trained instead of the parts' matrices; 0 = none,
+            the matrices themselves are trained. Needs the extra ``lora``.
+        lora_alpha: the adapters' product is multiplied by ``lora_alpha / lora_rank``.
+        optimiser: ``adamw``, or ``adamw-8bit`` whose moments take a quarter of the memory (extra
+            ``8bit``, CUDA only).
     """
 
     steps: int = 500
@@ -48,12 +67,32 @@ class FineTuneConfig:
     parts: tuple[str, ...] = ("cross_attention", "ffn")
     separate_steps: bool = False
     text_drop: float = 0.0
+    precision: str = "fp32"
+    checkpointing: bool = False
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    optimiser: str = "adamw"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"steps and batch must be at least 1, got {self.steps}, {self.batch}")
         if self.rate <= 0:
             raise ValueError(f"rate must be positive, got {self.rate}")
+        for name, value, known in (
+            ("precision", self.precision, PRECISIONS),
+            ("optimiser", self.optimiser, OPTIMISERS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.lora_rank < 0 or self.lora_alpha <= 0:
+            raise ValueError(
+                "lora_rank must not be negative and lora_alpha must be positive, "
+                f"got {self.lora_rank}, {self.lora_alpha}"
+            )
+        if self.lora_rank:
+            require("peft", "lora", f"train.lora_rank={self.lora_rank}")
+        if self.optimiser == "adamw-8bit":
+            require("bitsandbytes", "8bit", "train.optimiser=adamw-8bit")
 
 
 @dataclass(frozen=True)
@@ -122,46 +161,94 @@ def fine_tune(
 
     Killed and started again with the same arguments it goes on from ``place.scratch``.
     """
-    named = trainable(model, config.parts)
-    parameters = list(named.values())
-    original = {name: p.detach().clone() for name, p in named.items()}
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=config.rate,
-        betas=(config.beta1, config.beta2),
-    )
-    model.weights().requires_grad_(False)
-    for p in parameters:
-        p.requires_grad_(True)
-    try:
-        start, log = _resume(place, named, optimiser)
+    chosen = trainable(model, config.parts)
+    with tuned(model, chosen, config, place.seed) as (parameters, result):
+        optimiser = new_optimiser(config, parameters)
+        start, log = resume(place.scratch, parameters, optimiser)
         with place.progress.stage("erase", config.steps, done=start) as bar:
             for step in range(start, config.steps):
                 batch = draw_batch(objective.size, config, place.seed, step)
-                log.append(
-                    {"step": step} | _iterate(objective, batch, config, parameters, optimiser)
-                )
+                losses = _iterate(objective, batch, config, parameters, optimiser)
+                log.append({"step": step} | losses)
                 if (step + 1) % CHECKPOINT_EVERY == 0:
-                    _save(place, named, optimiser, step + 1, log)
+                    save(place.scratch, parameters, optimiser, step + 1, log)
                 bar.advance()
-        tensors = {name: p.detach().clone() for name, p in named.items()}
-    finally:
-        with torch.no_grad():
-            for name, p in named.items():
-                p.copy_(original[name])
-        model.weights().requires_grad_(False)
+        tensors = result()
     place.scratch.unlink(missing_ok=True)
     return Edit(tensors, log)
+
+
+@contextlib.contextmanager
+def tuned(
+    model: NextScaleModel, chosen: Mapping[str, nn.Parameter], config: FineTuneConfig, seed: int
+) -> Iterator[tuple[dict[str, nn.Parameter], Callable[[], dict[str, Tensor]]]]:
+    """The model ready for training: precision, adapters, gradients. Restores it afterwards.
+
+    Args:
+        model: to be trained in place.
+        chosen: the parameters of the trained parts.
+        config: precision, checkpointing, rank.
+        seed: of the adapters.
+
+    Yields:
+        What the optimiser trains, by name, and a function that tells the changed tensors, in
+        host memory.
+    """
+    named = dict(model.weights().named_parameters())
+    dtypes = held_dtypes(model, () if config.lora_rank else tuple(chosen), config.precision)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(executing(model, config.precision, config.checkpointing))
+        stack.callback(model.weights().requires_grad_, False)
+        if config.lora_rank:
+            low = adapters(model.weights(), chosen, config.lora_rank, config.lora_alpha, seed)
+            made = stack.enter_context(low)
+            before = stack.enter_context(held(named, dtypes, keep=chosen))
+            parameters, result = made.parameters, partial(made.merged, before)
+        else:
+            stack.enter_context(held(named, dtypes, keep=chosen))
+            parameters, result = dict(chosen), partial(_on_host, chosen)
+        model.weights().requires_grad_(False)
+        for p in parameters.values():
+            p.requires_grad_(True)
+        yield parameters, result
+
+
+def _on_host(named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.detach().to("cpu", copy=True) for name, p in named.items()}
+
+
+def new_optimiser(
+    config: FineTuneConfig, parameters: Mapping[str, nn.Parameter]
+) -> torch.optim.Optimizer:
+    """AdamW over parameters; those of one dimension are not decayed.
+
+    Raises:
+        UserError: AdamW in 8 bit without a CUDA device.
+    """
+    flat = [p for p in parameters.values() if p.ndim <= 1]
+    deep = [p for p in parameters.values() if p.ndim > 1]
+    groups = [
+        {"params": deep, "weight_decay": config.weight_decay},
+        {"params": flat, "weight_decay": 0.0},
+    ]
+    on_cuda = all(p.is_cuda for p in parameters.values())
+    betas = (config.beta1, config.beta2)
+    if config.optimiser == "adamw-8bit":
+        if not on_cuda:
+            raise UserError("train.optimiser=adamw-8bit runs on CUDA only; use adamw here")
+        from bitsandbytes.optim import AdamW8bit
+
+        optimiser: torch.optim.Optimizer = AdamW8bit(groups, lr=config.rate, betas=betas)
+        return optimiser
+    # What torch picks on CUDA by itself needs room for another copy of all parameters.
+    return torch.optim.AdamW(groups, lr=config.rate, betas=betas, fused=True if on_cuda else None)
 
 
 def _iterate(
     objective: Objective,
     batch: Batch,
     config: FineTuneConfig,
-    parameters: list[nn.Parameter],
+    parameters: Mapping[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
 ) -> dict[str, float]:
     record: dict[str, float] = {}
@@ -172,44 +259,8 @@ def _iterate(
         record[name] = float(term.value.detach())
         record |= notes
         if config.separate_steps or position == len(names) - 1:
-            norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+            norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
             record["norm" if position == len(names) - 1 else f"norm_{name}"] = float(norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
     return record
-
-
-def _resume(
-    place: Workplace, named: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
-    if not place.scratch.exists():
-        return 0, []
-    try:
-        state = torch.load(place.scratch, weights_only=True)
-    except Exception:  # a half-written or damaged checkpoint only costs the work it held
-        return 0, []
-    with torch.no_grad():
-        for name, p in named.items():
-            p.copy_(state["parameters"][name])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), list(state["log"])
-
-
-def _save(
-    place: Workplace,
-    named: dict[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    log: list[dict[str, float]],
-) -> None:
-    place.scratch.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.scratch.with_suffix(f".{os.getpid()}")
-    parameters = {name: p.detach() for name, p in named.items()}
-    state = {
-        "parameters": parameters,
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "log": log,
-    }
-    torch.save(state, temporary)
-    os.replace(temporary, place.scratch)

@@ -6,12 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
+from varbench.models.infinity.config import ReleasedConfig
 
 if TYPE_CHECKING:
     from varbench.models.base import NextScaleModel
 
-LOADERS = {"gallery": "varbench.models.gallery.model"}
-"""Name -> module with ``load(config, device)`` and ``fingerprint()``."""
+INFINITY = "varbench.models.infinity.released"
+LOADERS = {
+    "gallery": "varbench.models.gallery.model",
+    "infinity-125m": INFINITY,
+    "infinity-2b": INFINITY,
+    "infinity-8b": INFINITY,
+    "infinity-8b-512": INFINITY,
+}
+"""Name -> module with ``load(config, device)`` and ``fingerprint``."""
 
 
 def _module(name: str) -> Any:
@@ -26,10 +34,26 @@ def load_model(config: Any, device: str) -> NextScaleModel:
     return model
 
 
-def fingerprint(name: str) -> str:
-    """Hash of a model's weights files and architecture (16 hex digits), without loading it."""
-    digest: str = _module(name).fingerprint()
+def fingerprint(config: Any) -> str:
+    """Hash of a model's weights files and architecture (16 hex digits), without loading it.
+
+    Raises:
+        CheckpointError: a released model's files are missing or damaged.
+    """
+    given = (config,) if isinstance(config, ReleasedConfig) else ()
+    digest: str = _module(config.name).fingerprint(*given)
     return digest
+
+
+def provenance(config: Any) -> dict[str, Any]:
+    """Repositories, commits and SHA-256 of the files that a released model is loaded from.
+
+    Empty for a model whose weights are in the package: its fingerprint and varbench's version
+    say all.
+    """
+    module = _module(config.name)
+    found: dict[str, Any] = module.provenance(config) if isinstance(config, ReleasedConfig) else {}
+    return found
 
 
 def reference(name: str) -> Any:

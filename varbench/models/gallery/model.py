@@ -10,13 +10,10 @@ from typing import Any
 
 import torch
 
-from varbench.models.base import Sampling
 from varbench.models.gallery import recipe
-from varbench.models.infinity.checkpoint import load_strict, read_tensors
+from varbench.models.infinity.assembly import Parts, assemble
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextEncoder
-from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import InfinityTransformer
 
 TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.safetensors", "text"
 
@@ -50,19 +47,13 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
         CheckpointError: weights missing or not fitting.
     """
     folder = folder or weights_folder()
-    transformer = InfinityTransformer(recipe.TRANSFORMER)
-    vae = BSQVAE(recipe.TOKENIZER)
-    load_strict(transformer, read_tensors(folder / TRANSFORMER_FILE), source=TRANSFORMER_FILE)
-    load_strict(vae, read_tensors(folder / TOKENIZER_FILE), source=TOKENIZER_FILE)
+    parts = Parts(
+        transformer=recipe.TRANSFORMER,
+        tokenizer=recipe.TOKENIZER,
+        schedule=recipe.SCHEDULE,
+        transformer_file=folder / TRANSFORMER_FILE,
+        tokenizer_file=folder / TOKENIZER_FILE,
+    )
     place = torch.device(device)
     text = TextEncoder.from_folder(folder / TEXT_FOLDER, recipe.TEXT_MAXLEN, place)
-    s = config.sampling
-    return InfinityModel(
-        name=config.name,
-        transformer=transformer.to(place),
-        tokenizer=vae.to(place),
-        text_encoder=text,
-        schedule=recipe.SCHEDULE,
-        sampling=Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
-        strict=config.strict,
-    )
+    return assemble(parts, text, config, place)

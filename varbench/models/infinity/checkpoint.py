@@ -1,60 +1,43 @@
-"""Strict checkpoint loading: every key accounted for, by name, or an error that says which.
+"""Strict loading: every key of a weights file accounted for, by name, or an error that says which.
 
-Reads upstream's transformer files (flat, or nested under ``trainer`` / ``gpt_fsdp``) and
-tokenizer files (either naming scheme, nested under ``vae``), as safetensors or as pickles
-restricted to tensors (``torch.load(weights_only=True)``).
+A module is either filled in place, or built without storage (on the meta device) and given its
+tensors one by one, each straight to its device and precision, so that host memory never holds
+more than the model and the weights file that is being read. ``tensor_files.py`` reads the files.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from varbench.errors import CheckpointError
+from varbench.models.infinity.tensor_files import outline, read_tensors
+
+__all__ = [
+    "STALE",
+    "load_new",
+    "load_strict",
+    "read_tensors",
+    "tokenizer_candidates",
+    "transformer_candidates",
+]
 
 STALE = re.compile(
     r"(^|\.)(zero_k_bias|lvl_1L|attn_bias_for_masking|Infinity_(in)?visible_\w+|lfq\.mask)$"
 )
 """Buffers that hold no information; they may be in a file and are not read."""
 
-NESTS = ("trainer", "gpt_fsdp", "vae")
+Candidates = Callable[[str], list[str]]
+"""A module's name of a tensor -> names under which it may stand in a file."""
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of one weights file, un-nested.
-
-    Raises:
-        CheckpointError: no such file, truncated, a pickle with anything but tensors, no tensors.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"no weights file at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
-    except Exception as error:  # pickle.UnpicklingError and what a hostile file may provoke
-        raise CheckpointError(
-            f"{path} is not a plain tensor file (only tensors are loaded): {error}"
-        ) from error
-    while isinstance(found, Mapping) and (nest := next((n for n in NESTS if n in found), None)):
-        found = found[nest]
-    if not isinstance(found, Mapping) or not found:
-        raise CheckpointError(f"{path} holds no state dict")
-    wrong = [name for name, value in found.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise CheckpointError(f"{path}: not tensors: {', '.join(map(str, wrong[:5]))}")
-    return dict(found)
-
-
-def transformer_candidates(blocks_per_chunk: int) -> Callable[[str], list[str]]:
+def transformer_candidates(blocks_per_chunk: int) -> Candidates:
     """Names under which a transformer parameter may stand in a file."""
 
     def names(own: str) -> list[str]:
@@ -73,13 +56,80 @@ def tokenizer_candidates(own: str) -> list[str]:
     return [own, f"{stem}.conv.{leaf}", f"{stem}.norm.{leaf}"]
 
 
+def own_name(own: str) -> list[str]:
+    """The module's name and no other."""
+    return [own]
+
+
+def _fitted(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+    """A file's tensor in the shape that the module expects, where that loses nothing it reads."""
+    # Upstream's flash kernel stores the head temperatures as [1, 1, H, 1].
+    if name.endswith("scale_mul_1H11") and value.numel() == shape.numel():
+        return value.reshape(shape)
+    # Null rows beyond the longest prompt are never read.
+    if name == "cfg_uncond" and value.ndim == 2 and value.shape[0] > shape[0]:
+        return value[: shape[0]]
+    return value
+
+
+def _misfit(name: str, found: str, value: Tensor, shape: torch.Size) -> str | None:
+    """What is wrong with a file's tensor, or None."""
+    if not value.is_floating_point():
+        return f"{found} of type {value.dtype}, expected floating point"
+    if _fitted(name, value, shape).shape == shape:
+        return None
+    hint = ""
+    if name == "cfg_uncond" and value.ndim == 2 and value.shape[1] == shape[1]:
+        hint = f" (set model.transformer.text_maxlen={value.shape[0]}; more rows were not trained)"
+    return f"{found} {tuple(value.shape)}, expected {tuple(shape)}{hint}"
+
+
+def _match(
+    module: nn.Module, tensors: Mapping[str, Tensor], candidates: Candidates, source: str
+) -> dict[str, str]:
+    """The file's name -> the module's name, in the file's order.
+
+    Raises:
+        CheckpointError: missing, extra or misshapen keys, all named (the first ten of each).
+    """
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    own_of: dict[str, str] = {}
+    missing = []
+    for name in shapes:
+        found = next((c for c in candidates(name) if c in tensors), None)
+        if found is None:
+            missing.append(name)
+        else:
+            own_of[found] = name
+    own_of = {found: own_of[found] for found in tensors if found in own_of}
+    misfits = [
+        _misfit(own, found, outline(tensors, found), shapes[own]) for found, own in own_of.items()
+    ]
+    extra = [name for name in tensors if name not in own_of and not STALE.search(name)]
+    biased = [n for n in tensors if n.endswith("zero_k_bias") and bool(tensors[n].float().any())]
+    problems = [
+        f"{kind}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}"
+        for kind, names in (
+            ("missing", missing),
+            ("extra", extra),
+            ("misshapen", [text for text in misfits if text]),
+            ("not zero, so this model has key biases, which no released one has", biased),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{source} does not fit this model. " + "; ".join(problems))
+    return own_of
+
+
+@torch.no_grad()
 def load_strict(
     module: nn.Module,
     tensors: Mapping[str, Tensor],
-    candidates: Callable[[str], list[str]] = lambda own: [own],
+    candidates: Candidates = own_name,
     source: str = "checkpoint",
 ) -> None:
-    """Copy tensors into a module; every key on either side must find its partner.
+    """Copy tensors into a module in place; every key on either side must find its partner.
 
     Args:
         module: the receiving module.
@@ -88,31 +138,40 @@ def load_strict(
         source: what to call the file in errors.
 
     Raises:
-        CheckpointError: missing, extra or misshapen keys, all named (the first ten of each).
+        CheckpointError: missing, extra or misshapen keys; nothing has been copied then.
     """
-    own = module.state_dict()
-    matched: dict[str, Tensor] = {}
-    used: set[str] = set()
-    missing, misshapen = [], []
-    for name, target in own.items():
-        found = next((c for c in candidates(name) if c in tensors), None)
-        if found is None:
-            missing.append(name)
-            continue
-        used.add(found)
-        value = tensors[found]
-        # Upstream's flash kernel stores the head temperatures as [1, 1, H, 1].
-        if name.endswith("scale_mul_1H11") and value.numel() == target.numel():
-            value = value.reshape(target.shape)
-        if value.shape != target.shape:
-            misshapen.append(f"{found} {tuple(value.shape)}, expected {tuple(target.shape)}")
-        matched[name] = value
-    extra = [name for name in tensors if name not in used and not STALE.search(name)]
-    problems = [
-        f"{kind}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}"
-        for kind, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen))
-        if names
-    ]
-    if problems:
-        raise CheckpointError(f"{source} does not fit this model. " + "; ".join(problems))
-    module.load_state_dict(matched, strict=True)
+    state = module.state_dict()
+    for found, own in _match(module, tensors, candidates, source).items():
+        state[own].copy_(_fitted(own, tensors[found], state[own].shape))
+
+
+def load_new(
+    build: Callable[[], Module],
+    tensors: Mapping[str, Tensor],
+    candidates: Candidates = own_name,
+    source: str = "checkpoint",
+    *,
+    device: torch.device,
+    dtype: Callable[[str], torch.dtype] = lambda _: torch.float32,
+) -> Module:
+    """Build a module without storage and give it its tensors one by one.
+
+    Args:
+        build: makes the module; called with the meta device as default.
+        tensors, candidates, source: as for :func:`load_strict`.
+        device: where the tensors go.
+        dtype: precision of each tensor, by the module's name.
+
+    Raises:
+        CheckpointError: missing, extra or misshapen keys; nothing has been read then.
+    """
+    with torch.device("meta"):
+        module = build()
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    for found, own in _match(module, tensors, candidates, source).items():
+        value = _fitted(own, tensors[found], shapes[own]).to(
+            device, dtype(own), copy=True, memory_format=torch.contiguous_format
+        )
+        owner, _, leaf = own.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(value))
+    return module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,10 +15,12 @@ from varbench.models.base import (
     Sampling,
     Schedule,
 )
+from varbench.models.execution import Execution
+from varbench.models.fingerprints import fingerprint_of
 from varbench.models.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.quantiser import Layout, inputs_from_tokens
 from varbench.models.infinity.sampling import sample
-from varbench.models.infinity.text import TextCondition, TextEncoder
+from varbench.models.infinity.text import PromptEncoder, TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
 
@@ -51,7 +52,7 @@ class InfinityModel:
         name: str,
         transformer: InfinityTransformer,
         tokenizer: BSQVAE,
-        text_encoder: TextEncoder | None,
+        text_encoder: PromptEncoder | None,
         schedule: Schedule,
         sampling: Sampling,
         strict: bool = False,
@@ -70,8 +71,22 @@ class InfinityModel:
         """Where the transformer's weights live."""
         return self.transformer.pos_start.device
 
+    @property
+    def execution(self) -> Execution:
+        """Precision and recomputation of the transformer's blocks."""
+        return self.transformer.execution
+
+    @execution.setter
+    def execution(self, value: Execution) -> None:
+        self.transformer.execution = value
+
+    def block_parameters(self) -> dict[str, nn.Parameter]:
+        """What ``execution`` is about: the parameters of all blocks."""
+        every = self.transformer.named_parameters()
+        return {name: p for name, p in every if name.startswith("blocks.")}
+
     def encode(self, prompts: Sequence[str]) -> TextCondition:
-        """Prompts -> text rows; see :class:`TextEncoder`."""
+        """Prompts -> text rows; see :class:`PromptEncoder`."""
         if self.text_encoder is None:
             raise CapabilityError(f"{self.name} was built without a text encoder")
         return self.text_encoder.encode(prompts)
@@ -159,15 +174,11 @@ class InfinityModel:
 
     def fingerprint(self) -> str:
         """SHA-256 over architecture, schedule and all weights (16 hex digits)."""
-        digest = hashlib.sha256()
-        digest.update(repr(asdict(self.transformer.config)).encode())
-        digest.update(repr(asdict(self.tokenizer.config)).encode())
-        digest.update(repr(self.schedule.scales).encode())
-        modules: list[nn.Module] = [self.transformer, self.tokenizer]
+        described = [
+            repr(asdict(self.transformer.config)),
+            repr(asdict(self.tokenizer.config)),
+            repr(self.schedule.scales),
+        ]
         if self.text_encoder is not None:
-            modules.append(self.text_encoder.encoder)
-        for module in modules:
-            for name, value in sorted(module.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+            described.append(self.text_encoder.fingerprint())
+        return fingerprint_of(described, [self.transformer, self.tokenizer])

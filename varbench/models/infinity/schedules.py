@@ -2,11 +2,15 @@
 
 One token covers 16 x 16 pixels in every released model. ``pn`` names a number of leading scales
 of a 13-entry list per aspect ratio (height / width). Figures: FoundationVision/Infinity.
+The tables need no torch; ``Schedule`` does, so it is imported late.
 """
 
 from __future__ import annotations
 
-from varbench.models.base import Schedule
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from varbench.models.base import Schedule
 
 PIXEL_BUDGETS = {"0.06M": 7, "0.25M": 10, "0.60M": 12, "1M": 13}
 """Pixel budget -> number of leading scales."""
@@ -44,15 +48,22 @@ def template(ratio: float) -> float:
     return min(FULL_SCHEDULES, key=lambda known: abs(known - ratio))
 
 
-def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
-    """The schedule of a pixel budget ('0.06M', '0.25M', '0.60M', '1M') at an aspect ratio.
+def grids_for(pn: str, ratio: float = 1.0) -> tuple[tuple[int, int], ...]:
+    """The grids of a pixel budget ('0.06M', '0.25M', '0.60M', '1M') at an aspect ratio.
 
     Raises:
         ValueError: unknown pixel budget.
     """
     if pn not in PIXEL_BUDGETS:
         raise ValueError(f"unknown pixel budget {pn!r}; there are {', '.join(PIXEL_BUDGETS)}")
-    return Schedule(FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]])
+    return FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]]
+
+
+def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
+    """The schedule of a pixel budget at an aspect ratio; arguments as :func:`grids_for`."""
+    from varbench.models.base import Schedule
+
+    return Schedule(grids_for(pn, ratio))
 
 
 def full_grid(schedule: Schedule) -> tuple[int, int]:

@@ -3,23 +3,28 @@
 Names of parameters are upstream's, except that blocks are numbered through (``blocks.7``) where
 upstream groups them in chunks; ``checkpoint.py`` translates. Shapes in names: B pictures,
 L visual tokens, T text rows, C text width, D width, H heads, d bits per token.
+
+Casts to float32 mark what stays in it when the blocks compute in bfloat16 (``Execution``); in
+float32 they do nothing.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from varbench.models.base import Schedule
+from varbench.models.execution import Execution
+from varbench.models.infinity.attention import CrossAttention, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
-from varbench.models.infinity.rope import rope_tables, rotate
+from varbench.models.infinity.rope import rope_tables
 
 EPS = 1e-6
-MAX_LOG_SCALE = math.log(100)
 
 
 @dataclass
@@ -39,83 +44,6 @@ class Cache:
     keys: list[Tensor]
     values: list[Tensor]
     used: int = 0
-
-
-class TextPool(nn.Module):
-    """Attention of one learned query over the prompt's rows (``text_proj_for_sos.ca``)."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        heads, width = config.pool_heads, config.width
-        self.heads = heads
-        self.mat_q = nn.Parameter(torch.randn(1, heads, width // heads) * 0.02)
-        self.mat_kv = nn.Linear(config.text_width, 2 * width, bias=False)
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
-        k, v = self.mat_kv(rows_BTC).chunk(2, dim=-1)
-        k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (k, v + self.v_bias))
-        q = self.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
-        return self.proj(out.transpose(1, 2).flatten(2).squeeze(1))  # type: ignore[no-any-return]
-
-
-class SelfAttention(nn.Module):
-    """Cosine attention with 2-D RoPE and a learned temperature per head."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
-        self.proj = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x_BLD: Tensor,
-        rope: tuple[Tensor, Tensor],
-        mask_LL: Tensor | None,
-        cache: tuple[Tensor, Tensor, int] | None,
-    ) -> Tensor:
-        q, k, v = self.mat_qkv(x_BLD).chunk(3, dim=-1)
-        q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for t in (q + self.q_bias, k, v + self.v_bias)
-        )
-        scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
-        q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
-        k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
-        if cache is not None:
-            keys, values, start = cache
-            end = start + x_BLD.shape[1]
-            keys[:, :, start:end], values[:, :, start:end] = k, v
-            k, v = keys[:, :, :end], values[:, :, :end]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_LL, scale=1.0)
-        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-class CrossAttention(nn.Module):
-    """Plain attention of visual tokens over the prompt's memory rows."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.mat_q = nn.Linear(width, width)
-        self.mat_kv = nn.Linear(width, 2 * width, bias=False)
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x_BLD: Tensor, text: TextState) -> Tensor:
-        k, v = self.mat_kv(text.memory_BTD).chunk(2, dim=-1)
-        q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for t in (self.mat_q(x_BLD), k, v + self.v_bias)
-        )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=text.mask_BT[:, None, None])
-        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
@@ -148,13 +76,15 @@ class Block(nn.Module):
         x_BLD: Tensor,
         text: TextState,
         rope: tuple[Tensor, Tensor],
-        mask_LL: Tensor | None = None,
+        lengths: Sequence[int],
         cache: tuple[Tensor, Tensor, int] | None = None,
     ) -> Tensor:
         gate1, gate2, scale1, scale2, shift1, shift2 = (self.ada_gss + text.ada_B16D).unbind(2)
         plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
-        x_BLD = x_BLD + gate1 * self.sa(plain * (1 + scale1) + shift1, rope, mask_LL, cache)
-        x_BLD = x_BLD + self.ca(self.ca_norm(x_BLD), text)
+        x_BLD = x_BLD + gate1 * self.sa(plain * (1 + scale1) + shift1, rope, lengths, cache)
+        norm = (self.ca_norm.weight.float(), self.ca_norm.bias.float())
+        plain = F.layer_norm(x_BLD, (self.width,), *norm, eps=EPS)
+        x_BLD = x_BLD + self.ca(plain, text.memory_BTD, text.mask_BT)
         plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
         return x_BLD + gate2 * self.ffn(plain * (1 + scale2) + shift2)  # type: ignore[no-any-return]
 
@@ -173,11 +103,12 @@ class HeadNorm(nn.Module):
 
 
 class InfinityTransformer(nn.Module):
-    """Text rows and visual inputs -> two logits per bit."""
+    """Text rows and visual inputs -> two logits per bit; ``execution`` says how."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.execution = Execution()
         width, text_width = config.width, config.text_width
         self.cfg_uncond = nn.Parameter(
             torch.randn(config.text_maxlen, text_width) / text_width**0.5
@@ -194,7 +125,7 @@ class InfinityTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_nm = HeadNorm(width)
         self.head = nn.Linear(width, 2 * config.bits)
-        self._layouts: dict[Schedule, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._layouts: dict[Schedule, tuple[Tensor, Tensor, Tensor]] = {}
 
     def read_text(self, rows_BTC: Tensor, mask_BT: Tensor) -> TextState:
         """Prompt rows ``[B, T, C]`` (encoder output or null rows) and their validity mask."""
@@ -203,8 +134,8 @@ class InfinityTransformer(nn.Module):
         ada = self.shared_ada_lin(pooled).unflatten(-1, (1, 6, -1))
         return TextState(self.text_proj_for_ca(rows), mask_BT, pooled, ada)
 
-    def layout(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Per token: level ``[L]``, RoPE cosines and sines, block-causal mask ``[L, L]``."""
+    def layout(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
+        """Per token: level ``[L]``, RoPE cosines and sines ``[L, D / H / 2]``."""
         device = self.pos_start.device
         found = self._layouts.get(schedule)
         if found is None or found[0].device != device:
@@ -212,20 +143,38 @@ class InfinityTransformer(nn.Module):
                 [torch.full((n,), level) for level, n in enumerate(schedule.lengths)]
             )
             cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
-            found = tuple(  # type: ignore[assignment]
-                t.to(device) for t in (levels, cos, sin, levels[:, None] >= levels[None])
-            )
-            self._layouts[schedule] = found  # type: ignore[assignment]
-        return found  # type: ignore[return-value]
+            found = (levels.to(device), cos.to(device), sin.to(device))
+            self._layouts[schedule] = found
+        return found
 
     def forward(self, inputs_BLd: Tensor, text: TextState, schedule: Schedule) -> Tensor:
         """Teacher forcing: inputs ``[B, L - 1, d]`` of scales 1.. -> logits ``[B, L, d, 2]``."""
-        levels, cos, sin, mask = self.layout(schedule)
+        levels, cos, sin = self.layout(schedule)
         start = text.pooled_BD[:, None] + self.pos_start
         x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
+        recompute = self.execution.checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, text, (cos, sin), mask)
+            job = (block, x, text, (cos, sin), schedule.lengths)
+            if recompute:  # nothing in a block is random
+                x = checkpoint(self._run, *job, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = self._run(*job)
         return self.read_out(x, text)
+
+    def _run(
+        self,
+        block: nn.Module,
+        x_BLD: Tensor,
+        text: TextState,
+        rope: tuple[Tensor, Tensor],
+        lengths: Sequence[int],
+        cache: tuple[Tensor, Tensor, int] | None = None,
+    ) -> Tensor:
+        if not self.execution.bf16:
+            return block(x_BLD, text, rope, lengths, cache)  # type: ignore[no-any-return]
+        # Per block and without autocast's cache, so that float32 weights are never held twice.
+        with torch.autocast(x_BLD.device.type, torch.bfloat16, cache_enabled=False):
+            return block(x_BLD, text, rope, lengths, cache)  # type: ignore[no-any-return]
 
     def step(
         self,
@@ -236,7 +185,7 @@ class InfinityTransformer(nn.Module):
         cache: Cache,
     ) -> Tensor:
         """Logits ``[B, l, d, 2]`` of one scale from its inputs (None at the first) and cache."""
-        _, cos, sin, _ = self.layout(schedule)
+        _, cos, sin = self.layout(schedule)
         x = text.pooled_BD[:, None] + self.pos_start
         if inputs_Bld is not None:
             x = self.word_embed(inputs_Bld)
@@ -244,7 +193,7 @@ class InfinityTransformer(nn.Module):
         rows = slice(cache.used, cache.used + x.shape[1])
         rope = (cos[rows], sin[rows])
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = block(x, text, rope, cache=(keys, values, cache.used))
+            x = self._run(block, x, text, rope, (x.shape[1],), (keys, values, cache.used))
         cache.used = rows.stop
         return self.read_out(x, text)
 
@@ -252,10 +201,12 @@ class InfinityTransformer(nn.Module):
         """Empty key and value buffers for one sampling run."""
         config = self.config
         shape = (batch, config.heads, schedule.total, config.width // config.heads)
-        new = self.pos_start.new_empty
-        return Cache(
-            [new(shape) for _ in range(config.depth)], [new(shape) for _ in range(config.depth)]
-        )
+        dtype = torch.bfloat16 if self.execution.bf16 else self.pos_start.dtype
+
+        def new() -> list[Tensor]:
+            return [self.pos_start.new_empty(shape, dtype=dtype) for _ in range(config.depth)]
+
+        return Cache(new(), new())
 
     def read_out(self, x_BLD: Tensor, text: TextState) -> Tensor:
         """Hidden states -> logits ``[B, L, d, 2]``; channel 2c says bit c = 0, 2c + 1 bit c = 1."""

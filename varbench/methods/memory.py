@@ -1,0 +1,127 @@
+"""How much memory a fine-tuning step needs, part by part, before any of it is spent.
+
+One step of the training loop runs on fake tensors (shapes and dtypes without bytes), through the
+model's own modules, autograd, checkpointing and adapters, while the live bytes are counted. The
+fake device is a CPU, whose attention keeps for the way back what the fused CUDA kernels keep.
+
+Not counted: the CUDA context, what kernels need inside themselves, and the allocator's gaps;
+together a few per cent to a tenth. There is no second model: the frozen teacher's logits are
+computed before the training and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from varbench.methods.finetune import FineTuneConfig, tuned
+from varbench.methods.live_bytes import LiveBytes
+from varbench.methods.losses import preservation_loss
+from varbench.models.base import Condition, NextScaleModel, Rollout, trainable
+
+BLOCK_8BIT, SMALLEST_8BIT = 256, 4096
+"""AdamW in 8 bit: one float32 scale per so many values; smaller tensors stay in float32."""
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of one training step on the device; their sum is the peak.
+
+    Attributes:
+        weights: the trained network's as held in training, adapters included.
+        resident: other networks that stay on the device, such as the picture tokenizer.
+        gradients: of what is trained.
+        optimiser: its moments.
+        activations: what one loss term's forward pass keeps for its backward pass.
+        losses: logits, their logarithms and the teacher's rows, until the backward pass.
+        workspace: what the passes need besides for a while; with checkpointing mostly one block.
+        pairs: roll-outs (tokens, visual inputs) and text rows of all training pairs.
+        teacher_logits: the frozen model's logits of all pairs.
+    """
+
+    weights: int
+    resident: int
+    gradients: int
+    optimiser: int
+    activations: int
+    losses: int
+    workspace: int
+    pairs: int
+    teacher_logits: int
+
+    @property
+    def peak(self) -> int:
+        """The sum of all parts."""
+        return sum(getattr(self, f.name) for f in fields(self))
+
+    def text(self) -> str:
+        """One line per part and the peak, in GB (10^9 bytes)."""
+        rows = [(f.name.replace("_", " "), getattr(self, f.name)) for f in fields(self)]
+        lines = [f"{name:<15}{size / 1e9:9.3f} GB" for name, size in [*rows, ("peak", self.peak)]]
+        return "\n".join(lines)
+
+
+def size_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of some tensors that share nothing."""
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def optimiser_bytes(config: FineTuneConfig, parameters: Iterable[Tensor]) -> int:
+    """Bytes of both moments of AdamW, in the parameters' precision or in 8 bit."""
+    if config.optimiser == "adamw":
+        return 2 * size_of(parameters)
+    total = 0
+    for p in parameters:
+        if p.numel() < SMALLEST_8BIT:
+            total += 2 * 4 * p.numel()
+        else:
+            total += 2 * (p.numel() + 4 * -(-p.numel() // BLOCK_8BIT))
+    return total
+
+
+def training_memory(
+    model: NextScaleModel,
+    pairs: Rollout,
+    condition: Condition,
+    config: FineTuneConfig,
+    resident: int = 0,
+) -> TrainingMemory:
+    """Count one step of a fine-tuning with auxiliary tokens, such as S-VARE's.
+
+    Args:
+        model: made of fake tensors, or real and small.
+        pairs: the roll-outs of all pairs.
+        condition: their prompts; there are as many with the concept as without it.
+        config: the training's settings.
+        resident: bytes of other networks that stay on the device.
+
+    Raises:
+        CapabilityError: the model does not offer what ``config`` asks for.
+    """
+    rows = [i % len(pairs) for i in range(config.batch)]
+    with tuned(model, trainable(model, config.parts), config, seed=0) as (parameters, _):
+        for p in parameters.values():  # two terms add up their gradients before the step
+            p.grad = torch.zeros_like(p)
+        with LiveBytes() as live:
+            logits = model.logits(pairs.select(rows), condition.select(rows))
+            activations = live.now
+            loss = preservation_loss(logits, torch.zeros_like(logits))
+            losses = live.now - activations
+            loss.backward()
+        for p in parameters.values():
+            p.grad = None
+        return TrainingMemory(
+            weights=size_of(model.weights().state_dict().values()),
+            resident=resident,
+            gradients=size_of(parameters.values()),
+            optimiser=optimiser_bytes(config, parameters.values()),
+            activations=activations,
+            losses=losses,
+            workspace=live.peak - activations - losses,
+            pairs=size_of([pairs.tokens, pairs.inputs])
+            + 2 * size_of(t for t in vars(condition).values() if isinstance(t, Tensor)),
+            teacher_logits=len(pairs) * size_of([logits]) // config.batch,
+        )

@@ -1,0 +1,98 @@
+"""From weights on disk to a model: how an Infinity of any size is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varbench.models.base import Sampling, Schedule
+from varbench.models.execution import Execution
+from varbench.models.infinity.checkpoint import (
+    load_new,
+    tokenizer_candidates,
+    transformer_candidates,
+)
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.tensor_files import read_tensors
+from varbench.models.infinity.text import PromptEncoder
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an Infinity is made of.
+
+    Attributes:
+        transformer, tokenizer: sizes.
+        schedule: transformer grids, coarse to fine.
+        transformer_file, tokenizer_file: weights, in any format of ``tensor_files.py``.
+        blocks_per_chunk: blocks in each group of the transformer file's numbering.
+        precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
+    """
+
+    transformer: TransformerConfig
+    tokenizer: TokenizerConfig
+    schedule: Schedule
+    transformer_file: Path
+    tokenizer_file: Path
+    blocks_per_chunk: int = 1
+    precision: str = "fp32"
+
+
+def block_dtype(precision: str, name: str) -> torch.dtype:
+    """Precision of a transformer tensor: only the blocks' weights are ever bfloat16.
+
+    All else (text path, embeddings, shared AdaLN, head) is small and stays float32, as upstream.
+    """
+    return DTYPES[precision] if name.startswith("blocks.") else torch.float32
+
+
+def assemble(
+    parts: Parts, text_encoder: PromptEncoder, config: Any, device: torch.device
+) -> InfinityModel:
+    """Load transformer and tokenizer onto a device, straight from their files.
+
+    Args:
+        parts: sizes and files.
+        text_encoder: on the same device.
+        config: a model config, of which name, sampling and strict are used.
+        device: where to put the weights.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit.
+    """
+    transformer = load_new(
+        lambda: InfinityTransformer(parts.transformer),
+        read_tensors(parts.transformer_file),
+        transformer_candidates(parts.blocks_per_chunk),
+        parts.transformer_file.name,
+        device=device,
+        dtype=partial(block_dtype, parts.precision),
+    )
+    tokenizer = load_new(
+        lambda: BSQVAE(parts.tokenizer),
+        read_tensors(parts.tokenizer_file),
+        tokenizer_candidates,
+        parts.tokenizer_file.name,
+        device=device,
+    )
+    s = config.sampling
+    model = InfinityModel(
+        name=config.name,
+        transformer=transformer,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        schedule=parts.schedule,
+        sampling=Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
+        strict=config.strict,
+    )
+    model.execution = Execution(bf16=parts.precision == "bf16")
+    return model

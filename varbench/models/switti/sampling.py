@@ -1,0 +1,60 @@
+"""Sampling Switti scale by scale with one keyed random number per token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from varbench.models.base import Guidance, Rollout, Sampling, Schedule
+from varbench.models.infinity.sampling import draw, filter_probabilities
+from varbench.models.keyed_random import uniforms
+from varbench.models.switti.tokenizer import Accumulator, Codebook
+from varbench.models.switti.transformer import SwittiTransformer, TextState
+
+
+@torch.no_grad()
+def sample(
+    transformer: SwittiTransformer,
+    codebook: Codebook,
+    text: TextState,
+    schedule: Schedule,
+    keys: Sequence[tuple[str, int]],
+    sampling: Sampling,
+    guidance: Guidance,
+) -> tuple[Rollout, Tensor]:
+    """Generate tokens scale by scale.
+
+    Args:
+        transformer: the model.
+        codebook: turns sampled tokens into the next scale's input.
+        text: all guidance branches, one after the other, each for the same B prompts.
+        schedule: the grids.
+        keys: (prompt id, picture seed) per picture.
+        sampling: filters and temperature; its guidance weight is not used here.
+        guidance: combines the branches' logits.
+
+    Returns:
+        The roll-out and the guided logits ``[B, L, 1, V]`` that it was drawn from.
+    """
+    rows, batch = len(text.pooled_BC), len(keys)
+    branches = rows // batch
+    cache = transformer.new_cache(rows, schedule)
+    sums = Accumulator(codebook, schedule)
+    tokens, traced = [], []
+    inputs = [text.pooled_BC.new_zeros(batch, 0, codebook.embedding.embedding_dim)]
+    for scale, length in enumerate(schedule.lengths):
+        x = None
+        if scale:
+            inputs.append(sums.next_input())
+            x = inputs[-1].repeat(branches, 1, 1)
+        logits = transformer.step(x, text, schedule, scale, cache).float()
+        guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
+        numbers = uniforms(keys, scale, length, 1, guided.device)
+        symbols = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+        sums.add(symbols)
+        tokens.append(symbols)
+        traced.append(guided)
+    rollout = Rollout(torch.cat(tokens, dim=1), torch.cat(inputs, dim=1), schedule)
+    return rollout, torch.cat(traced, dim=1)

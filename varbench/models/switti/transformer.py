@@ -1,0 +1,301 @@
+"""The Switti transformer (Voronov et al. 2024, arXiv 2412.01819): logits over a codebook.
+
+Two variants differ in self-attention alone. In Switti a token sees the tokens of its own scale
+and learns of earlier scales only through its input, the sum of their codes; sampling needs no
+key/value cache. In Switti AR it also sees all earlier scales. No attention mask is ever built:
+one attention call per scale takes the keys that the scale may see.
+
+Text enters by two roads: rows of two CLIP encoders by cross-attention, and a pooled vector as
+the start token and as the condition of AdaLN. Norms stand before and after every sub-layer; the
+norm of queries and keys runs over all heads at once and has no weights.
+
+Names of parameters are the original's. Shapes in names: B pictures, L visual tokens, T text
+rows, C width, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varbench.models.base import Schedule
+from varbench.models.infinity.rope import rotate
+from varbench.models.switti.config import TransformerConfig
+from varbench.models.switti.rope import rope_tables
+
+EPS = 1e-6
+CROP = (512.0, 512.0, 0.0, 0.0)
+"""Height, width and crop offsets that stand for a whole square picture, at every resolution."""
+
+View = tuple[slice, slice]
+"""Rows of queries and the rows of keys that they see."""
+
+Past = tuple[Tensor, Tensor, slice]
+"""Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
+
+
+@dataclass(frozen=True)
+class BlockText:
+    """What one block reads of the text: keys and values ``[B, H, T, C / H]``, AdaLN vectors."""
+
+    keys: Tensor
+    values: Tensor
+    ada_B16C: Tensor
+
+
+@dataclass(frozen=True)
+class TextState:
+    """Text as the transformer reads it, made once per prompt."""
+
+    mask_BT: Tensor
+    pooled_BC: Tensor
+    blocks: list[BlockText]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Per token its level ``[L]`` and RoPE tables; per scale what it sees."""
+
+    levels: Tensor
+    rope: tuple[Tensor, Tensor]
+    views: list[View]
+
+
+def _split(x_BLC: Tensor, heads: int) -> Tensor:
+    return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def _normed(x_BLC: Tensor, heads: int) -> Tensor:
+    return _split(F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS), heads)
+
+
+class SelfAttention(nn.Module):
+    """Attention among visual tokens with normalised queries and keys and 2-D RoPE."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x_BLC: Tensor,
+        rope: tuple[Tensor, Tensor],
+        views: Sequence[View],
+        past: Past | None,
+    ) -> Tensor:
+        q, k, v = self.to_qkv(x_BLC).chunk(3, dim=-1)
+        v = _split(v, self.heads)
+        q = rotate(_normed(q, self.heads).float(), *rope).to(v.dtype)
+        k = rotate(_normed(k, self.heads).float(), *rope).to(v.dtype)
+        if past is not None:
+            keys, values, rows = past
+            keys[:, :, rows], values[:, :, rows] = k, v
+            k, v = keys[:, :, : rows.stop], values[:, :, : rows.stop]
+        seen = [
+            F.scaled_dot_product_attention(q[:, :, own], k[:, :, others], v[:, :, others])
+            for own, others in views
+        ]
+        return self.proj(torch.cat(seen, dim=2).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Attention of visual tokens over the prompt's rows, queries and keys normalised."""
+
+    def __init__(self, width: int, heads: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width)
+        self.to_kv = nn.Linear(text_width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def read(self, rows_BTX: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of text rows."""
+        k, v = self.to_kv(rows_BTX).chunk(2, dim=-1)
+        return _normed(k, self.heads), _split(v, self.heads)
+
+    def forward(self, x_BLC: Tensor, text: BlockText, mask_BT: Tensor) -> Tensor:
+        q = _normed(self.to_q(x_BLC), self.heads)
+        mask = mask_BT[:, None, None]
+        out = F.scaled_dot_product_attention(q, text.keys, text.values, attn_mask=mask)
+        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: a linear layer gated by the SiLU of another, then a third."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(width, hidden, bias=False)
+        self.gate_proj = nn.Linear(width, hidden, bias=False)
+        self.down_proj = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention, FFN, each between two RMS norms; AdaLN on two of them."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.attn = SelfAttention(width, config.heads)
+        self.cross_attn = CrossAttention(width, config.heads, config.text_width)
+        self.ffn = FeedForward(width, config.ffn_width)
+        self.self_attention_norm1 = nn.RMSNorm(width, eps=EPS)
+        self.self_attention_norm2 = nn.RMSNorm(width, eps=EPS)
+        self.cross_attention_norm1 = nn.RMSNorm(width, eps=EPS)
+        self.cross_attention_norm2 = nn.RMSNorm(width, eps=EPS)
+        self.ffn_norm1 = nn.RMSNorm(width, eps=EPS)
+        self.ffn_norm2 = nn.RMSNorm(width, eps=EPS)
+        self.attention_y_norm = nn.RMSNorm(config.text_width, eps=EPS)
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.crop_cond_scales = nn.Parameter(torch.zeros(1, width))
+
+    def read(self, rows_BTX: Tensor, pooled_BC: Tensor, crop_C: Tensor) -> BlockText:
+        """Everything of this block that depends on the text and not on visual tokens."""
+        keys, values = self.cross_attn.read(self.attention_y_norm(rows_BTX))
+        ada = self.ada_lin(pooled_BC + self.crop_cond_scales * crop_C)
+        return BlockText(keys, values, ada.unflatten(-1, (1, 6, -1)))
+
+    def forward(
+        self,
+        x_BLC: Tensor,
+        text: BlockText,
+        mask_BT: Tensor,
+        rope: tuple[Tensor, Tensor],
+        views: Sequence[View],
+        past: Past | None = None,
+    ) -> Tensor:
+        gate1, gate2, scale1, scale2, shift1, shift2 = text.ada_B16C.unbind(2)
+        h = self.self_attention_norm1(x_BLC) * (1 + scale1) + shift1
+        x_BLC = x_BLC + gate1 * self.self_attention_norm2(self.attn(h, rope, views, past))
+        h = self.cross_attn(self.cross_attention_norm1(x_BLC), text, mask_BT)
+        x_BLC = x_BLC + self.cross_attention_norm2(h)
+        h = self.ffn_norm1(x_BLC) * (1 + scale2) + shift2
+        return x_BLC + gate2 * self.ffn_norm2(self.ffn(h))  # type: ignore[no-any-return]
+
+
+class CropEmbedding(nn.Module):
+    """Fixed random Fourier features of :data:`CROP`, ``[C]``; its frequencies are not trained."""
+
+    weight: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(width // 8))
+
+    def forward(self) -> Tensor:
+        phases = self.weight.new_tensor(CROP)[:, None] * self.weight * 2 * math.pi
+        return torch.cat([phases.sin(), phases.cos()], dim=-1).flatten()
+
+
+class HeadNorm(nn.Module):
+    """AdaLN before the head: scale first, shift second."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x_BLC: Tensor, pooled_BC: Tensor) -> Tensor:
+        scale, shift = self.ada_lin(pooled_BC)[:, None].chunk(2, dim=-1)
+        return F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS) * (1 + scale) + shift  # type: ignore[no-any-return]
+
+
+class SwittiTransformer(nn.Module):
+    """Text and visual inputs -> one softmax over the codebook per token."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.word_embed = nn.Linear(config.code_width, width)
+        self.text_pooler = nn.Linear(config.pooled_width, width)
+        self.pos_start = nn.Parameter(torch.randn(1, 1, width) / (3 * width) ** 0.5)
+        self.lvl_embed = nn.Embedding(config.levels, width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.crop_embed = CropEmbedding(width)
+        self.crop_proj = nn.Linear(width, width)
+        self.head_nm = HeadNorm(width)
+        self.head = nn.Linear(width, config.vocabulary)
+        self._positions: dict[tuple[Schedule, torch.device], Positions] = {}
+
+    def read_text(self, rows_BTX: Tensor, mask_BT: Tensor, pooled_BP: Tensor) -> TextState:
+        """Text rows ``[B, T, X]``, which of them are real, and the pooled vector ``[B, P]``."""
+        pooled = self.text_pooler(pooled_BP)
+        crop = self.crop_proj(self.crop_embed())
+        blocks = [block.read(rows_BTX, pooled, crop) for block in self.blocks]  # type: ignore[operator]
+        return TextState(mask_BT, pooled, blocks)
+
+    def positions(self, schedule: Schedule) -> Positions:
+        """Levels, RoPE tables and views of a schedule, made once per device.
+
+        Raises:
+            ValueError: the schedule has another number of scales, or does not start with 1 x 1.
+        """
+        device = self.pos_start.device
+        if (schedule, device) not in self._positions:
+            count = len(schedule.scales)
+            if count != self.config.levels or schedule.lengths[0] != 1:
+                raise ValueError(
+                    f"this model has {self.config.levels} scales from 1x1 on, got {schedule.scales}"
+                )
+            levels = [torch.full((n,), k) for k, n in enumerate(schedule.lengths)]
+            cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
+            causal = self.config.causal
+            views = [(r, slice(0, r.stop) if causal else r) for r in schedule.slices()]
+            self._positions[schedule, device] = Positions(
+                torch.cat(levels).to(device), (cos.to(device), sin.to(device)), views
+            )
+        return self._positions[schedule, device]
+
+    def forward(self, inputs_BLd: Tensor, text: TextState, schedule: Schedule) -> Tensor:
+        """Teacher forcing: inputs ``[B, L - 1, code_width]`` of scales 1.. -> ``[B, L, 1, V]``."""
+        place = self.positions(schedule)
+        start = text.pooled_BC[:, None] + self.pos_start
+        x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(place.levels)
+        for block, own in zip(self.blocks, text.blocks, strict=True):
+            x = block(x, own, text.mask_BT, place.rope, place.views)
+        return self.read_out(x, text)
+
+    def step(
+        self,
+        inputs_Bld: Tensor | None,
+        text: TextState,
+        schedule: Schedule,
+        level: int,
+        cache: list[tuple[Tensor, Tensor]] | None,
+    ) -> Tensor:
+        """Logits ``[B, l, 1, V]`` of one scale from its inputs (None at the first) and cache."""
+        place = self.positions(schedule)
+        rows = place.views[level][0]
+        x = text.pooled_BC[:, None] + self.pos_start
+        if inputs_Bld is not None:
+            x = self.word_embed(inputs_Bld)
+        x = x + self.lvl_embed.weight[level]
+        rope = (place.rope[0][rows], place.rope[1][rows])
+        everything = [(slice(None), slice(None))]
+        for number, (block, own) in enumerate(zip(self.blocks, text.blocks, strict=True)):
+            past = None if cache is None else (*cache[number], rows)
+            x = block(x, own, text.mask_BT, rope, everything, past)
+        return self.read_out(x, text)
+
+    def new_cache(self, batch: int, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:
+        """Empty key and value buffers per block; None where scales do not see each other."""
+        config = self.config
+        if not config.causal:
+            return None
+        shape = (batch, config.heads, schedule.total, config.width // config.heads)
+        new = self.pos_start.new_empty
+        return [(new(shape), new(shape)) for _ in range(config.depth)]
+
+    def read_out(self, x_BLC: Tensor, text: TextState) -> Tensor:
+        """Hidden states -> logits ``[B, L, 1, V]``."""
+        return self.head(self.head_nm(x_BLC, text.pooled_BC)).unsqueeze(2)  # type: ignore[no-any-return]
