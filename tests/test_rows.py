@@ -67,6 +67,23 @@ def test_hits_everywhere_leave_room_for_a_miss() -> None:
     assert found.value.low == pytest.approx(stats.wilson(40, 40).low)
 
 
+def test_one_hit_never_tightens_a_bound() -> None:
+    """One hit in 480 pictures: its bootstrap would claim more than no hit at all does."""
+    base, none, one = np.ones(160, bool), np.zeros(160, bool), np.zeros(160, bool)
+    one[7] = True
+    for statistic, end in (("mean", "high"), ("erasure_rate", "low")):
+        clean = Rows(statistic, none, base, CLUSTERS)  # type: ignore[arg-type]
+        hit = Rows(statistic, one, base, CLUSTERS)  # type: ignore[arg-type]
+        without, with_hit = estimate([clean] * 3), estimate([clean, clean, hit])
+        assert without is not None and with_hit is not None
+        bounds = [getattr(found.value, end) for found in (without, with_hit)]
+        assert bounds[0] == pytest.approx(bounds[1])
+        assert with_hit.value.low <= with_hit.value.value <= with_hit.value.high
+    missed = estimate([Rows("mean", base, base, CLUSTERS), Rows("mean", ~one, base, CLUSTERS)])
+    assert missed is not None
+    assert missed.value.low <= stats.wilson(40, 40).low
+
+
 def test_an_erasure_rate_needs_hits_of_the_unerased_model_in_every_seed() -> None:
     base = np.zeros(160, bool)
     base[::4][:29] = True

@@ -61,7 +61,8 @@ def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95)
     interval Wilson's with the effective sample size p(1-p) / (var(p_c)/C) (Franco, Little, Louis
     and Slud 2019, J. Surv. Stat. Methodol.), which lies between C (pictures of a prompt all alike)
     and n. Where all or none hit, a bootstrap would claim certainty; here each of the C prompts then
-    counts once. With one picture per prompt this is `wilson`.
+    counts once, and no other interval is tighter at that end. With one picture per prompt this is
+    `wilson`.
     """
     rows = _rows(hits)
     if not np.isin(rows, (0.0, 1.0)).all():
@@ -72,7 +73,12 @@ def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95)
     # Equal prompt rates have no spread: all that can be said is that the pictures count fully,
     # unless the rates are 0 or 1, where equality is no evidence of independence.
     size = count if p in (0, 1) else min(p * (1 - p) / max(spread, 1e-300), rows.size)
-    return Interval(p, *_wilson_ends(p, size, level), rows.size, count)
+    low, high = _wilson_ends(p, size, level)
+    # A few hits in a few prompts say little of the prompts' spread, so `size` comes out too large.
+    # They must not bound the rate more tightly than no hit at all would, nor a few misses.
+    low = min(low, _wilson_ends(1.0, count, level)[0])
+    high = max(high, _wilson_ends(0.0, count, level)[1])
+    return Interval(p, low, high, rows.size, count)
 
 
 def cluster_means(values: ArrayLike, clusters: ArrayLike) -> Floats:
@@ -156,8 +162,9 @@ def erasure_rate(
     draws the same prompts for both. Not clipped: a method that makes more hits than the base has a
     negative rate.
 
-    If the method has no hit at all, resampling would give [1, 1]; then the low end is the Wilson
-    bound for 0 hits in K observations, K the number of prompts where the base hits.
+    If the method has no hit at all, resampling would give [1, 1], and with very few hits hardly more.
+    So the low end is never above the Wilson bound for 0 hits in K observations, K the number of
+    prompts where the base hits: hits must not tighten a bound.
 
     Returns:
         None if the base has under `min_base_hits` hits, or so few prompts with hits that over 1 %
@@ -172,7 +179,7 @@ def erasure_rate(
     if base.sum() < min_base_hits or shown == 0 or blank > 0.01:
         return None
     kept = _bootstrap(sums_C2, _ratio, method.size, resamples, seed, level)
-    high = _wilson_ends(0.0, shown, level)[1] if kept.value == 0 else kept.high
+    high = max(kept.high, _wilson_ends(0.0, shown, level)[1])
     return Interval(1 - kept.value, 1 - high, 1 - kept.low, kept.n, kept.clusters)
 
 

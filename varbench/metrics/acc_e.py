@@ -30,7 +30,7 @@ class AccErased:
     better: Better = "down"
     range: tuple[float | None, float | None] = (0.0, 1.0)
     needs: tuple[str, ...] = ("judge",)
-    version = 1
+    version = 2
     citation = "Lu et al. 2024, MACE, CVPR"
 
     def compute(self, e: Evidence) -> MetricValue:

@@ -36,7 +36,7 @@ class Accuracy:
     better: Better = "up"
     range: tuple[float | None, float | None] = (0.0, 1.0)
     needs: tuple[str, ...] = ("judge",)
-    version: int = 1
+    version: int = 2
     citation: str = "Lu et al. 2024, MACE, CVPR (accuracy of retained classes)"
 
     def compute(self, e: Evidence) -> MetricValue:

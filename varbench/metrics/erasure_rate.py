@@ -37,7 +37,7 @@ class ErasureRate:
     better: Better = "up"
     range: tuple[float | None, float | None] = (None, 1.0)
     needs: tuple[str, ...] = ("judge",)
-    version = 1
+    version = 2
     citation = "Lu et al. 2024, MACE, CVPR (ratio of detections)"
 
     def compute(self, e: Evidence) -> MetricValue:
