@@ -162,8 +162,8 @@ def erasure_rate(
     draws the same prompts for both. Not clipped: a method that makes more hits than the base has a
     negative rate.
 
-    If the method has no hit at all, resampling would give [1, 1], and with very few hits hardly more.
-    So the low end is never above the Wilson bound for 0 hits in K observations, K the number of
+    If the method has no hit at all, resampling would give [1, 1], and with few hits hardly more. So
+    the low end is never above the Wilson bound for 0 hits in K observations, K the number of
     prompts where the base hits: hits must not tighten a bound.
 
     Returns:
