@@ -20,13 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from varbench.models.base import Rollout, Sampling, Schedule
+from varbench.models.checkpoint import Format, load_strict
 from varbench.models.guidance import ClassifierFreeGuidance
-from varbench.models.infinity.checkpoint import (
-    STALE,
-    load_strict,
-    tokenizer_candidates,
-    transformer_candidates,
-)
+from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.quantiser import (
@@ -145,7 +141,7 @@ class Folder:
             )
         )
         per_chunk = given["depth"] // given["block_chunks"]
-        load_strict(transformer, weights, transformer_candidates(per_chunk), "transformer")
+        load_strict(transformer, weights, TransformerFormat(per_chunk), "transformer")
         schedule = Schedule(tuple((h, w) for _, h, w in self.config["scale_schedule"]))
         return InfinityModel("reference", transformer, self.vae, None, schedule, Sampling())
 
@@ -160,7 +156,7 @@ class Folder:
                 encoder_blocks=given["num_res_blocks"],
             )
         )
-        load_strict(vae, load_file(self.path / "vae.safetensors"), tokenizer_candidates, "vae")
+        load_strict(vae, load_file(self.path / "vae.safetensors"), TokenizerFormat(), "vae")
         return vae.eval().requires_grad_(False)
 
     def check_weights(self, file: str) -> None:
@@ -169,11 +165,11 @@ class Folder:
         given = self.config["transformer"]
         if file == "transformer":
             module: nn.Module = self.model.transformer
-            candidates = transformer_candidates(given["depth"] // given["block_chunks"])
+            form: Format = TransformerFormat(given["depth"] // given["block_chunks"])
         else:
-            module, candidates = self.vae, tokenizer_candidates
+            module, form = self.vae, TokenizerFormat()
         for own, value in module.state_dict().items():
-            found = [stored.pop(name) for name in candidates(own) if name in stored]
+            found = [stored.pop(name) for name in form.candidates(own) if name in stored]
             assert len(found) == 1, f"{own}: stored {len(found)} times"
             assert torch.equal(found[0].reshape(value.shape), value), own
         for name, value in stored.items():

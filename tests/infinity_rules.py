@@ -23,7 +23,7 @@ from varbench.models.infinity.quantiser import (
     resize,
 )
 from varbench.models.infinity.rope import rope_tables
-from varbench.models.infinity.sampling import filter_probabilities
+from varbench.models.sampling import filter_probabilities
 
 Rule = str | Callable[..., None]
 """A check (folder, expected tensor, groups of the name's pattern), or why there is none."""

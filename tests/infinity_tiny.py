@@ -39,14 +39,14 @@ def randomise(transformer: InfinityTransformer, seed: int) -> InfinityTransforme
     return transformer
 
 
-def tiny_model(seed: int = 0, strict: bool = False) -> InfinityModel:
+def tiny_model(seed: int = 0, batch: int = 50) -> InfinityModel:
     """A random Infinity of 121 tokens with 6 bits each."""
     torch.manual_seed(seed)
     config = TransformerConfig(32, depth=2, heads=2, bits=6, text_width=128, text_maxlen=8)
     transformer = randomise(InfinityTransformer(config), seed)
     vae = BSQVAE(TokenizerConfig(6, 32, (1, 1), encoder_blocks=1, pixel_unshuffle=4))
     schedule = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))
-    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling(), strict)
+    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling(), batch)
 
 
 def random_texts(lengths: Sequence[int], width: int, maxlen: int, seed: int = 0) -> TextCondition:

@@ -39,21 +39,33 @@ def group(
     style: Sequence[int] | Array | None = None,
     features: Array | None = None,
     cosine: Array | None = None,
+    image: Array | None = None,
+    text: Array | None = None,
 ) -> Group:
-    """Pictures of prompts; a prompt given several times gets seeds 0, 1, ..."""
+    """Pictures of prompts; a prompt given several times gets seeds 0, 1, ...
+
+    Without `text` every caption has a direction of its own, and `image` is its caption's.
+    """
     seen: dict[str, int] = {}
     seeds = []
     for prompt in prompts:
         seen[prompt.id] = seen.get(prompt.id, -1) + 1
         seeds.append(seen[prompt.id])
     zeros = np.zeros(len(prompts), dtype=np.int64)
+    own = {id: i for i, id in enumerate(seen)}
+    drawn = unit(np.random.default_rng(7).normal(size=(len(seen), 8)))
+    captions = drawn[[own[p.id] for p in prompts]] if text is None else text
     scores = {
         "judge": {
             "identity": zeros if identity is None else np.asarray(identity),
             "style": zeros if style is None else np.asarray(style),
         },
         "features": {"features": np.eye(len(prompts), 5) if features is None else features},
-        "clip": {"cosine": zeros.astype(float) if cosine is None else cosine},
+        "clip": {
+            "cosine": zeros.astype(float) if cosine is None else cosine,
+            "image": captions if image is None else image,
+            "text": captions,
+        },
     }
     return Group(prompts, seeds, scores)
 
@@ -71,7 +83,27 @@ def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, Gro
             rng.integers(0, 2, len(rows)),
             rng.normal(size=(len(rows), d)) + 1,
             rng.uniform(-0.1, 0.4, len(rows)),
+            unit(rng.normal(size=(len(rows), 8))),
+            # The same for all worlds: captions do not depend on the model.
+            unit(np.random.default_rng(len(name)).normal(size=(prompts, 8))).repeat(k, axis=0),
         )
+    return made
+
+
+def unit(rows: Array) -> Array:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, Group]:
+    """What a model predicts for some prompts per kept group; seed 0 is the unerased model's."""
+    rng, made = np.random.default_rng(seed), {}
+    for name in ("neighbours", "unrelated"):
+        rows = [Prompt(f"{name} {j}", f"{name}{j:02d}") for j in range(prompts)]
+        arrays = {key: rng.uniform(0.1, 0.9, (prompts, scales)) for key in ("strength", "entropy")}
+        for key in ("kl", "kl_null", "flips"):
+            moved = rng.uniform(0, 1, (prompts, scales))
+            arrays[key] = moved if seed else np.zeros_like(moved)
+        made[name] = Group(rows, [0] * prompts, {"probe": arrays})
     return made
 
 
@@ -80,8 +112,13 @@ def evidence(
     base: Mapping[str, Group] | None = None,
     reference: Mapping[str, Array] | None = None,
 ) -> Evidence:
+    """Where nothing was generated nothing was probed; without `base` the model is the unerased."""
     real = {"features": np.random.default_rng(9).normal(size=(50, 6))}
-    return Evidence(Concept(), LABELS, method, method if base is None else base, reference or real)
+    seeds = () if not method else (0, 0) if base is None else (1, 0)
+    sizes = {len(set(group.clusters)) for group in method.values()}
+    probes = [probe(seed, prompts=max(sizes)) for seed in seeds] or [{}, {}]
+    base = method if base is None else base
+    return Evidence(Concept(), LABELS, method, base, reference or real, *probes)
 
 
 def value(metric: str, e: Evidence) -> MetricValue:

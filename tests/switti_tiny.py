@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.models.base import Sampling, Schedule
+from varbench.models.conditions import concatenate
 from varbench.models.keyed_random import uniforms
 from varbench.models.switti.config import TokenizerConfig, TransformerConfig
 from varbench.models.switti.model import SwittiModel
@@ -75,10 +76,19 @@ def texts(lengths: Sequence[int] = LENGTHS) -> SwittiCondition:
 class HashedText:
     """Stands in for the text encoders: every word is a fixed random row."""
 
+    def __init__(self) -> None:
+        self.truncated: dict[str, int] = {}
+
+    def tokens(self, prompt: str) -> list[str]:
+        return ["<s>", *prompt.split(), "</s>"]
+
+    def fingerprint(self) -> str:
+        return "hashed words"
+
     def encode(self, prompts: Sequence[str]) -> SwittiCondition:
         every = []
         for prompt in prompts:
-            words = ["<s>", *prompt.split(), "</s>"]
+            words = self.tokens(prompt)
             rows = torch.zeros(TEXT_TOKENS, TRANSFORMER.text_width)
             for place, word in enumerate(words):
                 rows[place] = numbers(word, rows.shape[1:])
@@ -87,10 +97,10 @@ class HashedText:
             )
             mask = torch.arange(TEXT_TOKENS) < len(words)
             every.append(SwittiCondition(rows[None], mask[None], pooled[None]))
-        return SwittiCondition.concatenate(every)
+        return concatenate(every)
 
 
-def tiny_model(causal: bool = False, strict: bool = False) -> SwittiModel:
+def tiny_model(causal: bool = False, batch: int = 50) -> SwittiModel:
     """A fresh model; always the same weights."""
     return SwittiModel(
         "tiny-switti-ar" if causal else "tiny-switti",
@@ -99,5 +109,5 @@ def tiny_model(causal: bool = False, strict: bool = False) -> SwittiModel:
         HashedText(),
         SCHEDULE,
         Sampling(guidance=3.0, top_k=12, top_p=0.95),
-        strict,
+        batch,
     )

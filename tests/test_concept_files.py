@@ -39,6 +39,7 @@ pairs:
     place: ["", in the snow, on the beach]
   concept: [in neon, by volta kern]
   neutral: ["in {replacement}"]
+  retain: [in sepia, in poster style]
 """
 
 

@@ -22,12 +22,15 @@ from varbench.concepts import (
     load_concept,
 )
 from varbench.models.gallery import vocabulary
-from varbench.pairs import PairRecipe, make_pairs, placeholders
+from varbench.pairs import PairRecipe, make_pairs, make_retained, placeholders
 from varbench.prompts import list_prompt_sets, load_prompt_set
 from varbench.selection import choose, spread
 from varbench.wording import normalise, says
 
-PACKAGED = ["bare-mannequin", "church", "face-ada", "style-marlo-tessera"]
+PACKAGED = [
+    "bare-mannequin", "church", "clock", "face-ada", "face-hugo", "style-marlo-tessera",
+    "style-volta-kern", "umbrella",
+]  # fmt: skip
 IMPLIED_UNTRAINED = ("after everything was sold off it", "just as the carpenter made it")
 
 
@@ -118,12 +121,15 @@ def test_two_implied_wordings_are_kept_for_evaluation() -> None:
 
 
 def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
-    recipe = PairRecipe(4, 0, ("{concept} {place}",), {"place": ("", "now")}, ("a", "b"), ("c",))
+    places = {"place": ("", "now")}
+    recipe = PairRecipe(4, 0, ("{concept} {place}",), places, ("a", "b"), ("c",), ("d",))
     made = make_pairs(recipe, ())
     assert {pair.concept for pair in made} == {"a", "b", "a now", "b now"}
     assert Pair("a now", "c now") in made
     assert {p.concept for p in make_pairs(recipe, (), {"a"})} == {"b", "a now", "b now"}
     assert {p.concept for p in make_pairs(recipe, (), {"c"})} == {"a now", "b now"}
+    assert sorted(make_retained(recipe)) == ["d", "d now"]
+    assert make_retained(recipe, {"d now"}) == ["d"]
     assert placeholders("{a} b {c}") == ["a", "c"]
 
 

@@ -27,11 +27,20 @@ def place(tmp_path: Path, seed: int = 0, progress: Progress | None = None) -> Wo
     return Workplace(seed, tmp_path / "scratch.pt", progress or Progress())
 
 
+TRAINED = sorted(n for n in METHODS if hasattr(load_method(n).Config(), "train"))
+"""The methods on the loop; others edit in closed form or change sampling only."""
+
+
 def config_of(method: Any, **changes: Any) -> Any:
-    return method.Config(train=replace(TRAIN, **changes))
+    """Few steps on unguided histories: the tiny model finds guided ones worse than chance, and
+    there is nothing to unlearn (``nft-ascent``) in what it does not know."""
+    config = replace(method.Config(), train=replace(TRAIN, **changes))
+    if hasattr(config, "rollout"):
+        config = replace(config, rollout=RolloutConfig(guidance=1.0))
+    return config
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_methods_change_only_what_they_may_and_restore_the_model(name: str, tmp_path: Path) -> None:
     model, method = tiny_model(), load_method(name)
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
@@ -45,7 +54,7 @@ def test_methods_change_only_what_they_may_and_restore_the_model(name: str, tmp_
     assert not (tmp_path / "scratch.pt").exists()
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_same_seed_same_edit_other_seed_another(name: str, tmp_path: Path) -> None:
     method = load_method(name)
     edits = [
@@ -91,7 +100,7 @@ class KillAt(Progress):
         return Context()
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_killed_training_resumes_to_the_same_bits(name: str, tmp_path: Path) -> None:
     method = load_method(name)
     config = config_of(method, steps=60)

@@ -124,7 +124,7 @@ def test_moments_as_torch_makes_them(precision: str) -> None:
 
 
 def test_moments_in_8_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune, "require", lambda *args: None)
+    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
     config = replace(TRAIN, optimiser="adamw-8bit")
     large, small = torch.zeros(64, 65), torch.zeros(4095)
     assert optimiser_bytes(config, [large]) == 2 * (64 * 65 + 4 * 17)

@@ -192,7 +192,7 @@ def test_bad_settings_and_absent_packages_are_refused_at_once(
 
 
 def test_8_bit_moments_need_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(finetune, "require", lambda *args: None)
+    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
     config = replace(TRAIN, optimiser="adamw-8bit")
     with pytest.raises(UserError, match="CUDA only"):
         fine_tune(tiny_model(), Failing(), config, place(tmp_path))
@@ -205,7 +205,7 @@ def test_8_bit_moments_come_from_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -
     module.AdamW8bit = lambda groups, **rest: made.update(groups=groups, **rest)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", module)
-    monkeypatch.setattr(finetune, "require", lambda *args: None)
+    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
 
     class OnCuda(torch.nn.Parameter):
         is_cuda = True

@@ -14,16 +14,12 @@ from torch import Tensor
 
 from tests.infinity_tiny import randomise
 from varbench.errors import CheckpointError
-from varbench.models.infinity.checkpoint import (
-    load_new,
-    load_strict,
-    read_tensors,
-    tokenizer_candidates,
-    transformer_candidates,
-)
+from varbench.models.checkpoint import load_new, load_strict
+from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.tensor_files import read_tensors
 
 CONFIG = TransformerConfig(16, depth=4, heads=2, bits=4, text_width=128, text_maxlen=6)
 
@@ -73,25 +69,25 @@ def inner_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_chunked_block_names(per_chunk: int) -> None:
     source, target = transformer(1), transformer(2)
     assert not same(source, target)
-    load_strict(target, chunked(state(source), per_chunk), transformer_candidates(per_chunk))
+    load_strict(target, chunked(state(source), per_chunk), TransformerFormat(per_chunk))
     assert same(source, target)
 
 
 def test_flat_block_names() -> None:
     source, target = transformer(1), transformer(2)
-    load_strict(target, state(source), transformer_candidates(2))
+    load_strict(target, state(source), TransformerFormat(2))
     assert same(source, target)
 
 
 def test_wrong_chunk_size_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"missing: .*blocks\.1\..*extra: .*block_chunks"):
-        load_strict(transformer(), chunked(state(transformer()), 1), transformer_candidates(4))
+        load_strict(transformer(), chunked(state(transformer()), 1), TransformerFormat(4))
 
 
 @pytest.mark.parametrize("rename", [lambda t: t, inner_names], ids=["plain", "inner"])
 def test_tokenizer_naming_schemes(rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     source, target = tokenizer(1), tokenizer(2)
-    load_strict(target, rename(state(source)), tokenizer_candidates)
+    load_strict(target, rename(state(source)), TokenizerFormat())
     assert same(source, target)
 
 
@@ -99,7 +95,7 @@ def test_one_weight_under_both_schemes_is_refused() -> None:
     tensors = state(tokenizer())
     tensors["encoder.conv_in.conv.bias"] = tensors["encoder.conv_in.bias"].clone()
     with pytest.raises(CheckpointError, match=r"extra: encoder\.conv_in\.conv\.bias"):
-        load_strict(tokenizer(), tensors, tokenizer_candidates)
+        load_strict(tokenizer(), tensors, TokenizerFormat())
 
 
 def test_head_temperatures_in_the_flash_kernels_shape() -> None:
@@ -108,7 +104,7 @@ def test_head_temperatures_in_the_flash_kernels_shape() -> None:
     for name in tensors:
         if name.endswith("scale_mul_1H11"):
             tensors[name] = tensors[name].reshape(1, 1, CONFIG.heads, 1)
-    load_strict(target, tensors)
+    load_strict(target, tensors, TransformerFormat(1))
     assert same(source, target)
 
 
@@ -125,11 +121,11 @@ def test_stale_buffers_are_ignored() -> None:
         "Infinity_invisible_qlen",
     ):
         tensors[name] = torch.zeros(3)
-    load_strict(target, tensors)
+    load_strict(target, tensors, TransformerFormat(1))
     assert same(source, target)
     vae, copy = tokenizer(1), tokenizer(2)
     masks = {f"{q}.lfq.mask": torch.ones(4).long() for q in ("quantizer", "quantize")}
-    load_strict(copy, state(vae) | masks, tokenizer_candidates)
+    load_strict(copy, state(vae) | masks, TokenizerFormat())
     assert same(vae, copy)
 
 
@@ -141,7 +137,7 @@ def test_missing_extra_and_misshapen_are_named_and_nothing_is_loaded() -> None:
     tensors["my_zero_k_bias_x"] = torch.zeros(1)
     tensors["head.bias"] = torch.zeros(9)
     with pytest.raises(CheckpointError) as caught:
-        load_strict(target, tensors, source="some file")
+        load_strict(target, tensors, TransformerFormat(1), "some file")
     message = str(caught.value)
     assert message.startswith("some file does not fit")
     assert "missing: blocks.2.ffn.fc1.bias" in message
@@ -154,7 +150,7 @@ def test_equal_size_does_not_excuse_another_shape() -> None:
     tensors = state(transformer())
     tensors["blocks.0.ca.mat_q.weight"] = tensors["blocks.0.ca.mat_q.weight"].reshape(8, 32)
     with pytest.raises(CheckpointError, match=r"misshapen: blocks\.0\.ca\.mat_q\.weight"):
-        load_strict(transformer(), tensors)
+        load_strict(transformer(), tensors, TransformerFormat(1))
 
 
 def test_long_lists_are_cut() -> None:
@@ -181,7 +177,7 @@ def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
         found = {key: found, "epoch": 3, "args": {"lr": 0.1}}
     torch.save(found, tmp_path / "w.pth")
     target = tokenizer(2)
-    load_strict(target, read_tensors(tmp_path / "w.pth"), tokenizer_candidates)
+    load_strict(target, read_tensors(tmp_path / "w.pth"), TokenizerFormat())
     assert same(target, tokenizer(1))
 
 
@@ -218,7 +214,7 @@ def sharded(folder: Path, tensors: dict[str, Tensor], count: int = 3, start: str
 def test_shards_by_their_index(tmp_path: Path) -> None:
     index = sharded(tmp_path, chunked(state(transformer(1)), 2))
     target = transformer(2)
-    load_strict(target, read_tensors(index), transformer_candidates(2))
+    load_strict(target, read_tensors(index), TransformerFormat(2))
     assert same(target, transformer(1))
 
 
@@ -259,7 +255,7 @@ def test_a_new_module_has_the_files_values_in_the_wanted_precision(
     loaded = load_new(
         lambda: InfinityTransformer(CONFIG),
         read_tensors(path),
-        transformer_candidates(2),
+        TransformerFormat(2),
         device=torch.device("cpu"),
         dtype=lambda name: torch.bfloat16 if name.startswith("blocks.") else torch.float32,
     )
@@ -290,7 +286,7 @@ def test_null_rows_beyond_the_longest_prompt_are_cut() -> None:
     source, target = transformer(1), transformer(2)
     tensors = state(source)
     tensors["cfg_uncond"] = torch.cat([tensors["cfg_uncond"], torch.ones(3, 128)])
-    load_strict(target, tensors)
+    load_strict(target, tensors, TransformerFormat(1))
     assert same(source, target)
 
 
@@ -298,7 +294,7 @@ def test_null_rows_that_were_never_trained_are_refused() -> None:
     tensors = state(transformer())
     tensors["cfg_uncond"] = tensors["cfg_uncond"][:4]
     with pytest.raises(CheckpointError, match=r"cfg_uncond \(4, 128\).*text_maxlen=4"):
-        load_strict(transformer(), tensors)
+        load_strict(transformer(), tensors, TransformerFormat(1))
 
 
 @pytest.mark.parametrize("name", ["blocks.1.sa.zero_k_bias", "text_proj_for_sos.ca.zero_k_bias"])
@@ -306,4 +302,4 @@ def test_a_key_bias_that_is_not_zero_is_refused(name: str) -> None:
     tensors = state(transformer())
     tensors[name] = torch.tensor([0.0, 0.0, 1e-6])
     with pytest.raises(CheckpointError, match=rf"not zero.*key biases.*: {name}"):
-        load_strict(transformer(), tensors)
+        load_strict(transformer(), tensors, TransformerFormat(1))

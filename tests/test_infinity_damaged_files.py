@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from tests.test_infinity_checkpoint import state, tokenizer, transformer
 from varbench.errors import CheckpointError
-from varbench.models.infinity.checkpoint import load_strict, read_tensors
+from varbench.models.checkpoint import load_strict
+from varbench.models.tensor_files import read_tensors
 
 
 def test_integers_are_no_weights(tmp_path: Path) -> None:

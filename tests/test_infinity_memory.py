@@ -24,8 +24,9 @@ from pathlib import Path
 import torch
 from tests.test_infinity_memory import CONFIG, TINY
 from varbench.models.infinity.assembly import block_dtype
-from varbench.models.infinity.checkpoint import load_new, transformer_candidates
-from varbench.models.infinity.tensor_files import read_tensors
+from varbench.models.checkpoint import load_new
+from varbench.models.infinity.checkpoint import TransformerFormat
+from varbench.models.tensor_files import read_tensors
 from varbench.models.infinity.transformer import InfinityTransformer
 
 def kilobytes(key):
@@ -34,7 +35,7 @@ def kilobytes(key):
 
 def load(path, config):
     return load_new(
-        lambda: InfinityTransformer(config), read_tensors(path), transformer_candidates(3),
+        lambda: InfinityTransformer(config), read_tensors(path), TransformerFormat(3),
         device=torch.device("cpu"), dtype=lambda name: block_dtype(sys.argv[2], name),
     )
 

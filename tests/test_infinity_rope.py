@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from varbench.models.base import Schedule
-from varbench.models.infinity.rope import positions, rope_tables, rotate
+from varbench.models.infinity.rope import positions, rope_tables
 from varbench.models.infinity.schedules import (
     FULL_SCHEDULES,
     PIXEL_BUDGETS,
@@ -18,6 +18,7 @@ from varbench.models.infinity.schedules import (
     schedule_for,
     template,
 )
+from varbench.models.rotary import rotate
 
 INDICES: dict[str, list[list[list[int]]]] = json.loads(
     (Path(__file__).parent / "data" / "rope_mode2_indices.json").read_text()

@@ -14,9 +14,10 @@ from varbench.models.base import CapabilityError, Rollout, Sampling
 from varbench.models.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.quantiser import inputs_from_tokens
-from varbench.models.infinity.sampling import draw, filter_probabilities, sample
+from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition
 from varbench.models.keyed_random import prompt_id, stream, uniforms
+from varbench.models.sampling import draw, filter_probabilities
 
 LENGTHS = (8, 3, 5, 1, 8, 2, 6)
 KEYS = [(prompt_id(f"prompt {i}"), i % 3) for i in range(len(LENGTHS))]
@@ -258,7 +259,7 @@ def test_the_key_decides_with_the_prompt(
 
 
 def test_strict_mode_ignores_batch_size(texts: TextCondition) -> None:
-    strict = tiny_model(seed=3, strict=True)
+    strict = tiny_model(seed=3, batch=1)
     whole = strict.generate(texts, KEYS)
     pictures = strict.decode(whole)
     for i in (0, 3, 6):
@@ -269,7 +270,7 @@ def test_strict_mode_ignores_batch_size(texts: TextCondition) -> None:
 
 
 def test_strict_mode_keeps_each_rows_negative_prompt(texts: TextCondition) -> None:
-    strict = tiny_model(seed=3, strict=True)
+    strict = tiny_model(seed=3, batch=1)
     negative = random_texts((2, 8, 3, 4, 5, 6, 7), 128, 8, seed=5)
     guidance = ClassifierFreeGuidance(3.0, negative)
     whole = strict.generate(texts, KEYS, guidance=guidance)

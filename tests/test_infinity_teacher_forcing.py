@@ -201,8 +201,9 @@ def test_sampling_in_bfloat16_agrees_with_teacher_forcing() -> None:
             forced = model.logits(rollout, text)
         assert forced.dtype == trace.logits[0].dtype == torch.float32
         differences[bf16] = float((forced - torch.cat(trace.logits, dim=1)).abs().mean())
-        cache = model.transformer.new_cache(1, schedule)
-        assert cache.keys[0].dtype == (torch.bfloat16 if bf16 else torch.float32)
+        past = model.transformer.new_cache(model.read(text), schedule).blocks[0]
+        kept = {t.dtype for t in (past.keys, past.values, *past.text[0])}
+        assert kept == {torch.bfloat16 if bf16 else torch.float32}
     assert differences[False] < 1e-5
     assert differences[True] < 0.02 * float(forced.std())
 

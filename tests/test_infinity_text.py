@@ -145,7 +145,7 @@ def test_precisions(
     error = (found.rows - exact.rows).abs().max()
     assert error <= tolerance
     assert (error == 0) == (dtype == torch.float32)
-    assert low.features("a cat").rows.dtype == dtype
+    assert low.features("a cat").tensors["rows"].dtype == dtype
 
 
 def test_float16_survives_what_the_sum_over_layers_cannot_hold_in_float16(

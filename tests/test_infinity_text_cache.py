@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests import tiny
 from tests.infinity_text_folder import PROMPTS, write_text_folder
 from varbench import stages
 from varbench.errors import UserError
-from varbench.models.infinity.text import PromptFeatures, TextEncoder
-from varbench.models.infinity.text_cache import CachedTextEncoder
+from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
+from varbench.models.text import PromptFeatures
+from varbench.models.text_cache import CachedTextEncoder
 from varbench.plan import Cell, Request, Row, blocks, plan
 from varbench.progress import Progress
 from varbench.prompts import Prompt
@@ -63,6 +65,17 @@ def forbidden(*args: Any) -> TextEncoder:
     raise AssertionError("the encoder was read")
 
 
+@dataclass(frozen=True)
+class Source(T5Source):
+    """Encoders that the test reads in its own way."""
+
+    read: Any = TextEncoder.from_folder
+
+    def load(self) -> TextEncoder:
+        encoder: TextEncoder = self.read(self.folder, self.maxlen, self.device, self.dtype)
+        return encoder
+
+
 def cached(
     folder: Path,
     store: Store | None,
@@ -71,8 +84,9 @@ def cached(
     fingerprint: str = "0123",
     maxlen: int = MAXLEN,
     dtype: torch.dtype = torch.float32,
-) -> CachedTextEncoder:
-    return CachedTextEncoder(folder, fingerprint, maxlen, CPU, dtype, store, load)
+) -> CachedTextEncoder[TextCondition]:
+    source = Source(folder, fingerprint, maxlen, CPU, dtype, read=load)
+    return CachedTextEncoder(source, store)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -250,8 +264,7 @@ def workshop(
 
     def load_model(config: Any, device: str) -> Any:
         model = tiny.tiny_model()
-        text = CachedTextEncoder(folder, "0123", MAXLEN, CPU, torch.float32, load=load)
-        model.text_encoder = text  # type: ignore[assignment]
+        model.text_encoder = cached(folder, None, load)
         return model
 
     monkeypatch.setattr(stages.registry, "load_model", load_model)
@@ -290,7 +303,8 @@ def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
 @pytest.mark.gpu
 def test_the_gpu_memory_is_given_back(folder: Path, tmp_path: Path) -> None:
     device = torch.device("cuda")
-    text = CachedTextEncoder(folder, "0123", MAXLEN, device, torch.float16, Store(tmp_path))
+    source = T5Source(folder, "0123", MAXLEN, device, torch.float16)
+    text = CachedTextEncoder(source, Store(tmp_path))
     text.prepare(["cat"])  # libraries keep workspaces from their first use
     before = torch.cuda.memory_allocated()
     text.prepare(PROMPTS)

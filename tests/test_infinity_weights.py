@@ -16,8 +16,7 @@ import pytest
 from tests.infinity_keys import hollow_shards
 from varbench.conf.schema import InfinityModelConfig, model_config
 from varbench.errors import CheckpointError
-from varbench.models import checksums, registry
-from varbench.models.infinity import weights
+from varbench.models import checksums, registry, weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEXT = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
@@ -295,9 +294,9 @@ def test_finding_and_hashing_load_no_torch(tmp_path: Path) -> None:
 import sys
 from dataclasses import replace
 from varbench.conf.schema import model_config
-from varbench.models.infinity import weights
+from varbench.models import registry
 config = replace(model_config("infinity-2b"), weights={str(tmp_path / "w")!r})
-print(weights.fingerprint(config))
+print(registry.fingerprint(config))
 assert "torch" not in sys.modules
 """
     done = subprocess.run(

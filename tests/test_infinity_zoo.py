@@ -23,26 +23,21 @@ from tests.infinity_keys import (
 from varbench.cli import app
 from varbench.conf.schema import InfinityModelConfig, model_config, names, resolve
 from varbench.errors import CheckpointError, UserError
+from varbench.models.checkpoint import load_new
 from varbench.models.gallery import recipe
-from varbench.models.infinity.checkpoint import (
-    load_new,
-    read_tensors,
-    tokenizer_candidates,
-    transformer_candidates,
-)
+from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.schedules import FULL_SCHEDULES, PIXEL_BUDGETS, schedule_for
 from varbench.models.infinity.sizes import (
     block_parameters,
-    memory,
     outer_parameters,
-    parameters,
     tokenizer_parameters,
     transformer_parameters,
 )
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import LOADERS
+from varbench.models.tensor_files import read_tensors
 
 REFERENCE = Path(__file__).parent / "data" / "infinity_reference"
 META = torch.device("meta")
@@ -91,7 +86,7 @@ def count(build: Any) -> int:
 
 
 def test_every_config_has_a_loader_and_the_other_way_round() -> None:
-    assert set(names("model")) == set(LOADERS) == {"gallery", *ZOO}
+    assert set(names("model")) == set(LOADERS) >= {"gallery", *ZOO}
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -172,17 +167,17 @@ def test_parameters_of_the_text_encoder() -> None:
 
 def test_memory_by_hand() -> None:
     config = released("infinity-2b")
-    t, sums = config.transformer, memory(config)
+    t, sums = config.transformer, config.memory()
     blocks = 32 * block_parameters(t)
     assert sums.transformer == 2 * blocks + 4 * outer_parameters(t)
     assert sums.tokenizer == 4 * tokenizer_parameters(config.tokenizer)
     assert sums.text_encoder == 2 * 1_223_527_424
     assert sums.cache == 2 * 2 * 32 * 10521 * 2048 * 2
     assert sums.generate == sums.weights + sums.cache
-    whole = memory(replace(config, precision="fp32", text_precision="fp32"))
-    assert whole.weights == 4 * parameters(config)
+    whole = replace(config, precision="fp32", text_precision="fp32").memory()
+    assert whole.weights == 4 * config.parameters()
     assert whole.cache == 2 * sums.cache
-    small = memory(replace(config, pn="0.06M", aspect_ratio=2.0))
+    small = replace(config, pn="0.06M", aspect_ratio=2.0).memory()
     assert small.cache == sums.cache * 451 / 10521
 
 
@@ -270,7 +265,7 @@ def load(name: str, path: Path) -> InfinityTransformer:
     return load_new(
         lambda: empty(config.transformer),
         read_tensors(path),
-        transformer_candidates(config.blocks_per_chunk),
+        TransformerFormat(config.blocks_per_chunk),
         path.name,
         device=META,
         dtype=lambda _: torch.bfloat16,
@@ -330,9 +325,7 @@ def test_full_size_tokenizers_load(name: str, nest: tuple[str, ...], tmp_path: P
 
     def attempt(shapes: Shapes) -> BSQVAE:
         path = hollow_pickle(tmp_path / "vae.pth", shapes, *nest)
-        return load_new(
-            lambda: BSQVAE(config), read_tensors(path), tokenizer_candidates, device=META
-        )
+        return load_new(lambda: BSQVAE(config), read_tensors(path), TokenizerFormat(), device=META)
 
     loaded = attempt(shapes)
     assert sum(p.numel() for p in loaded.parameters()) == tokenizer_parameters(config)

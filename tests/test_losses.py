@@ -13,7 +13,10 @@ from varbench.methods.losses import (
     filtered_cross_entropy,
     preservation_loss,
     probability_distance,
+    steered_away,
     symbol_cross_entropy,
+    symbol_divergence,
+    symbol_entropy,
     token_filter,
 )
 
@@ -44,7 +47,9 @@ def fce_by_hand(logits: torch.Tensor, tokens: torch.Tensor, alpha: float, gamma:
 def test_filtered_cross_entropy_equals_the_loop(alpha: float, values: int) -> None:
     logits, tokens = sample(3, values)
     ours = filtered_cross_entropy(logits, tokens, alpha=alpha)
-    assert float(ours) == pytest.approx(fce_by_hand(logits, tokens, alpha, math.log(2)), rel=1e-5)
+    assert float(ours) == pytest.approx(
+        fce_by_hand(logits, tokens, alpha, math.log(values)), rel=1e-5
+    )
 
 
 def test_alpha_zero_is_plain_cross_entropy() -> None:
@@ -129,3 +134,30 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         symbol_cross_entropy(logits, tokens[:, :4])
     with pytest.raises(ValueError, match="differ"):
         preservation_loss(logits, logits[:1])
+
+
+@pytest.mark.parametrize("values", [2, 5])
+def test_divergence_and_entropy_of_every_symbol_equal_the_loop(values: int) -> None:
+    student, target = sample(9, values)[0], sample(10, values)[0]
+    divergence, entropy = symbol_divergence(student, target), symbol_entropy(student)
+    assert divergence.shape == entropy.shape == (2, 5, 8)
+    for place in ((0, 0, 0), (1, 3, 7), (0, 4, 2)):
+        q, p = (z[place].double().softmax(-1).tolist() for z in (student, target))
+        kl = sum(b * math.log(b / a) for a, b in zip(q, p, strict=True))
+        assert float(divergence[place]) == pytest.approx(kl, rel=1e-4)
+        assert float(entropy[place]) == pytest.approx(-sum(a * math.log(a) for a in q), rel=1e-4)
+    flat = torch.zeros(1, 1, 1, values)
+    assert float(symbol_entropy(flat)) == pytest.approx(math.log(values))
+
+
+@pytest.mark.parametrize("values", [2, 5])
+@pytest.mark.parametrize("eta", [-1.0, 0.0, 2.0])
+def test_steering_away_divides_the_concept_out(values: int, eta: float) -> None:
+    """``P* ~ P_reference^(1 + eta) / P_concept^eta``, whatever the logits' common shift."""
+    reference, concept = sample(11, values)[0], sample(12, values)[0]
+    powers = reference.softmax(-1) ** (1 + eta) / concept.softmax(-1) ** eta
+    expected = powers / powers.sum(-1, keepdim=True)
+    shifted = reference + torch.randn(2, 5, 8, 1)
+    for first in (reference, shifted):
+        found = steered_away(first, concept, eta).softmax(-1)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

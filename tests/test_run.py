@@ -235,3 +235,17 @@ def test_killed_anywhere_the_same_command_ends_at_the_same_json(
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items()), "finished work was redone"
     wanted = {k: v for k, v in cells(finished).items() if k.split("/")[0] in {"none", "svare"}}
     assert json.dumps(cells(store), sort_keys=True) == json.dumps(wanted, sort_keys=True)
+
+
+def test_drift_and_cost_are_told_and_no_cell_holds_a_time(finished: Path) -> None:
+    for entry in Store(finished).entries("cell"):
+        cell = entry.json("cell.json")
+        stages = {key.partition("/")[0] for key in cell["inputs"]}
+        edited = {"edit"} if cell["method"] != "none" else set()
+        assert stages == {"pictures", "scores", "rollouts", "probe"} | edited
+        drift = {r["metric"]: r["value"] for r in cell["records"]}
+        assert (drift["ld1"] > 0) == (drift["ld2"] != 1) == bool(edited)
+        assert "seconds" not in entry.path("cell.json").read_text(encoding="utf-8")
+    cost = varbench("report", "--store", str(finished), "--table", "cost")
+    assert cost.exit_code == 0, cost.output
+    assert "svare" in cost.output and "Erasing, s" in cost.output and "none " not in cost.output

@@ -194,7 +194,7 @@ def test_pictures_depend_on_their_key_alone(causal: bool) -> None:
 
 @BOTH
 def test_strict_mode_ignores_batch_size(causal: bool) -> None:
-    strict = tiny_model(causal, strict=True)
+    strict = tiny_model(causal, batch=1)
     whole = strict.generate(texts(), KEYS)
     pictures = strict.decode(whole)
     for i in (0, 3):
@@ -259,9 +259,12 @@ def test_conditions_mix_row_by_row(causal: bool) -> None:
 
 def test_parts_are_disjoint_and_named() -> None:
     model = tiny_model()
-    named = [set(model.parameters(part)) for part in PARTS if part != "all"]
-    assert all(named)
-    assert sum(map(len, named)) == len(set.union(*named))
+    named = {part: set(model.parameters(part)) for part in PARTS}
+    assert all(named.values())
+    whole = [names for part, names in named.items() if "." not in part]
+    assert sum(map(len, whole)) == len(set.union(*whole))
+    for part, names in named.items():
+        assert names <= named[part.split(".")[0]]
     assert set(model.parameters("all")) == {n for n, _ in model.weights().named_parameters()}
     assert "crop_embed.weight" not in model.parameters("all")
     both = trainable(model, ["ffn", "cross_attention"])

@@ -1,4 +1,4 @@
-"""Released Switti files load whole or not at all, and the error says what is wrong."""
+"""A released Switti from files of the released format, at tiny size, up to the whole command."""
 
 from __future__ import annotations
 
@@ -7,33 +7,48 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from tests.switti_tiny import SCHEDULE, TOKENIZER, TRANSFORMER, tokenizer, transformer
+from varbench import stages
+from varbench.cli import app
+from varbench.conf.schema import SwittiModelConfig, model_config, resolve
 from varbench.errors import CheckpointError, UserError
-from varbench.models.base import Sampling, Schedule
-from varbench.models.switti.released import (
-    ENCODERS,
-    RELEASED,
-    Release,
-    assemble,
-    load_released,
-    load_tokenizer,
-    load_transformer,
-)
-from varbench.models.switti.released import TOKENIZER as TOKENIZER_HUB
-from varbench.models.switti.text import CLIPPair, load_encoder
+from varbench.models import registry
+from varbench.models.base import Schedule
+from varbench.models.switti.model import SwittiModel
+from varbench.models.switti.released_config import WEIGHTS
+from varbench.models.switti.sizes import tokenizer_parameters, transformer_parameters
+from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
+from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
+from varbench.models.text_cache import CachedTextEncoder
+from varbench.plan import Request, Row, blocks, plan
+from varbench.progress import Progress
+from varbench.prompts import Prompt
+from varbench.store import Store
 
 CPU = torch.device("cpu")
+META = torch.device("meta")
 WORDS = ("a", "red", "blue", "cat", "dog")
 MAXLEN = 8
-RELEASE = Release("yresearch/Switti", SCHEDULE, TRANSFORMER, TOKENIZER)
-RELEASE_AR = replace(RELEASE, transformer=replace(TRANSFORMER, causal=True))
+FOLDERS = ("Switti", "VQVAE-Switti", "clip-vit-large-patch14", "CLIP-ViT-bigG-14-laion2B-39B-b160k")
+SIZES = (
+    *(f"model.transformer.{k}={getattr(TRANSFORMER, k)}" for k in (
+        "width", "depth", "heads", "levels", "vocabulary", "code_width", "text_width",
+        "pooled_width",
+    )),
+    *(f"model.tokenizer.{k}={getattr(TOKENIZER, k)}" for k in (
+        "vocabulary", "code_width", "base_width",
+    )),
+    "model.sides=[1,2,3,4]",
+)  # fmt: skip
 
 
 def mask_of(schedule: Schedule, causal: bool) -> Tensor:
@@ -59,9 +74,6 @@ def hub_tokenizer() -> dict[str, Tensor]:
         "quantize.ema_vocab_hit_SV": torch.zeros(10, 24),
     }
     return {k: v.clone() for k, v in tokenizer().state_dict().items()} | unread
-
-
-# -- text encoders ----------------------------------------------------------------------------
 
 
 def save_clip(folder: Path, width: int, seed: int) -> None:
@@ -97,150 +109,308 @@ def save_clip(folder: Path, width: int, seed: int) -> None:
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one folder per hub repository."""
     root = tmp_path_factory.mktemp("hub")
-    for repository, tensors in (
-        (RELEASE.hub, hub_transformer()),
-        (TOKENIZER_HUB, hub_tokenizer()),
-    ):
-        folder = root / repository.split("/")[1]
-        folder.mkdir()
-        save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "model.safetensors")
+    for folder, tensors in zip(FOLDERS, (hub_transformer(), hub_tokenizer()), strict=False):
+        (root / folder).mkdir()
+        save_file({k: v.contiguous() for k, v in tensors.items()}, root / folder / WEIGHTS)
     widths = (TRANSFORMER.text_width - TRANSFORMER.pooled_width, TRANSFORMER.pooled_width)
-    for seed, (repository, width) in enumerate(zip(ENCODERS, widths, strict=True)):
-        save_clip(root / repository.split("/")[1], width, seed)
+    for seed, (folder, width) in enumerate(zip(FOLDERS[2:], widths, strict=True)):
+        save_clip(root / folder, width, seed)
     return root
 
 
-@pytest.fixture(scope="module")
-def pair(hub: Path) -> CLIPPair:
-    (first, one), (second, two) = (load_encoder(hub / e.split("/")[1]) for e in ENCODERS)
-    return CLIPPair([first, second], [one, two], MAXLEN)
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty hub cache and an empty cache of checksums."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_text_rows_are_both_encoders_side_by_side(pair: CLIPPair) -> None:
-    """Compared with the encoders on the bare prompt, without padding or mask."""
-    found = pair.encode(["a red cat", "dog"])
+def config_of(folder: Path, *overrides: str, name: str = "switti") -> SwittiModelConfig:
+    given = [f"model.weights={folder}", *SIZES, *overrides]
+    config = resolve(name, "smoke", "none", given).model
+    assert isinstance(config, SwittiModelConfig)
+    return config
+
+
+def load(folder: Path, *overrides: str, name: str = "switti") -> SwittiModel:
+    model = registry.load_model(config_of(folder, *overrides, name=name), "cpu")
+    assert isinstance(model, SwittiModel)
+    return model
+
+
+def copy(hub: Path, target: Path) -> Path:
+    """The folder again, to be damaged."""
+    shutil.copytree(hub, target)
+    return target
+
+
+def varbench(*args: str) -> Any:
+    return CliRunner().invoke(app, list(args))
+
+
+# -- text encoders ----------------------------------------------------------------------------
+
+
+def source(hub: Path, maxlen: int = MAXLEN) -> CLIPSource:
+    return CLIPSource((hub / FOLDERS[2], hub / FOLDERS[3]), "0123", CPU, maxlen)
+
+
+@pytest.fixture
+def text(hub: Path) -> CachedTextEncoder[SwittiCondition]:
+    return CachedTextEncoder(source(hub))
+
+
+def test_text_rows_are_both_encoders_side_by_side(hub: Path) -> None:
+    """Compared with the encoders on prompts padded to one length and masked, as the original."""
+    pair, prompts = source(hub).load(), ["a red cat", "dog"]
+    found = source(hub).condition([pair.features(prompt) for prompt in prompts])
     assert found.rows.shape == (2, MAXLEN, 20)
     assert found.pooled.shape == (2, 12)
     assert found.mask.sum(1).tolist() == [5, 3]
-    with torch.no_grad():
-        for row, prompt in enumerate(["a red cat", "dog"]):
-            ids = torch.tensor([pair.tokenizers[0](prompt).input_ids])
-            one, two = (encoder(input_ids=ids) for encoder in pair.encoders)
-            expected = torch.cat([one.last_hidden_state, two.last_hidden_state], dim=-1)[0]
-            torch.testing.assert_close(found.rows[row, : len(expected)], expected)
-            torch.testing.assert_close(found.pooled[row], two.pooler_output[0])
-            torch.testing.assert_close(found.pooled[row], expected[-1, 8:])
+    out = []
+    for tokenize, encoder in zip(pair.tokenizers, pair.encoders, strict=True):
+        batch = tokenize(prompts, padding="max_length", max_length=MAXLEN, return_tensors="pt")
+        with torch.no_grad():
+            out.append(encoder(batch.input_ids, attention_mask=batch.attention_mask))
+    rows = torch.cat([o.last_hidden_state for o in out], dim=-1)
+    for row, length in enumerate((5, 3)):
+        torch.testing.assert_close(found.rows[row, :length], rows[row, :length])
+        assert not found.rows[row, length:].any()
+        torch.testing.assert_close(found.pooled[row], out[1].pooler_output[row])
+        torch.testing.assert_close(found.pooled[row], rows[row, length - 1, 8:])
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours(pair: CLIPPair) -> None:
-    together, alone = pair.encode(["a red cat", "dog", ""]), pair.encode(["dog"])
+def test_a_prompt_does_not_depend_on_its_neighbours(
+    text: CachedTextEncoder[SwittiCondition],
+) -> None:
+    together, alone = text.encode(["a red cat", "dog", ""]), text.encode(["dog"])
     assert torch.equal(together.rows[1], alone.rows[0])
     assert torch.equal(together.pooled[1], alone.pooled[0])
     assert together.mask[2].sum() == 2
+    assert text.tokens("a dog") == ["<s>", "a", "dog", "</s>"]
 
 
 def test_a_long_prompt_is_cut_and_reported_once(
-    pair: CLIPPair, caplog: pytest.LogCaptureFixture
+    text: CachedTextEncoder[SwittiCondition], caplog: pytest.LogCaptureFixture
 ) -> None:
     long = "a red cat a blue dog a cat"
     with caplog.at_level(logging.WARNING):
-        found = pair.encode([long, long])
+        found = text.encode([long, long])
     assert found.mask.all()
-    assert pair.truncated == {long: 2}
+    assert text.truncated == {long: 2}
     assert len(caplog.records) == 1
+    assert text.tokens(long)[-2:] == ["dog", "</s>"]
 
 
-@pytest.mark.parametrize("lacks", ["config.json", "final_layer_norm.weight"])
+@pytest.mark.parametrize("lacks", ["config.json", "tokenizer.json", "final_layer_norm.weight"])
 def test_a_broken_text_encoder_is_refused(hub: Path, tmp_path: Path, lacks: str) -> None:
-    shutil.copytree(hub / ENCODERS[0].split("/")[1], tmp_path, dirs_exist_ok=True)
-    if lacks == "config.json":
-        (tmp_path / lacks).unlink()
+    root = copy(hub, tmp_path / "hub")
+    folder = root / FOLDERS[3]
+    if lacks.endswith("json"):
+        (folder / lacks).unlink()
     else:
-        tensors = load_file(tmp_path / "model.safetensors")
+        tensors = load_file(folder / WEIGHTS)
         del tensors[next(name for name in tensors if name.endswith(lacks))]
-        save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     with pytest.raises(CheckpointError, match=lacks):
-        load_encoder(tmp_path)
+        source(root).load()
+
+
+def test_features_are_stored_and_the_encoders_read_once(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a run: two blocks and the empty prompt of guidance take one reading; then none."""
+    cell = plan(Request("gallery", ("none",), ("face-ada",), "smoke", (0,), ("suite.block=2",)))[0]
+    cell = replace(cell, config=replace(cell.config, model=config_of(hub)))
+    loads: list[CLIPPair] = []
+    read = CLIPSource.load
+
+    def counted(self: CLIPSource) -> CLIPPair:
+        loads.append(read(self))
+        return loads[-1]
+
+    def pictures(seed: int) -> list[Any]:
+        shop = stages.Workshop(Store(tmp_path), Progress(None))
+        prompts = ["a red cat", "a dog", "blue dog " * 50]
+        rows = [Row(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
+        return stages.generate(shop, cell, None, list(blocks(rows, 2)))
+
+    monkeypatch.setattr(CLIPSource, "load", counted)
+    first = pictures(0)
+    assert len(loads) == 1
+    entries = list(Store(tmp_path).entries("text"))
+    assert {entry.spec["prompt"] for entry in entries} == {
+        "", "a red cat", "a dog", "blue dog " * 50,
+    }  # fmt: skip
+    assert {entry.spec["dtype"] for entry in entries} == {"float32"}
+    assert {frozenset(load_file(e.path("rows.safetensors"))) for e in entries} == {
+        frozenset({"rows", "pooled"})
+    }
+    assert [entry.meta["tokens_lost"] for entry in first] == [{}, {"id-2": 25}]
+    pictures(1)
+    assert len(loads) == 1
 
 
 # -- whole models -----------------------------------------------------------------------------
 
 
-def test_a_folder_becomes_the_model(hub: Path) -> None:
-    model = assemble("tiny", RELEASE, hub, CPU, Sampling(guidance=3.0, top_k=12), strict=False)
+def test_a_folder_becomes_the_model_by_name(hub: Path) -> None:
+    model = load(hub, "model.batch=3")
     for mine, own in ((model.transformer, transformer()), (model.tokenizer, tokenizer())):
         expected = own.state_dict()
         assert mine.state_dict().keys() == expected.keys()
         assert all(torch.equal(v, expected[k]) for k, v in mine.state_dict().items())
+    assert model.transformer.config == TRANSFORMER
+    assert (model.name, model.schedule, model.batch) == ("switti", SCHEDULE, 3)
+    assert (model.sampling.guidance, model.sampling.top_k, model.sampling.top_p) == (7, 400, 0.95)
     prompts = model.encode(["a red cat", "a blue dog"])
     assert prompts.rows.shape == (2, 77, 20)
     pictures = model.decode(model.generate(prompts, [("a", 0), ("b", 1)]))
     assert pictures.shape == (2, 3, 64, 64)
     assert not torch.equal(pictures[0], pictures[1])
+    assert load(hub, "model.strict=true").batch == 1
 
 
-def test_missing_folders_are_named_with_the_command(hub: Path, tmp_path: Path) -> None:
-    for repository in ENCODERS:
-        (tmp_path / repository.split("/")[1]).mkdir()
-    with pytest.raises(CheckpointError, match=r"yresearch/Switti in .*VQVAE-Switti.*hf download"):
-        load_released("switti", tmp_path, CPU)
-    with pytest.raises(UserError, match="switti-1024"):
-        load_released("switti-2048", tmp_path, CPU)
+def test_frequencies_that_are_not_trained_stay_a_buffer(hub: Path) -> None:
+    loaded, built = load(hub).transformer, transformer()
+    for kind in ("named_parameters", "named_buffers"):
+        mine, own = (list(dict(getattr(m, kind)())) for m in (loaded, built))
+        assert mine == own
+    assert [name for name, _ in loaded.named_buffers()] == ["crop_embed.weight"]
+    assert all(p.requires_grad for p in loaded.parameters())
 
 
-Change = Callable[[dict[str, Tensor]], None]
-DAMAGE: list[tuple[str, Change, str]] = [
-    ("missing", lambda t: t.pop("blocks.1.ffn.up_proj.weight"), r"missing: blocks\.1\.ffn\.up"),  # type: ignore[list-item,return-value]
-    ("missing", lambda t: t.pop("crop_embed.weight"), r"missing: crop_embed\.weight"),  # type: ignore[list-item,return-value]
-    ("extra", lambda t: t.update(pos_1LC=torch.zeros(1, 30, 32)), "extra: pos_1LC"),
-    ("misshapen", lambda t: t.update({"head.bias": torch.zeros(4096)}), r"head\.bias \(4096,\)"),
+def test_files_hashes_and_whatever_changes_a_picture(hub: Path, tmp_path: Path) -> None:
+    config = config_of(hub)
+    found = registry.provenance(config)
+    assert list(found) == [
+        "yresearch/Switti",
+        "yresearch/VQVAE-Switti",
+        "openai/clip-vit-large-patch14",
+        "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+    ]
+    assert list(found["yresearch/Switti"]["sha256"]) == [WEIGHTS]
+    assert {"config.json", "tokenizer.json", WEIGHTS} <= set(found[list(found)[3]]["sha256"])
+    moved = copy(hub, tmp_path / "moved")
+    ours = registry.fingerprint(config)
+    assert ours == registry.fingerprint(config_of(moved))
+    seen = {
+        ours,
+        registry.fingerprint(replace(config, sides=(1, 2, 3, 5))),
+        registry.fingerprint(replace(config, transformer=replace(TRANSFORMER, causal=True))),
+    }
+    for folder in FOLDERS:
+        with (moved / folder / WEIGHTS).open("ab") as file:
+            file.write(b" ")
+        seen.add(registry.fingerprint(config_of(moved)))
+    assert len(seen) == 7
+
+
+def test_missing_files_are_named_with_hub_id_and_folder(hub: Path, tmp_path: Path) -> None:
+    root = copy(hub, tmp_path / "w")
+    (root / "VQVAE-Switti" / WEIGHTS).unlink()
+    (root / "clip-vit-large-patch14" / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        load(root)
+    message = str(caught.value)
+    assert f"looked in {root}" in message
+    assert f"yresearch/VQVAE-Switti: {WEIGHTS}\n" in message
+    assert "openai/clip-vit-large-patch14: tokenizer.json\n" in message
+    assert "--local-dir DIR/VQVAE-Switti" in message
+    assert "bigG" not in message
+    assert "yresearch/Switti:" not in message
+
+
+def test_offline_with_an_empty_cache() -> None:
+    result = varbench("run", "--model", "switti-1024-ar", "--method", "none")
+    assert result.exit_code == 2, result.output
+    for words in (
+        "HF_HUB_OFFLINE",
+        "hf download yresearch/Switti-1024-AR --revision main --include 'model.safetensors' "
+        "--local-dir DIR/Switti-1024-AR",
+        "--local-dir DIR/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+    ):
+        assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_list_says_size_memory_and_where_weights_are_looked_for(tmp_path: Path) -> None:
+    rows = {
+        line.split()[0]: line for line in varbench("list", "models").output.splitlines() if line
+    }
+    for figure in ("3.4 B", "13.4 GB", str(tmp_path / "hub-cache"), "missing 10 of its"):
+        assert figure in rows["switti"]
+    assert "22.1 GB" in rows["switti-1024-ar"]
+
+
+Change = Callable[[dict[str, Tensor]], object]
+DAMAGE: list[tuple[int, Change, str]] = [
+    (0, lambda t: t.pop("blocks.1.ffn.up_proj.weight"), r"missing: blocks\.1\.ffn\.up"),
+    (0, lambda t: t.pop("crop_embed.weight"), r"missing: crop_embed\.weight"),
+    (0, lambda t: t.update(pos_1LC=torch.zeros(1, 30, 32)), "extra: pos_1LC"),
+    (0, lambda t: t.update({"head.bias": torch.zeros(4096)}), r"misshapen: head\.bias \(4096,\)"),
+    (1, lambda t: t.pop("decoder.mid.attn_1.qkv.weight"), r"missing: decoder\.mid\.attn_1"),
+    (1, lambda t: t.pop("quantize.quant_resi.qresi_ls.3.bias"), r"missing: .*qresi_ls\.3\.bias"),
+    (1, lambda t: t.update({"quantize.more": torch.zeros(2)}), r"extra: quantize\.more"),
+    (
+        1,
+        lambda t: t.update({"quantize.embedding.weight": torch.zeros(9, 8)}),
+        r"embedding\.weight \(9, 8\), expected \(24, 8\)",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("kind", "change", "message"), DAMAGE)
-def test_a_transformer_file_must_fit(
-    kind: str, change: Change, message: str, tmp_path: Path
+@pytest.mark.parametrize(("part", "change", "message"), DAMAGE)
+def test_a_file_must_fit(
+    part: int, change: Change, message: str, hub: Path, tmp_path: Path
 ) -> None:
-    tensors = hub_transformer()
+    root = copy(hub, tmp_path / "hub")
+    tensors = (hub_transformer(), hub_tokenizer())[part]
     change(tensors)
-    save_file(tensors, tmp_path / "m.safetensors")
+    save_file(tensors, root / FOLDERS[part] / WEIGHTS)
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_transformer(tmp_path / "m.safetensors", RELEASE)
-    assert kind in str(caught.value)
+        load(root)
+    assert str(root / FOLDERS[part] / WEIGHTS) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.pop("decoder.mid.attn_1.qkv.weight"), r"missing: decoder\.mid\.attn_1"),
-        (lambda t: t.pop("quantize.quant_resi.qresi_ls.3.bias"), r"qresi_ls\.3\.bias"),
-        (lambda t: t.update({"quantize.more": torch.zeros(2)}), r"extra: quantize\.more"),
-        (
-            lambda t: t.update({"quantize.embedding.weight": torch.zeros(9, 8)}),
-            r"embedding\.weight \(9, 8\), expected \(24, 8\)",
-        ),
-    ],
-)
-def test_a_tokenizer_file_must_fit(change: Change, message: str, tmp_path: Path) -> None:
-    tensors = hub_tokenizer()
-    change(tensors)
-    save_file(tensors, tmp_path / "m.safetensors")
-    with pytest.raises(CheckpointError, match=message):
-        load_tokenizer(tmp_path / "m.safetensors", TOKENIZER)
-
-
-def test_the_other_variant_and_resolution_are_refused(tmp_path: Path) -> None:
+def test_the_other_variant_and_resolution_are_refused(hub: Path, tmp_path: Path) -> None:
     """Their keys and shapes are the same; the mask in the file tells."""
-    for causal, release in ((False, RELEASE), (True, RELEASE_AR)):
-        path = tmp_path / f"{causal}.safetensors"
-        save_file(hub_transformer(causal), path)
-        assert load_transformer(path, release).config.causal is causal
-        wrong = RELEASE if causal else RELEASE_AR
-        with pytest.raises(CheckpointError, match="choose the other model"):
-            load_transformer(path, wrong)
-    finer = Schedule((*SCHEDULE.scales[:-1], (5, 5)))
-    with pytest.raises(CheckpointError, match=r"30 tokens, yresearch/Switti has 39"):
-        load_transformer(path, replace(RELEASE_AR, schedule=finer))
+    root = copy(hub, tmp_path / "hub")
+    shutil.copytree(root / "Switti", root / "Switti-AR")
+    for held, causal in (("Switti", False), ("Switti AR", True)):
+        for name in ("Switti", "Switti-AR"):
+            save_file(hub_transformer(causal), root / name / WEIGHTS)
+        right, wrong = ("switti-ar", "switti") if causal else ("switti", "switti-ar")
+        assert load(root, name=right).transformer.config.causal is causal
+        with pytest.raises(CheckpointError, match=f"variant: {held}, .*choose the other model"):
+            load(root, name=wrong)
+    with pytest.raises(CheckpointError, match="another resolution: 30 tokens, not 39"):
+        load(root, "model.sides=[1,2,3,5]", name="switti-ar")
+
+
+@pytest.mark.slow
+def test_the_whole_command(hub: Path, tmp_path: Path) -> None:
+    """Erase, generate, score, record; and again: nothing is made twice."""
+    store = tmp_path / "store"
+    groups = ("target", "neighbours", "unrelated")
+    small = [f"suite.groups.{g}.{k}" for g in groups for k in ("prompts=3", "seeds=1")]
+    command = (
+        "run", "--model", "switti", "--method", "svare", "--store", str(store),
+        f"model.weights={hub}", *SIZES, *small, "suite.block=3", "method.train.steps=2",
+    )  # fmt: skip
+    result = varbench(*command)
+    assert result.exit_code == 0, result.output
+    cells = [e.json("cell.json") for e in Store(store).entries("cell")]
+    assert {(c["model"], c["method"]) for c in cells} == {("switti", "none"), ("switti", "svare")}
+    for cell in cells:
+        assert cell["provenance"]["model_files"] == registry.provenance(config_of(hub))
+        assert cell["records"]
+    before = {p: p.stat().st_mtime_ns for p in store.glob("*/*/*/manifest.json")}
+    assert varbench(*command).exit_code == 0
+    assert before == {p: p.stat().st_mtime_ns for p in store.glob("*/*/*/manifest.json")}
+
+
+# -- full sizes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,13 +423,55 @@ def test_the_other_variant_and_resolution_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_full_sizes_are_those_of_the_hub_files(name: str, tokens: int, gigabytes: float) -> None:
-    release = RELEASED[name]
-    assert release.schedule.total == tokens
-    assert release.transformer.causal == name.endswith("ar")
-    with torch.device("meta"):
-        made = SwittiTransformer(release.transformer)
-    weights = sum(value.numel() for value in made.state_dict().values())
+    config = model_config(name)
+    assert isinstance(config, SwittiModelConfig)
+    assert sum(side * side for side in config.sides) == tokens
+    assert config.transformer.causal == name.endswith("ar")
+    assert config.files.transformer.lower() == f"yresearch/{name}"
+    with META:
+        made, codes = SwittiTransformer(config.transformer), VQVAE(config.tokenizer)
+    parameters = sum(value.numel() for value in made.parameters())
+    assert transformer_parameters(config.transformer) == parameters
+    assert tokenizer_parameters(config.tokenizer) == sum(v.numel() for v in codes.parameters())
+    weights = parameters + made.crop_embed.weight.numel()
     bytes_of_file = 4 * weights + 4 * tokens**2 + 8 * tokens  # the mask and the levels
     assert round(bytes_of_file / 1e9, 1) == gigabytes
     if tokens == 2240:  # the hub counts the mask as parameters
         assert round((weights + tokens**2) / 1e9, 2) == 2.48
+    memory = config.memory()
+    assert memory.weights == 4 * config.parameters()
+    assert memory.cache == (4 * 2 * 2 * 30 * tokens * 1920 if name.endswith("ar") else 0)
+
+
+def test_parameters_of_the_text_encoders() -> None:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    count = 0
+    for width, layers, heads in ((768, 12, 12), (1280, 32, 20)):
+        with META:
+            encoder = CLIPTextModel(
+                CLIPTextConfig(
+                    vocab_size=49408, hidden_size=width, intermediate_size=4 * width,
+                    num_hidden_layers=layers, num_attention_heads=heads,
+                )
+            )  # fmt: skip
+        count += sum(p.numel() for p in encoder.parameters())
+    config = model_config("switti")
+    assert isinstance(config, SwittiModelConfig)
+    assert config.files.text_parameters == count
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.transformer.levels=9", "sides must be 9"),
+        ("model.sides=[2,3,4,5,6,7,8,9,10,11]", "from 1 on"),
+        ("model.tokenizer.vocabulary=24", "agree on vocabulary"),
+        ("model.transformer.heads=7", "multiple of 4"),
+        ("model.files.transformer_revison=main", "model.files.transformer_revision"),
+        ("model.batch=0", "batch must be at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_fix(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        resolve("switti", "smoke", "none", [override])

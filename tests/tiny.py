@@ -23,6 +23,9 @@ class HashedText:
 
     encoder = torch.nn.Module()
 
+    def tokens(self, prompt: str) -> list[str]:
+        return [*prompt.split(), "</s>"]
+
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         rows = []
         for prompt in prompts:
@@ -34,7 +37,7 @@ class HashedText:
         )
 
 
-def tiny_model(seed: int = 0, strict: bool = False) -> InfinityModel:
+def tiny_model(seed: int = 0, batch: int = 50) -> InfinityModel:
     """A fresh model; the same seed gives the same weights."""
     torch.manual_seed(seed)
     transformer = InfinityTransformer(
@@ -47,7 +50,7 @@ def tiny_model(seed: int = 0, strict: bool = False) -> InfinityModel:
     vae = BSQVAE(TokenizerConfig(8, base_width=32, width_multipliers=(1, 1), encoder_blocks=1))
     return InfinityModel(
         "tiny", transformer, vae, HashedText(), SCHEDULE,  # type: ignore[arg-type]
-        Sampling(guidance=2.0, temperature=0.8), strict,
+        Sampling(guidance=2.0, temperature=0.8), batch,
     )  # fmt: skip
 
 
@@ -62,7 +65,13 @@ class TinyConcept:
     """Six training pairs."""
 
     name: str = "red"
+    words: tuple[str, ...] = ("red",)
+    synonyms: tuple[str, ...] = ()
+    replacement: tuple[str, ...] = ("blue",)
 
     def pairs(self) -> list[TinyPair]:
         things = ("cat", "dog", "cup", "hat", "car", "box")
         return [TinyPair(f"a red {t}", f"a blue {t}") for t in things]
+
+    def retained(self) -> list[str]:
+        return [f"a green {t}" for t in ("cat", "dog", "cup", "hat")]

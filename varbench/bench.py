@@ -1,4 +1,4 @@
-"""The story of a run: plan -> erase -> generate -> score -> record.
+"""The story of a run: plan -> erase -> generate -> probe -> score -> record.
 
 Every step looks into the store first, so the same command resumes, and adding a method, a seed
 or a concept costs only the difference. The unerased model (``none``) always runs along.
@@ -6,6 +6,7 @@ or a concept costs only the difference. The unerased model (``none``) always run
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from varbench import provenance, stages
+from varbench import probes, provenance, stages
+from varbench.ablation import Ablation
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS, Evidence, Group, concept_hits
 from varbench.models import registry
 from varbench.plan import Cell, Request, Row, blocks, concept_text, plan
+from varbench.probes import Probed, probe
 from varbench.rows import write_rows
 from varbench.stages import Workshop
 from varbench.store import Entry
@@ -29,11 +32,18 @@ KEPT = ("neighbours", "unrelated")
 
 @dataclass(frozen=True)
 class Scored:
-    """Pictures and scores of one model, group by group; entries in block order."""
+    """Pictures and scores of one model, group by group; entries in block order.
 
+    Attributes:
+        edit: what changed its weights; None where nothing did.
+        probed: what it predicts, besides the pictures.
+    """
+
+    edit: Entry | None
     rows: Mapping[str, list[Row]]
     pictures: Mapping[str, list[Entry]]
     scores: Mapping[str, list[dict[str, Entry]]]
+    probed: Probed
 
     def groups(self) -> dict[str, Group]:
         """What metrics see."""
@@ -55,6 +65,8 @@ class Scored:
         """Keys of everything that values were computed from."""
         entries = [e for group in self.pictures.values() for e in group]
         entries += [e for group in self.scores.values() for block in group for e in block.values()]
+        entries += self.probed.entries()
+        entries += [self.edit] if self.edit else []
         return [f"{e.stage}/{e.key}" for e in entries]
 
 
@@ -65,7 +77,7 @@ def run(request: Request, shop: Workshop) -> list[Entry]:
     done: list[Entry] = []
     base: Scored | None = None
     for cell in cells:
-        shop.progress.label = f"{cell.method} on {cell.concept.name}, seed {cell.seed}"
+        shop.progress.label = f"{cell.method} on {cell.label}, seed {cell.seed}"
         if cell.method == NONE:
             base = None
         entry = _finished(shop, cell)
@@ -76,8 +88,37 @@ def run(request: Request, shop: Workshop) -> list[Entry]:
     return done
 
 
+def run_ablation(ablation: Ablation, asked: Request, shop: Workshop) -> Entry:
+    """Run all variants of an ablation and note which cells they are.
+
+    Args:
+        ablation: what to vary.
+        asked: model, seeds, device and overrides; its concepts and suite, where not empty, stand
+            in for the ablation's.
+        shop: the place of work.
+
+    Raises:
+        UserError: a variant is not possible; nothing has been computed then.
+    """
+    requests = [ablation.request(variant, asked) for variant in ablation.variants]
+    for request in requests:
+        plan(request)
+    cells = [[entry.key for entry in run(request, shop)] for request in requests]
+    content = dataclasses.asdict(ablation)
+    for variant, keys in zip(content["variants"], cells, strict=True):
+        variant["cells"] = keys
+    spec = {"name": ablation.name, "content": content}
+    if entry := shop.store.get("ablation", spec):
+        return entry
+    with shop.store.write("ablation", spec) as writer:
+        (writer.dir / "ablation.json").write_text(json.dumps(content, indent=1))
+    assert writer.entry is not None
+    return writer.entry
+
+
 def _unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
-    return next(c for c in cells if c.method == NONE and c.concept is cell.concept)
+    same = (c for c in cells if c.concept is cell.concept and c.asked == cell.asked)
+    return next(c for c in same if c.method == NONE)
 
 
 def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,11 +130,14 @@ def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
         "model": registry.fingerprint(cell.config.model),
         "config": config,
         "edit": stages.edit_spec(cell),
+        "steering": stages.steering_spec(cell),
         "concept": cell.concept.digest(),
+        "erased": [concept.digest() for concept in cell.erased.concepts],
         "seed": cell.seed,
         "metrics": {id: metric.version for id, metric in METRICS.items()},
         "scorers": {id: [who.version, who.fingerprint()] for id, who in scorers.items()},
         "generate": stages.GENERATE_VERSION,
+        "probe": probes.VERSION,
     }
 
 
@@ -109,19 +153,22 @@ def _finished(shop: Workshop, cell: Cell) -> Entry | None:
     return entry
 
 
-def measure(shop: Workshop, cell: Cell) -> Scored:
-    """Erase, generate and score one cell."""
+def measure(shop: Workshop, cell: Cell, base: Scored | None = None) -> Scored:
+    """Erase, generate, probe and score one cell; `base` is the unerased model's."""
     edit = stages.erase(shop, cell)
     rows = cell.groups()
     todo = {name: list(blocks(some, cell.config.suite.block)) for name, some in rows.items()}
     flat = [block for group in todo.values() for block in group]
     pictures = stages.generate(shop, cell, edit, flat)
+    probed = probe(shop, cell, edit, base.probed if base else None)
     scores = stages.score(shop, list(shop.scorers), pictures, flat)
     sizes = [len(group) for group in todo.values()]
     return Scored(
+        edit,
         rows,
         dict(zip(todo, _split(pictures, sizes), strict=True)),
         dict(zip(todo, _split(scores, sizes), strict=True)),
+        probed,
     )
 
 
@@ -156,7 +203,7 @@ def _reference_features(shop: Workshop, cell: Cell) -> dict[str, Any] | None:
 
 def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
     """Compute all metrics of a cell and write its entry."""
-    own = base if cell.method == NONE else measure(shop, cell)
+    own = base if cell.method == NONE else measure(shop, cell, base)
     method, unerased = own.groups(), base.groups()
     evidence = Evidence(
         concept=cell.concept,
@@ -164,6 +211,8 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
         method=method,
         base=unerased,
         reference=_reference_features(shop, cell),
+        method_probe=own.probed.groups(),
+        base_probe=base.probed.groups(),
     )
     found_by = {id: metric.compute(evidence) for id, metric in METRICS.items()}
     records = []
@@ -174,7 +223,7 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
                 "model": cell.config.model.name,
                 "method": cell.method,
                 "config": cell.config_hash(),
-                "concept": cell.concept.name,
+                "concept": cell.label,
                 "suite": cell.config.suite.name,
                 "prompt_set": cell.config.suite.name,
                 "metric": id,
@@ -193,7 +242,7 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
                 "details": dict(found.details),
             }
         )
-    inputs = own.keys() + ([] if own is base else base.keys())
+    inputs = list(dict.fromkeys([*own.keys(), *base.keys()]))
     spec = cell_spec(cell, shop.scorers)
     content = {
         "schema": SCHEMA,
@@ -202,7 +251,8 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
         "method": cell.method,
         "method_config": plain(cell.config.method),
         "config": cell.config_hash(),
-        "concept": cell.concept.name,
+        "concept": cell.label,
+        "erased": cell.erased.name,
         "concept_file": concept_text(cell),
         "family": cell.concept.family,
         "suite": cell.config.suite.name,
@@ -217,10 +267,12 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
             "scorers": spec["scorers"],
             "concept": spec["concept"],
             "versions": provenance.versions(),
+            "plugins": provenance.plugins(cell),
             "commit": provenance.commit(),
             "device": provenance.device_name(shop.device),
         },
         "records": records,
+        "edit": own.edit.key if own.edit else None,
         "pictures": _picture_list(own, method, evidence),
         "inputs": inputs,
     }

@@ -1,31 +1,71 @@
-"""``varbench list``: what there is, from config files and registries, without torch."""
+"""``varbench list``: what there is, from config files, registries and plugins.
+
+Without torch, but for plugins: whether one works shows only when it is imported.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tabulate import tabulate
 
-from varbench.concepts import list_concepts, load_concept
-from varbench.methods.registry import METHODS, NONE
-from varbench.metrics import METRICS
+from varbench import concepts, metrics, prompts
+from varbench.errors import UserError
+from varbench.methods import registry as methods
+from varbench.models import registry as models
 from varbench.models.cards import card
-from varbench.models.registry import LOADERS
-from varbench.prompts import list_prompt_sets, load_prompt_set
+from varbench.plugins import FileKind, ObjectKind
+
+Table = tuple[list[str], list[list[object]]]
+
+PLUGINS: dict[str, ObjectKind | FileKind] = {
+    "models": models.PLUGINS,
+    "methods": methods.PLUGINS,
+    "metrics": metrics.PLUGINS,
+    "concepts": concepts.PLUGINS,
+    "prompts": prompts.PLUGINS,
+}
+
+MODELS_NOTE = """\
+parameters, weights: transformer, picture tokenizer and text encoder. fp32: all of it; bf16: the
+blocks in bfloat16, the text encoder in float16, the rest in float32, as the released models run.
+one picture: weights as configured + keys and values of one guided picture (2 conditions x 2 x
+depth x tokens x width x bytes per number); activations and other memory come on top.
+Missing files are fetched when a model is first run, or given as a folder: model.weights=DIR."""
 
 
-def _concepts() -> tuple[list[str], list[list[object]]]:
+def problems(*kinds: str) -> list[str]:
+    """What is wrong with plugins of these kinds, or of all; the plugins are imported."""
+    return [one for kind in kinds or PLUGINS if kind in PLUGINS for one in PLUGINS[kind].problems()]
+
+
+def catalogue(kind: str) -> str:
+    """A table of one kind: models, methods, concepts, suites, metrics, prompts or ablations."""
+    header, rows = TABLES[kind]()
+    if kind in PLUGINS:  # the first column has the names
+        rows = [[*row, PLUGINS[kind].origin(str(row[0])) or ""] for row in rows]
+        header = [*header, "plugin"] if any(row[-1] for row in rows) else header
+        rows = [row[: len(header)] for row in rows]
+    if kind != "models":
+        return str(tabulate(rows, header))
+    right = [title in {"parameters", "fp32", "bf16", "one picture"} for title in header]
+    align = ["right" if one else "left" for one in right]
+    table = tabulate(rows, header, disable_numparse=True, colalign=align)
+    return f"{table}\n\n{MODELS_NOTE}"
+
+
+def _models() -> Table:
+    from varbench.conf.schema import model_config
+
     rows: list[list[object]] = []
-    for name in list_concepts():
-        c = load_concept(name)
-        rows.append([name, c.family, ", ".join(c.words), ", ".join(c.replacement) or "(dropped)"])
-    return ["concept", "family", "words", "replaced by"], rows
-
-
-def _metrics() -> tuple[list[str], list[list[object]]]:
-    rows: list[list[object]] = [
-        [m.id, m.unit, {"up": "higher", "down": "lower"}[m.better], ", ".join(m.needs), m.citation]
-        for m in METRICS.values()
-    ]
-    return ["metric", "unit", "better", "needs", "source"], rows
+    for name in models.LOADERS:
+        c = card(model_config(name))
+        state = "there" if not c.missing else f"missing {len(c.missing)} of its files"
+        sizes = [_size(c.parameters, "parameters")]
+        sizes += [_size(amount, "bytes") for amount in (c.fp32, c.bf16, c.generate)]
+        rows.append([name, *sizes, c.place, state])
+    rows += [[name, "", "", "", "", "", ""] for name in models.PLUGINS.usable()]
+    return ["model", "parameters", "fp32", "bf16", "one picture", "weights looked for in", ""], rows
 
 
 def _size(amount: int | None, unit: str) -> str:
@@ -36,47 +76,68 @@ def _size(amount: int | None, unit: str) -> str:
     return f"{amount / 1e9:.1f} {big}" if amount >= 1e8 else f"{amount / 1e6:.1f} {small}"
 
 
-MODELS_NOTE = """\
-parameters, weights: transformer, picture tokenizer and text encoder. fp32: all of it; bf16: the
-blocks in bfloat16, the text encoder in float16, the rest in float32, as the released models run.
-one picture: weights as configured + keys and values of one guided picture (2 conditions x 2 x
-depth x tokens x width x bytes per number); activations and other memory come on top.
-Missing files are fetched when a model is first run, or given as a folder: model.weights=DIR."""
+def _methods() -> Table:
+    rows: list[list[object]] = [[methods.NONE, "the unerased model"]]
+    rows += [[name, summary] for name, summary in methods.summaries().items()]
+    return ["method", "what it does"], rows
 
 
-def _models() -> str:
-    from varbench.conf.schema import model_config
-
-    rows = []
-    for name in LOADERS:
-        c = card(model_config(name))
-        state = "there" if not c.missing else f"missing {len(c.missing)} of its files"
-        sizes = [_size(c.parameters, "parameters")]
-        sizes += [_size(amount, "bytes") for amount in (c.fp32, c.bf16, c.generate)]
-        rows.append([name, *sizes, c.place, state])
-    header = ["model", "parameters", "fp32", "bf16", "one picture", "weights looked for in", ""]
-    align = ("left", "right", "right", "right", "right", "left", "left")
-    return f"{tabulate(rows, header, disable_numparse=True, colalign=align)}\n\n{MODELS_NOTE}"
+def _concepts() -> Table:
+    rows: list[list[object]] = []
+    for name in concepts.list_concepts():
+        try:
+            c = concepts.load_concept(name)
+        except UserError:
+            if concepts.PLUGINS.origin(name):
+                continue  # `problems` tells
+            raise
+        rows.append([name, c.family, ", ".join(c.words), ", ".join(c.replacement) or "(dropped)"])
+    return ["concept", "family", "words", "replaced by"], rows
 
 
-def catalogue(kind: str) -> str:
-    """A table of one kind: models, methods, concepts, suites, metrics or prompts."""
-    if kind == "concepts":
-        header, rows = _concepts()
-    elif kind == "metrics":
-        header, rows = _metrics()
-    elif kind == "methods":
-        header = ["method", "what it does"]
-        rows = [[NONE, "the unerased model"]]
-        rows += [[name, entry.summary] for name, entry in METHODS.items()]
-    elif kind == "prompts":
-        header = ["prompt set", "prompts", "sha256"]
-        sets = (load_prompt_set(name) for name in list_prompt_sets())
-        rows = [[s.name, len(s.prompts), s.sha256[:16]] for s in sets]
-    elif kind == "suites":
-        from varbench.conf.schema import names
+def _prompts() -> Table:
+    rows: list[list[object]] = []
+    for name in prompts.list_prompt_sets():
+        try:
+            s = prompts.load_prompt_set(name)
+        except UserError:
+            if prompts.PLUGINS.origin(name):
+                continue  # `problems` tells
+            raise
+        rows.append([s.name, len(s.prompts), s.sha256[:16]])
+    return ["prompt set", "prompts", "sha256"], rows
 
-        header, rows = ["suite"], [[name] for name in names("suite")]
-    else:
-        return _models()
-    return str(tabulate(rows, header))
+
+def _metrics() -> Table:
+    better = {"up": "higher", "down": "lower", "same": "as unerased"}
+    rows: list[list[object]] = [
+        [m.id, m.unit, better[m.better], ", ".join(m.needs), m.citation]
+        for m in metrics.METRICS.values()
+    ]
+    return ["metric", "unit", "better", "needs", "source"], rows
+
+
+def _suites() -> Table:
+    from varbench.conf.schema import names
+
+    return ["suite"], [[name] for name in names("suite")]
+
+
+def _ablations() -> Table:
+    from varbench.ablation import list_ablations, load_ablation
+
+    found = [load_ablation(name) for name in list_ablations()]
+    return ["ablation", "what it varies", "variants"], [
+        [a.name, a.title, len(a.variants)] for a in found
+    ]
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "models": _models,
+    "methods": _methods,
+    "concepts": _concepts,
+    "suites": _suites,
+    "metrics": _metrics,
+    "prompts": _prompts,
+    "ablations": _ablations,
+}

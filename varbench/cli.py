@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 
 DEFAULT_STORE = Path("varbench-runs")
-KINDS = ("models", "methods", "concepts", "suites", "metrics", "prompts")
+DEFAULT_METHOD, DEFAULT_CONCEPT, DEFAULT_SUITE = "svare", "face-ada", "smoke"
+KINDS = ("models", "methods", "concepts", "suites", "metrics", "prompts", "ablations")
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps all results.")]
 
 
@@ -71,45 +72,93 @@ def front(
     """Erase concepts from next-scale (VAR) text-to-image models, score it, print the tables."""
 
 
-@app.command()
-def run(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. method.alpha=0.5")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Model name.")] = "gallery",
-    method: Annotated[str, typer.Option(help="Methods, separated by commas.")] = "svare",
-    concept: Annotated[str, typer.Option(help="Concepts or YAML files, by comma.")] = "face-ada",
-    suite: Annotated[str, typer.Option(help="What to measure.")] = "smoke",
-    seed: Annotated[str, typer.Option(help="Seeds of the edit, by comma.")] = "0",
-    store: StoreOption = DEFAULT_STORE,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="Repeat a stored cell (its cell.json).")
-    ] = None,
-    show_config: Annotated[bool, typer.Option(help="Print the resolved config and stop.")] = False,
-) -> None:
-    """Erase, generate, score, record; then print the table. The same command resumes."""
-    with _user_errors():
-        from varbench.plan import Request
+def _on_a_run(act: Callable[[Any, Path, Any], None]) -> Callable[..., None]:
+    """A command that takes what a run takes.
 
-        given = tuple(overrides or ())
-        if wrong := [o for o in given if "=" not in o]:
-            raise UserError(f"overrides have the form KEY=VALUE, got {wrong[0]!r}")
-        request = Request(
-            model,
-            _names(method, "--method"),
-            _names(concept, "--concept"),
-            suite,
-            _seeds(seed),
-            given,
-            device,
-        )
-        if from_ is not None:
-            request = _request_of(from_, device, store)
-        if show_config:
-            _show(request)
-            return
-        _run(request, store)
+    ``act`` gets the request, the store's folder and the ablation or None; with an ablation, the
+    request's method is empty, and its concepts and suite are where they were not given.
+    """
+
+    def command(
+        overrides: Annotated[
+            list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. method.alpha=0.5")
+        ] = None,
+        model: Annotated[str, typer.Option(help="Model name.")] = "gallery",
+        method: Annotated[
+            str | None,
+            typer.Option(help="Methods, separated by commas.", show_default=DEFAULT_METHOD),
+        ] = None,
+        concept: Annotated[
+            str | None,
+            typer.Option(
+                help="Concepts or YAML files, by comma; A+B is one edit of both.",
+                show_default=DEFAULT_CONCEPT,
+            ),
+        ] = None,
+        suite: Annotated[
+            str | None, typer.Option(help="What to measure.", show_default=DEFAULT_SUITE)
+        ] = None,
+        ablation: Annotated[
+            str | None, typer.Option(help="An ablation's variants instead of a method.")
+        ] = None,
+        seed: Annotated[str, typer.Option(help="Seeds of the edit, by comma.")] = "0",
+        store: StoreOption = DEFAULT_STORE,
+        device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+        from_: Annotated[
+            Path | None, typer.Option("--from", help="Repeat a stored cell (its cell.json).")
+        ] = None,
+        show_config: Annotated[
+            bool, typer.Option("--show-config", help="Print the resolved config and stop.")
+        ] = False,
+    ) -> None:
+        with _user_errors():
+            from varbench.plan import Request
+
+            given = tuple(overrides or ())
+            if wrong := [o for o in given if "=" not in o]:
+                raise UserError(f"overrides have the form KEY=VALUE, got {wrong[0]!r}")
+            varied = None if ablation is None else _ablation(ablation, method)
+            or_default = {"concept": DEFAULT_CONCEPT, "suite": DEFAULT_SUITE}
+            if varied is not None:
+                or_default = dict.fromkeys(or_default, "")
+            request = Request(
+                model,
+                _names(method or DEFAULT_METHOD, "--method") if varied is None else (),
+                _names(concept, "--concept") if concept else _given(or_default["concept"]),
+                suite or or_default["suite"],
+                _seeds(seed),
+                given,
+                device,
+            )
+            if from_ is not None:
+                request = _request_of(from_, device, store)
+            if show_config:
+                for _, one in _requests(request, varied):
+                    _show(one)
+            else:
+                act(request, store, varied)
+
+    command.__doc__ = act.__doc__
+    return command
+
+
+def _given(name: str) -> tuple[str, ...]:
+    return (name,) if name else ()
+
+
+def _ablation(name: str, method: str | None) -> Any:
+    from varbench.ablation import load_ablation
+
+    if method is not None:
+        raise UserError("--ablation has its own methods; drop --method")
+    return load_ablation(name)
+
+
+def _requests(request: Any, ablation: Any) -> list[tuple[str, Any]]:
+    """The run itself, or one per variant of an ablation, with its label."""
+    if ablation is None:
+        return [("", request)]
+    return [(v.label, ablation.request(v, request)) for v in ablation.variants]
 
 
 def _request_of(path: Path, device: str, store: Path) -> Any:
@@ -118,7 +167,7 @@ def _request_of(path: Path, device: str, store: Path) -> Any:
 
     try:
         cell = json.loads(path.read_text())
-        concept = cell["concept"]
+        concept = cell["erased"]
         if cell["concept_file"] is not None:
             kept = store / "concepts" / f"{concept}.yaml"
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -144,35 +193,70 @@ def _show(request: Any) -> None:
         typer.echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
 
 
-def _run(request: Any, store: Path) -> None:
+def _warn_of_plugins(*kinds: str) -> None:
+    from varbench.catalogue import problems
+
+    for problem in problems(*kinds):
+        typer.echo(f"warning: {problem}", err=True)
+
+
+@app.command("run")
+@_on_a_run
+def run(request: Any, store: Path, ablation: Any) -> None:
+    """Erase, generate, score, record; then print the table. The same command resumes."""
     from rich.console import Console
 
     from varbench.plan import plan
     from varbench.progress import Progress
     from varbench.store import Store
 
-    plan(request)  # refuse bad input before torch and the networks are loaded
+    for _, one in _requests(request, ablation):
+        plan(one)  # refuse bad input before torch and the networks are loaded
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    _warn_of_plugins()
     import dataclasses
 
-    from varbench.bench import run as run_bench
+    from varbench import bench
     from varbench.devices import pick_device
     from varbench.report import Filters, load_records, render
+    from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
 
     request = dataclasses.replace(request, device=pick_device(request.device))
     shop = Workshop(Store(store), Progress(Console(stderr=True)), request.device)
-    done = [entry.json("cell.json") for entry in run_bench(request, shop)]
+    if ablation is not None:
+        bench.run_ablation(ablation, request, shop)
+        typer.echo(render_ablation(shop.store, ablation.name, "table"), nl=False)
+        return
+    done = [entry.json("cell.json") for entry in bench.run(request, shop)]
     concepts = tuple(dict.fromkeys(cell["concept"] for cell in done))
     shown = Filters((request.model,), request.methods, concepts, (request.suite,))
     typer.echo(render(load_records(shop.store, shown), "table"))
+
+
+@app.command("plan")
+@_on_a_run
+def plan(request: Any, store: Path, ablation: Any) -> None:
+    """What a run would do, what it would find done, and the disk and memory it needs."""
+    from varbench.plan import plan as cells_of
+
+    asked = _requests(request, ablation)
+    for _, one in asked:
+        cells_of(one)
+    _warn_of_plugins()
+    from varbench.outlook_text import outlook_text
+
+    for label, one in asked:
+        typer.echo(f"\n# {label}\n" * bool(label) + outlook_text(one, store))
 
 
 @app.command()
 def report(
     store: StoreOption = DEFAULT_STORE,
     format: Annotated[str, typer.Option(help="table, json, csv, md or latex.")] = "table",
-    table: Annotated[str | None, typer.Option(help="Only this table: main, difference.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Only this table: main, difference, drift, cost.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
     ] = None,
@@ -180,24 +264,56 @@ def report(
     method: Annotated[str, typer.Option(help="Only these methods.")] = "",
     concept: Annotated[str, typer.Option(help="Only these concepts.")] = "",
     suite: Annotated[str, typer.Option(help="Only these suites.")] = "",
+    ablation: Annotated[
+        str | None, typer.Option(help="The table of this ablation, as it was last run.")
+    ] = None,
 ) -> None:
     """Tables and the page, from the store only."""
     with _user_errors():
-        from varbench.report import Filters, load_records, render, write_report
+        from varbench.report import load_records, render, write_report
+        from varbench.report.ablations import render as render_ablation
         from varbench.store import Store
 
-        given = (
-            (model, "--model"),
-            (method, "--method"),
-            (concept, "--concept"),
-            (suite, "--suite"),
-        )
-        filters = Filters(*(_names(text, option) if text else () for text, option in given))
-        if out is None:
+        filters = _filters(model, method, concept, suite)
+        if ablation is not None:
+            typer.echo(render_ablation(Store(store), ablation, format), nl=False)
+        elif out is None:
             typer.echo(render(load_records(Store(store), filters), format, table), nl=False)
         else:
             for path in write_report(Store(store), out, filters=filters):
                 typer.echo(f"wrote {path}", err=True)
+
+
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="Folder for the PDF and PNG files.")],
+    store: StoreOption = DEFAULT_STORE,
+    model: Annotated[str, typer.Option(help="Only these models, by comma.")] = "",
+    method: Annotated[str, typer.Option(help="Only these methods.")] = "",
+    concept: Annotated[str, typer.Option(help="Only these concepts.")] = "",
+    suite: Annotated[str, typer.Option(help="Only these suites.")] = "",
+) -> None:
+    """Figures of the edits' training: where the concept is, what is kept, do losses agree."""
+    with _user_errors():
+        from varbench.report import load_cells, select
+        from varbench.report.training import write
+        from varbench.store import Store
+
+        filters = _filters(model, method, concept, suite)
+        for path in write(Store(store), select(load_cells(Store(store)), filters), out):
+            typer.echo(f"wrote {path}", err=True)
+
+
+def _filters(model: str, method: str, concept: str, suite: str) -> Any:
+    from varbench.report import Filters
+
+    given = (
+        (model, "--model"),
+        (method, "--method"),
+        (concept, "--concept"),
+        (suite, "--suite"),
+    )
+    return Filters(*(_names(text, option) if text else () for text, option in given))
 
 
 @app.command("list")
@@ -209,6 +325,7 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
         from varbench.catalogue import catalogue
 
         typer.echo(catalogue(kind))
+        _warn_of_plugins(kind)
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ A concept is one YAML file; a user's own file works like the packaged ones in `c
       target: [{set: gallery-faces, where: {identity: [ada]}}]
       neighbours: [{set: gallery-faces, where_not: {identity: [ada]}}]
       unrelated: [{set: gallery-objects, limit: 300}]
-    pairs: {count: 50, seed: 1, templates: [...], slots: {...}, concept: [...], neutral: [...]}
+    pairs:
+      {count: 50, seed: 1, templates: [...], slots: {...}, concept: [...], neutral: [...],
+       retain: [...]}
 
 `set` is a packaged prompt set or a CSV file (relative to the concept's file); `where`, `where_not`
 and `limit` are explained in `selection.py`, `pairs` in `pairs.py`. The erased concept is never in
@@ -35,7 +37,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from varbench.errors import UserError
-from varbench.pairs import Pair, PairRecipe, check_pairs, make_pairs, read_recipe
+from varbench.pairs import (
+    Pair,
+    PairRecipe,
+    check_pairs,
+    make_pairs,
+    make_retained,
+    read_recipe,
+)
+from varbench.plugins import FileKind
 from varbench.prompts import Prompt, PromptSet, is_path
 from varbench.selection import Selection, choose, read_selection
 from varbench.strict_yaml import Field, read_yaml
@@ -131,9 +141,14 @@ class Concept:
 
     def pairs(self) -> list[Pair]:
         """The training pairs, the same on every machine; none is in the concept's prompt sets."""
-        prompts = (prompt for one in self.sets.values() for prompt in one.prompts)
-        excluded = {normalise(prompt.text) for prompt in prompts}
-        return make_pairs(self.recipe, self.replacement, excluded)
+        return make_pairs(self.recipe, self.replacement, self._tested())
+
+    def retained(self) -> list[str]:
+        """Prompts of what must stay, for training; none is in the concept's prompt sets."""
+        return make_retained(self.recipe, self._tested())
+
+    def _tested(self) -> set[str]:
+        return {normalise(p.text) for one in self.sets.values() for p in one.prompts}
 
     def digest(self) -> str:
         """Hash of everything that decides an edit and its test, 64 hex digits.
@@ -147,33 +162,39 @@ class Concept:
             if one.name != "sets"
         }
         content["pairs"] = self.pairs()
+        content["retained"] = self.retained()
         text = json.dumps(content, default=dataclasses.asdict, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _built_in() -> dict[str, Path]:
+    return {path.stem: path for path in _FOLDER.glob("*.yaml")}
+
+
 def list_concepts() -> list[str]:
-    """Names of the packaged concepts, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    """Names of the packaged concepts and those of plugins, sorted."""
+    return sorted({**PLUGINS.files(), **_built_in()})
 
 
 def load_concept(name_or_path: str | os.PathLike[str]) -> Concept:
     """Read and check a concept.
 
     Args:
-        name_or_path: name of a packaged concept (`face-ada`), or a path: a `Path`, or a string
-            that ends in `.yaml` or `.yml` or contains a slash.
+        name_or_path: name of a packaged concept (`face-ada`) or of a plugin's, or a path: a
+            `Path`, or a string that ends in `.yaml` or `.yml` or contains a slash.
 
     Raises:
         ConceptError: the concept is unknown, cannot be read, or is malformed.
     """
-    known = list_concepts()
+    known = {**PLUGINS.files(), **_built_in()}
     if not is_path(name_or_path, ".yaml", ".yml"):
         name = str(name_or_path)
         if name not in known:
             raise ConceptError(
-                f"unknown concept {name!r}: {suggest(name, known)}; or give the path of a YAML file"
+                f"unknown concept {name!r}: {suggest(name, sorted(known))}; "
+                f"or give the path of a YAML file{PLUGINS.excuse()}"
             )
-        return _read(read_yaml(_FOLDER / f"{name}.yaml", "the concept", ConceptError))
+        return _read_packaged(known[name])
     root = read_yaml(Path(name_or_path), "the concept", ConceptError)
     concept = _read(root)
     # Results are filed under the name, so a changed copy must not pass for the original.
@@ -182,6 +203,17 @@ def load_concept(name_or_path: str | os.PathLike[str]) -> Concept:
             f"{concept.name!r} is a packaged concept with other content; choose another name"
         )
     return concept
+
+
+def _read_packaged(path: Path) -> Concept:
+    root = read_yaml(path, "the concept", ConceptError)
+    concept = _read(root)
+    if concept.name != path.stem:
+        root.keys(_KEYS)["name"].fail(f"the file is known as {path.stem!r}; use that name")
+    return concept
+
+
+PLUGINS = FileKind("concept", "varbench.concepts", ".yaml", _built_in, _read_packaged)
 
 
 def _read(root: Field) -> Concept:

@@ -11,6 +11,7 @@ belongs to it, and with the same slot values::
 - `neutral` has one phrase for each concept phrase, in the same order, or a single one for all.
 - `{replacement}` in a neutral phrase is the concept's `replacement` list, taken in turn.
 - Phrases may have slots too; both sides get the same value.
+- `retain` has phrases that fill `{concept}` with what must stay, for methods that practise it.
 - A slot value may be "": spaces are then closed up.
 - Phrases are taken in turn; templates and slot values are dealt from shuffled decks, so that each
   is used equally often. The shuffle orders by a hash, so no Python version can change it.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from varbench.strict_yaml import Field
 from varbench.wording import normalise, says, suggest
@@ -49,6 +50,7 @@ class PairRecipe:
     slots: Mapping[str, tuple[str, ...]] = field(hash=False)
     concept: tuple[str, ...]
     neutral: tuple[str, ...]
+    retain: tuple[str, ...]
 
 
 def placeholders(text: str) -> list[str]:
@@ -124,6 +126,17 @@ def make_pairs(
     return pairs
 
 
+def make_retained(recipe: PairRecipe, excluded: Collection[str] = ()) -> list[str]:
+    """Distinct prompts of what must stay: as many as pairs, or fewer if there are no more.
+
+    Args:
+        recipe: its templates and slots, with `retain` in place of the concept.
+        excluded: normalised texts that none may be (the evaluation prompts).
+    """
+    both = replace(recipe, concept=recipe.retain, neutral=recipe.retain)
+    return [pair.concept for pair in make_pairs(both, (), excluded)]
+
+
 def read_recipe(block: Field, words: Sequence[str], replacement: Sequence[str]) -> PairRecipe:
     """A recipe from a YAML file.
 
@@ -132,7 +145,7 @@ def read_recipe(block: Field, words: Sequence[str], replacement: Sequence[str]) 
         words: how prompts say the concept; the neutral side must not.
         replacement: what `{replacement}` stands for.
     """
-    keys = block.keys(("count", "seed", "templates", "concept", "neutral"), ("slots",))
+    keys = block.keys(("count", "seed", "templates", "concept", "neutral", "retain"), ("slots",))
     slots = keys["slots"].entries() if "slots" in keys else {}
     recipe = PairRecipe(
         count=keys["count"].integer(1, _MOST_PAIRS),
@@ -142,6 +155,7 @@ def read_recipe(block: Field, words: Sequence[str], replacement: Sequence[str]) 
         concept=keys["concept"].texts(),
         # Several concept phrases may share a neutral one, so these need not be distinct.
         neutral=tuple(item.text(empty=True) for item in keys["neutral"].items()),
+        retain=keys["retain"].texts(),
     )
     for name, values in slots.items():
         if name in (PHRASE, REPLACEMENT) or not name.isidentifier():
@@ -161,7 +175,7 @@ def _check_placeholders(
 ) -> None:
     used: set[str] = set()
     extra = {"templates": [PHRASE], "neutral": [REPLACEMENT] if replaced else []}
-    for key in ("templates", "concept", "neutral"):
+    for key in ("templates", "concept", "neutral", "retain"):
         valid = [*extra.get(key, []), *slots]
         for item in keys[key].items():
             text = item.text(empty=True)
@@ -188,12 +202,13 @@ def _check_neutral(
 ) -> None:
     """No part of a neutral prompt says the concept."""
     values = [item for one in slots.values() for item in one.items()]
-    for item in (*keys["templates"].items(), *keys["neutral"].items(), *values):
+    phrases = (*keys["neutral"].items(), *keys["retain"].items())
+    for item in (*keys["templates"].items(), *phrases, *values):
         text = item.text(empty=True)
         for word in words:
             if says(_blank(text), word):
                 item.fail(
-                    f"{text!r} is part of neutral prompts but still says {word!r}; "
+                    f"{text!r} is part of prompts without the concept but still says {word!r}; "
                     "reword it without the concept"
                 )
     neutral = keys["neutral"].items()

@@ -9,10 +9,11 @@ from typing import Any
 
 from varbench.concepts import GROUPS, Concept, ConceptError, load_concept
 from varbench.conf.schema import RunConfig, accepts, plain, resolve
+from varbench.erased import JOIN, Erased
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method
-from varbench.prompts import Prompt
-from varbench.selection import spread
+from varbench.prompts import Prompt, is_path
+from varbench.selection import split_of, spread
 from varbench.store import digest
 
 
@@ -39,12 +40,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model, method, concept, suite and edit seed: the unit of a leaderboard."""
+    """One model, method, concept, suite and edit seed: the unit of a leaderboard.
+
+    Attributes:
+        concept: what is tested.
+        erased: what is erased: ``concept``, or several among which it is.
+        asked: name or file of the erased, as on the command line.
+    """
 
     config: RunConfig
     method: str
     concept: Concept
-    concept_name: str
+    erased: Erased
+    asked: str
     seed: int
     overrides: tuple[str, ...]
 
@@ -55,23 +63,36 @@ class Cell:
             "varbench run",
             f"--model {self.config.model.name}",
             f"--method {self.method}",
-            f"--concept {self.concept_name}",
+            f"--concept {self.asked}",
             f"--suite {self.config.suite.name}",
             f"--seed {self.seed}",
             *self.overrides,
         ]
         return " ".join(parts)
 
+    @property
+    def label(self) -> str:
+        """The tested concept as results are filed, with what else is erased."""
+        together = len(self.erased.concepts) > 1
+        return f"{self.concept.name} of {self.erased.name}" if together else self.concept.name
+
     def config_hash(self) -> str:
         """First 8 hex digits of the hash of the resolved method config."""
-        return digest(plain(self.config.method))[:8]
+        settings = plain(self.config.method)
+        if self.config.pairs:
+            settings = {"method": settings, "pairs": self.config.pairs}
+        return digest(settings)[:8]
 
     def groups(self) -> dict[str, list[Row]]:
         """Pictures of each prompt group, all seeds of a prompt side by side."""
         chosen: dict[str, list[Row]] = {}
         for name in GROUPS:
             if size := self.config.suite.groups.get(name):
-                prompts = spread(self.concept.group(name), size.prompts, self.concept.judge.head)
+                split = self.config.suite.split
+                group = [p for p in self.concept.group(name) if split_of(p.id) == split]
+                if name != "target":
+                    group = [p for p in group if not self.erased.shown_by(p)]
+                prompts = spread(group, size.prompts, self.concept.judge.head)
                 chosen[name] = [Row(p, s) for p in prompts for s in range(size.seeds)]
         return chosen
 
@@ -85,7 +106,7 @@ def blocks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
 def method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that apply to a method: ``method.KEY=`` only where it has KEY."""
     if method == NONE:
-        return tuple(o for o in overrides if not o.startswith("method."))
+        return tuple(o for o in overrides if not o.startswith(("method.", "pairs=")))
     config: type[Any] = load_method(method).Config
     return tuple(
         o
@@ -110,21 +131,32 @@ def plan(request: Request) -> list[Cell]:
             resolve(request.model, request.suite, request.methods[0], request.overrides)
             raise UserError(f"no method of this run has {override.partition('=')[0]!r}")
     configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
-    concepts = {}
-    for name in request.concepts:
-        try:
-            concepts[name] = load_concept(name)
-        except ConceptError as error:
-            raise UserError(str(error)) from error
+    wanted = {name: _load(name) for name in request.concepts}
     cells = []
-    for name, concept in concepts.items():
-        for method in methods:
-            seeds = (0,) if method == NONE else request.seeds
-            cells += [Cell(configs[method], method, concept, name, s, kept[method]) for s in seeds]
+    for name, concepts in wanted.items():
+        for concept in concepts:
+            for method in methods:
+                erased = Erased(concepts, configs[method].pairs)
+                seeds = (0,) if method == NONE else request.seeds
+                cells += [
+                    Cell(configs[method], method, concept, erased, name, s, kept[method])
+                    for s in seeds
+                ]
     return cells
+
+
+def _load(asked: str) -> tuple[Concept, ...]:
+    """A concept by name or file, or several by name with a plus between them."""
+    names = [asked] if is_path(asked, ".yaml", ".yml") else asked.split(JOIN)
+    if len(set(names)) < len(names):
+        raise UserError(f"{asked!r} names a concept twice")
+    try:
+        return tuple(load_concept(name) for name in names)
+    except ConceptError as error:
+        raise UserError(str(error)) from error
 
 
 def concept_text(cell: Cell) -> str | None:
     """The text of a user's own concept file; None for a packaged concept."""
-    path = Path(cell.concept_name)
+    path = Path(cell.asked)
     return path.read_text() if path.suffix in {".yaml", ".yml"} else None

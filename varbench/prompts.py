@@ -21,6 +21,7 @@ from pathlib import Path
 
 from varbench.errors import UserError
 from varbench.ids import prompt_id
+from varbench.plugins import FileKind
 from varbench.wording import suggest
 
 __all__ = [
@@ -108,9 +109,13 @@ def prompts_root() -> Path:
     )
 
 
+def _built_in() -> dict[str, Path]:
+    return {path.stem: path for path in prompts_root().glob("*.csv")}
+
+
 def list_prompt_sets() -> list[str]:
-    """Names of the packaged prompt sets, sorted."""
-    return sorted(path.stem for path in prompts_root().glob("*.csv"))
+    """Names of the packaged prompt sets and those of plugins, sorted."""
+    return sorted({**PLUGINS.files(), **_built_in()})
 
 
 def is_path(name: str | os.PathLike[str], *suffixes: str) -> bool:
@@ -124,8 +129,8 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
     """Read and check a prompt set.
 
     Args:
-        name_or_path: name of a packaged set (`gallery-faces`), or a path: a `Path`, or a string
-            that ends in `.csv` or contains a slash.
+        name_or_path: name of a packaged set (`gallery-faces`) or of a plugin's, or a path: a
+            `Path`, or a string that ends in `.csv` or contains a slash.
 
     Raises:
         PromptSetError: the set is unknown, cannot be read, or is malformed.
@@ -134,13 +139,13 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
         path = Path(name_or_path)
     else:
         name = str(name_or_path)
-        known = list_prompt_sets()
+        known = {**PLUGINS.files(), **_built_in()}
         if name not in known:
             raise PromptSetError(
-                f"unknown prompt set {name!r}: {suggest(name, known)}; "
-                "or give the path of a CSV file"
+                f"unknown prompt set {name!r}: {suggest(name, sorted(known))}; "
+                f"or give the path of a CSV file{PLUGINS.excuse()}"
             )
-        path = prompts_root() / f"{name}.csv"
+        path = known[name]
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
@@ -220,3 +225,6 @@ def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
             )
         first_lines[identifier] = line
         yield Prompt(text, identifier, cells)
+
+
+PLUGINS = FileKind("prompt set", "varbench.prompts", ".csv", _built_in, load_prompt_set)

@@ -1,12 +1,22 @@
-"""What a number depends on besides its config: versions, commit, device."""
+"""What a number depends on besides its config: versions, plugins, commit, device."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from varbench import concepts, metrics, prompts
+from varbench.methods import registry as methods
+from varbench.models import registry as models
+from varbench.plugins import FileKind, ObjectKind
+
+if TYPE_CHECKING:
+    from varbench.plan import Cell
 
 LIBRARIES = (
     "varbench",
@@ -30,6 +40,24 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
+    return found
+
+
+def plugins(cell: Cell) -> dict[str, dict[str, str]]:
+    """Distribution and version of what is not built in: entry-point group -> name -> origin."""
+    tested = (cell.concept, *cell.erased.concepts)
+    parts: tuple[tuple[FileKind | ObjectKind, Iterable[str]], ...] = (
+        (methods.PLUGINS, [cell.method]),
+        (models.PLUGINS, [cell.config.model.name]),
+        (metrics.PLUGINS, metrics.METRICS),
+        (concepts.PLUGINS, [one.name for one in tested]),
+        (prompts.PLUGINS, [name for one in tested for name in one.sets]),
+    )
+    found: dict[str, dict[str, str]] = {}
+    for kind, names in parts:
+        for name in names:
+            if origin := kind.origin(name):
+                found.setdefault(kind.group, {})[name] = origin
     return found
 
 

@@ -11,7 +11,7 @@ the highest seed are shown beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from varbench import stats
 from varbench.stats import Interval
 
-Statistic = Literal["mean", "erasure_rate"]
+Statistic = Literal["mean", "erasure_rate", "ratio"]
 _SIDES = ("method", "base", "clusters")
+_ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Rows:
 
     Attributes:
         statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
-            the difference is that of `method - base`), or `stats.erasure_rate`.
+            the difference is that of `method - base`), `stats.erasure_rate`, or the ratio of the
+            two means (whose difference is that to 1).
         method: `[n]` of the edited model; bool where a row is a hit or none (the value is a rate).
         base: `[n]` of the unerased model.
         clusters: `[n]` prompt ids.
@@ -55,7 +57,8 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
     """The value over one or several edit seeds, or None where the rows allow none.
 
     Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
-    `stats.erasure_rate`. None: fewer than two prompts, or too few hits of the unerased model.
+    `stats.erasure_rate`, ratios `stats.ratio_of_means`. None: fewer than two prompts, too few hits
+    of the unerased model, or nothing of it to divide by.
 
     Raises:
         ValueError: no rows, or seeds of different statistics.
@@ -69,6 +72,11 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
         rate = stats.erasure_rate(method, base, clusters, min_base_hits=needed)
         # The unerased model has erased nothing, exactly: the rate is its own difference.
         return None if rate is None else Estimate(rate, rate)
+    if statistic == "ratio":
+        if base.mean() <= 0:
+            return None
+        share = stats.ratio_of_means(method, base, clusters)
+        return Estimate(share, replace(share, **{e: getattr(share, e) - 1 for e in _ENDS}))
     interval = stats.clustered_rate if method.dtype == np.bool_ else stats.cluster_bootstrap_mean
     return Estimate(interval(method, clusters), stats.paired_difference(method, base, clusters))
 

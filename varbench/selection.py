@@ -66,6 +66,16 @@ def spread(prompts: Sequence[Prompt], limit: int | None, head: str) -> list[Prom
     return [prompt for prompt in prompts if prompt.id in chosen]
 
 
+def split_of(prompt_id: str) -> str:
+    """The split of a prompt, by its id alone: one in five is for tuning, the others for tests.
+
+    Settings of a method may be chosen on the ``tune`` split of a concept's prompts; results are
+    reported on the ``test`` split, which no choice has seen.
+    """
+    first = hashlib.sha256(f"split/{prompt_id}".encode()).digest()[0]
+    return "tune" if first < 51 else "test"
+
+
 def choose(
     selection: Selection, prompt_set: PromptSet, head: str, skipped: frozenset[str] = frozenset()
 ) -> list[Prompt]:

@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from varbench.conf.schema import plain
-from varbench.methods.base import Edit, Workplace, applied
+from varbench.cost import metered
+from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
 from varbench.methods.registry import NONE, load_method
 from varbench.metrics import SCORERS, Scorer, scorer
 from varbench.models import registry
-from varbench.models.base import NextScaleModel
-from varbench.models.infinity.text_cache import CachedTextEncoder
+from varbench.models.base import Guidance, NextScaleModel, Rollout
+from varbench.models.text import HasTextEncoder
+from varbench.models.text_cache import cached_text
 from varbench.plan import Cell, Row
 from varbench.progress import Progress
 from varbench.store import Entry, Store, digest
@@ -47,7 +49,7 @@ class Workshop:
         key = digest(plain(cell.config.model))
         if key not in self._models:
             model = self._models[key] = registry.load_model(cell.config.model, self.device)
-            if text := _cached_text(model):
+            if text := cached_text(model):
                 text.store = self.store
         return self._models[key]
 
@@ -58,21 +60,34 @@ class Workshop:
 
 
 def edit_spec(cell: Cell) -> dict[str, Any] | None:
-    """What decides an edit; None for the unerased model."""
-    if cell.method == NONE:
+    """What decides an edit; None for the unerased model and for methods that change sampling."""
+    if cell.method == NONE or isinstance(load_method(cell.method), SamplingMethod):
         return None
     return {
         "model": registry.fingerprint(cell.config.model),
-        "method": cell.method,
-        "version": load_method(cell.method).version,
-        "config": plain(cell.config.method),
-        "concept": cell.concept.digest(),
+        **_method_spec(cell),
         "seed": cell.seed,
     }
 
 
+def steering_spec(cell: Cell) -> dict[str, Any] | None:
+    """What decides a changed sampling; None where the model's own guidance is used."""
+    if cell.method == NONE or isinstance(load_method(cell.method), Method):
+        return None
+    return _method_spec(cell)
+
+
+def _method_spec(cell: Cell) -> dict[str, Any]:
+    return {
+        "method": cell.method,
+        "version": load_method(cell.method).version,
+        "config": plain(cell.config.method),
+        "concept": cell.erased.digest(),
+    }
+
+
 def erase(shop: Workshop, cell: Cell) -> Entry | None:
-    """The cell's edit, made if it is not there; None for the unerased model."""
+    """The cell's edit, made if it is not there; None where no weight is changed."""
     spec = edit_spec(cell)
     if spec is None:
         return None
@@ -81,16 +96,22 @@ def erase(shop: Workshop, cell: Cell) -> Entry | None:
     with shop.store.lock("edit", spec):
         if entry := shop.store.get("edit", spec):
             return entry
-        began = time.monotonic()
         method = load_method(cell.method)
+        assert isinstance(method, Method)
+        model = shop.model(cell)  # reading it is no cost of the edit
         scratch = shop.store.root / "tmp" / f"training-{digest(spec)[:24]}.pt"
         place = Workplace(cell.seed, scratch, shop.progress)
-        edit = method.erase(shop.model(cell), cell.concept, cell.config.method, place)
+        resumed = scratch.exists()
+        with metered(shop.device) as cost:
+            edit = method.erase(model, cell.erased, cell.config.method, place)
         with shop.store.write("edit", spec) as writer:
             edit.save(writer.dir / "edit.safetensors")
             log = "".join(json.dumps(dict(line)) + "\n" for line in edit.log)
             (writer.dir / "log.jsonl").write_text(log)
-            writer.meta["seconds"] = time.monotonic() - began
+            (writer.dir / "notes.json").write_text(json.dumps(dict(edit.notes)))
+            # What a killed run spent before is not known, so no time is better than a wrong one.
+            writer.meta["seconds"] = None if resumed else cost.seconds
+            writer.meta["memory"] = cost.memory
             writer.meta["parameters"] = sum(t.numel() for t in edit.tensors.values())
     assert writer.entry is not None
     return writer.entry
@@ -103,7 +124,9 @@ def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dic
         "version": GENERATE_VERSION,
         "model": registry.fingerprint(model),
         "edit": edit_key,
+        "steering": steering_spec(cell),
         "sampling": plain(model.sampling),
+        "batch": 1 if model.strict else min(model.batch, cell.config.suite.block),
         "strict": model.strict,
         "block": cell.config.suite.block,
         "rows": [[row.prompt.text, row.seed] for row in block],
@@ -118,58 +141,91 @@ def generate(
     found = [shop.store.get("pictures", spec) for spec in specs]
     missing = [i for i, entry in enumerate(found) if entry is None]
     if missing:
-        model = shop.model(cell)
-        if text := _cached_text(model):
-            text.prepare([row.prompt.text for i in missing for row in todo[i]])
+        model = prepared(shop, cell, [row for i in missing for row in todo[i]])
         change = Edit.load(edit.path("edit.safetensors")) if edit else None
+        guidance = guidance_of(cell, model)
         total = sum(len(block) for block in todo)
         done = total - sum(len(todo[i]) for i in missing)
         with applied(model, change), shop.progress.stage("generate", total, done) as bar:
             for i in missing:
-                found[i] = _generate_block(shop, cell, model, specs[i], todo[i])
+                found[i] = _generate_block(shop, cell, model, guidance, specs[i], todo[i])
                 bar.advance(len(todo[i]))
     return [entry for entry in found if entry is not None]
 
 
+def prepared(shop: Workshop, cell: Cell, rows: Sequence[Row]) -> NextScaleModel:
+    """The cell's model, with the text features of these rows' prompts at hand."""
+    model = shop.model(cell)
+    if text := cached_text(model):
+        text.prepare([row.prompt.text for row in rows])
+    return model
+
+
+def guidance_of(cell: Cell, model: NextScaleModel) -> Guidance:
+    """How the cell's pictures are steered: by a method's guidance, else by the model's own."""
+    weight = cell.config.model.sampling.guidance
+    method = None if cell.method == NONE else load_method(cell.method)
+    if isinstance(method, SamplingMethod):
+        return method.guidance(model, cell.erased, cell.config.method, weight)
+    return model.guidance(weight)
+
+
 def _generate_block(
-    shop: Workshop, cell: Cell, model: NextScaleModel, spec: dict[str, Any], block: Sequence[Row]
+    shop: Workshop,
+    cell: Cell,
+    model: NextScaleModel,
+    guidance: Guidance,
+    spec: dict[str, Any],
+    block: Sequence[Row],
 ) -> Entry:
     with shop.store.lock("pictures", spec):
         if entry := shop.store.get("pictures", spec):
             return entry
         began = time.monotonic()
-        # Padding with the first row keeps tensor shapes, and so every bit, the same in all blocks.
-        padded = [*block, *[block[0]] * (cell.config.suite.block - len(block))]
-        with _threads(1 if cell.config.model.strict else None):
-            condition = model.encode([row.prompt.text for row in padded])
-            rollout = model.generate(condition, [(row.prompt.id, row.seed) for row in padded])
-            pictures = to_uint8(model.decode(rollout))
+        with fixed_threads(cell):
+            pictures = to_uint8(model.decode(roll_out(cell, model, guidance, block)))
         with shop.store.write("pictures", spec) as writer:
             for i, array in enumerate(pictures[: len(block)]):
                 Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
             writer.meta["seconds"] = time.monotonic() - began
             writer.meta["tokens_lost"] = _tokens_lost(model, block)
+            writer.meta["extra_passes"] = _extra_passes(cell, model, guidance, block)
     assert writer.entry is not None
     return writer.entry
 
 
-def _cached_text(model: NextScaleModel) -> CachedTextEncoder | None:
-    """The model's text encoder if it keeps features in a store, as its loader chose."""
-    text = getattr(model, "text_encoder", None)
-    return text if isinstance(text, CachedTextEncoder) else None
+def roll_out(
+    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Row]
+) -> Rollout:
+    """Sample a block; the roll-outs of its rows come first, those that only pad it after them."""
+    # Padding with the first row keeps tensor shapes, and so every bit, the same in all blocks.
+    padded = [*block, *[block[0]] * (cell.config.suite.block - len(block))]
+    condition = model.encode([row.prompt.text for row in padded])
+    keys = [(row.prompt.id, row.seed) for row in padded]
+    return model.generate(condition, keys, guidance=guidance)
+
+
+def _extra_passes(
+    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Row]
+) -> int:
+    """Forward passes per scale beyond those of the model's own guidance."""
+    one = model.encode([block[0].prompt.text])
+    own = model.guidance(cell.config.model.sampling.guidance)
+    return len(guidance.branches(model, one)) - len(own.branches(model, one))
 
 
 def _tokens_lost(model: NextScaleModel, block: Sequence[Row]) -> dict[str, int]:
     """Tokens that did not fit, by the id of each prompt that was too long."""
-    truncated = getattr(getattr(model, "text_encoder", None), "truncated", {})
+    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
+    truncated = text.truncated if text else {}
     return {r.prompt.id: truncated[r.prompt.text] for r in block if r.prompt.text in truncated}
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def fixed_threads(cell: Cell) -> Iterator[None]:
     """Strict mode computes on one thread: how a sum is split over threads changes its rounding."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(1 if cell.config.model.strict else before)
     try:
         yield
     finally:

@@ -23,7 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
-from varbench.models.infinity.config import ReleasedConfig
+from varbench.models.infinity.released_config import InfinityConfig
+from varbench.models.registry import PLUGINS
+from varbench.models.switti.released_config import SwittiConfig
+
+SPLITS = ("test", "tune")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class ModelConfig:
         embedded: part of the package (a badge in reports), not a published model.
         sampling: inference settings, fixed for all methods.
         train: fine-tuning defaults at this model's size (keys of ``FineTuneConfig``).
+        batch: pictures to generate at once at most, as memory allows.
         strict: sample one picture at a time on one thread, so that neither batch size nor
             thread count can change a bit (slower).
     """
@@ -53,12 +58,30 @@ class ModelConfig:
     embedded: bool = False
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     train: dict[str, Any] = field(default_factory=dict)
+    batch: int = 50
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfinityModelConfig(ReleasedConfig, ModelConfig):
-    """A released Infinity by name; settings as in :class:`ReleasedConfig`."""
+class InfinityModelConfig(InfinityConfig, ModelConfig):
+    """A released Infinity by name; settings as in :class:`InfinityConfig`."""
+
+    def __post_init__(self) -> None:
+        ModelConfig.__post_init__(self)
+        InfinityConfig.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwittiModelConfig(SwittiConfig, ModelConfig):
+    """A released Switti by name; settings as in :class:`SwittiConfig`."""
+
+    def __post_init__(self) -> None:
+        ModelConfig.__post_init__(self)
+        SwittiConfig.__post_init__(self)
 
 
 @dataclass
@@ -73,21 +96,55 @@ class GroupConfig:
 
 
 @dataclass(frozen=True)
+class ProbeConfig:
+    """What is asked of a model besides pictures.
+
+    Attributes:
+        prompts: prompts of each kept group, the first of those that pictures are made of; 0 = none.
+    """
+
+    prompts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prompts < 0:
+            raise ValueError(f"probe.prompts must not be negative, got {self.prompts}")
+
+
+@dataclass(frozen=True)
 class SuiteConfig:
-    """What a run measures: prompt groups, and pictures per block of fixed shape."""
+    """What a run measures: prompt groups, and pictures per block of fixed shape.
+
+    Attributes:
+        split: ``test``, or ``tune`` for the prompts that settings may be chosen on.
+    """
 
     name: str = "???"
+    split: str = "test"
     groups: dict[str, GroupConfig] = field(default_factory=dict)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     block: int = 50
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One resolved configuration: a model, a suite, a method's settings."""
+    """One resolved configuration: a model, a suite, a method's settings.
+
+    Attributes:
+        pairs: training pairs used of each concept, the first ones; 0 = all.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     method: Any = None
+    pairs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pairs < 0:
+            raise ValueError(f"pairs must not be negative, got {self.pairs}")
 
 
 @dataclass(frozen=True)
@@ -101,14 +158,20 @@ def names(group: str) -> list[str]:
     return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def _register(method: str) -> type[Any]:
+def _register(model: str, method: str) -> type[Any]:
     config: type[Any] = NoConfig if method == NONE else load_method(method).Config
     store = ConfigStore.instance()
     store.store("schema", _open(RunConfig))
     store.store("schema_model", _open(ModelConfig))
     store.store("schema_infinity", _open(InfinityModelConfig))
+    store.store("schema_switti", _open(SwittiModelConfig))
     store.store("schema_suite", _open(SuiteConfig))
     store.store(method, _open(config), group="method")
+    if model in PLUGINS.plugins():
+        own = PLUGINS.load(model).Config
+        if not issubclass(own, ModelConfig):
+            raise UserError(f"the Config of plugin model {model!r} must derive from ModelConfig")
+        store.store(model, _open(own), group="model")
     return config
 
 
@@ -132,13 +195,10 @@ def _open(config: type[Any]) -> Any:
 def accepts(config: type[Any], key: str) -> bool:
     """Whether a method's Config has a dotted key such as ``train.steps``."""
     first, _, rest = key.partition(".")
-    match = next((f for f in dataclasses.fields(config) if f.name == first), None)
-    if match is None:
+    if first not in {f.name for f in dataclasses.fields(config)}:
         return False
-    if not rest:
-        return True
-    default = match.default_factory if match.default_factory is not dataclasses.MISSING else None
-    return dataclasses.is_dataclass(default) and accepts(default, rest)
+    section: type[Any] = get_type_hints(config)[first]
+    return not rest or (dataclasses.is_dataclass(section) and accepts(section, rest))
 
 
 def _known_keys(config: type[Any], prefix: str) -> list[str]:
@@ -157,16 +217,17 @@ def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) 
 
     Args:
         model, suite, method: names.
-        overrides: ``KEY=VALUE`` with keys under ``model.``, ``suite.`` or ``method.``.
+        overrides: ``KEY=VALUE``, the key ``pairs`` or under ``model.``, ``suite.``, ``method.``.
 
     Raises:
         UserError: unknown names or keys, wrong types or values.
     """
-    for kind, name in (("model", model), ("suite", suite)):
-        if name not in names(kind):
-            raise unknown(kind, name, names(kind))
+    if model not in names("model") and not PLUGINS.knows(model):
+        raise unknown("model", model, [*names("model"), *PLUGINS.plugins()])
+    if suite not in names("suite"):
+        raise unknown("suite", suite, names("suite"))
     check_method(method)
-    config = _register(method)
+    config = _register(model, method)
     groups = [f"model={model}", f"suite={suite}", f"method={method}"]
     GlobalHydra.instance().clear()
     with initialize_config_module("varbench.conf", version_base="1.3"):
@@ -196,6 +257,7 @@ def _explain(
     error: Exception, overrides: Sequence[str], model: type[Any], config: type[Any]
 ) -> str:
     known = [
+        "pairs",
         *_known_keys(model, "model."),
         *_known_keys(SuiteConfig, "suite."),
         *_known_keys(config, "method."),

@@ -1,7 +1,8 @@
 """What an erasure method is: ``erase(model, concept, config) -> Edit``, or a Guidance.
 
 A method is one module with a frozen dataclass ``Config`` and a class that has the attributes of
-:class:`Method`; one line in ``registry.py`` (or a plugin's entry point) makes it known by name.
+:class:`Method` (it changes weights) or :class:`SamplingMethod` (it changes sampling only); one
+line in ``registry.py`` (or a plugin's entry point) makes it known by name.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from varbench.models.base import NextScaleModel
+from varbench.models.base import Guidance, NextScaleModel
 from varbench.progress import Progress
 
 
@@ -30,11 +31,29 @@ class PairLike(Protocol):
 
 
 class ConceptLike(Protocol):
-    """What a method may know of a concept."""
+    """What a method may know of a concept.
+
+    Attributes:
+        name: of the concept's file.
+        words, synonyms: how prompts say it.
+        replacement: what takes its place; empty where it is left away.
+    """
 
     @property
     def name(self) -> str: ...
-    def pairs(self) -> Sequence[PairLike]: ...
+    @property
+    def words(self) -> Sequence[str]: ...
+    @property
+    def synonyms(self) -> Sequence[str]: ...
+    @property
+    def replacement(self) -> Sequence[str]: ...
+    def pairs(self) -> Sequence[PairLike]:
+        """Training pairs; none is an evaluation prompt."""
+        ...
+
+    def retained(self) -> Sequence[str]:
+        """Prompts of neighbours and others that must stay; none is an evaluation prompt."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,12 @@ class Edit:
     Attributes:
         tensors: state-dict name -> new value; empty for the unerased model.
         log: one dictionary of plain numbers per logged step.
+        notes: what else is worth keeping of how it was made, as plain values.
     """
 
     tensors: Mapping[str, Tensor]
     log: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the changed tensors as safetensors, readable to others as the umask says."""
@@ -103,6 +124,7 @@ class Workplace:
     progress: Progress
 
 
+@runtime_checkable
 class Method(Protocol):
     """An erasure method that changes weights.
 
@@ -120,4 +142,30 @@ class Method(Protocol):
         self, model: NextScaleModel, concept: ConceptLike, config: Any, place: Workplace
     ) -> Edit:
         """Erase; the model is returned to its original weights afterwards."""
+        ...
+
+
+@runtime_checkable
+class SamplingMethod(Protocol):
+    """An erasure method that changes no weight but how pictures are sampled.
+
+    Attributes:
+        id, version, Config: as in :class:`Method`.
+    """
+
+    id: str
+    version: int
+    Config: type[Any]
+
+    def guidance(
+        self, model: NextScaleModel, concept: ConceptLike, config: Any, weight: float
+    ) -> Guidance:
+        """What combines the branches of every scale, in place of the model's own guidance.
+
+        Args:
+            model: unedited.
+            concept: what to keep out of the pictures.
+            config: the method's settings.
+            weight: the guidance weight that the model is sampled with.
+        """
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Workplace
-from varbench.methods.extras import require
+from varbench.methods.conflict import Conflict
+from varbench.methods.extras import require as require_package
 from varbench.methods.lora import adapters
+from varbench.methods.masks import masked
 from varbench.methods.precision import PRECISIONS, executing, held, held_dtypes
 from varbench.methods.scratch import resume, save
-from varbench.models.base import Condition, NextScaleModel, trainable
+from varbench.models.base import CapabilityError, Condition, NextScaleModel, trainable
+from varbench.models.capabilities import HasBlocks, require
 
 CHECKPOINT_EVERY = 50
 OPTIMISERS = ("adamw", "adamw-8bit")
@@ -42,7 +45,10 @@ class FineTuneConfig:
         beta1, beta2, weight_decay: AdamW's; no decay on one-dimensional parameters.
         clip: largest gradient norm.
         parts: parts of the model to train.
+        blocks: of these parts only what lies in the first so many blocks; 0 = everything.
         separate_steps: one optimiser step per loss term instead of one for their sum.
+        log_conflict: log the cosine between the loss terms' gradients (``conflict.py``): no more
+            work but room for another gradient; with two terms the edit keeps its bits.
         text_drop: share of training samples whose text is replaced by the null condition (the
             released code: 0.1, which also trains guidance's reference; 0 is controlled).
         precision: ``fp32``, ``bf16`` with float32 master weights, or ``bf16-weights`` as the
@@ -65,7 +71,9 @@ class FineTuneConfig:
     weight_decay: float = 0.005
     clip: float = 5.0
     parts: tuple[str, ...] = ("cross_attention", "ffn")
+    blocks: int = 0
     separate_steps: bool = False
+    log_conflict: bool = False
     text_drop: float = 0.0
     precision: str = "fp32"
     checkpointing: bool = False
@@ -76,6 +84,8 @@ class FineTuneConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"steps and batch must be at least 1, got {self.steps}, {self.batch}")
+        if self.blocks < 0:
+            raise ValueError(f"blocks must not be negative (0 = all), got {self.blocks}")
         if self.rate <= 0:
             raise ValueError(f"rate must be positive, got {self.rate}")
         for name, value, known in (
@@ -90,14 +100,17 @@ class FineTuneConfig:
                 f"got {self.lora_rank}, {self.lora_alpha}"
             )
         if self.lora_rank:
-            require("peft", "lora", f"train.lora_rank={self.lora_rank}")
+            require_package("peft", "lora", f"train.lora_rank={self.lora_rank}")
         if self.optimiser == "adamw-8bit":
-            require("bitsandbytes", "8bit", "train.optimiser=adamw-8bit")
+            require_package("bitsandbytes", "8bit", "train.optimiser=adamw-8bit")
 
 
 @dataclass(frozen=True)
 class Term:
-    """One weighted part of the loss; ``weight`` is not yet multiplied in."""
+    """One weighted part of the loss; ``weight`` is not yet multiplied in, 0 leaves it out.
+
+    An optimiser step whose terms are all left out is not made.
+    """
 
     name: str
     value: Tensor
@@ -117,6 +130,11 @@ class Batch:
     step: int
     rows: list[int]
     drop: list[bool]
+
+    def in_turn(self, count: int) -> Batch:
+        """As many rows of another set of ``count``, which is gone through in order."""
+        first = self.step * len(self.rows)
+        return replace(self, rows=[(first + i) % count for i in range(len(self.rows))])
 
 
 class Objective(Protocol):
@@ -155,17 +173,25 @@ def draw_batch(size: int, config: FineTuneConfig, seed: int, step: int) -> Batch
 
 
 def fine_tune(
-    model: NextScaleModel, objective: Objective, config: FineTuneConfig, place: Workplace
+    model: NextScaleModel,
+    objective: Objective,
+    config: FineTuneConfig,
+    place: Workplace,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Edit:
     """Train the named parts in place, collect the change, restore the model.
 
-    Killed and started again with the same arguments it goes on from ``place.scratch``.
+    Killed and started again with the same arguments it goes on from ``place.scratch``. With
+    ``masks`` only the entries that are True in them change; see :func:`masked`.
     """
-    chosen = trainable(model, config.parts)
+    chosen = trained(model, config)
     with tuned(model, chosen, config, place.seed) as (parameters, result):
         optimiser = new_optimiser(config, parameters)
         start, log = resume(place.scratch, parameters, optimiser)
-        with place.progress.stage("erase", config.steps, done=start) as bar:
+        with (
+            masked(parameters, optimiser, masks),
+            place.progress.stage("erase", config.steps, done=start) as bar,
+        ):
             for step in range(start, config.steps):
                 batch = draw_batch(objective.size, config, place.seed, step)
                 losses = _iterate(objective, batch, config, parameters, optimiser)
@@ -176,6 +202,22 @@ def fine_tune(
         tensors = result()
     place.scratch.unlink(missing_ok=True)
     return Edit(tensors, log)
+
+
+def trained(model: NextScaleModel, config: FineTuneConfig) -> dict[str, nn.Parameter]:
+    """The parameters that a config chooses, in state-dict order.
+
+    Raises:
+        CapabilityError: the model lacks one of the parts, or tells of no blocks where asked.
+    """
+    chosen = trainable(model, config.parts)
+    if not config.blocks:
+        return chosen
+    blocks = require(model, HasBlocks, f"train.blocks={config.blocks}").blocks()
+    first = {name for block in blocks[: config.blocks] for name in block}
+    if not first & set(chosen):
+        raise CapabilityError(f"train.blocks needs parts inside blocks, got {config.parts}")
+    return {name: p for name, p in chosen.items() if name in first}
 
 
 @contextlib.contextmanager
@@ -253,11 +295,18 @@ def _iterate(
 ) -> dict[str, float]:
     record: dict[str, float] = {}
     names = objective.terms(batch)
+    conflict = Conflict(parameters, config.separate_steps) if config.log_conflict else None
     for position, name in enumerate(names):
         term, notes = objective.term(name, batch)
-        (term.weight * term.value).backward()
+        if term.weight:
+            (term.weight * term.value).backward()
         record[name] = float(term.value.detach())
         record |= notes
+        if conflict and len(names) > 1:
+            if position == 0:
+                conflict.after_first()
+            elif position == len(names) - 1:
+                record |= conflict.after_last()
         if config.separate_steps or position == len(names) - 1:
             norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
             record["norm" if position == len(names) - 1 else f"norm_{name}"] = float(norm)

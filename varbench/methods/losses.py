@@ -33,12 +33,13 @@ def symbol_cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
 def token_filter(logits: Tensor, tokens: Tensor, *, alpha: float, gamma: float = LN2) -> Tensor:
     """Tokens that are wrong enough to be trained, ``[B, L]`` bool, without gradient.
 
-    A symbol is wrong where its negative log-likelihood exceeds ``gamma`` (for bits and ln 2:
-    predicted worse than chance); a token is kept where at least the share ``alpha`` of its
-    symbols is wrong (S-VARE, section on the filtered cross entropy).
+    A symbol is wrong where its negative log-likelihood exceeds ``gamma`` nats for every bit that
+    it carries, log2(V) of them (at ln 2: predicted worse than chance); a token is kept where at
+    least the share ``alpha`` of its symbols is wrong (S-VARE, section on the filtered cross
+    entropy).
     """
     with torch.no_grad():
-        wrong = symbol_cross_entropy(logits, tokens) > gamma
+        wrong = symbol_cross_entropy(logits, tokens) > gamma * math.log2(logits.shape[-1])
         return wrong.float().mean(dim=-1) >= alpha
 
 
@@ -55,7 +56,7 @@ def filtered_cross_entropy(
         logits: student's, for the concept prompt on the neutral roll-out's inputs.
         tokens: the neutral roll-out's sampled symbols.
         alpha: share of wrong symbols from which on a token is kept; 0 keeps all.
-        gamma: negative log-likelihood above which a symbol is wrong, nats.
+        gamma: negative log-likelihood above which a symbol is wrong, nats per bit.
 
     Returns:
         Scalar.
@@ -67,10 +68,43 @@ def filtered_cross_entropy(
     return (symbol_cross_entropy(logits, tokens).mean(dim=-1) * keep).mean()
 
 
-def preservation_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """S-VARE's preservation loss: KL(teacher || student) per symbol, averaged over D * V.
+def symbol_divergence(student_logits: Tensor, target_logits: Tensor) -> Tensor:
+    """KL(target || student) of every symbol, ``[B, L, D]``, nats; the target has no gradient.
 
-    The released code averages over all logits, hence half the mean per-bit KL for V = 2.
+    Raises:
+        ValueError: shapes differ.
+    """
+    if student_logits.shape != target_logits.shape:
+        raise ValueError(
+            f"shapes of student {tuple(student_logits.shape)} and teacher "
+            f"{tuple(target_logits.shape)} differ"
+        )
+    log_q = student_logits.float().log_softmax(dim=-1)
+    log_p = target_logits.detach().float().log_softmax(dim=-1)
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
+
+
+def symbol_entropy(logits: Tensor) -> Tensor:
+    """Entropy of every symbol, ``[B, L, D]``, nats, between 0 and ln V."""
+    log_p = logits.float().log_softmax(dim=-1)
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def steered_away(reference: Tensor, concept: Tensor, eta: float) -> Tensor:
+    """``reference - eta (concept - reference)``: a prediction from which a concept is taken.
+
+    On log-softmaxes, or on logits whatever their common shift, it gives
+    ``P* ~ P_reference^(1 + eta) / P_concept^eta`` for every symbol (ESD's target, classifier-free
+    guidance turned round). Other predictions, such as hidden states, are steered alike.
+    """
+    return reference - eta * (concept - reference)
+
+
+def preservation_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """S-VARE's preservation loss: half the mean KL(teacher || student) per symbol.
+
+    The half is the released code's, which averages over both logits of a bit. For more values the
+    same average would shrink with V, so here the half stays.
 
     Args:
         student_logits: for the neutral prompt on the neutral roll-out's inputs.
@@ -79,14 +113,7 @@ def preservation_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     Returns:
         Scalar, >= 0; 0 exactly where both distributions agree.
     """
-    if student_logits.shape != teacher_logits.shape:
-        raise ValueError(
-            f"shapes of student {tuple(student_logits.shape)} and teacher "
-            f"{tuple(teacher_logits.shape)} differ"
-        )
-    log_q = student_logits.float().log_softmax(dim=-1)
-    log_p = teacher_logits.detach().float().log_softmax(dim=-1)
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).mean()
+    return symbol_divergence(student_logits, teacher_logits).mean() / 2
 
 
 def probability_distance(logits: Tensor, target_logits: Tensor) -> Tensor:

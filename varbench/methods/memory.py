@@ -17,10 +17,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from varbench.methods.finetune import FineTuneConfig, tuned
+from varbench.methods.finetune import FineTuneConfig, trained, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.losses import preservation_loss
-from varbench.models.base import Condition, NextScaleModel, Rollout, trainable
+from varbench.models.base import Condition, NextScaleModel, Rollout
 
 BLOCK_8BIT, SMALLEST_8BIT = 256, 4096
 """AdamW in 8 bit: one float32 scale per so many values; smaller tensors stay in float32."""
@@ -33,7 +33,7 @@ class TrainingMemory:
     Attributes:
         weights: the trained network's as held in training, adapters included.
         resident: other networks that stay on the device, such as the picture tokenizer.
-        gradients: of what is trained.
+        gradients: of what is trained; twice with ``log_conflict``.
         optimiser: its moments.
         activations: what one loss term's forward pass keeps for its backward pass.
         losses: logits, their logarithms and the teacher's rows, until the backward pass.
@@ -102,7 +102,7 @@ def training_memory(
         CapabilityError: the model does not offer what ``config`` asks for.
     """
     rows = [i % len(pairs) for i in range(config.batch)]
-    with tuned(model, trainable(model, config.parts), config, seed=0) as (parameters, _):
+    with tuned(model, trained(model, config), config, seed=0) as (parameters, _):
         for p in parameters.values():  # two terms add up their gradients before the step
             p.grad = torch.zeros_like(p)
         with LiveBytes() as live:
@@ -116,7 +116,7 @@ def training_memory(
         return TrainingMemory(
             weights=size_of(model.weights().state_dict().values()),
             resident=resident,
-            gradients=size_of(parameters.values()),
+            gradients=(2 if config.log_conflict else 1) * size_of(parameters.values()),
             optimiser=optimiser_bytes(config, parameters.values()),
             activations=activations,
             losses=losses,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
+from varbench.plugins import ObjectKind
 
 if TYPE_CHECKING:
-    from varbench.methods.base import Method
+    from varbench.methods.base import Method, SamplingMethod
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,72 @@ METHODS = {
     "svare": MethodEntry("varbench.methods.svare", "Svare", "S-VARE: filtered CE + preservation"),
     "vare": MethodEntry("varbench.methods.vare", "Vare", "VARE: match on auxiliary visual tokens"),
     "naive": MethodEntry("varbench_baselines.naive", "Naive", "fine-tuning, each side its history"),
+    "nft-anchor": MethodEntry(
+        "varbench_baselines.controls", "NftAnchor", "naive's control: CE to the neutral roll-out"
+    ),
+    "nft-distill": MethodEntry(
+        "varbench_baselines.controls", "NftDistill", "naive's control: KL on the concept's roll-out"
+    ),
+    "nft-ascent": MethodEntry(
+        "varbench_baselines.controls", "NftAscent", "naive's control: unlearn, up to chance level"
+    ),
+    "ac": MethodEntry("varbench_baselines.ac", "Ac", "concept ablation: anchor's KL or tokens"),
+    "salun": MethodEntry("varbench_baselines.salun", "Salun", "distil into the salient half"),
+    "fmn": MethodEntry("varbench_baselines.fmn", "Fmn", "attention taken off the concept's tokens"),
+    "ear": MethodEntry("varbench_baselines.ear", "Ear", "EAR: steer hidden states, scale by scale"),
+    "obliviate": MethodEntry(
+        "varbench_baselines.obliviate", "Obliviate", "KL off the concept on its own roll-outs"
+    ),
+    "scaleerasure": MethodEntry(
+        "varbench_baselines.scaleerasure",
+        "ScaleErasure",
+        "sampling only: steer tokens that show it",
+    ),
+    "first-scale": MethodEntry(
+        "varbench_baselines.first_scale",
+        "FirstScaleTuning",
+        "first scale alone, our reading of SACE",
+    ),
+    "uce": MethodEntry("varbench_baselines.uce", "Uce", "text matrices edited in closed form"),
+    "rece": MethodEntry("varbench_baselines.rece", "Rece", "UCE, attacked and answered in turn"),
+    "esd": MethodEntry("varbench_baselines.esd", "Esd", "guidance off the concept, trained in"),
+    "sld": MethodEntry("varbench_baselines.sld", "Sld", "sampling only: safety guidance per scale"),
+    "neg-prompt": MethodEntry(
+        "varbench_baselines.neg_prompt", "NegPrompt", "sampling only: concept in the null's place"
+    ),
 }
+
+
+def _checked(name: str, offered: Any) -> Any:
+    """The method of a plugin; ValueError says what is wrong with it."""
+    from varbench.methods.base import Method, SamplingMethod
+
+    made = offered()
+    if isinstance(made, Method) == isinstance(made, SamplingMethod):
+        raise ValueError(
+            "a method has id, version, Config and either erase() or guidance(); "
+            "see docs/adding-a-method.md"
+        )
+    if made.id != name:
+        raise ValueError(f"its id is {made.id!r}; give id and entry point the same name")
+    if not _is_config(made.Config):
+        raise ValueError("its Config is no dataclass")
+    made.Config()  # raises if a setting has no default
+    return made
+
+
+def _is_config(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+PLUGINS = ObjectKind("method", "varbench.methods", lambda: (*METHODS, NONE), _checked)
+
+
+def summaries() -> dict[str, str]:
+    """Every method that can be used, with its one line; plugins are imported for theirs."""
+    own = {name: entry.summary for name, entry in METHODS.items()}
+    docs = {name: type(made).__doc__ or "" for name, made in PLUGINS.usable().items()}
+    return own | {name: doc.strip().partition("\n")[0] for name, doc in docs.items()}
 
 
 def check_method(name: str) -> None:
@@ -37,17 +104,21 @@ def check_method(name: str) -> None:
     Raises:
         UserError: lists the methods and the nearest name.
     """
-    if name != NONE and name not in METHODS:
-        raise unknown("method", name, [*METHODS, NONE])
+    if name not in (*METHODS, NONE) and not PLUGINS.knows(name):
+        raise unknown("method", name, [*METHODS, NONE, *PLUGINS.plugins()])
 
 
-def load_method(name: str) -> Method:
+def load_method(name: str) -> Method | SamplingMethod:
     """The method object of a name.
 
     Raises:
-        UserError: unknown name.
+        UserError: unknown name, or a plugin that cannot be used.
     """
     check_method(name)
+    method: Method | SamplingMethod
+    if name not in METHODS:
+        method = PLUGINS.load(name)
+        return method
     entry = METHODS[name]
-    method: Method = getattr(importlib.import_module(entry.module), entry.attribute)()
+    method = getattr(importlib.import_module(entry.module), entry.attribute)()
     return method

@@ -1,8 +1,9 @@
-"""Auxiliary visual tokens: roll-outs of the frozen model under the neutral prompts.
+"""Auxiliary visual tokens: roll-outs of the frozen model, sampled once and shared by both sides.
 
 VARE's core: both sides of the loss read the *same* visual history, the frozen model's roll-out
-under the neutral prompt, sampled once and kept. "Auxiliary" means "taken from the other model's
-roll-out instead of the model's own history"; nothing is appended to the sequence.
+under the neutral prompt. "Auxiliary" means "taken from the other model's roll-out instead of the
+model's own history"; nothing is appended to the sequence. Methods that steer away from the
+concept instead of towards its replacement may want the roll-outs of the concept prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import PairLike
-from varbench.models.base import Condition, NextScaleModel, Rollout, Sampling
+from varbench.models.base import Condition, Guidance, NextScaleModel, Rollout, Sampling
+
+PREFIXES = ("neutral", "concept", "mixed")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class AuxiliaryTokens:
     Attributes:
         concept: condition of the N prompts with the concept.
         neutral: condition of the N prompts without it.
-        rollout: the frozen model's roll-outs under the neutral prompts.
+        rollout: the frozen model's roll-outs.
         teacher_logits: its logits ``[N, L, D, V]`` for the neutral prompts on these roll-outs.
     """
 
@@ -53,49 +56,86 @@ class AuxiliaryTokens:
     teacher_logits: Tensor
 
 
+def check_prefix(prefix: str) -> None:
+    """Complain about a prefix that is none.
+
+    Raises:
+        ValueError: names those that are.
+    """
+    if prefix not in PREFIXES:
+        raise ValueError(f"prefix must be one of {', '.join(PREFIXES)}, got {prefix!r}")
+
+
 def roll_out(
     model: NextScaleModel,
     condition: Condition,
     keys: Sequence[tuple[str, int]],
     config: RolloutConfig,
-    chunk: int = 10,
 ) -> Rollout:
-    """Sample one roll-out per prompt, a few at a time so that memory stays flat."""
+    """Sample one roll-out per prompt with the model as it is."""
     sampling = Sampling(config.guidance, config.temperature, top_k=0, top_p=config.top_p)
-    parts = []
-    for start in range(0, len(keys), chunk):
-        rows = list(range(start, min(start + chunk, len(keys))))
-        some = [keys[i] for i in rows]
-        parts.append(model.generate(condition.select(rows), some, sampling=sampling))
-    return Rollout(
-        torch.cat([p.tokens for p in parts]),
-        torch.cat([p.inputs for p in parts]),
-        parts[0].schedule,
-    )
+    return model.generate(condition, keys, sampling=sampling)
 
 
-@torch.no_grad()
-def auxiliary_tokens(
-    model: NextScaleModel, pairs: Sequence[PairLike], config: RolloutConfig, seed: int
-) -> AuxiliaryTokens:
-    """Roll out the neutral prompt of every pair with the (still frozen) model.
+def pair_rollouts(
+    model: NextScaleModel,
+    pairs: Sequence[PairLike],
+    config: RolloutConfig,
+    seed: int,
+    prefix: str = "neutral",
+) -> Rollout:
+    """Roll out one side of every pair with the (still frozen) model.
 
     Args:
         model: unedited.
         pairs: training pairs.
         config: sampling settings.
-        seed: with the pair's number it decides the sampled bits.
+        seed: with the pair's number it decides the sampled bits, whichever the side.
+        prefix: the side: ``neutral``, ``concept``, or ``mixed`` (every second pair's concept).
     """
-    neutral = model.encode([pair.neutral for pair in pairs])
+    check_prefix(prefix)
+    of_concept = [prefix == "concept" or (prefix == "mixed" and i % 2) for i in range(len(pairs))]
+    texts = [p.concept if c else p.neutral for p, c in zip(pairs, of_concept, strict=True)]
     keys = [(f"pair-{i}", seed) for i in range(len(pairs))]
-    rollout = roll_out(model, neutral, keys, config)
-    teacher = []
-    for i in range(len(pairs)):
-        one, text = rollout.select([i]), neutral.select([i])
-        logits = model.logits(one, text)
-        if config.guided_teacher:
-            null = model.logits(one, model.null(text))
-            logits = config.guidance * logits + (1 - config.guidance) * null
-        teacher.append(logits)
+    return roll_out(model, model.encode(texts), keys, config)
+
+
+@torch.no_grad()
+def frozen_logits(
+    model: NextScaleModel, rollout: Rollout, condition: Condition, guidance: Guidance | None = None
+) -> Tensor:
+    """Logits ``[N, L, D, V]`` of the model as it is, picture by picture, without gradient.
+
+    Args:
+        model: unedited.
+        rollout: N histories.
+        condition: one prompt per history.
+        guidance: combine its branches; None takes the prompt's own logits.
+    """
+    found = []
+    for i in range(len(rollout)):
+        one, text = rollout.select([i]), condition.select([i])
+        if guidance is None:
+            found.append(model.logits(one, text))
+            continue
+        branches = [model.logits(one, branch) for branch in guidance.branches(model, text)]
+        scales = enumerate(rollout.schedule.slices())
+        combined = [guidance.combine(k, [b[:, rows] for b in branches]) for k, rows in scales]
+        found.append(torch.cat(combined, dim=1))
+    return torch.cat(found)
+
+
+def auxiliary_tokens(
+    model: NextScaleModel,
+    pairs: Sequence[PairLike],
+    config: RolloutConfig,
+    seed: int,
+    prefix: str = "neutral",
+) -> AuxiliaryTokens:
+    """Roll-outs of all pairs, see :func:`pair_rollouts`, with the frozen model's logits on them."""
+    neutral = model.encode([pair.neutral for pair in pairs])
+    rollout = pair_rollouts(model, pairs, config, seed, prefix)
+    guidance = model.guidance(config.guidance) if config.guided_teacher else None
+    teacher = frozen_logits(model, rollout, neutral, guidance)
     concept = model.encode([pair.concept for pair in pairs])
-    return AuxiliaryTokens(concept, neutral, rollout, torch.cat(teacher))
+    return AuxiliaryTokens(concept, neutral, rollout, teacher)

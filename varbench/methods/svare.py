@@ -12,14 +12,16 @@ Left out: its drop-path, and the level embedding added before every chunk of blo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import torch
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.losses import LN2, filtered_cross_entropy, preservation_loss, token_filter
 from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import SharedHistory
-from varbench.models.base import NextScaleModel
+from varbench.models.base import NextScaleModel, at_once
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class SvareConfig:
 
     Attributes:
         alpha: share of wrong symbols from which on a token is trained.
-        gamma: negative log-likelihood above which a symbol is wrong, nats.
+        gamma: negative log-likelihood above which a symbol is wrong, nats per bit.
         preserve_weight: weight of the preservation loss; 0 leaves it out.
     """
 
@@ -62,7 +64,7 @@ class SvareObjective(SharedHistory):
             loss = preservation_loss(student, self.teacher(batch))
             return Term(name, loss, config.preserve_weight), {}
         student = self.student(self.tokens.concept, batch)
-        target = self.tokens.rollout.tokens[batch.rows]
+        target = self.history(batch)
         loss = filtered_cross_entropy(student, target, alpha=config.alpha, gamma=config.gamma)
         keep = token_filter(student, target, alpha=config.alpha, gamma=config.gamma).float()
         shares = {
@@ -70,6 +72,23 @@ class SvareObjective(SharedHistory):
             for scale, rows in enumerate(self.tokens.rollout.schedule.slices())
         }
         return Term(name, loss), {"kept": float(keep.mean()), **shares}
+
+
+@torch.no_grad()
+def concept_tokens(
+    model: NextScaleModel, tokens: AuxiliaryTokens, config: SvareConfig
+) -> list[float]:
+    """Per token of the sequence, the share of pairs in which the filter keeps it.
+
+    Of the unedited model it tells which scales and places carry the concept.
+    """
+    kept = torch.zeros(tokens.rollout.schedule.total)
+    for rows in at_once(len(tokens.rollout), config.train.batch):
+        some = tokens.rollout.select(rows)
+        logits = model.logits(some, tokens.concept.select(rows))
+        keep = token_filter(logits, some.tokens, alpha=config.alpha, gamma=config.gamma)
+        kept += keep.float().sum(dim=0).cpu()
+    return [float(share) for share in kept / len(tokens.rollout)]
 
 
 class Svare:
@@ -83,4 +102,9 @@ class Svare:
         self, model: NextScaleModel, concept: ConceptLike, config: SvareConfig, place: Workplace
     ) -> Edit:
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
-        return fine_tune(model, SvareObjective(model, tokens, config), config.train, place)
+        notes = {
+            "schedule": [list(scale) for scale in tokens.rollout.schedule.scales],
+            "concept_tokens": concept_tokens(model, tokens, config),
+        }
+        edit = fine_tune(model, SvareObjective(model, tokens, config), config.train, place)
+        return replace(edit, notes=notes)

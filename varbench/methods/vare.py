@@ -29,7 +29,7 @@ class VareConfig:
 
 
 class SharedHistory:
-    """Student and teacher logits on the auxiliary tokens; base of VARE's and S-VARE's terms."""
+    """Student and teacher on the auxiliary tokens; base of objectives, with one term by default."""
 
     def __init__(self, model: NextScaleModel, tokens: AuxiliaryTokens) -> None:
         self.model = model
@@ -39,6 +39,13 @@ class SharedHistory:
     def size(self) -> int:
         """Number of pairs."""
         return len(self.tokens.rollout)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"]
+
+    def history(self, batch: Batch) -> torch.Tensor:
+        """The sampled symbols ``[B, L, D]`` of the batch's roll-outs."""
+        return self.tokens.rollout.tokens[batch.rows]
 
     def student(self, condition: Condition, batch: Batch) -> torch.Tensor:
         """Logits ``[B, L, D, V]`` of the model in training on the batch's roll-outs."""
@@ -52,9 +59,6 @@ class SharedHistory:
 
 class VareObjective(SharedHistory):
     """One term: distance to the frozen model's probabilities."""
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         student = self.student(self.tokens.concept, batch)

@@ -21,9 +21,10 @@ from varbench.stats import Interval
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
-Better = Literal["up", "down"]
+Better = Literal["up", "down", "same"]  # same: as near as possible to the unerased model's value
 Key = tuple[str, int]  # prompt id and picture seed
 KEPT = ("neighbours", "unrelated")  # groups whose pictures an erasure must not change
+PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
 
 
 class PromptLike(Protocol):
@@ -140,33 +141,21 @@ class Evidence:
     method: Mapping[str, Group]  # group name -> pictures
     base: Mapping[str, Group]
     reference: Arrays | None = None  # scores of real pictures: "features" [r, d]
+    # What the models predict for probed prompts, by group name: arrays of "probe", [n, scales].
+    # Empty where the suite probes nothing; the method's also where it changes no prediction.
+    method_probe: Mapping[str, Group] = field(default_factory=dict)
+    base_probe: Mapping[str, Group] = field(default_factory=dict)
 
     def pair(self, *names: str) -> Pair:
         """Pictures of the named groups, pooled and matched; absent groups count as empty.
 
         A prompt that two groups share is taken once, for otherwise it would weigh double.
         """
-        pairs = []
-        for name in names:
-            if name in self.method and name in self.base:
-                pairs.append((self.method[name], self.base[name]))
-        places: dict[Key, tuple[int, int, int]] = {}
-        dropped: set[Key] = set()
-        for part, (method, base) in enumerate(pairs):
-            ours, theirs = _rows(method), _rows(base)
-            dropped |= ours.keys() ^ theirs.keys()
-            for key in ours.keys() & theirs.keys():
-                places.setdefault(key, (part, ours[key], theirs[key]))
-        order = sorted(places)
-        sides = []
-        for side in (0, 1):
-            picked = []
-            for part, groups in enumerate(pairs):
-                picked.append(
-                    groups[side].take([places[k][1 + side] for k in order if places[k][0] == part])
-                )
-            sides.append(_merge(picked, [places[k][0] for k in order]))
-        return Pair(sides[0], sides[1], len(dropped - places.keys()))
+        return _match(self.method, self.base, names)
+
+    def probed(self, *names: str) -> Pair:
+        """Probed prompts of the named groups, pooled and matched as in `pair`."""
+        return _match(self.method_probe, self.base_probe, names)
 
 
 @dataclass(frozen=True)
@@ -212,6 +201,27 @@ class Metric(Protocol):
     def compute(self, e: Evidence) -> MetricValue:
         """The value for `e.method`; never looks at a picture, never draws unseeded numbers."""
         ...
+
+
+def _match(method: Mapping[str, Group], base: Mapping[str, Group], names: Sequence[str]) -> Pair:
+    pairs = [(method[name], base[name]) for name in names if name in method and name in base]
+    places: dict[Key, tuple[int, int, int]] = {}
+    dropped: set[Key] = set()
+    for part, (ours, theirs) in enumerate(pairs):
+        our_rows, their_rows = _rows(ours), _rows(theirs)
+        dropped |= our_rows.keys() ^ their_rows.keys()
+        for key in our_rows.keys() & their_rows.keys():
+            places.setdefault(key, (part, our_rows[key], their_rows[key]))
+    order = sorted(places)
+    sides = []
+    for side in (0, 1):
+        picked = []
+        for part, groups in enumerate(pairs):
+            picked.append(
+                groups[side].take([places[k][1 + side] for k in order if places[k][0] == part])
+            )
+        sides.append(_merge(picked, [places[k][0] for k in order]))
+    return Pair(sides[0], sides[1], len(dropped - places.keys()))
 
 
 def _rows(group: Group) -> dict[Key, int]:

@@ -90,11 +90,18 @@ class Rollout:
         index = torch.as_tensor(list(rows), device=self.tokens.device)
         return Rollout(self.tokens[index], self.inputs[index], self.schedule)
 
+    def first_scales(self, count: int) -> Rollout:
+        """The first scales alone, where the inputs are those of the scales after the first."""
+        schedule = Schedule(self.schedule.scales[:count])
+        inputs = self.inputs[:, : schedule.total - schedule.lengths[0]]
+        return Rollout(self.tokens[:, : schedule.total], inputs, schedule)
+
 
 class Guidance(Protocol):
     """How the logits of several text conditions become the ones that are sampled from.
 
-    A sampling-time erasure method is a Guidance; the default is classifier-free guidance.
+    A sampling-time erasure method is a Guidance; the default is classifier-free guidance. One may
+    keep a state over the scales of a group of pictures: scale 0 starts the next group.
     """
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
@@ -133,6 +140,8 @@ class NextScaleModel(Protocol):
     name: str
     schedule: Schedule
     sampling: Sampling
+    batch: int
+    """Pictures that ``generate`` and ``decode`` compute at once at most."""
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +154,10 @@ class NextScaleModel(Protocol):
 
     def null(self, like: Any) -> Condition:
         """The unconditional counterpart of each prompt in ``like``."""
+        ...
+
+    def guidance(self, weight: float) -> Guidance:
+        """The model's own classifier-free guidance at a weight (1 = none)."""
         ...
 
     def generate(
@@ -188,7 +201,13 @@ PARTS = (
     "head",
     "all",
 )
-"""Parts that methods may train; a model offers those that it has."""
+"""Parts that methods may train; a model offers those that it has. It may offer parts of parts too,
+such as ``cross_attention.kv``, the maps that make keys and values of the text."""
+
+
+def at_once(count: int, batch: int) -> list[list[int]]:
+    """Row numbers 0 .. count - 1 in groups of ``batch``; the last may be smaller."""
+    return [list(range(start, min(start + batch, count))) for start in range(0, count, batch)]
 
 
 def trainable(model: NextScaleModel, parts: Sequence[str]) -> dict[str, nn.Parameter]:

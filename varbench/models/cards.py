@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from varbench.models.infinity.config import ReleasedConfig
-from varbench.models.infinity.sizes import memory, parameters
-from varbench.models.infinity.weights import find, hub_cache
+from varbench.models.released_config import ReleasedConfig
+from varbench.models.weights import find, place
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Card:
     """A model's size and whether its weights are there.
 
     Attributes:
-        parameters: of all networks that generation needs, the text encoder included.
+        parameters: of all networks that generation needs, the text encoders included.
         fp32, bf16: bytes of all weights in float32, and with the precisions of the released
             model (blocks in bfloat16, text encoder as configured); None where not offered.
         generate: bytes of weights at the model's own precision, plus the keys and values of one
@@ -29,7 +28,7 @@ class Card:
     """
 
     parameters: int
-    fp32: int
+    fp32: int | None
     bf16: int | None
     generate: int | None
     place: str
@@ -38,15 +37,14 @@ class Card:
 
 def released_card(config: ReleasedConfig) -> Card:
     """The card of a released model; its parameters follow from its sizes."""
-    parts = find(config)
-    whole = replace(config, precision="fp32", text_precision="fp32")
+    whole, half = config.at("fp32"), config.at("bf16")
     return Card(
-        parameters(config),
-        memory(whole).weights,
-        memory(replace(config, precision="bf16")).weights,
-        memory(config).generate,
-        str(Path(config.weights).expanduser()) if config.weights else hub_cache(),
-        tuple(f"{part.repository}/{name}" for part in parts for name in part.missing),
+        config.parameters(),
+        whole.memory().weights if whole else None,
+        half.memory().weights if half else None,
+        config.memory().generate,
+        place(config),
+        tuple(f"{part.source.repository}/{name}" for part in find(config) for name in part.missing),
     )
 
 

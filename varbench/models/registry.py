@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
-from varbench.models.infinity.config import ReleasedConfig
+from varbench.models import weights
+from varbench.models.released_config import ReleasedConfig
+from varbench.plugins import ObjectKind
 
 if TYPE_CHECKING:
     from varbench.models.base import NextScaleModel
 
 INFINITY = "varbench.models.infinity.released"
+SWITTI = "varbench.models.switti.released"
 LOADERS = {
     "gallery": "varbench.models.gallery.model",
     "infinity-125m": INFINITY,
     "infinity-2b": INFINITY,
     "infinity-8b": INFINITY,
     "infinity-8b-512": INFINITY,
+    "switti": SWITTI,
+    "switti-1024": SWITTI,
+    "switti-1024-ar": SWITTI,
+    "switti-ar": SWITTI,
 }
-"""Name -> module with ``load(config, device)`` and ``fingerprint``."""
+"""Name -> module with ``load(config, device)``, and ``fingerprint()`` unless the model's config is
+a :class:`ReleasedConfig`."""
+
+
+def _checked(name: str, offered: Any) -> Any:
+    """The module of a plugin; ValueError says what is wrong with it."""
+    config: Any = getattr(offered, "Config", None)
+    if not _is_config(config):
+        raise ValueError("a model has a dataclass Config, derived from ModelConfig")
+    wanted = ["load"] if issubclass(config, ReleasedConfig) else ["load", "fingerprint"]
+    if lacking := [one for one in wanted if not callable(getattr(offered, one, None))]:
+        raise ValueError(f"a model has {', '.join(wanted)}; it lacks {', '.join(lacking)}")
+    if (own := config().name) != name:
+        raise ValueError(f"its Config's name is {own!r}; give Config and entry point one name")
+    return offered
+
+
+def _is_config(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+PLUGINS = ObjectKind("model", "varbench.models", lambda: LOADERS, _checked)
 
 
 def _module(name: str) -> Any:
-    if name not in LOADERS:
-        raise unknown("model", name, LOADERS)
-    return importlib.import_module(LOADERS[name])
+    if name in LOADERS:
+        return importlib.import_module(LOADERS[name])
+    if PLUGINS.knows(name):
+        return PLUGINS.load(name)
+    raise unknown("model", name, [*LOADERS, *PLUGINS.plugins()])
 
 
 def load_model(config: Any, device: str) -> NextScaleModel:
@@ -40,8 +71,9 @@ def fingerprint(config: Any) -> str:
     Raises:
         CheckpointError: a released model's files are missing or damaged.
     """
-    given = (config,) if isinstance(config, ReleasedConfig) else ()
-    digest: str = _module(config.name).fingerprint(*given)
+    if isinstance(config, ReleasedConfig):
+        return weights.fingerprint(config)
+    digest: str = _module(config.name).fingerprint()
     return digest
 
 
@@ -51,9 +83,7 @@ def provenance(config: Any) -> dict[str, Any]:
     Empty for a model whose weights are in the package: its fingerprint and varbench's version
     say all.
     """
-    module = _module(config.name)
-    found: dict[str, Any] = module.provenance(config) if isinstance(config, ReleasedConfig) else {}
-    return found
+    return weights.provenance(config) if isinstance(config, ReleasedConfig) else {}
 
 
 def reference(name: str) -> Any:

@@ -6,16 +6,16 @@ here (a plugin's) is shown after the others under its id, without a direction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from varbench.report.text import MISSING, number
 
-ARROWS = {"up": "↑", "down": "↓", "": ""}
+ARROWS = {"up": "↑", "down": "↓", "same": "≈", "": ""}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric as a table shows it. `better` is "up", "down" or "" (not known)."""
+    """One metric as a table shows it. `better` is "up", "down", "same" or "" (not known)."""
 
     metric: str
     title: str
@@ -24,6 +24,7 @@ class Column:
     digits: int  # decimals, of a rate as a fraction
     definition: str
     prompt_set: str | None = None  # set where one metric was measured on several prompt sets
+    table: str = "main"  # the table that shows it: main, drift or cost
 
     @property
     def key(self) -> str:
@@ -123,7 +124,57 @@ CORE = (
         "Mean distance of features between pictures of one prompt: a collapsed model has none.",
     ),
 )  # fmt: skip
-_BY_METRIC = {column.metric: column for column in CORE}
+DRIFT = (
+    Column(
+        "ld1", "LD1", "down", False, 4,
+        "Prediction drift: mean divergence of the edited model's predictions from the unerased "
+        "model's, nats per bit, for prompts that must stay.",
+        table="drift",
+    ),
+    Column(
+        "ld2", "LD2", "same", False, 3,
+        "Text control: how strongly the text moves the predictions, by how strongly it moves the "
+        "unerased model's. Below 1 the text is ignored.",
+        table="drift",
+    ),
+    Column(
+        "ld3", "LD3", "up", True, 2,
+        "R-precision: chance that CLIP finds a picture's own caption among 100 of the suite.",
+        table="drift",
+    ),
+    Column(
+        "entropy", "Entropy", "same", False, 3,
+        "How undecided the model is about a bit it draws, 0 to 1. Less than the unerased model: "
+        "collapse; more: decay.",
+        table="drift",
+    ),
+)  # fmt: skip
+COST = (
+    Column(
+        "cost_seconds", "Erasing, s", "down", False, 1,
+        "Seconds that making the edit took, without reading the model. Not given where it was "
+        "interrupted.",
+        table="cost",
+    ),
+    Column(
+        "cost_memory", "Peak, GB", "down", False, 2,
+        "Most memory meanwhile, 10^9 bytes: on CUDA all that was allocated on the device, on the "
+        "CPU the whole process.",
+        table="cost",
+    ),
+    Column(
+        "cost_parameters", "Changed, M", "down", False, 3,
+        "Million numbers in the tensors that the edit replaces.",
+        table="cost",
+    ),
+    Column(
+        "cost_passes", "Extra passes", "down", False, 0,
+        "Forward passes per scale at sampling beyond those of the unerased model.",
+        table="cost",
+    ),
+)  # fmt: skip
+COLUMNS = (*CORE, *DRIFT, *COST)
+_BY_METRIC = {column.metric: column for column in COLUMNS}
 
 
 def column(metric: str, prompt_set: str | None = None) -> Column:
@@ -131,14 +182,4 @@ def column(metric: str, prompt_set: str | None = None) -> Column:
     known = _BY_METRIC.get(metric) or Column(
         metric, metric, "", False, 3, "Not a built-in metric: see the package that offers it."
     )
-    if prompt_set is None:
-        return known
-    return Column(
-        known.metric,
-        known.title,
-        known.better,
-        known.rate,
-        known.digits,
-        known.definition,
-        prompt_set,
-    )
+    return replace(known, prompt_set=prompt_set)

@@ -22,7 +22,7 @@ from varbench.report.panels import Panel, Row, Value, build_panels
 from varbench.report.pictures import Grid, PictureBook, columns_of
 from varbench.report.provenance import Source, sources_of
 from varbench.report.records import BASE, Cell
-from varbench.report.tables import DIFFERENCE_NOTE
+from varbench.report.tables import COST_NOTE, DIFFERENCE_NOTE, DRIFT_NOTE
 from varbench.report.text import MISSING, count, visible
 from varbench.store import Store
 
@@ -63,6 +63,8 @@ class Section:
     panel: Panel
     results: PageTable
     differences: PageTable
+    drift: PageTable
+    cost: PageTable
     plots: tuple[Markup, ...]
     grids: tuple[Grid, ...]
     sources: tuple[Source, ...]
@@ -93,13 +95,20 @@ def render_page(
     shots = [s for part in sections for g in part.grids for r in g.rows for s in r.shots if s]
     return environment.get_template("page.html.jinja").render(
         sections=sections,
-        columns={c.key: c for part in sections for c in part.results.columns}.values(),
+        columns={
+            c.key: c
+            for part in sections
+            for table in (part.results, part.drift, part.cost)
+            for c in table.columns
+        }.values(),
         methods=sorted({cell.method for cell in cells} - {BASE}),
         models=sorted({cell.model for cell in cells}),
         concepts=sorted({cell.concept for cell in cells}),
         scored=count(_scored(panels)),
         covered=sum(shot.covered for shot in shots),
         difference_note=DIFFERENCE_NOTE,
+        drift_note=DRIFT_NOTE,
+        cost_note=COST_NOTE,
         script=Markup(script),
         script_digest=digest,
         style=Markup(style),
@@ -140,17 +149,20 @@ def _section(
     ]
     labels = {(row.method, row.config): row.label for row in panel.rows}
     different = [r for r in panel.rows if any(v.difference for v in r.values.values())]
+    edited = [row for row in panel.rows if row.method != BASE]
     changed = [
         column
-        for column in panel.shown
+        for column in panel.of("main", "drift")
         if any(column.key in r.values and r.values[column.key].difference for r in different)
     ]
     plots = (tradeoff(panel, metric, numbers) for metric in RETENTION)
     return Section(
         anchor=f"panel-{index}",
         panel=panel,
-        results=_table("Results", panel.shown, panel.rows, numbers, _number_cell),
+        results=_table("Results", panel.of("main"), panel.rows, numbers, _number_cell),
         differences=_table("Paired differences", changed, different, numbers, _difference_cell),
+        drift=_table("Language drift", panel.of("drift"), panel.rows, numbers, _number_cell),
+        cost=_table("Cost", panel.of("cost"), edited, numbers, _number_cell),
         plots=tuple(Markup(plot) for plot in plots if plot is not None),
         grids=tuple(book.grids(columns_of(mine, labels))),
         sources=tuple(sources_of(mine, labels)),
@@ -169,7 +181,7 @@ def _table(
         number = numbers.get(row.label)
         swatch = "currentColor" if number is None else f"var(--series-{number % len(PALETTE)})"
         cells = tuple(make(column, row.values.get(column.key)) for column in columns)
-        made.append(TableRow(row.label, swatch, cells, row.n))
+        made.append(TableRow(row.label, swatch, cells, row.n(columns)))
     return PageTable(caption, tuple(columns), tuple(made))
 
 
@@ -197,7 +209,9 @@ def _difference_cell(column: Column, value: Value | None) -> TableCell:
 
 def _title(column: Column, value: Value) -> str:
     """Definition, n and baseline, for hovering."""
-    parts = [column.definition, f"n = {count(value.n)} pictures"]
+    parts = [column.definition]
+    if value.n is not None:
+        parts.append(f"n = {count(value.n)} pictures")
     if value.n_failed:
         parts[-1] += f", {count(value.n_failed)} more failed"
     if value.value is None:

@@ -5,13 +5,13 @@ Every renderer (terminal, Markdown, LaTeX, page, plot) draws from panels, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from varbench.report.columns import CORE, Column, column
+from varbench.report.columns import COLUMNS, Column, column
 from varbench.report.records import BASE, means
 from varbench.report.text import MISSING, count
 
@@ -42,11 +42,11 @@ class Row:
     label: str  # the method, with its config where several configs of it are in the panel
     values: Mapping[str, Value]
 
-    @property
-    def n(self) -> str:
-        """Pictures behind the numbers of the row: "400", or "200–400" where metrics differ."""
-        known = sorted({v.n for v in self.values.values() if v.n is not None})
-        failed = max((v.n_failed for v in self.values.values()), default=0)
+    def n(self, columns: Iterable[Column]) -> str:
+        """Pictures behind the numbers in `columns`: "400", or "200–400" where metrics differ."""
+        values = [self.values[c.key] for c in columns if c.key in self.values]
+        known = sorted({v.n for v in values if v.n})  # 0: there was nothing to measure
+        failed = max((v.n_failed for v in values), default=0)
         text = MISSING.join(count(n) for n in dict.fromkeys(known[:1] + known[-1:])) or MISSING
         return f"{text} ({count(failed)} failed)" if failed else text
 
@@ -63,10 +63,10 @@ class Panel:
     columns: tuple[Column, ...]  # the built-in ones in fixed order, then others by id
     rows: tuple[Row, ...]
 
-    @property
-    def shown(self) -> tuple[Column, ...]:
-        """The columns that at least one row has a record for."""
-        return tuple(c for c in self.columns if any(c.key in row.values for row in self.rows))
+    def of(self, *tables: str) -> tuple[Column, ...]:
+        """The columns of some tables that at least one row has a record for."""
+        there = {key for row in self.rows for key in row.values}
+        return tuple(c for c in self.columns if c.table in tables and c.key in there)
 
     @property
     def title(self) -> str:
@@ -102,10 +102,10 @@ def _columns(group: pd.DataFrame) -> tuple[tuple[Column, ...], dict[tuple[str, s
         there = sets.setdefault(str(metric), [])
         if prompt_set not in there:
             there.append(prompt_set)
-    core = [c.metric for c in CORE]
+    built_in = [c.metric for c in COLUMNS]
     columns: list[Column] = []
     keys: dict[tuple[str, str], str] = {}
-    for metric in (*core, *sorted(set(sets) - set(core))):
+    for metric in (*built_in, *sorted(set(sets) - set(built_in))):
         there = sets.get(metric, [])
         # Rates on two prompt sets are two numbers, never to be mixed: a column each.
         for prompt_set in sorted(there) if len(there) > 1 else [None]:

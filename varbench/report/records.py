@@ -1,7 +1,8 @@
 """From the cells in a store to one table of records, one row per number.
 
 Every cell (one model, method, concept, suite and edit seed) carries its records; here they are put
-into one DataFrame, and rows with `seed` null are added, the mean over edit seeds.
+into one DataFrame, with what the edit cost (`costs`), and rows with `seed` null are added, the
+mean over edit seeds.
 
 Value, interval and difference of such a mean come from the rows that the cells keep
 (`varbench.rows`): the seeds' pictures together, resampled by prompt. Numbers that are no mean over
@@ -21,8 +22,9 @@ from typing import Any
 
 import pandas as pd
 
+from varbench.report.costs import costs_of
 from varbench.rows import Estimate, Rows, estimate, read_rows
-from varbench.store import MANIFEST, Store
+from varbench.store import MANIFEST, Entry, Store
 
 CELL_SCHEMA = 1
 BASE = "none"  # the unerased model
@@ -87,6 +89,7 @@ class Cell:
     seed: int | None
     body: Mapping[str, Any]
     rows_file: Path
+    costs: Mapping[str, float]
 
     @property
     def identity(self) -> tuple[str, str, str, str, str, int]:
@@ -96,26 +99,31 @@ class Cell:
         return (self.model, self.concept, self.suite, method, self.config, seed)
 
 
+def read_cell(entry: Entry, store: Store) -> Cell:
+    """A cell from its entry in the store, with its costs from other entries there."""
+    body = entry.json("cell.json")
+    names = ("model", "method", "config", "concept", "family", "suite")
+    texts = {name: str(body.get(name) or "") for name in names}
+    return Cell(
+        entry.key,
+        embedded=bool(body.get("embedded", False)),
+        seed=body.get("seed"),
+        body=body,
+        rows_file=entry.path("rows.npz"),
+        costs={} if texts["method"] == BASE else costs_of(store, body),
+        **texts,
+    )
+
+
 def load_cells(store: Store) -> list[Cell]:
     """All cells of a store, sorted. Where several measure the same thing (a prompt set, the
     weights or a metric changed since) the one written last counts."""
     newest: dict[tuple[str, str, str, str, str, int], tuple[int, Cell]] = {}
     for entry in store.entries("cell"):
-        body = entry.json("cell.json")
-        if body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
+        cell = read_cell(entry, store)
+        if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
             log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
             continue
-        names = ("model", "method", "config", "concept", "family", "suite")
-        texts = {name: str(body.get(name) or "") for name in names}
-        embedded = bool(body.get("embedded", False))
-        cell = Cell(
-            entry.key,
-            embedded=embedded,
-            seed=body.get("seed"),
-            body=body,
-            rows_file=entry.path("rows.npz"),
-            **texts,
-        )
         written = (entry.dir / MANIFEST).stat().st_mtime_ns
         rival = newest.get(cell.identity)
         if rival is None or (written, cell.key) > (rival[0], rival[1].key):
@@ -149,7 +157,7 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     rows, owners = [], []
     for cell in cells:
-        for record in cell.body.get("records", ()):
+        for record in (*cell.body.get("records", ()), *_cost_records(cell)):
             owners.append(cell)
             difference = record.get("difference") or {}
             value, seed = record.get("value"), record.get("seed")
@@ -173,6 +181,14 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
     order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
     order = order.sort_values(["place", "seed"], kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
+
+
+def _cost_records(cell: Cell) -> list[dict[str, Any]]:
+    """Costs as records: numbers without an interval, measured on no picture."""
+    names = ("model", "method", "config", "concept", "suite", "seed")
+    same = {name: getattr(cell, name) for name in names}
+    same |= {"prompt_set": cell.suite, "status": "measured"}
+    return [same | {"metric": metric, "value": cost} for metric, cost in cell.costs.items()]
 
 
 def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:

@@ -1,13 +1,13 @@
 """Tables of results: for the terminal, Markdown, CSV, JSON and LaTeX.
 
-`main_table` and `difference_table` return DataFrames of finished text; `render` turns records into
-one string, which the caller prints or writes.
+The functions of `TABLES` return DataFrames of finished text; `render` turns records into one
+string, which the caller prints or writes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from tabulate import LATEX_ESCAPE_RULES, tabulate
@@ -20,6 +20,15 @@ from varbench.report.text import MINUS, MISSING, visible
 NOTE = (
     "Brackets: 95 % interval over prompts. ↑ more is better, ↓ less is better. "
     f"{MISSING} not measured. n: pictures behind the numbers of a row, over all edit seeds."
+)
+DRIFT_NOTE = (
+    "What happened to prompts that must stay, as the model predicts (LD1, LD2, entropy; n counts "
+    "probed prompts) and as CLIP reads the pictures (LD3). ≈ as the unerased model's is best. "
+    f"{MISSING} not measured, or not applicable to methods that change sampling only."
+)
+COST_NOTE = (
+    "Means over edit seeds, on the device of the run. Extra passes: branches per scale beyond the "
+    f"unerased model's guidance. {MISSING} not measured."
 )
 DIFFERENCE_NOTE = (
     "Paired difference to the unerased model (method minus none, same prompts and picture seeds). "
@@ -36,32 +45,46 @@ def main_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
     Cells read "0.97 [0.94, 0.99]"; what was not measured is "–"; a value that is not a measurement
     of ours is labelled ("0.97 (reported)"). `percent` shows rates as 97.0.
     """
+    return _table(build_panels(records), ("main",), _value, percent=percent)
 
-    def cell(row: Row, column: Column) -> str:
-        found = row.values.get(column.key)
-        if found is None or found.value is None:
-            return MISSING
-        text = column.text(found.value, found.low, found.high, percent=percent)
-        return text if found.status == "measured" else f"{text} ({found.status})"
 
-    return _table(build_panels(records), cell, percent=percent, base=True)
+def drift_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """Language drift and entropy, rows and cells as in `main_table`."""
+    return _table(build_panels(records), ("drift",), _value, percent=percent)
+
+
+def cost_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """What the edits cost, a row per method; the unerased model costs nothing and has none."""
+    table = _table(build_panels(records), ("cost",), _value, percent=percent, base=False)
+    return table.drop(columns="n")
 
 
 def difference_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
     """Signed paired differences to the unerased model, columns as in `main_table`."""
+    shown = ("main", "drift")
+    return _table(build_panels(records), shown, _difference, percent=percent, base=False)
 
-    def cell(row: Row, column: Column) -> str:
-        found = row.values.get(column.key)
-        if found is None or found.difference is None:
-            return MISSING
-        return column.text(*found.difference, percent=percent, signed=True)
 
-    return _table(build_panels(records), cell, percent=percent, base=False)
+def _value(row: Row, column: Column, percent: bool) -> str:
+    found = row.values.get(column.key)
+    if found is None or found.value is None:
+        return MISSING
+    text = column.text(found.value, found.low, found.high, percent=percent)
+    return text if found.status == "measured" else f"{text} ({found.status})"
+
+
+def _difference(row: Row, column: Column, percent: bool) -> str:
+    found = row.values.get(column.key)
+    if found is None or found.difference is None:
+        return MISSING
+    return column.text(*found.difference, percent=percent, signed=True)
 
 
 TABLES: dict[str, tuple[Callable[..., pd.DataFrame], str]] = {
     "main": (main_table, NOTE),
     "difference": (difference_table, DIFFERENCE_NOTE),
+    "drift": (drift_table, DRIFT_NOTE),
+    "cost": (cost_table, COST_NOTE),
 }
 
 
@@ -84,18 +107,24 @@ def render(records: pd.DataFrame, form: str, table: str | None = None) -> str:
 
 
 def _table(
-    panels: list[Panel], cell: Callable[[Row, Column], str], *, percent: bool, base: bool
+    panels: list[Panel],
+    tables: Sequence[str],
+    cell: Callable[[Row, Column, bool], str],
+    *,
+    percent: bool,
+    base: bool = True,
 ) -> pd.DataFrame:
     headers: dict[str, None] = {}
     rows = []
     for panel in panels:
-        columns = {column.header(percent=percent): column for column in panel.columns}
+        mine = [column for column in panel.columns if column.table in tables]
+        columns = {column.header(percent=percent): column for column in mine}
         headers |= dict.fromkeys(columns)
         for row in panel.rows:
             if base or row.method != BASE:
                 lead = {"model": panel.model, "concept": panel.concept, "suite": panel.suite}
-                cells = {name: cell(row, column) for name, column in columns.items()}
-                rows.append({**lead, "method": row.label, **cells, "n": row.n})
+                cells = {name: cell(row, column, percent) for name, column in columns.items()}
+                rows.append({**lead, "method": row.label, **cells, "n": row.n(mine)})
     return pd.DataFrame(rows, columns=[*_LEAD, "method", *headers, "n"]).fillna(MISSING)
 
 
@@ -109,7 +138,11 @@ def _sections(
         whole = build(records, percent=percent).map(visible)
         for lead, part in whole.groupby(_LEAD, sort=False):
             body = part.drop(columns=_LEAD)
-            body = body.loc[:, (body != MISSING).any() | body.columns.isin(["method", "n"])]
+            filled = (body != MISSING).any()
+            always = body.columns.isin(["method", "n"])
+            if name in ("drift", "cost") and not filled[~always].any():
+                continue
+            body = body.loc[:, filled | always]
             model, concept, suite = map(str, lead)
             sections.append((f"{concept} · {model} · {suite}", name, note, body))
     return sections
@@ -169,7 +202,7 @@ def _latex(records: pd.DataFrame, names: list[str]) -> str:
 
 def _latex_symbols(text: str) -> str:
     symbols = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", MINUS: "$-$", MISSING: "--"}
-    symbols |= {"·": r"$\cdot$", "\u2009": r"\,", "×": r"$\times$"}
+    symbols |= {"·": r"$\cdot$", "\u2009": r"\,", "×": r"$\times$", "≈": r"$\approx$"}
     for char, command in symbols.items():
         text = text.replace(char, command)
     return text

@@ -1,4 +1,4 @@
-"""CLIP: how well a picture fits its prompt, and an embedding of the picture (open_clip models)."""
+"""CLIP: how well a picture fits its prompt, and embeddings of both (open_clip models)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ClipScorer:
     """
 
     id = "clip"
-    version = 1
+    version = 2  # 1 stored no text rows
 
     def __init__(
         self, load: Loader | None = None, *, device: str = "cpu", batch: int = BATCH
@@ -70,10 +70,10 @@ class ClipScorer:
 
     @torch.inference_mode()
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`cosine` float32 [n] in -1..1 and `image` float32 [n, e], rows of length one."""
+        """`cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one."""
         check_input(files, prompts)
         model, preprocess, tokenizer = self._parts
-        cosines, images = [], []
+        cosines, images, texts = [], [], []
         for start in range(0, len(files), self._batch):
             rows = slice(start, start + self._batch)
             pictures = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
@@ -81,7 +81,12 @@ class ClipScorer:
             text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))
             cosines.append((image * text).sum(dim=-1).clamp(-1, 1))
             images.append(image)
-        return {"cosine": float_rows(cosines), "image": float_rows(images)}
+            texts.append(text)
+        return {
+            "cosine": float_rows(cosines),
+            "image": float_rows(images),
+            "text": float_rows(texts),
+        }
 
 
 def _unit(rows: Tensor) -> Tensor:

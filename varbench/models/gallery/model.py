@@ -39,7 +39,7 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
     """Load the Gallery.
 
     Args:
-        config: ``conf/model/gallery.yaml``; its ``sampling`` and ``strict`` are used.
+        config: ``conf/model/gallery.yaml``; its ``sampling``, ``batch`` and ``strict`` are used.
         device: where to put the weights.
         folder: weights to load instead of the shipped ones.
 

@@ -10,18 +10,16 @@ from typing import Any
 import torch
 
 from varbench.models.base import Sampling, Schedule
+from varbench.models.checkpoint import load_new
 from varbench.models.execution import Execution
-from varbench.models.infinity.checkpoint import (
-    load_new,
-    tokenizer_candidates,
-    transformer_candidates,
-)
+from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.tensor_files import read_tensors
-from varbench.models.infinity.text import PromptEncoder
+from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.tensor_files import read_tensors
+from varbench.models.text import PromptEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,14 +54,14 @@ def block_dtype(precision: str, name: str) -> torch.dtype:
 
 
 def assemble(
-    parts: Parts, text_encoder: PromptEncoder, config: Any, device: torch.device
+    parts: Parts, text_encoder: PromptEncoder[TextCondition], config: Any, device: torch.device
 ) -> InfinityModel:
     """Load transformer and tokenizer onto a device, straight from their files.
 
     Args:
         parts: sizes and files.
         text_encoder: on the same device.
-        config: a model config, of which name, sampling and strict are used.
+        config: a model config, of which name, sampling, batch and strict are used.
         device: where to put the weights.
 
     Raises:
@@ -72,7 +70,7 @@ def assemble(
     transformer = load_new(
         lambda: InfinityTransformer(parts.transformer),
         read_tensors(parts.transformer_file),
-        transformer_candidates(parts.blocks_per_chunk),
+        TransformerFormat(parts.blocks_per_chunk),
         parts.transformer_file.name,
         device=device,
         dtype=partial(block_dtype, parts.precision),
@@ -80,7 +78,7 @@ def assemble(
     tokenizer = load_new(
         lambda: BSQVAE(parts.tokenizer),
         read_tensors(parts.tokenizer_file),
-        tokenizer_candidates,
+        TokenizerFormat(),
         parts.tokenizer_file.name,
         device=device,
     )
@@ -92,7 +90,7 @@ def assemble(
         text_encoder=text_encoder,
         schedule=parts.schedule,
         sampling=Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
-        strict=config.strict,
+        batch=1 if config.strict else config.batch,
     )
     model.execution = Execution(bf16=parts.precision == "bf16")
     return model

@@ -1,8 +1,7 @@
 """The three attentions of Infinity: text pool, self-attention over scales, cross-attention.
 
-Self-attention needs no mask: a token sees all tokens of its own and of earlier scales, so each
-scale is one call over the keys so far. Shapes in names: B pictures, L visual tokens, T text rows,
-C text width (in heads: head width), D width, H heads.
+In self-attention a token sees all tokens of its own and of earlier scales. Shapes in names: B
+pictures, L visual tokens, T text rows, C text width (in heads: head width), D width, H heads.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varbench.models.attention import attend_by_scale
 from varbench.models.infinity.config import TransformerConfig
-from varbench.models.infinity.rope import rotate
+from varbench.models.rotary import rotate
 
 MAX_LOG_SCALE = math.log(100)
 
@@ -38,31 +38,6 @@ class TextPool(nn.Module):
         q = self.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
         return self.proj(out.transpose(1, 2).flatten(2).squeeze(1))  # type: ignore[no-any-return]
-
-
-def attend_by_scale(
-    q_BHLC: Tensor, k_BHLC: Tensor, v_BHLC: Tensor, lengths: Sequence[int]
-) -> Tensor:
-    """Block-causal attention without a mask: every scale over the keys up to its own end.
-
-    Args:
-        q_BHLC: queries of consecutive scales, already scaled.
-        k_BHLC, v_BHLC: keys and values of the same tokens; more of them in front belong to
-            earlier scales, which all queries see.
-        lengths: tokens per scale of the queries.
-
-    Returns:
-        ``[B, L, H * C]``.
-    """
-    out = []
-    # From the last scale to the first, so that each view is cut from the next larger one: the
-    # gradient of a view is padded to that one's size only, not to the whole sequence's.
-    for rows in reversed(q_BHLC.split(list(lengths), dim=2)):
-        part = F.scaled_dot_product_attention(rows, k_BHLC, v_BHLC, scale=1.0)
-        out.append(part.transpose(1, 2))
-        before = k_BHLC.shape[2] - rows.shape[2]
-        k_BHLC, v_BHLC = k_BHLC[:, :, :before], v_BHLC[:, :, :before]
-    return torch.cat(out[::-1], dim=1).flatten(2)
 
 
 class SelfAttention(nn.Module):
@@ -92,12 +67,21 @@ class SelfAttention(nn.Module):
         scale = self.scale_mul_1H11.float().clamp_max(MAX_LOG_SCALE).exp()
         q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
-        if cache is not None:
-            keys, values, start = cache
-            end = start + x_BLD.shape[1]
-            keys[:, :, start:end], values[:, :, start:end] = k, v
-            k, v = keys[:, :, :end], values[:, :, :end]
-        return self.proj(attend_by_scale(q, k, v, lengths))  # type: ignore[no-any-return]
+        if cache is None:
+            out = attend_by_scale(q, k, v, lengths)
+        else:
+            out = _attend_to_past(q, k, v, *cache)
+        return self.proj(out)  # type: ignore[no-any-return]
+
+
+# Compilers take the surroundings alone: they would copy a buffer to write into it.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _attend_to_past(
+    q_BHLC: Tensor, k_BHLC: Tensor, v_BHLC: Tensor, keys: Tensor, values: Tensor, start: int
+) -> Tensor:
+    end = start + q_BHLC.shape[2]
+    keys[:, :, start:end], values[:, :, start:end] = k_BHLC, v_BHLC
+    return attend_by_scale(q_BHLC, keys[:, :, :end], values[:, :, :end], [q_BHLC.shape[2]])
 
 
 class CrossAttention(nn.Module):
@@ -111,11 +95,30 @@ class CrossAttention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BLD: Tensor, memory_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def read(self, memory_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[B, H, T, C]`` of memory rows."""
         k, v = self.mat_kv(memory_BTD).chunk(2, dim=-1)
-        q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for t in (self.mat_q(x_BLD), k, v + self.v_bias.to(v.dtype))
-        )
+        return self._heads(k), self._heads(v + self.v_bias.to(v.dtype))
+
+    def forward(self, x_BLD: Tensor, memory_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """Memory padded to one length, as in training."""
+        q, (k, v) = self._heads(self.mat_q(x_BLD)), self.read(memory_BTD)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
         return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    # Not compiled: hooks on queries must run, and groups differ from batch to batch.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def attend(self, x_BLD: Tensor, text: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Keys and values that :meth:`read` gave for consecutive groups of prompts.
+
+        Prompts of a group have one length, so there is no padding and no mask.
+        """
+        rows = self._heads(self.mat_q(x_BLD)).split([len(k) for k, _ in text])
+        parts = [
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+            for q, (k, v) in zip(rows, text, strict=True)
+        ]
+        return self.proj(torch.cat(parts).flatten(2))  # type: ignore[no-any-return]
+
+    def _heads(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]

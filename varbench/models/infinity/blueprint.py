@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import unittest.mock
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from varbench.models.base import Rollout, Sampling, Schedule
+from varbench.models.fake_tensors import fake_tensors
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
@@ -22,21 +20,10 @@ from varbench.models.infinity.transformer import InfinityTransformer
 def blueprint(
     transformer: TransformerConfig, tokenizer: TokenizerConfig, schedule: Schedule
 ) -> Iterator[InfinityModel]:
-    """A model of fake tensors; inside the context everything computed is fake, too.
-
-    Unlike tensors on the meta device they have a device of their own (a CPU), so that autocast
-    and the choice of attention kernels work as they do on real ones.
-    """
-    # `Module.to` swaps fake parameters for their casts, and fails because a fake mode refers to
-    # them weakly; setting `.data`, as it does for real ones, works. peft calls it.
-    swap = unittest.mock.patch("torch.utils.swap_tensors", _set_data)
-    with FakeTensorMode(), swap:
+    """A model of fake tensors; inside the context everything computed is fake, too."""
+    with fake_tensors():
         made = InfinityTransformer(transformer)
         yield InfinityModel("blueprint", made, BSQVAE(tokenizer), None, schedule, Sampling())
-
-
-def _set_data(old: Tensor, new: Tensor) -> None:
-    old.data = new.data
 
 
 def blank_pairs(

@@ -1,14 +1,11 @@
-"""Sizes of an Infinity transformer and its BSQ-VAE, and what a released model is made of.
+"""Sizes of an Infinity transformer and its BSQ-VAE: their types, meanings and checks.
 
-The figures themselves are in ``conf/model/*.yaml``; here are their types, meanings and checks.
 Nothing here imports torch, because ``varbench list models`` reads these configs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from varbench.models.infinity.schedules import PIXEL_BUDGETS
 
 PRECISIONS = ("fp32", "bf16")
 TEXT_PRECISIONS = ("fp32", "bf16", "fp16")
@@ -94,77 +91,3 @@ class TokenizerConfig:
     def factor(self) -> int:
         """Pixels per latent position and side (f)."""
         return int(self.pixel_unshuffle * 2 ** (len(self.width_multipliers) - 1))
-
-
-@dataclass(frozen=True)
-class WeightFiles:
-    """Names of a released model's files; how they are found is told in ``weights.py``.
-
-    Attributes:
-        repository: hub id of transformer and tokenizer.
-        revision: commit, tag or branch of it; a full commit hash pins the files.
-        transformer: path in it: a ``.pth``, a ``.safetensors``, or the ``.index.json`` of shards.
-        tokenizer: path of the BSQ-VAE in it.
-        text_encoder: hub id of the T5 encoder.
-        text_revision: commit, tag or branch of that one.
-        text_parameters: parameters of the T5 encoder (for the memory estimate).
-    """
-
-    repository: str
-    revision: str
-    transformer: str
-    tokenizer: str
-    text_encoder: str
-    text_revision: str
-    text_parameters: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleasedConfig:
-    """A released Infinity: sizes, files, picture size and precision.
-
-    Attributes:
-        transformer, tokenizer: sizes; they must agree on the number of bits.
-        chunks: groups that the checkpoint numbers its blocks in.
-        files: what to load.
-        weights: local folder that holds ``files``; None = the hub's cache.
-        pn: pixel budget, a key of ``schedules.PIXEL_BUDGETS``.
-        aspect_ratio: height / width; the nearest of Infinity's 15 templates is used.
-        precision: ``fp32``, or ``bf16`` for the blocks' weights (all else stays fp32), which is
-            how the released models are run.
-        text_precision: weights of the text encoder: ``fp16`` (official), ``bf16`` or ``fp32``.
-    """
-
-    transformer: TransformerConfig
-    tokenizer: TokenizerConfig
-    chunks: int
-    files: WeightFiles
-    weights: str | None = None
-    pn: str = "1M"
-    aspect_ratio: float = 1.0
-    precision: str = "bf16"
-    text_precision: str = "fp16"
-
-    def __post_init__(self) -> None:
-        expected = self.tokenizer.bits * (4 if self.transformer.patchify else 1)
-        if self.transformer.bits != expected:
-            raise ValueError(
-                f"transformer.bits must be {expected} with a tokenizer of {self.tokenizer.bits} "
-                f"bits and patchify={self.transformer.patchify}, got {self.transformer.bits}"
-            )
-        if self.chunks < 1 or self.transformer.depth % self.chunks:
-            raise ValueError(f"depth {self.transformer.depth} is not {self.chunks} equal chunks")
-        for name, value, known in (
-            ("pn", self.pn, tuple(PIXEL_BUDGETS)),
-            ("precision", self.precision, PRECISIONS),
-            ("text_precision", self.text_precision, TEXT_PRECISIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        if not 0 < self.aspect_ratio < float("inf"):
-            raise ValueError(f"aspect_ratio must be positive, got {self.aspect_ratio}")
-
-    @property
-    def blocks_per_chunk(self) -> int:
-        """Blocks in each group of the checkpoint's numbering."""
-        return self.transformer.depth // self.chunks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -15,23 +14,42 @@ from varbench.models.base import (
     Sampling,
     Schedule,
 )
-from varbench.models.execution import Execution
-from varbench.models.fingerprints import fingerprint_of
+from varbench.models.batches import generate_in_batches
+from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
+from varbench.models.execution import Execution, autocast
+from varbench.models.fingerprints import fingerprint_of_model
 from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.infinity.probing import (
+    cross_attention,
+    heads_first,
+    outputs,
+    pool_attention,
+    probabilities,
+    text_keys,
+    watched,
+)
 from varbench.models.infinity.quantiser import Layout, inputs_from_tokens
 from varbench.models.infinity.sampling import sample
-from varbench.models.infinity.text import PromptEncoder, TextCondition
+from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
+from varbench.models.parts import parameters_of
+from varbench.models.text import PromptEncoder
 
-_PART_PATTERNS = {
-    "cross_attention": (".ca.",),
-    "self_attention": (".sa.",),
-    "ffn": (".ffn.",),
-    "text_projection": ("text_proj_for_ca.",),
-    "pooled_text": ("text_proj_for_sos.", "shared_ada_lin."),
-    "head": ("head.", "head_nm."),
+PARTS = {
+    "cross_attention": r"blocks\.\d+\.ca\.",
+    "cross_attention.kv": r"blocks\.\d+\.ca\.(mat_kv\.|v_bias$)",
+    "self_attention": r"blocks\.\d+\.sa\.",
+    "ffn": r"blocks\.\d+\.ffn\.",
+    "text_projection": r"text_proj_for_ca\.",
+    "pooled_text": r"text_proj_for_sos\.|shared_ada_lin\.",
+    "head": r"head\.|head_nm\.",
 }
+"""Part -> beginning of its parameters' names."""
+
+DECODED_PIXELS = 256 * 256
+"""Pixels to decode at once, at least one picture: memory stays the same however many there are.
+More at once are not faster: one picture of this size keeps a device busy."""
 
 
 class InfinityModel:
@@ -44,7 +62,7 @@ class InfinityModel:
         text_encoder: the frozen text encoder; None where conditions are made by the caller.
         schedule: transformer grids, coarse to fine.
         sampling: the model's default sampling settings.
-        strict: sample each picture alone, so that batch size cannot change a bit (slower).
+        batch: pictures to generate or decode at once; with 1 no batch size can change a bit.
     """
 
     def __init__(
@@ -52,10 +70,10 @@ class InfinityModel:
         name: str,
         transformer: InfinityTransformer,
         tokenizer: BSQVAE,
-        text_encoder: PromptEncoder | None,
+        text_encoder: PromptEncoder[TextCondition] | None,
         schedule: Schedule,
         sampling: Sampling,
-        strict: bool = False,
+        batch: int = 50,
     ) -> None:
         self.name = name
         self.transformer = transformer.eval()
@@ -63,7 +81,7 @@ class InfinityModel:
         self.text_encoder = text_encoder
         self.schedule = schedule
         self.sampling = sampling
-        self.strict = strict
+        self.batch = batch
         self.layout = Layout(schedule, transformer.config.patchify)
 
     @property
@@ -73,7 +91,7 @@ class InfinityModel:
 
     @property
     def execution(self) -> Execution:
-        """Precision and recomputation of the transformer's blocks."""
+        """Precision, recomputation and compilation."""
         return self.transformer.execution
 
     @execution.setter
@@ -84,6 +102,11 @@ class InfinityModel:
         """What ``execution`` is about: the parameters of all blocks."""
         every = self.transformer.named_parameters()
         return {name: p for name, p in every if name.startswith("blocks.")}
+
+    def blocks(self) -> list[dict[str, nn.Parameter]]:
+        """Parameters of each block by state-dict name."""
+        numbered = enumerate(self.transformer.blocks)
+        return [{f"blocks.{i}.{n}": p for n, p in b.named_parameters()} for i, b in numbered]
 
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Prompts -> text rows; see :class:`PromptEncoder`."""
@@ -97,11 +120,21 @@ class InfinityModel:
 
     def read(self, condition: TextCondition) -> TextState:
         """A condition as the blocks read it, with gradient."""
-        rows = condition.rows
-        if condition.null is not None:
-            learned = self.transformer.cfg_uncond[: rows.shape[1]]
-            rows = torch.where(condition.null[:, None, None], learned, rows)
-        return self.transformer.read_text(rows, condition.mask)
+        return self.transformer.read_text(self._encoded(condition), condition.mask)
+
+    def _encoded(self, condition: TextCondition) -> Tensor:
+        """The encoder's rows, or the learned ones where a prompt is null."""
+        if condition.null is None:
+            return condition.rows
+        learned = self.transformer.cfg_uncond[: condition.rows.shape[1]]
+        return torch.where(condition.null[:, None, None], learned, condition.rows)
+
+    def _rows(self, condition: TextCondition) -> Tensor:
+        return self.transformer.text_norm(self._encoded(condition))  # type: ignore[no-any-return]
+
+    def guidance(self, weight: float) -> Guidance:
+        """The same weight at every scale."""
+        return ClassifierFreeGuidance(weight)
 
     @torch.no_grad()
     def generate(
@@ -113,36 +146,90 @@ class InfinityModel:
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
-        if len(keys) != len(condition):
-            raise ValueError(f"{len(condition)} prompts but {len(keys)} random keys")
-        sampling = sampling or self.sampling
-        guidance = guidance or ClassifierFreeGuidance(sampling.guidance)
-        groups = [[i] for i in range(len(keys))] if self.strict else [list(range(len(keys)))]
-        branches = guidance.branches(self, condition)
-        parts = []
-        for rows in groups:
-            texts = [self.read(branch.select(rows)) for branch in branches]  # type: ignore[arg-type]
-            group_keys = [keys[i] for i in rows]
-            parts.append(
-                sample(self.transformer, texts, self.layout, group_keys, sampling, guidance)[0]
-            )
-        return Rollout(
-            torch.cat([p.tokens for p in parts]),
-            torch.cat([p.inputs for p in parts]),
-            self.schedule,
-        )
+        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
+
+    def _sample(
+        self,
+        branches: Sequence[TextCondition],
+        keys: Sequence[tuple[str, int]],
+        sampling: Sampling,
+        guidance: Guidance,
+    ) -> Rollout:
+        texts = [self.read(branch) for branch in branches]
+        with watched(self.transformer, guidance) as combined:
+            return sample(self.transformer, texts, self.layout, keys, sampling, combined)[0]
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], RGB."""
+        """Pictures ``[B, 3, H, W]`` in [0, 1], RGB; few at a time (:data:`DECODED_PIXELS`)."""
         codes = inputs_from_tokens(rollout.tokens, self.layout)[1]
-        groups = codes.split(1) if self.strict else (codes,)
-        return torch.cat([self.tokenizer.decode(c) for c in groups]) / 2 + 0.5
+        pixels = codes[0, 0].numel() * self.tokenizer.config.factor**2
+        few = max(1, min(self.batch, DECODED_PIXELS // pixels))
+        with autocast(self.device, self.execution.bf16_decoder):
+            parts = [self.tokenizer.decode(c) for c in codes.split(few)]
+        return torch.cat(parts).float() / 2 + 0.5
 
     def logits(self, rollout: Rollout, condition: TextCondition) -> Tensor:
         """Teacher-forced logits ``[B, L, D, 2]``."""
-        out: Tensor = self.transformer(rollout.inputs, self.read(condition), self.schedule)
+        scales = len(rollout.schedule.scales)
+        out: Tensor = self.transformer(rollout.inputs, self.read(condition), self.schedule, scales)
         return out
+
+    def first_scales(self, rollout: Rollout, count: int) -> Rollout:
+        """The first scales of a roll-out; see :class:`CutsRollouts`."""
+        return rollout.first_scales(count)
+
+    def hidden(self, rollout: Rollout, condition: TextCondition) -> Tensor:
+        """What the last block gives under teacher forcing, ``[B, L, D]``."""
+        with outputs([self.transformer.blocks[-1]]) as seen:
+            self.logits(rollout, condition)
+        return seen[-1]
+
+    def text_attention(self, rollout: Rollout, condition: TextCondition) -> TextAttention:
+        """Attention of all blocks and of the pooling query on the prompt's rows."""
+        blocks = range(self.transformer.config.depth)
+        heads = self.transformer.config.heads
+        with outputs([cross_attention(self.transformer, i).mat_q for i in blocks]) as queries:
+            self.logits(rollout, condition)
+        text = self.read(condition)
+        keys = text_keys(self.transformer, text.memory_BTD, blocks)
+        cross = [
+            probabilities(heads_first(q, heads), k, text.mask_BT)
+            for q, k in zip(queries, keys, strict=True)
+        ]
+        return TextAttention(
+            cross, pool_attention(self.transformer, self._rows(condition), condition.mask)
+        )
+
+    @torch.no_grad()
+    def text_keys(self, condition: TextCondition, blocks: Sequence[int]) -> TextKeys:
+        """Cross-attention keys of some blocks; see :class:`HasTextAttention`."""
+        keys = text_keys(self.transformer, self.read(condition).memory_BTD, blocks)
+        return TextKeys(keys, condition.mask)
+
+    @torch.no_grad()
+    def text_spaces(self, condition: TextCondition) -> dict[str, TextSpace]:
+        """``memory``: read by the keys and values of all blocks. ``rows``: the normed encoder
+        rows, read by the projection to memory and by the pool. ``pool``: the same rows, with the
+        pool as their only reader.
+        """
+        rows, mask = self._rows(condition), condition.mask
+        memory = self.read(condition).memory_BTD
+        blocks = range(self.transformer.config.depth)
+        pool = "text_proj_for_sos.ca.mat_kv.weight"
+        return {
+            "memory": TextSpace(
+                memory, mask, tuple(f"blocks.{i}.ca.mat_kv.weight" for i in blocks)
+            ),
+            "rows": TextSpace(rows, mask, ("text_proj_for_ca.0.weight", pool)),
+            "pool": TextSpace(rows, mask, (pool,)),
+        }
+
+    def text_tokens(self, prompts: Sequence[str]) -> list[list[str]]:
+        """The text encoder's tokens of each prompt, ``</s>`` included."""
+        if self.text_encoder is None:
+            raise CapabilityError(f"{self.name} was built without a text encoder")
+        return [self.text_encoder.tokens(prompt) for prompt in prompts]
 
     def parameters(self, part: str) -> dict[str, nn.Parameter]:
         """Parameters of a named part.
@@ -150,23 +237,7 @@ class InfinityModel:
         Raises:
             CapabilityError: unknown part.
         """
-        every = dict(self.transformer.named_parameters())
-        if part == "all":
-            return every
-        if part not in _PART_PATTERNS:
-            known = ", ".join([*_PART_PATTERNS, "all"])
-            raise CapabilityError(f"{self.name} has no part {part!r}; there are {known}")
-        patterns = _PART_PATTERNS[part]
-        in_blocks = all(p.startswith(".") for p in patterns)
-        return {
-            name: p
-            for name, p in every.items()
-            if (
-                name.startswith("blocks.") and any(pat in name for pat in patterns)
-                if in_blocks
-                else name.startswith(patterns)
-            )
-        }
+        return parameters_of(part, self.transformer, PARTS, self.name)
 
     def weights(self) -> nn.Module:
         """The transformer: edits are changes of its state dict."""
@@ -174,11 +245,6 @@ class InfinityModel:
 
     def fingerprint(self) -> str:
         """SHA-256 over architecture, schedule and all weights (16 hex digits)."""
-        described = [
-            repr(asdict(self.transformer.config)),
-            repr(asdict(self.tokenizer.config)),
-            repr(self.schedule.scales),
-        ]
-        if self.text_encoder is not None:
-            described.append(self.text_encoder.fingerprint())
-        return fingerprint_of(described, [self.transformer, self.tokenizer])
+        return fingerprint_of_model(
+            self.transformer, self.tokenizer, self.schedule, self.text_encoder
+        )

@@ -12,17 +12,16 @@ import torch
 from varbench.models.infinity.assembly import DTYPES, Parts, assemble
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
-from varbench.models.infinity.text_cache import CachedTextEncoder
-from varbench.models.infinity.weights import fingerprint, locate, provenance, text_fingerprint
-
-__all__ = ["fingerprint", "load", "provenance"]
+from varbench.models.infinity.text import T5Source
+from varbench.models.text_cache import CachedTextEncoder
+from varbench.models.weights import files_fingerprint, locate
 
 
 def load(config: Any, device: str = "cpu") -> InfinityModel:
     """Load a released model, fetching its files if they are absent and there is a network.
 
     Args:
-        config: an ``InfinityModelConfig``: a :class:`ReleasedConfig` with name, sampling, strict.
+        config: an :class:`InfinityConfig` with name, sampling, batch and strict.
         device: where to put the weights.
 
     The text encoder is read when prompts are encoded and freed afterwards; give it a ``store`` to
@@ -42,11 +41,11 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         blocks_per_chunk=config.blocks_per_chunk,
         precision=config.precision,
     )
-    encoder = CachedTextEncoder(
+    source = T5Source(
         text.path(""),
-        text_fingerprint(config),
+        files_fingerprint([text]),
         config.transformer.text_maxlen,
         place,
         DTYPES[config.text_precision],
     )
-    return assemble(parts, encoder, config, place)
+    return assemble(parts, CachedTextEncoder(source), config, place)

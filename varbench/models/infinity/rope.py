@@ -38,9 +38,3 @@ def rope_tables(schedule: Schedule, head_width: int) -> tuple[Tensor, Tensor]:
         rows.append(angles.reshape(h * w, 2 * quarter))
     angles = torch.cat(rows)
     return angles.cos(), angles.sin()
-
-
-def rotate(x_BHLC: Tensor, cos_LR: Tensor, sin_LR: Tensor) -> Tensor:
-    """Turn adjacent channel pairs of ``[B, H, L, C]`` by the angles ``[L, C / 2]``."""
-    a, b = x_BHLC.reshape(*x_BHLC.shape[:-1], -1, 2).unbind(-1)
-    return torch.stack([a * cos_LR - b * sin_LR, a * sin_LR + b * cos_LR], dim=-1).flatten(-2)

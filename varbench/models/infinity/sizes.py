@@ -1,13 +1,8 @@
-"""Parameters and memory of an Infinity by arithmetic, without building it or importing torch."""
+"""Parameters of an Infinity by arithmetic, without building it or importing torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from varbench.models.infinity.config import ReleasedConfig, TokenizerConfig, TransformerConfig
-from varbench.models.infinity.schedules import grids_for
-
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 
 
 def block_parameters(config: TransformerConfig) -> int:
@@ -58,47 +53,3 @@ def _conv(inp: int, out: int, side: int = 3) -> int:
 def _res_block(inp: int, out: int) -> int:
     shortcut = _conv(inp, out, 1) if inp != out else 0
     return 2 * inp + _conv(inp, out) + 2 * out + _conv(out, out) + shortcut
-
-
-def parameters(config: ReleasedConfig) -> int:
-    """Parameters of transformer, tokenizer and text encoder."""
-    own = transformer_parameters(config.transformer) + tokenizer_parameters(config.tokenizer)
-    return own + config.files.text_parameters
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes of a model in use.
-
-    Attributes:
-        transformer, tokenizer, text_encoder: weights.
-        cache: keys and values of one guided picture: 2 conditions x 2 (keys, values) x depth x
-            tokens x width x bytes per number.
-    """
-
-    transformer: int
-    tokenizer: int
-    text_encoder: int
-    cache: int
-
-    @property
-    def weights(self) -> int:
-        """Weights of all three parts."""
-        return self.transformer + self.tokenizer + self.text_encoder
-
-    @property
-    def generate(self) -> int:
-        """Weights and the cache: what generating one picture needs at the very least."""
-        return self.weights + self.cache
-
-
-def memory(config: ReleasedConfig) -> Memory:
-    """What a model needs at its precision, pixel budget and aspect ratio."""
-    sizes, number = config.transformer, BYTES[config.precision]
-    tokens = sum(h * w for h, w in grids_for(config.pn, config.aspect_ratio))
-    return Memory(
-        number * sizes.depth * block_parameters(sizes) + 4 * outer_parameters(sizes),
-        4 * tokenizer_parameters(config.tokenizer),
-        BYTES[config.text_precision] * config.files.text_parameters,
-        2 * 2 * sizes.depth * tokens * sizes.width * number,
-    )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from varbench.errors import CheckpointError, UserError
+from varbench.errors import UserError
+from varbench.models import conditions
 from varbench.models.fingerprints import fingerprint_of
-
-log = logging.getLogger(__name__)
-SHOWN = 60
-"""Characters of a prompt that messages quote."""
+from varbench.models.text import (
+    SHOWN,
+    PromptFeatures,
+    read_encoder,
+    read_tokenizer,
+    report_lost,
+    token_ids,
+    token_names,
+    tokens_lost,
+)
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,12 @@ class TextCondition:
         return steps[None] < self.lengths[:, None]
 
     def select(self, rows: Sequence[int]) -> TextCondition:
-        index = torch.as_tensor(list(rows), device=self.rows.device)
-        null = None if self.null is None else self.null[index]
-        return TextCondition(self.rows[index], self.lengths[index], null)
+        return conditions.select(self, rows)
 
     def choose(self, other: TextCondition, take: Sequence[bool]) -> TextCondition:
         """This condition with the rows of ``other`` where ``take`` is True."""
-        from_other = torch.as_tensor(list(take), device=self.rows.device)
-        return TextCondition(
-            torch.where(from_other[:, None, None], other.rows, self.rows),
-            torch.where(from_other, other.lengths, self.lengths),
-            torch.where(from_other, other.is_null, self.is_null),
-        )
+        mine, theirs = (replace(c, null=c.is_null) for c in (self, other))
+        return conditions.choose(mine, theirs, take)
 
     @property
     def is_null(self) -> Tensor:
@@ -75,34 +75,6 @@ class TextCondition:
         for row, part in zip(rows, compact.float().split(list(lengths)), strict=True):
             row[: len(part)] = part
         return TextCondition(rows, torch.tensor(lengths, device=compact.device))
-
-
-@dataclass(frozen=True)
-class PromptFeatures:
-    """What the encoder says of one prompt.
-
-    Attributes:
-        rows: ``[n, C]`` in the encoder's dtype, end-of-sequence included.
-        lost: tokens of the prompt that did not fit.
-    """
-
-    rows: Tensor
-    lost: int
-
-
-class PromptEncoder(Protocol):
-    """What a model asks of a text encoder, wherever the features come from."""
-
-    truncated: dict[str, int]
-    """Prompts so far that did not fit, with the number of tokens that each lost."""
-
-    def encode(self, prompts: Sequence[str]) -> TextCondition:
-        """Prompts -> float32 rows, padded to the longest prompt that the model takes."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash of what decides the features."""
-        ...
 
 
 class TextEncoder:
@@ -142,38 +114,9 @@ class TextEncoder:
         Raises:
             CheckpointError: files missing, damaged, or not those of the configured encoder.
         """
-        from transformers import AutoTokenizer, T5EncoderModel
-        from transformers.utils import logging as transformers_logging
+        from transformers import T5EncoderModel
 
-        # Without its file transformers makes up a tokenizer that knows no word.
-        absent = [f for f in ("config.json", "tokenizer.json") if not (folder / f).is_file()]
-        if absent:
-            raise CheckpointError(f"no text encoder in {folder}: it lacks {', '.join(absent)}")
-        transformers_logging.disable_progress_bar()  # it does not know ours
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()  # what it would warn of is an error below
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            loaded: Any = T5EncoderModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype=dtype,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"no usable text encoder in {folder}: {error}") from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
-        encoder, report = loaded
-        # transformers fills what does not fit with random numbers.
-        misfits = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-        if misfits:
-            names = ", ".join(sorted(misfits)[:10])
-            raise CheckpointError(
-                f"{folder} does not fit its config.json; missing or of another shape: "
-                f"{names}{' ...' if len(misfits) > 10 else ''}"
-            )
+        tokenizer, encoder = read_encoder(folder, T5EncoderModel, dtype)
         # Not encoder.to(device, dtype): it would round what has to stay float32.
         return cls(tokenizer, torch.nn.Module.to(encoder, device), maxlen)
 
@@ -184,10 +127,7 @@ class TextEncoder:
         Raises:
             UserError: the encoder overflows.
         """
-        ids = self.tokenizer(prompt, verbose=False).input_ids
-        lost = max(0, len(ids) - self.maxlen)
-        if lost:  # not ids[:maxlen]: the end-of-sequence token stays
-            ids = self.tokenizer(prompt, truncation=True, max_length=self.maxlen).input_ids
+        ids = token_ids(self.tokenizer, prompt, self.maxlen)
         batch = torch.tensor([ids], device=self.encoder.device)
         rows = self.encoder(batch, attention_mask=torch.ones_like(batch)).last_hidden_state[0]
         if not rows.isfinite().all():
@@ -195,7 +135,11 @@ class TextEncoder:
                 f"the text encoder gives infinite or undefined features in {rows.dtype} for the "
                 f"prompt {prompt[:SHOWN]!r}: load it in bfloat16 or float32"
             )
-        return PromptFeatures(rows, lost)
+        return PromptFeatures({"rows": rows}, tokens_lost(self.tokenizer, prompt, self.maxlen))
+
+    def tokens(self, prompt: str) -> list[str]:
+        """The tokens of a prompt, cut as :meth:`features` cuts them."""
+        return token_names(self.tokenizer, prompt, self.maxlen)
 
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Prompts -> float32 rows padded to ``maxlen``."""
@@ -208,22 +152,39 @@ class TextEncoder:
         return fingerprint_of([], [self.encoder])
 
 
+@dataclass(frozen=True)
+class T5Source:
+    """A T5 encoder on disk; see :class:`varbench.models.text_cache.TextSource`.
+
+    Attributes:
+        folder: see :meth:`TextEncoder.from_folder`, as ``maxlen``, ``device`` and ``dtype``.
+        fingerprint: hash of the folder's files.
+    """
+
+    folder: Path
+    fingerprint: str
+    maxlen: int
+    device: torch.device
+    dtype: torch.dtype
+    standing: tuple[str, ...] = ()
+
+    def load(self) -> TextEncoder:
+        return TextEncoder.from_folder(self.folder, self.maxlen, self.device, self.dtype)
+
+    def condition(self, features: Sequence[PromptFeatures]) -> TextCondition:
+        return as_condition(features, self.maxlen, self.device)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return read_tokenizer(self.folder)
+
+    def tokens(self, prompt: str) -> list[str]:
+        return token_names(self._tokenizer, prompt, self.maxlen)
+
+
 def as_condition(
     features: Sequence[PromptFeatures], maxlen: int, device: torch.device
 ) -> TextCondition:
     """One row of a batch per prompt."""
-    rows = torch.cat([f.rows.to(device).float() for f in features])
-    return TextCondition.from_compact(rows, [len(f.rows) for f in features], maxlen)
-
-
-def report_lost(
-    truncated: dict[str, int], found: Mapping[str, PromptFeatures], maxlen: int
-) -> None:
-    """Note prompts that lost tokens in ``truncated``, with a warning for each new one."""
-    for prompt, features in found.items():
-        if features.lost and prompt not in truncated:
-            truncated[prompt] = features.lost
-            log.warning(
-                "prompt cut to %d tokens, its last %d are lost: %r...",
-                maxlen, features.lost, prompt[:SHOWN],
-            )  # fmt: skip
+    rows = [f.tensors["rows"].to(device).float() for f in features]
+    return TextCondition.from_compact(torch.cat(rows), [len(r) for r in rows], maxlen)

@@ -5,36 +5,12 @@ Parameter names are the plain FLUX ones; ``checkpoint.py`` also reads upstream's
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varbench.models.autoencoder import ResBlock, Upsample, group_norm, silu
 from varbench.models.infinity.config import TokenizerConfig
-
-EPS = 1e-6
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    groups = next((n for n in (32, 24) if channels % n == 0), None)
-    if groups is None:
-        raise ValueError(f"tokenizer widths must divide by 32 or 24, got {channels}")
-    return nn.GroupNorm(groups, channels, eps=EPS)
-
-
-class ResBlock(nn.Module):
-    """norm, SiLU, conv, norm, SiLU, conv, plus the input."""
-
-    def __init__(self, inp: int, out: int) -> None:
-        super().__init__()
-        self.norm1 = _norm(inp)
-        self.conv1 = nn.Conv2d(inp, out, 3, padding=1)
-        self.norm2 = _norm(out)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.nin_shortcut = nn.Conv2d(inp, out, 1) if inp != out else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return self.nin_shortcut(x) + h  # type: ignore[no-any-return]
 
 
 class Downsample(nn.Module):
@@ -46,17 +22,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
-
-
-class Upsample(nn.Module):
-    """Double height and width, nearest neighbour then convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
 
 
 class Mid(nn.Module):
@@ -108,14 +73,14 @@ class Encoder(nn.Module):
             )
         )
         self.mid = Mid(widths[-1])
-        self.norm_out = _norm(widths[-1])
+        self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], config.bits, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(F.pixel_unshuffle(x, self.fold))
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
+        return self.conv_out(silu(self.norm_out(self.mid(x))))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -132,14 +97,14 @@ class Decoder(nn.Module):
             Level(inp, out, config.encoder_blocks + 1, "up" if index > 0 else None)
             for index, (inp, out) in enumerate(zip([*widths[1:], widths[-1]], widths, strict=True))
         )
-        self.norm_out = _norm(widths[0])
+        self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], 3 * self.fold**2, 3, padding=1)
 
     def forward(self, codes: Tensor) -> Tensor:
         x = self.mid(self.conv_in(codes))
         for level in reversed(self.up):
             x = level(x)
-        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.fold)
+        return F.pixel_shuffle(self.conv_out(silu(self.norm_out(x))), self.fold)
 
 
 class BSQVAE(nn.Module):
@@ -157,4 +122,5 @@ class BSQVAE(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Summed codes ``[B, d, h, w]`` -> ``[B, 3, H, W]`` clamped to [-1, 1]."""
+        codes = codes.contiguous(memory_format=torch.channels_last)  # and so are all maps
         return self.decoder(codes).clamp(-1, 1)  # type: ignore[no-any-return]

@@ -10,8 +10,11 @@ float32 they do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varbench.models.base import Schedule
-from varbench.models.execution import Execution
+from varbench.models.execution import Execution, autocast, compiled
 from varbench.models.infinity.attention import CrossAttention, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.rope import rope_tables
@@ -37,12 +40,28 @@ class TextState:
     ada_B16D: Tensor
 
 
+@dataclass(frozen=True)
+class Past:
+    """What one block keeps while a batch is sampled.
+
+    Attributes:
+        keys, values: of the visual tokens, preallocated for all scales, ``[B, H, L, D / H]``.
+        text: keys and values ``[b, H, T, D / H]`` of the text, for consecutive groups of prompts
+            of one length.
+        ada: the six AdaLN vectors, ``[B, 1, D]``.
+    """
+
+    keys: Tensor
+    values: Tensor
+    text: list[tuple[Tensor, Tensor]]
+    ada: tuple[Tensor, ...]
+
+
 @dataclass
 class Cache:
-    """Keys and values of the tokens so far, preallocated: ``[B, H, L, D / H]`` per block."""
+    """What all blocks keep, and how many tokens they have seen."""
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    blocks: list[Past]
     used: int = 0
 
 
@@ -55,7 +74,12 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
+        hidden = self.fc1(x)
+        if torch.is_grad_enabled():
+            hidden = F.gelu(hidden, approximate="tanh")
+        else:  # in place, which `F.gelu` does not offer: the largest tensor of a step
+            torch.ops.aten.gelu_(hidden, approximate="tanh")
+        return self.fc2(hidden)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -77,16 +101,33 @@ class Block(nn.Module):
         text: TextState,
         rope: tuple[Tensor, Tensor],
         lengths: Sequence[int],
-        cache: tuple[Tensor, Tensor, int] | None = None,
     ) -> Tensor:
-        gate1, gate2, scale1, scale2, shift1, shift2 = (self.ada_gss + text.ada_B16D).unbind(2)
-        plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
-        x_BLD = x_BLD + gate1 * self.sa(plain * (1 + scale1) + shift1, rope, lengths, cache)
+        """Teacher forcing: all tokens at once."""
+        gate1, gate2, scale1, scale2, shift1, shift2 = self.modulation(text)
+        x_BLD = x_BLD + gate1 * self.sa(self._plain(x_BLD) * scale1 + shift1, rope, lengths, None)
+        x_BLD = x_BLD + self.ca(self._ca_input(x_BLD), text.memory_BTD, text.mask_BT)
+        return x_BLD + gate2 * self.ffn(self._plain(x_BLD) * scale2 + shift2)  # type: ignore[no-any-return]
+
+    def step(self, x_BLD: Tensor, past: Past, rope: tuple[Tensor, Tensor], start: int) -> Tensor:
+        """Sampling: the scale that begins at token ``start``, in place where that is possible."""
+        gate1, gate2, scale1, scale2, shift1, shift2 = past.ada
+        lengths, cache = (x_BLD.shape[1],), (past.keys, past.values, start)
+        x_BLD += gate1 * self.sa(self._plain(x_BLD).mul_(scale1).add_(shift1), rope, lengths, cache)
+        x_BLD += self.ca.attend(self._ca_input(x_BLD), past.text)
+        x_BLD += gate2 * self.ffn(self._plain(x_BLD).mul_(scale2).add_(shift2))
+        return x_BLD
+
+    def modulation(self, text: TextState) -> tuple[Tensor, ...]:
+        """AdaLN vectors ``[B, 1, D]``: two gates, two factors, two shifts."""
+        gate1, gate2, scale1, scale2, *shifts = (self.ada_gss + text.ada_B16D).unbind(2)
+        return gate1, gate2, 1 + scale1, 1 + scale2, *shifts
+
+    def _plain(self, x_BLD: Tensor) -> Tensor:
+        return F.layer_norm(x_BLD, (self.width,), eps=EPS)
+
+    def _ca_input(self, x_BLD: Tensor) -> Tensor:
         norm = (self.ca_norm.weight.float(), self.ca_norm.bias.float())
-        plain = F.layer_norm(x_BLD, (self.width,), *norm, eps=EPS)
-        x_BLD = x_BLD + self.ca(plain, text.memory_BTD, text.mask_BT)
-        plain = F.layer_norm(x_BLD, (self.width,), eps=EPS)
-        return x_BLD + gate2 * self.ffn(plain * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+        return F.layer_norm(x_BLD, (self.width,), *norm, eps=EPS)
 
 
 class HeadNorm(nn.Module):
@@ -147,34 +188,32 @@ class InfinityTransformer(nn.Module):
             self._layouts[schedule] = found
         return found
 
-    def forward(self, inputs_BLd: Tensor, text: TextState, schedule: Schedule) -> Tensor:
-        """Teacher forcing: inputs ``[B, L - 1, d]`` of scales 1.. -> logits ``[B, L, d, 2]``."""
-        levels, cos, sin = self.layout(schedule)
+    def forward(
+        self, inputs_BLd: Tensor, text: TextState, schedule: Schedule, scales: int | None = None
+    ) -> Tensor:
+        """Teacher forcing: inputs ``[B, L - 1, d]`` of scales 1.. -> logits ``[B, L, d, 2]``.
+
+        ``schedule`` says where tokens lie; of its scales only the first ``scales`` are computed.
+        """
+        lengths = schedule.lengths[:scales]
+        levels, cos, sin = (t[: sum(lengths)] for t in self.layout(schedule))
         start = text.pooled_BD[:, None] + self.pos_start
         x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
         recompute = self.execution.checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            job = (block, x, text, (cos, sin), schedule.lengths)
+            job = (block, x, text, (cos, sin), lengths)
             if recompute:  # nothing in a block is random
                 x = checkpoint(self._run, *job, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = self._run(*job)
         return self.read_out(x, text)
 
-    def _run(
-        self,
-        block: nn.Module,
-        x_BLD: Tensor,
-        text: TextState,
-        rope: tuple[Tensor, Tensor],
-        lengths: Sequence[int],
-        cache: tuple[Tensor, Tensor, int] | None = None,
-    ) -> Tensor:
-        if not self.execution.bf16:
-            return block(x_BLD, text, rope, lengths, cache)  # type: ignore[no-any-return]
-        # Per block and without autocast's cache, so that float32 weights are never held twice.
-        with torch.autocast(x_BLD.device.type, torch.bfloat16, cache_enabled=False):
-            return block(x_BLD, text, rope, lengths, cache)  # type: ignore[no-any-return]
+    def _run(self, block: nn.Module, *job: Any) -> Tensor:
+        with self._precision():
+            return block(*job)  # type: ignore[no-any-return]
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return autocast(self.pos_start.device, self.execution.bf16)
 
     def step(
         self,
@@ -192,21 +231,38 @@ class InfinityTransformer(nn.Module):
         x = x + self.lvl_embed.weight[level]
         rows = slice(cache.used, cache.used + x.shape[1])
         rope = (cos[rows], sin[rows])
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = self._run(block, x, text, rope, (x.shape[1],), (keys, values, cache.used))
+        # A single token would be compiled for itself alone.
+        run = compiled(Block.step) if self.execution.compile and level else Block.step
+        for block, past in zip(self._blocks, cache.blocks, strict=True):
+            with self._precision():
+                x = run(block, x, past, rope, cache.used)
         cache.used = rows.stop
         return self.read_out(x, text)
 
-    def new_cache(self, batch: int, schedule: Schedule) -> Cache:
-        """Empty key and value buffers for one sampling run."""
-        config = self.config
-        shape = (batch, config.heads, schedule.total, config.width // config.heads)
+    def new_cache(self, text: TextState, schedule: Schedule) -> Cache:
+        """For one sampling run: room for the visual tokens, and all that blocks read of the text.
+
+        Each prompt is read alone, without padding, so that its numbers do not depend on others.
+        """
+        config, lengths = self.config, text.mask_BT.sum(1).tolist()
+        shape = (len(lengths), config.heads, schedule.total, config.width // config.heads)
         dtype = torch.bfloat16 if self.execution.bf16 else self.pos_start.dtype
+        blocks = []
+        prompts = [m[:, :n] for m, n in zip(text.memory_BTD.split(1), lengths, strict=True)]
+        for block in self._blocks:
+            with self._precision():
+                read = [block.ca.read(memory_1TD) for memory_1TD in prompts]
+            grouped = []
+            for _, group in groupby(read, key=lambda kv: kv[0].shape[2]):
+                k, v = zip(*group, strict=True)
+                grouped.append((torch.cat(k), torch.cat(v)))
+            keys, values = (self.pos_start.new_empty(shape, dtype=dtype) for _ in range(2))
+            blocks.append(Past(keys, values, grouped, block.modulation(text)))
+        return Cache(blocks)
 
-        def new() -> list[Tensor]:
-            return [self.pos_start.new_empty(shape, dtype=dtype) for _ in range(config.depth)]
-
-        return Cache(new(), new())
+    @property
+    def _blocks(self) -> Iterable[Block]:
+        return cast("Iterable[Block]", self.blocks)
 
     def read_out(self, x_BLD: Tensor, text: TextState) -> Tensor:
         """Hidden states -> logits ``[B, L, d, 2]``; channel 2c says bit c = 0, 2c + 1 bit c = 1."""

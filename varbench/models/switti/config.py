@@ -1,8 +1,14 @@
-"""Sizes of a Switti transformer and its VQ-VAE (figures: Yandex Research's released models)."""
+"""Sizes of a Switti transformer and its VQ-VAE: their types, meanings and checks.
+
+Nothing here imports torch, because ``varbench list models`` reads these configs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+PHIS = 4
+"""Convolutions of the codebook that all scales share."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,7 @@ class TokenizerConfig:
     base_width: int = 160
     width_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
     blocks: int = 3
+
+    def __post_init__(self) -> None:
+        # A YAML list arrives as a list, which would neither hash nor print like the default.
+        object.__setattr__(self, "width_multipliers", tuple(self.width_multipliers))

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import CapabilityError, Guidance, Rollout, Sampling, Schedule
-from varbench.models.fingerprints import fingerprint_of
+from varbench.models.base import Guidance, Rollout, Sampling, Schedule
+from varbench.models.batches import generate_in_batches
+from varbench.models.conditions import concatenate
+from varbench.models.fingerprints import fingerprint_of_model
 from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.parts import parameters_of
 from varbench.models.switti.sampling import sample
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE, inputs_from_tokens
 from varbench.models.switti.transformer import SwittiTransformer, TextState
+from varbench.models.text import PromptEncoder
 
 PARTS = {
     "cross_attention": r"blocks\.\d+\.cross_attn\.",
+    "cross_attention.kv": r"blocks\.\d+\.cross_attn\.to_kv\.",
     "self_attention": r"blocks\.\d+\.attn\.",
     "ffn": r"blocks\.\d+\.ffn\.",
     "pooled_text": r"text_pooler\.|blocks\.\d+\.ada_lin\.",
     "head": r"head\.|head_nm\.",
-    "all": "",
 }
 """Part -> beginning of its parameters' names. Text rows reach every block unprojected, so there
 is no ``text_projection``."""
-
-
-class Encoder(Protocol):
-    """What the model asks of its text encoders."""
-
-    def encode(self, prompts: Sequence[str]) -> SwittiCondition:
-        """Prompts -> conditions, independent of each other."""
-        ...
 
 
 class SwittiModel:
@@ -49,7 +42,7 @@ class SwittiModel:
         schedule: grids, coarse to fine.
         sampling: the model's default sampling settings. ``guidance`` is the weight at the last
             scale: it grows linearly from 1 at the first (the original's ``cfg`` plus 1).
-        strict: sample each picture alone, so that batch size cannot change a bit (slower).
+        batch: pictures to generate or decode at once; with 1 no batch size can change a bit.
     """
 
     def __init__(
@@ -57,10 +50,10 @@ class SwittiModel:
         name: str,
         transformer: SwittiTransformer,
         tokenizer: VQVAE,
-        text_encoder: Encoder,
+        text_encoder: PromptEncoder[SwittiCondition],
         schedule: Schedule,
         sampling: Sampling,
-        strict: bool = False,
+        batch: int = 50,
     ) -> None:
         self.name = name
         self.transformer = transformer.eval()
@@ -68,7 +61,7 @@ class SwittiModel:
         self.text_encoder = text_encoder
         self.schedule = schedule
         self.sampling = sampling
-        self.strict = strict
+        self.batch = batch
         self._null: SwittiCondition | None = None
         transformer.positions(schedule)
 
@@ -78,7 +71,7 @@ class SwittiModel:
         return self.transformer.pos_start.device
 
     def encode(self, prompts: Sequence[str]) -> SwittiCondition:
-        """Prompts -> text rows and pooled vectors; see :class:`CLIPPair`."""
+        """Prompts -> text rows and pooled vectors; see :class:`PromptEncoder`."""
         return self.text_encoder.encode(prompts)
 
     def null(self, like: SwittiCondition) -> SwittiCondition:
@@ -108,42 +101,41 @@ class SwittiModel:
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
-        if len(keys) != len(condition):
-            raise ValueError(f"{len(condition)} prompts but {len(keys)} random keys")
-        sampling = sampling or self.sampling
-        guidance = guidance or self.guidance(sampling.guidance)
-        groups = [[i] for i in range(len(keys))] if self.strict else [list(range(len(keys)))]
-        branches = guidance.branches(self, condition)
-        parts = []
-        for rows in groups:
-            texts = [branch.select(rows) for branch in branches]
-            text = self.read(SwittiCondition.concatenate(texts))  # type: ignore[arg-type]
-            parts.append(
-                sample(
-                    self.transformer,
-                    self.tokenizer.quantize,
-                    text,
-                    self.schedule,
-                    [keys[i] for i in rows],
-                    sampling,
-                    guidance,
-                )[0]
-            )
-        tokens = torch.cat([p.tokens for p in parts])
-        return Rollout(tokens, torch.cat([p.inputs for p in parts]), self.schedule)
+        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
+
+    def _sample(
+        self,
+        branches: Sequence[SwittiCondition],
+        keys: Sequence[tuple[str, int]],
+        sampling: Sampling,
+        guidance: Guidance,
+    ) -> Rollout:
+        text = self.read(concatenate(branches))
+        codebook = self.tokenizer.quantize
+        return sample(self.transformer, codebook, text, self.schedule, keys, sampling, guidance)[0]
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
         """Pictures ``[B, 3, H, W]`` in [0, 1], RGB."""
         codebook = self.tokenizer.quantize
-        groups = rollout.tokens.split(1) if self.strict else (rollout.tokens,)
-        sums = [inputs_from_tokens(tokens, codebook, rollout.schedule)[1] for tokens in groups]
+        parts = rollout.tokens.split(self.batch)
+        sums = [inputs_from_tokens(tokens, codebook, rollout.schedule)[1] for tokens in parts]
         return torch.cat([self.tokenizer.decode(codes) for codes in sums]) / 2 + 0.5
 
     def logits(self, rollout: Rollout, condition: SwittiCondition) -> Tensor:
         """Teacher-forced logits ``[B, L, 1, V]``."""
-        out: Tensor = self.transformer(rollout.inputs, self.read(condition), rollout.schedule)
+        scales = len(rollout.schedule.scales)
+        out: Tensor = self.transformer(rollout.inputs, self.read(condition), self.schedule, scales)
         return out
+
+    def first_scales(self, rollout: Rollout, count: int) -> Rollout:
+        """The first scales of a roll-out; see :class:`CutsRollouts`."""
+        return rollout.first_scales(count)
+
+    def blocks(self) -> list[dict[str, nn.Parameter]]:
+        """Parameters of each block by state-dict name."""
+        numbered = enumerate(self.transformer.blocks)
+        return [{f"blocks.{i}.{n}": p for n, p in b.named_parameters()} for i, b in numbered]
 
     def parameters(self, part: str) -> dict[str, nn.Parameter]:
         """Parameters of a named part.
@@ -151,10 +143,7 @@ class SwittiModel:
         Raises:
             CapabilityError: unknown part.
         """
-        if part not in PARTS:
-            raise CapabilityError(f"{self.name} has no part {part!r}; there are {', '.join(PARTS)}")
-        every = self.transformer.named_parameters()
-        return {name: p for name, p in every if re.match(PARTS[part], name)}
+        return parameters_of(part, self.transformer, PARTS, self.name)
 
     def weights(self) -> nn.Module:
         """The transformer: edits are changes of its state dict."""
@@ -162,8 +151,6 @@ class SwittiModel:
 
     def fingerprint(self) -> str:
         """SHA-256 over architecture, schedule and all weights (16 hex digits)."""
-        modules: list[nn.Module] = [self.transformer, self.tokenizer]
-        if isinstance(self.text_encoder, nn.Module):
-            modules.append(self.text_encoder)
-        sizes = [asdict(self.transformer.config), asdict(self.tokenizer.config)]
-        return fingerprint_of([*map(repr, sizes), repr(self.schedule.scales)], modules)
+        return fingerprint_of_model(
+            self.transformer, self.tokenizer, self.schedule, self.text_encoder
+        )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from varbench.models.base import Guidance, Rollout, Sampling, Schedule
-from varbench.models.infinity.sampling import draw, filter_probabilities
 from varbench.models.keyed_random import uniforms
+from varbench.models.sampling import draw, filter_probabilities
 from varbench.models.switti.tokenizer import Accumulator, Codebook
 from varbench.models.switti.transformer import SwittiTransformer, TextState
 

@@ -5,20 +5,28 @@ The unconditional counterpart is the empty prompt, encoded like any other; nothi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn.functional import pad
 
-from varbench.errors import CheckpointError
+from varbench.models import conditions
+from varbench.models.text import (
+    PromptFeatures,
+    read_encoder,
+    read_tokenizer,
+    token_ids,
+    token_names,
+    tokens_lost,
+)
 
-log = logging.getLogger(__name__)
 MAXLEN = 77
+"""Text tokens, start and end included, of CLIP."""
 
 
 @dataclass(frozen=True)
@@ -39,120 +47,83 @@ class SwittiCondition:
         return int(self.rows.shape[0])
 
     def select(self, rows: Sequence[int]) -> SwittiCondition:
-        index = torch.as_tensor(list(rows), device=self.rows.device)
-        return SwittiCondition(self.rows[index], self.mask[index], self.pooled[index])
+        return conditions.select(self, rows)
 
     def choose(self, other: SwittiCondition, take: Sequence[bool]) -> SwittiCondition:
         """This condition with the rows of ``other`` where ``take`` is True."""
-        from_other = torch.as_tensor(list(take), device=self.rows.device)[:, None]
-        return SwittiCondition(
-            torch.where(from_other[..., None], other.rows, self.rows),
-            torch.where(from_other, other.mask, self.mask),
-            torch.where(from_other, other.pooled, self.pooled),
-        )
-
-    @staticmethod
-    def concatenate(parts: Sequence[SwittiCondition]) -> SwittiCondition:
-        """The prompts of all parts, one part after the other."""
-        return SwittiCondition(
-            torch.cat([p.rows for p in parts]),
-            torch.cat([p.mask for p in parts]),
-            torch.cat([p.pooled for p in parts]),
-        )
+        return conditions.choose(self, other, take)
 
 
-class CLIPPair(torch.nn.Module):
+class CLIPPair:
     """Two transformers CLIP text encoders with their tokenizers; frozen, one prompt at a time.
 
-    Prompts are encoded singly, so that a prompt's features never depend on its neighbours. Both
-    encoders share CLIP's vocabulary, so the second tokenizer's padding is also the first's.
+    A prompt is encoded alone and without padding, which both encoders would mask: its features
+    never depend on its neighbours.
 
     Args:
-        tokenizers: of the first and the second encoder.
+        tokenizers: of the first and the second encoder; both have CLIP's vocabulary.
         encoders: ``CLIPTextModel``; the second one's pooled vector is used, before projection.
-        maxlen: text tokens, start and end included; shorter prompts are padded, longer ones cut,
-            with one warning per prompt.
+        maxlen: text tokens, start and end included; longer prompts are cut.
     """
 
     def __init__(
-        self, tokenizers: Sequence[Any], encoders: Sequence[torch.nn.Module], maxlen: int = MAXLEN
+        self, tokenizers: Sequence[Any], encoders: Sequence[Any], maxlen: int = MAXLEN
     ) -> None:
-        super().__init__()
         self.tokenizers = list(tokenizers)
-        self.encoders = torch.nn.ModuleList(encoders)
+        self.encoders = list(encoders)
         self.maxlen = maxlen
-        self.truncated: dict[str, int] = {}
-        self.eval().requires_grad_(False)
-
-    @classmethod
-    def from_folders(cls, first: Path, second: Path, device: torch.device) -> CLIPPair:
-        """Load both from local folders in hub format, in float32.
-
-        Raises:
-            CheckpointError: files missing, damaged, or not those of the configured encoder.
-        """
-        loaded = [load_encoder(folder) for folder in (first, second)]
-        return cls([t for t, _ in loaded], [e for _, e in loaded]).to(device)
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> SwittiCondition:
-        """Prompts -> conditions, each padded to ``maxlen``."""
-        return SwittiCondition.concatenate([self._one(prompt) for prompt in prompts])
-
-    def _one(self, prompt: str) -> SwittiCondition:
-        lost = len(self.tokenizers[0](prompt, verbose=False).input_ids) - self.maxlen
-        if lost > 0 and prompt not in self.truncated:
-            self.truncated[prompt] = lost
-            log.warning("the last %d tokens of a prompt are cut off: %.60s", lost, prompt)
+    def features(self, prompt: str) -> PromptFeatures:
+        """``rows`` ``[n, X]`` of both encoders and ``pooled`` ``[P]`` of the second."""
         rows = []
         for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True):
-            ids = tokenizer(
-                prompt,
-                truncation=True,
-                max_length=self.maxlen,
-                padding="max_length",
-                return_tensors="pt",
-            ).to(next(encoder.parameters()).device)
-            out = encoder(input_ids=ids.input_ids, attention_mask=ids.attention_mask)
-            rows.append(out.last_hidden_state)
-        return SwittiCondition(
-            torch.cat(rows, dim=-1), ids.attention_mask.bool(), out.pooler_output
+            ids = token_ids(tokenizer, prompt, self.maxlen)
+            out = encoder(input_ids=torch.tensor([ids], device=encoder.device))
+            rows.append(out.last_hidden_state[0])
+        return PromptFeatures(
+            {"rows": torch.cat(rows, dim=-1), "pooled": out.pooler_output[0]},
+            tokens_lost(self.tokenizers[0], prompt, self.maxlen),
         )
 
 
-def load_encoder(folder: Path) -> tuple[Any, torch.nn.Module]:
-    """Tokenizer and text encoder of one CLIP; a vision tower in the files is not read.
+@dataclass(frozen=True)
+class CLIPSource:
+    """Both CLIP encoders on disk; see :class:`varbench.models.text_cache.TextSource`.
 
-    Raises:
-        CheckpointError: files missing, damaged, or not those of the configured encoder.
+    Attributes:
+        folders: of the first and the second encoder, in hub format.
+        fingerprint: hash of the folders' files.
+        standing: the empty prompt, which stands for no condition.
     """
-    from transformers import AutoTokenizer, CLIPTextModel
-    from transformers.utils import logging as transformers_logging
 
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if "config.json" not in names or not names & {"tokenizer.json", "vocab.json"}:
-        raise CheckpointError(f"no text encoder in {folder}: config.json or tokenizer.json lacks")
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        loaded: Any = CLIPTextModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
+    folders: tuple[Path, Path]
+    fingerprint: str
+    device: torch.device
+    maxlen: int = MAXLEN
+    dtype: torch.dtype = torch.float32
+    standing: tuple[str, ...] = ("",)
+
+    def load(self) -> CLIPPair:
+        from transformers import CLIPTextModel
+
+        read = [read_encoder(folder, CLIPTextModel, self.dtype) for folder in self.folders]
+        return CLIPPair([t for t, _ in read], [e.to(self.device) for _, e in read], self.maxlen)
+
+    def condition(self, features: Sequence[PromptFeatures]) -> SwittiCondition:
+        rows = [f.tensors["rows"].to(self.device) for f in features]
+        pooled = [f.tensors["pooled"].to(self.device) for f in features]
+        lengths = torch.tensor([len(r) for r in rows], device=self.device)
+        steps = torch.arange(self.maxlen, device=self.device)
+        return SwittiCondition(
+            torch.stack([pad(r, (0, 0, 0, self.maxlen - len(r))) for r in rows]),
+            steps < lengths[:, None],
+            torch.stack(pooled),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"no usable text encoder in {folder}: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    encoder, report = loaded
-    # transformers fills what does not fit with random numbers.
-    misfits = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
-    if misfits:
-        raise CheckpointError(
-            f"{folder} does not fit its config.json; missing or of another shape: "
-            f"{', '.join(misfits[:10])}"
-        )
-    return tokenizer, encoder
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return read_tokenizer(self.folders[0])
+
+    def tokens(self, prompt: str) -> list[str]:
+        return token_names(self._tokenizer, prompt, self.maxlen)

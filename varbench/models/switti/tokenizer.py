@@ -14,13 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varbench.models.autoencoder import ResBlock, Upsample
 from varbench.models.base import Schedule
-from varbench.models.infinity.tokenizer import ResBlock, Upsample
-from varbench.models.switti.config import TokenizerConfig
+from varbench.models.switti.config import PHIS, TokenizerConfig
 
 EPS = 1e-6
-PHIS = 4
-"""Convolutions phi shared by all scales."""
 
 
 def phi_of(scale: int, scales: int) -> int:

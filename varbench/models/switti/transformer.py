@@ -2,8 +2,7 @@
 
 Two variants differ in self-attention alone. In Switti a token sees the tokens of its own scale
 and learns of earlier scales only through its input, the sum of their codes; sampling needs no
-key/value cache. In Switti AR it also sees all earlier scales. No attention mask is ever built:
-one attention call per scale takes the keys that the scale may see.
+key/value cache. In Switti AR it also sees all earlier scales.
 
 Text enters by two roads: rows of two CLIP encoders by cross-attention, and a pooled vector as
 the start token and as the condition of AdaLN. Norms stand before and after every sub-layer; the
@@ -23,17 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varbench.models.attention import attend_by_scale
 from varbench.models.base import Schedule
-from varbench.models.infinity.rope import rotate
+from varbench.models.rotary import rotate
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.rope import rope_tables
 
 EPS = 1e-6
 CROP = (512.0, 512.0, 0.0, 0.0)
 """Height, width and crop offsets that stand for a whole square picture, at every resolution."""
-
-View = tuple[slice, slice]
-"""Rows of queries and the rows of keys that they see."""
 
 Past = tuple[Tensor, Tensor, slice]
 """Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
@@ -59,11 +56,11 @@ class TextState:
 
 @dataclass(frozen=True)
 class Positions:
-    """Per token its level ``[L]`` and RoPE tables; per scale what it sees."""
+    """Per token its level ``[L]`` and RoPE tables; per scale its rows."""
 
     levels: Tensor
     rope: tuple[Tensor, Tensor]
-    views: list[View]
+    rows: list[slice]
 
 
 def _split(x_BLC: Tensor, heads: int) -> Tensor:
@@ -77,9 +74,10 @@ def _normed(x_BLC: Tensor, heads: int) -> Tensor:
 class SelfAttention(nn.Module):
     """Attention among visual tokens with normalised queries and keys and 2-D RoPE."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.heads = heads
+        self.causal = causal
         self.to_qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -87,7 +85,7 @@ class SelfAttention(nn.Module):
         self,
         x_BLC: Tensor,
         rope: tuple[Tensor, Tensor],
-        views: Sequence[View],
+        lengths: Sequence[int],
         past: Past | None,
     ) -> Tensor:
         q, k, v = self.to_qkv(x_BLC).chunk(3, dim=-1)
@@ -98,11 +96,8 @@ class SelfAttention(nn.Module):
             keys, values, rows = past
             keys[:, :, rows], values[:, :, rows] = k, v
             k, v = keys[:, :, : rows.stop], values[:, :, : rows.stop]
-        seen = [
-            F.scaled_dot_product_attention(q[:, :, own], k[:, :, others], v[:, :, others])
-            for own, others in views
-        ]
-        return self.proj(torch.cat(seen, dim=2).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        out = attend_by_scale(q, k, v, lengths, causal=self.causal, scale=None)
+        return self.proj(out)  # type: ignore[no-any-return]
 
 
 class CrossAttention(nn.Module):
@@ -146,7 +141,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width = config.width
-        self.attn = SelfAttention(width, config.heads)
+        self.attn = SelfAttention(width, config.heads, config.causal)
         self.cross_attn = CrossAttention(width, config.heads, config.text_width)
         self.ffn = FeedForward(width, config.ffn_width)
         self.self_attention_norm1 = nn.RMSNorm(width, eps=EPS)
@@ -171,12 +166,12 @@ class Block(nn.Module):
         text: BlockText,
         mask_BT: Tensor,
         rope: tuple[Tensor, Tensor],
-        views: Sequence[View],
+        lengths: Sequence[int],
         past: Past | None = None,
     ) -> Tensor:
         gate1, gate2, scale1, scale2, shift1, shift2 = text.ada_B16C.unbind(2)
         h = self.self_attention_norm1(x_BLC) * (1 + scale1) + shift1
-        x_BLC = x_BLC + gate1 * self.self_attention_norm2(self.attn(h, rope, views, past))
+        x_BLC = x_BLC + gate1 * self.self_attention_norm2(self.attn(h, rope, lengths, past))
         h = self.cross_attn(self.cross_attention_norm1(x_BLC), text, mask_BT)
         x_BLC = x_BLC + self.cross_attention_norm2(h)
         h = self.ffn_norm1(x_BLC) * (1 + scale2) + shift2
@@ -235,7 +230,7 @@ class SwittiTransformer(nn.Module):
         return TextState(mask_BT, pooled, blocks)
 
     def positions(self, schedule: Schedule) -> Positions:
-        """Levels, RoPE tables and views of a schedule, made once per device.
+        """Levels, RoPE tables and rows of a schedule, made once per device.
 
         Raises:
             ValueError: the schedule has another number of scales, or does not start with 1 x 1.
@@ -249,20 +244,27 @@ class SwittiTransformer(nn.Module):
                 )
             levels = [torch.full((n,), k) for k, n in enumerate(schedule.lengths)]
             cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
-            causal = self.config.causal
-            views = [(r, slice(0, r.stop) if causal else r) for r in schedule.slices()]
             self._positions[schedule, device] = Positions(
-                torch.cat(levels).to(device), (cos.to(device), sin.to(device)), views
+                torch.cat(levels).to(device),
+                (cos.to(device), sin.to(device)),
+                list(schedule.slices()),
             )
         return self._positions[schedule, device]
 
-    def forward(self, inputs_BLd: Tensor, text: TextState, schedule: Schedule) -> Tensor:
-        """Teacher forcing: inputs ``[B, L - 1, code_width]`` of scales 1.. -> ``[B, L, 1, V]``."""
+    def forward(
+        self, inputs_BLd: Tensor, text: TextState, schedule: Schedule, scales: int | None = None
+    ) -> Tensor:
+        """Teacher forcing: inputs ``[B, L - 1, code_width]`` of scales 1.. -> ``[B, L, 1, V]``.
+
+        ``schedule`` says where tokens lie; of its scales only the first ``scales`` are computed.
+        """
         place = self.positions(schedule)
+        lengths = schedule.lengths[:scales]
+        levels, cos, sin = (t[: sum(lengths)] for t in (place.levels, *place.rope))
         start = text.pooled_BC[:, None] + self.pos_start
-        x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(place.levels)
+        x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
         for block, own in zip(self.blocks, text.blocks, strict=True):
-            x = block(x, own, text.mask_BT, place.rope, place.views)
+            x = block(x, own, text.mask_BT, (cos, sin), lengths)
         return self.read_out(x, text)
 
     def step(
@@ -275,16 +277,16 @@ class SwittiTransformer(nn.Module):
     ) -> Tensor:
         """Logits ``[B, l, 1, V]`` of one scale from its inputs (None at the first) and cache."""
         place = self.positions(schedule)
-        rows = place.views[level][0]
+        rows = place.rows[level]
         x = text.pooled_BC[:, None] + self.pos_start
         if inputs_Bld is not None:
             x = self.word_embed(inputs_Bld)
         x = x + self.lvl_embed.weight[level]
         rope = (place.rope[0][rows], place.rope[1][rows])
-        everything = [(slice(None), slice(None))]
+        lengths = [schedule.lengths[level]]
         for number, (block, own) in enumerate(zip(self.blocks, text.blocks, strict=True)):
             past = None if cache is None else (*cache[number], rows)
-            x = block(x, own, text.mask_BT, rope, everything, past)
+            x = block(x, own, text.mask_BT, rope, lengths, past)
         return self.read_out(x, text)
 
     def new_cache(self, batch: int, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:

@@ -1,0 +1,152 @@
+"""Which text row takes the place of which: what closed-form edits (UCE, RECE) are told to change.
+
+The prompts of a pair are aligned token by token. A T5 reads in both directions, so every row of a
+prompt that says the concept knows of it, words before it and the end-of-text token included: all
+of them are contexts to erase, each with the row of the neutral prompt that takes its place.
+
+Weights: a prompt's rows share its weight equally, the prompts of a set share the weight 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import torch
+from torch import Tensor
+
+from varbench.methods.base import ConceptLike
+from varbench.models.base import CapabilityError, NextScaleModel
+from varbench.models.capabilities import HasTextSpaces, TextSpace, require
+
+
+def align(concept: Sequence[str], neutral: Sequence[str]) -> list[int | None]:
+    """For every token of the prompt with the concept, the number of its neutral counterpart.
+
+    Runs of equal tokens are each other's. Of a run that was replaced, the last token gets the
+    last token of the replacement and so on backwards; tokens to spare get the replacement's last
+    token, which says what kind of thing it is. Where nothing takes a run's place it is None.
+
+    Args:
+        concept: tokens of the prompt that says the concept, the end-of-text token included.
+        neutral: tokens of its twin, likewise.
+    """
+    found: list[int | None] = []
+    matcher = SequenceMatcher(None, concept, neutral, autojunk=False)
+    for _, first, last, start, end in matcher.get_opcodes():
+        there = list(range(start, end))
+        spare = there[-1] if there else None
+        padded = [spare] * (last - first - len(there)) + there
+        found += padded[len(padded) - (last - first) :]
+    return found
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Text rows and what linear maps are to read in their place; all float64 on the host.
+
+    Attributes:
+        rows: ``[N, C]``.
+        targets: ``[N, C]``; the rows themselves where nothing may change.
+        weights: ``[N]``, of the squared errors.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    def weighing(self, factor: float) -> Contexts:
+        """All weights times a factor."""
+        return Contexts(self.rows, self.targets, factor * self.weights)
+
+    def as_they_are(self) -> Contexts:
+        """The same rows, none of which may change."""
+        return Contexts(self.rows, self.rows, self.weights)
+
+    def with_others(self, others: Contexts) -> Contexts:
+        """Both sets as one."""
+        return Contexts(
+            torch.cat([self.rows, others.rows]),
+            torch.cat([self.targets, others.targets]),
+            torch.cat([self.weights, others.weights]),
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a closed-form edit is to do in one text space.
+
+    Attributes:
+        readers: state-dict names of the matrices ``[*, C]`` to edit.
+        erased: rows of the prompts with the concept, with their neutral counterparts.
+        kept: rows that must be read as before.
+    """
+
+    readers: tuple[str, ...]
+    erased: Contexts
+    kept: Contexts
+
+
+def problems(
+    model: NextScaleModel, concept: ConceptLike, spaces: Collection[str], method: str
+) -> dict[str, Problem]:
+    """The contexts of a concept's training pairs, by text space.
+
+    Kept are the concept's retained prompts, the neutral sides of its pairs, the empty prompt, and
+    the null condition of each of these.
+
+    Args:
+        model: unedited.
+        concept: its pairs and retained prompts.
+        spaces: names of the wanted spaces of :class:`HasTextSpaces`.
+        method: who asks, for errors.
+
+    Raises:
+        CapabilityError: the model shows no text spaces, or not these.
+    """
+    texts = require(model, HasTextSpaces, method)
+    pairs = concept.pairs()
+    ours, theirs = [p.concept for p in pairs], [p.neutral for p in pairs]
+    tokens = zip(texts.text_tokens(ours), texts.text_tokens(theirs), strict=True)
+    places = [align(a, b) for a, b in tokens]
+    stay = model.encode(list(dict.fromkeys([*concept.retained(), *theirs, ""])))
+    with_concept = texts.text_spaces(model.encode(ours))
+    without = texts.text_spaces(model.encode(theirs))
+    prompts, null = texts.text_spaces(stay), texts.text_spaces(model.null(stay))
+    if absent := sorted(set(spaces) - set(with_concept)):
+        raise CapabilityError(
+            f"{method} is to edit what reads {', '.join(absent)}, which {model.name} does not "
+            f"have; it has {', '.join(with_concept)}"
+        )
+    found = {}
+    for name in spaces:
+        rows, others = _by_prompt(with_concept[name]), _by_prompt(without[name])
+        targets = [counterparts(other, place) for other, place in zip(others, places, strict=True)]
+        kept = [*_by_prompt(prompts[name]), *_by_prompt(null[name])]
+        found[name] = Problem(
+            with_concept[name].readers, _contexts(rows, targets), _contexts(kept, kept)
+        )
+    return found
+
+
+def counterparts(rows: Tensor, places: Sequence[int | None]) -> Tensor:
+    """The neutral prompt's rows ``[n, C]`` in the order of :func:`align`.
+
+    What has no counterpart gets the mean row: a linear map cannot take a row away, and attention
+    that meets the mean is drawn to no word more than it was. (The end-of-text row instead, which
+    an empty anchor would have in UCE, draws a pooling query to that token.)
+    """
+    mean = rows.mean(dim=0)
+    return torch.stack([mean if place is None else rows[place] for place in places])
+
+
+def _by_prompt(space: TextSpace) -> list[Tensor]:
+    """The real rows ``[n, C]`` of every prompt."""
+    real = space.rows.detach()[space.mask].cpu().double()
+    return list(real.split(space.mask.sum(dim=1).tolist()))
+
+
+def _contexts(rows: Sequence[Tensor], targets: Sequence[Tensor]) -> Contexts:
+    weights = [torch.full((len(r),), 1 / (len(r) * len(rows)), dtype=torch.float64) for r in rows]
+    return Contexts(torch.cat(list(rows)), torch.cat(list(targets)), torch.cat(weights))

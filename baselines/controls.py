@@ -1,0 +1,115 @@
+"""Controls of naive fine-tuning: hard or soft target, whose history, towards or away.
+
+All three read one stored history per pair, sampled from the frozen model, and train the student
+under the *concept* prompt, without filter and without preservation (means over tokens and
+symbols):
+
+- ``nft-anchor``: history r of the neutral prompt, ``CE(student(concept), r)``. It is S-VARE's
+  erasing loss without its filter (alpha = 0).
+- ``nft-distill``: history r of the concept prompt,
+  ``KL(frozen(neutral) || student(concept))``: the soft target, where the concept already shows.
+- ``nft-ascent``: history r of the concept prompt, ``-CE(student(concept), r)``: away from the
+  concept, towards nothing.
+
+Stated by no paper as such: they take the naive fine-tuning of VARE (Zhong et al., ICLR 2026) and
+plain concept ablation apart. Inferred: ascent is unbounded, so it stops at chance level. A batch
+whose mean cross entropy has reached ln V nats per symbol (for bits ln 2) makes no step; the next
+batch is asked again, since a forgotten picture may be remembered by steps on others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.methods.vare import SharedHistory
+from varbench.models.base import NextScaleModel
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of a control."""
+
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+
+@dataclass(frozen=True)
+class TokensConfig(DistillConfig):
+    """Settings of a control whose target is the history itself: there is no teacher to guide."""
+
+    def __post_init__(self) -> None:
+        if self.rollout.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
+
+
+class AnchorObjective(SharedHistory):
+    """Cross entropy to the history."""
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        student = self.student(self.tokens.concept, batch)
+        return Term(name, symbol_cross_entropy(student, self.history(batch)).mean()), {}
+
+
+class DistillObjective(SharedHistory):
+    """KL from the frozen model under the neutral prompt."""
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        student = self.student(self.tokens.concept, batch)
+        return Term(name, symbol_divergence(student, self.teacher(batch)).mean()), {}
+
+
+class AscentObjective(SharedHistory):
+    """Minus the cross entropy to the history, up to chance level; the log has it positive."""
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        student = self.student(self.tokens.concept, batch)
+        loss = symbol_cross_entropy(student, self.history(batch)).mean()
+        unknown = float(loss.detach()) >= math.log(student.shape[-1])
+        return Term(name, loss, weight=0.0 if unknown else -1.0), {"at_chance": float(unknown)}
+
+
+class _Control:
+    """What the three have in common."""
+
+    version = 1
+    prefix: str
+    objective: type[AnchorObjective | DistillObjective | AscentObjective]
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: DistillConfig, place: Workplace
+    ) -> Edit:
+        pairs = concept.pairs()
+        tokens = auxiliary_tokens(model, pairs, config.rollout, place.seed, self.prefix)
+        return fine_tune(model, self.objective(model, tokens), config.train, place)
+
+
+class NftAnchor(_Control):
+    """The ``nft-anchor`` control."""
+
+    id = "nft-anchor"
+    Config = TokensConfig
+    prefix = "neutral"
+    objective = AnchorObjective
+
+
+class NftDistill(_Control):
+    """The ``nft-distill`` control."""
+
+    id = "nft-distill"
+    Config = DistillConfig
+    prefix = "concept"
+    objective = DistillObjective
+
+
+class NftAscent(_Control):
+    """The ``nft-ascent`` control."""
+
+    id = "nft-ascent"
+    Config = TokensConfig
+    prefix = "concept"
+    objective = AscentObjective

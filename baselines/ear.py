@@ -1,0 +1,147 @@
+"""EAR (arXiv 2506.20151): steer the last hidden states away from the concept, window by window.
+
+For a window of visual tokens, with h the student's last hidden states (width W) for the concept
+prompt and h* the frozen model's, on one history:
+
+``target = h*(neutral) - eta (h*(concept) - h*(neutral))``
+``loss   = sum over the window's tokens of |h(concept) - target|^2 / W``
+
+*Windowed gradient accumulation*: one optimiser step per window. *Thresholded loss masking*: a
+window whose summed loss does not exceed ``threshold`` is dropped, no step is made.
+
+Stated (paper and released code, for Janus-Pro, a next-token model): the target with eta = 1, the
+mean over the width and the sum over the window, windows of 12 to 100 of 576 tokens, the threshold
+0.05, self-attention of the first 5 of 30 blocks, Adam at 1e-4, one pass over about 50 prompts
+(300 to 600 steps).
+
+Inferred: a window is a scale; hidden states are those that the last block gives. One iteration
+trains one scale, coarse to fine in turn, so that iterations, optimiser steps and forward passes
+are as many as other methods'. Scales differ in size where EAR's windows do not, so a kept
+window's gradient is that of the *mean* over its tokens (with the sum, the finest scales alone
+would fill Adam's moments); the threshold still judges the sum, averaged over the batch.
+
+Deviates: both sides read one history, the frozen model's roll-out of the neutral prompt
+(``prefix``), where the released code lets every branch sample its own; no window is carried on
+without its history, as that code does from the second token on; the released code's second row,
+which holds the unconditional prediction at the frozen one, is left out; AdamW and the common
+training loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.losses import steered_away
+from varbench.methods.rollouts import RolloutConfig, check_prefix, pair_rollouts
+from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.capabilities import CutsRollouts, HasHidden, require
+
+
+@dataclass(frozen=True)
+class EarConfig:
+    """Settings of EAR.
+
+    Attributes:
+        eta: how far the target lies beyond the neutral prediction, away from the concept's.
+        threshold: summed loss of a scale up to which it is not trained.
+        prefix: which side of a pair is rolled out: ``neutral``, ``concept`` or ``mixed``.
+    """
+
+    eta: float = 1.0
+    threshold: float = 0.05
+    prefix: str = "neutral"
+    train: FineTuneConfig = field(
+        default_factory=lambda: FineTuneConfig(parts=("self_attention",), blocks=5)
+    )
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        check_prefix(self.prefix)
+        if self.eta < -1:
+            raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
+        if self.threshold < 0:
+            raise ValueError(f"threshold must not be negative, got {self.threshold}")
+        if self.rollout.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
+
+
+@torch.no_grad()
+def targets(
+    model: NextScaleModel, rollout: Rollout, concept: Condition, neutral: Condition, eta: float
+) -> Tensor:
+    """Hidden states ``[N, L, W]`` to be reached, from the unedited model, in host memory."""
+    hidden = require(model, HasHidden, "ear").hidden
+    found = []
+    for i in range(len(rollout)):
+        one = rollout.select([i])
+        shown, plain = (hidden(one, text.select([i])).float() for text in (concept, neutral))
+        found.append(steered_away(plain, shown, eta).cpu())
+    return torch.cat(found)
+
+
+class EarObjective:
+    """One term: the hidden states of one scale, another one at every iteration."""
+
+    def __init__(
+        self,
+        model: NextScaleModel,
+        text: Condition,
+        rollout: Rollout,
+        target: Tensor,
+        threshold: float,
+    ) -> None:
+        self.model = model
+        self.hidden = require(model, HasHidden, "ear").hidden
+        self.cut = require(model, CutsRollouts, "ear").first_scales
+        self.text = text
+        self.rollout = rollout
+        self.target = target
+        self.threshold = threshold
+        self.windows = list(rollout.schedule.slices())
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return len(self.rollout)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"]
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        scale = batch.step % len(self.windows)
+        window = self.windows[scale]
+        history = self.cut(self.rollout.select(batch.rows), scale + 1)
+        hidden = self.hidden(history, text_of(self.model, self.text, batch))[:, window].float()
+        target = self.target[batch.rows][:, window].to(hidden.device)
+        loss = (hidden - target).square().mean()
+        summed = float(loss.detach()) * (window.stop - window.start)
+        kept = float(summed > self.threshold)
+        return Term(name, loss, kept), {"scale": scale, "summed": summed, "kept": kept}
+
+
+class Ear:
+    """The ``ear`` method."""
+
+    id = "ear"
+    version = 1
+    Config = EarConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: EarConfig, place: Workplace
+    ) -> Edit:
+        for capability in (HasHidden, CutsRollouts):
+            require(model, capability, self.id)
+        pairs = concept.pairs()
+        shown, plain = (
+            model.encode(texts)
+            for texts in ([p.concept for p in pairs], [p.neutral for p in pairs])
+        )
+        rollout = pair_rollouts(model, pairs, config.rollout, place.seed, config.prefix)
+        target = targets(model, rollout, shown, plain, config.eta)
+        objective = EarObjective(model, shown, rollout, target, config.threshold)
+        return fine_tune(model, objective, config.train, place)

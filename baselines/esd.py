@@ -1,0 +1,186 @@
+"""ESD (Gandikota et al., ICCV 2023): guidance away from the concept, trained into the weights.
+
+With z_c and z_0 the frozen model's logits for the concept prompt and for the null condition on
+one shared history r, and w the weights of the scales:
+
+``target = z_0 - eta (z_c - z_0)``,
+``loss = sum_k w_k mean over scale k of distance(target, student(r, concept))``,
+
+so that every symbol's target is ``P* ~ P_0^(1 + eta) / P_c^eta``. ``loss: kl`` is
+``KL(P* || P_student)``, ``mse`` the squared difference of log-odds, the original's square.
+
+Stated (paper and released code, for Stable Diffusion): the target with eta = 1 and the squared
+error, on noise predictions; noised pictures of the *concept* prompt, sampled at guidance 3;
+what is trained, by name: ``x`` cross-attention, ``x-strict`` its keys and values, ``u`` all other
+linear and convolutional layers, and all; rate 1e-5, 1000 iterations, batch 1.
+
+Inferred for a next-scale model: log-odds take the place of noise predictions (exact for every
+symbol given the tokens before it; the product over scales drops a normaliser, as guidance does),
+a history that of the noised picture; ``prefix`` says whose. KL is the default: the square gives
+symbols that are nearly certain most of the weight. ``u`` is self-attention and FFN of the blocks;
+norms and AdaLN vectors stay, as norms do in the original. ``p``, the way of the pooled text, has no
+counterpart in a U-Net: in Infinity the first token, AdaLN and the head read it, so ``x`` leaves it
+open and ``x+p`` closes it. ``z_max`` bounds the target, whose log-odds grow with eta.
+
+Deviates: one roll-out of each training pair by the frozen model, on the common roll-out and
+training settings, instead of a new picture for each iteration; the mean over scales is weighted
+(``scales``). What is left of the concept per scale is in the edit's notes (``leak.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.leak import leak
+from varbench.methods.losses import steered_away, symbol_divergence
+from varbench.methods.rollouts import RolloutConfig, check_prefix, frozen_logits, pair_rollouts
+from varbench.methods.scale_weights import ScaleWeights
+from varbench.models.base import Condition, NextScaleModel, Rollout
+
+TARGETS = {
+    "x": ("cross_attention",),
+    "x-strict": ("cross_attention.kv",),
+    "u": ("self_attention", "ffn"),
+    "p": ("pooled_text",),
+    "x+p": ("cross_attention", "pooled_text"),
+    "all": ("all",),
+}
+"""What is trained, by the name of the variant: parts of the model."""
+
+
+def log_odds_distance(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the log-odds of all pairs of values, ``[B, L, D]``.
+
+    For bits ``(z - z*)^2`` with z the log-odds; a common shift of a symbol's logits has no effect.
+    """
+    return 2 * (logits.float() - target.detach().float()).var(dim=-1)
+
+
+LOSSES = {"kl": symbol_divergence, "mse": log_odds_distance}
+
+
+@dataclass(frozen=True)
+class EsdConfig:
+    """Settings of ESD.
+
+    Attributes:
+        target: what is trained, a name of :data:`TARGETS`; it decides ``train.parts``.
+        eta: how far the target lies beyond the unconditional prediction, away from the concept's.
+        loss: ``kl`` or ``mse``.
+        z_max: bound of the target's log-odds (see :func:`bounded`); 0 = none.
+        prefix: whose roll-outs are the histories: ``concept``, ``neutral`` (VARE's auxiliary
+            tokens), or ``mixed``, half of each.
+        scales: weights of the scales.
+    """
+
+    target: str = "x"
+    eta: float = 1.0
+    loss: str = "kl"
+    z_max: float = 8.0
+    prefix: str = "concept"
+    scales: ScaleWeights = field(default_factory=ScaleWeights)
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("target", self.target, TARGETS), ("loss", self.loss, LOSSES)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        check_prefix(self.prefix)
+        if self.eta < -1:
+            raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
+        if self.z_max < 0:
+            raise ValueError(f"z_max must be positive, or 0 for none, got {self.z_max}")
+        if self.rollout.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
+        parts = TARGETS[self.target]
+        if tuple(self.train.parts) not in (FineTuneConfig().parts, parts):
+            raise ValueError(
+                f"target={self.target} trains {', '.join(parts)}; set target, not train.parts"
+            )
+        # So that records, and whoever counts the memory of a training, see what is trained.
+        object.__setattr__(self, "train", replace(self.train, parts=parts))
+
+
+def bounded(logits: Tensor, z_max: float) -> Tensor:
+    """Logits whose likeliest value has log-odds of at most ``z_max`` against all others.
+
+    No value is left further below the likeliest than ``z_max + ln(V - 1)``; for a bit this clamps
+    its log-odds to plus or minus ``z_max``.
+    """
+    floor = logits.amax(dim=-1, keepdim=True) - z_max - math.log(logits.shape[-1] - 1)
+    return logits.maximum(floor)
+
+
+def esd_target(concept: Tensor, null: Tensor, eta: float, z_max: float) -> Tensor:
+    """Target logits ``[B, L, D, V]`` from the frozen model's for the concept and for nothing."""
+    target = steered_away(null.float(), concept.float(), eta)
+    return bounded(target, z_max) if z_max else target
+
+
+class EsdObjective:
+    """One term: distance to the target on histories that both sides share."""
+
+    def __init__(
+        self,
+        model: NextScaleModel,
+        text: Condition,
+        rollout: Rollout,
+        target: Tensor,
+        config: EsdConfig,
+    ) -> None:
+        self.model = model
+        self.text = text
+        self.rollout = rollout
+        self.target = target
+        self.config = config
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return len(self.rollout)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"]
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        text = text_of(self.model, self.text, batch)
+        student = self.model.logits(self.rollout.select(batch.rows), text)
+        distance = LOSSES[self.config.loss](student, self.target[batch.rows])
+        return Term(name, self.config.scales.mean(distance, self.rollout.schedule)), {}
+
+
+def esd_objective(
+    model: NextScaleModel, concept: ConceptLike, config: EsdConfig, seed: int
+) -> EsdObjective:
+    """Roll-outs and targets of all pairs, from the still unedited model."""
+    pairs = concept.pairs()
+    text = model.encode([pair.concept for pair in pairs])
+    rollout = pair_rollouts(model, pairs, config.rollout, seed, config.prefix)
+    target = esd_target(
+        frozen_logits(model, rollout, text),
+        frozen_logits(model, rollout, model.null(text)),
+        config.eta,
+        config.z_max,
+    )
+    return EsdObjective(model, text, rollout, target, config)
+
+
+class Esd:
+    """The ``esd`` baseline."""
+
+    id = "esd"
+    version = 1
+    Config = EsdConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: EsdConfig, place: Workplace
+    ) -> Edit:
+        objective = esd_objective(model, concept, config, place.seed)
+        edit = fine_tune(model, objective, config.train, place)
+        return replace(edit, notes=leak(model, edit, concept.pairs(), place.seed))

@@ -1,0 +1,151 @@
+"""First-scale tuning in the spirit of SACE (arXiv 2606.15819): OUR READING, not the paper's.
+
+With z the student's and z* the frozen model's logits of the first scale, d its symbols, H the
+entropy of a symbol:
+
+erase:    ``mean_d KL( z*(neutral) || z(concept) ) + entropy_weight
+          mean_d max(0, H(z(concept)) - H(z*(neutral)))``
+preserve: ``mean_d KL( z*(benign) || z(benign) )`` over neutral and retained prompts
+
+Stated (abstract; formulas, settings and numbers are unpublished): a concept is fixed at the first
+scale; only that scale is tuned, with an entropy-regularised erasing loss that keeps sampling from
+degenerating into high entropy, and with a preservation loss; training is cheap.
+
+Inferred: everything above. The target is the frozen model's prediction for the neutral prompt.
+Entropy is penalised only where it exceeds the target's, since a confident model is no
+degeneration. Erasing and preserving add up to one step.
+
+The first scale has no history, so no roll-outs are needed, and a model that computes early scales
+without the late ones (``CutsRollouts``) trains on one token instead of thousands. No loss sees
+later scales, but weights are shared by all scales: their predictions move too, and what they
+still know of the concept is not erased.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.losses import symbol_divergence, symbol_entropy
+from varbench.methods.rollouts import frozen_logits
+from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.capabilities import CutsRollouts, require
+
+
+@dataclass(frozen=True)
+class FirstScaleConfig:
+    """Settings of first-scale tuning.
+
+    Attributes:
+        entropy_weight: weight of the excess entropy inside the erasing loss; 0 leaves it out.
+        preserve_weight: weight of the preservation loss; 0 leaves it out.
+    """
+
+    entropy_weight: float = 1.0
+    preserve_weight: float = 1.0
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+
+    def __post_init__(self) -> None:
+        if self.entropy_weight < 0 or self.preserve_weight < 0:
+            raise ValueError(
+                "entropy_weight and preserve_weight must not be negative, got "
+                f"{self.entropy_weight} and {self.preserve_weight}"
+            )
+
+
+def excess_entropy(student: Tensor, target: Tensor) -> Tensor:
+    """``[B, L, D]`` nats by which a symbol's entropy exceeds the target's; never negative."""
+    return (symbol_entropy(student) - symbol_entropy(target.detach())).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class FirstScale:
+    """Prompts and what the frozen model predicts for them at its first scale.
+
+    Attributes:
+        concept: the N prompts with the concept.
+        benign: the N neutral prompts, then the M retained ones.
+        teacher: logits ``[N + M, l, D, V]`` for ``benign``.
+        start: one picture's first scale, all of whose inputs is the text.
+    """
+
+    concept: Condition
+    benign: Condition
+    teacher: Tensor
+    start: Rollout
+
+
+def first_scale(model: NextScaleModel, concept: ConceptLike) -> FirstScale:
+    """What training needs, from the still unedited model."""
+    cut = require(model, CutsRollouts, "first-scale").first_scales
+    pairs = concept.pairs()
+    texts = [*(pair.neutral for pair in pairs), *concept.retained()]
+    benign = model.encode(texts)
+    start = cut(model.generate(benign.select([0]), [("first-scale", 0)]), 1)
+    teacher = frozen_logits(model, start.select([0] * len(texts)), benign)
+    return FirstScale(model.encode([pair.concept for pair in pairs]), benign, teacher, start)
+
+
+class FirstScaleObjective:
+    """Two terms on the first scale's logits."""
+
+    def __init__(self, model: NextScaleModel, data: FirstScale, config: FirstScaleConfig) -> None:
+        self.model = model
+        self.data = data
+        self.config = config
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return len(self.data.concept)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase", "preserve"] if self.config.preserve_weight else ["erase"]
+
+    def benign(self, batch: Batch) -> Batch:
+        """The batch's neutral prompts and as many retained ones, which are taken in turn."""
+        first, others = self.size, len(self.data.benign) - self.size
+        if not others:
+            return batch
+        begin = batch.step * len(batch.rows)
+        retained = [first + (begin + i) % others for i in range(len(batch.rows))]
+        return Batch(batch.step, [*batch.rows, *retained], batch.drop * 2)
+
+    def student(self, condition: Condition, batch: Batch) -> Tensor:
+        """Logits ``[B, l, D, V]`` of the model in training."""
+        start = self.data.start.select([0] * len(batch.rows))
+        return self.model.logits(start, text_of(self.model, condition, batch))
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        data, config = self.data, self.config
+        if name == "preserve":
+            batch = self.benign(batch)
+            student = self.student(data.benign, batch)
+            loss = symbol_divergence(student, data.teacher[batch.rows]).mean()
+            return Term(name, loss, config.preserve_weight), {}
+        student, target = self.student(data.concept, batch), data.teacher[batch.rows]
+        divergence = symbol_divergence(student, target).mean()
+        excess = excess_entropy(student, target).mean()
+        loss = divergence + config.entropy_weight * excess
+        return Term(name, loss), {"excess_entropy": float(excess.detach())}
+
+
+class FirstScaleTuning:
+    """The ``first-scale`` method."""
+
+    id = "first-scale"
+    version = 1
+    Config = FirstScaleConfig
+
+    def erase(
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: FirstScaleConfig,
+        place: Workplace,
+    ) -> Edit:
+        data = first_scale(model, concept)
+        return fine_tune(model, FirstScaleObjective(model, data, config), config.train, place)

@@ -1,0 +1,164 @@
+"""Forget-Me-Not (Zhang et al., CVPR Workshops 2024): attention is taken off the concept's tokens.
+
+With A a cross-attention map ``[B, H, l, T]`` of one block at one scale, B pictures, H heads, l
+visual tokens, T text rows, and C the concept's rows of a prompt:
+
+``loss = mean over maps of ||A[..., C]||_2 / sqrt(B H l)
++ pool_weight ||A_pool[..., C]||_2 / sqrt(B H)``
+
+on the frozen model's roll-outs of the concept prompts; A_pool is the attention of the query that
+pools the text, where the model has one.
+
+Stated (paper and released code, for Stable Diffusion): the norm of the attention probabilities on
+the concept's tokens, over all cross-attention maps; pictures of the concept; the whole network is
+trained; rate 2e-6, 35 steps.
+
+Inferred for a next-scale model: a map per block and scale, as the U-Net has one per layer and
+resolution; the frozen model's own roll-outs as pictures; the concept's tokens are those that its
+neutral twin does not have, whatever the tokenizer; the pool, which the U-Net lacks and through
+which the text reaches every block too.
+
+Deviates: root mean squares over queries and the mean over maps, so that neither resolution nor
+depth changes the scale; the optional textual inversion before is left out. Weak erasure is to be
+expected: a text encoder that reads in both directions lets all rows know of the concept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+import torch
+from torch import Tensor
+
+from varbench.errors import UserError
+from varbench.methods.base import ConceptLike, Edit, PairLike, Workplace
+from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
+
+
+@dataclass(frozen=True)
+class FmnConfig:
+    """Settings of Forget-Me-Not.
+
+    Attributes:
+        pool_weight: weight of the pooling query's attention; 0 leaves it out.
+    """
+
+    pool_weight: float = 1.0
+    train: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(parts=("all",)))
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        if self.pool_weight < 0:
+            raise ValueError(f"pool_weight must not be negative, got {self.pool_weight}")
+        if self.train.text_drop:
+            raise ValueError("a dropped text has no concept's tokens; set train.text_drop=0")
+        if self.rollout.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
+
+
+def concept_tokens(concept: Sequence[str], neutral: Sequence[str]) -> list[int]:
+    """Numbers of the tokens that the prompt has and its neutral twin has not."""
+    matcher = SequenceMatcher(None, concept, neutral, autojunk=False)
+    return [
+        number
+        for kind, first, last, _, _ in matcher.get_opcodes()
+        if kind in ("replace", "delete")
+        for number in range(first, last)
+    ]
+
+
+def concept_rows(texts: HasTextSpaces, pairs: Sequence[PairLike]) -> list[list[int]]:
+    """The concept's text rows in the concept prompt of every pair.
+
+    Raises:
+        UserError: a concept prompt only lacks what its neutral twin says.
+    """
+    sides = [[p.concept for p in pairs], [p.neutral for p in pairs]]
+    tokens = zip(*(texts.text_tokens(side) for side in sides), strict=True)
+    found = [concept_tokens(ours, theirs) for ours, theirs in tokens]
+    for pair, rows in zip(pairs, found, strict=True):
+        if not rows:
+            raise UserError(
+                f"fmn finds no token of the concept in {pair.concept!r}: all are in "
+                f"{pair.neutral!r} too; reword the pair"
+            )
+    return found
+
+
+def attention_on(shares: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Root mean square over queries of the norm of some columns.
+
+    Args:
+        shares: attention probabilities ``[B, ..., T]``.
+        rows: per picture the numbers of its columns.
+
+    Returns:
+        Scalar between 0 and 1.
+    """
+    picked = [one[..., list(some)].flatten() for one, some in zip(shares, rows, strict=True)]
+    norm: Tensor = torch.linalg.vector_norm(torch.cat(picked))
+    return norm / math.sqrt(shares[..., 0].numel())
+
+
+class FmnObjective:
+    """One term: attention on the concept's rows, in all maps and in the pool."""
+
+    def __init__(
+        self,
+        model: NextScaleModel,
+        text: Condition,
+        rollout: Rollout,
+        rows: Sequence[Sequence[int]],
+        pool_weight: float,
+    ) -> None:
+        self.attention = require(model, HasTextAttention, "fmn").text_attention
+        self.text = text
+        self.rollout = rollout
+        self.rows = rows
+        self.pool_weight = pool_weight
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return len(self.rollout)
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"]
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        rows = [self.rows[i] for i in batch.rows]
+        attention = self.attention(self.rollout.select(batch.rows), self.text.select(batch.rows))
+        scales = list(self.rollout.schedule.slices())
+        maps = [attention_on(b[:, :, scale], rows) for b in attention.cross for scale in scales]
+        loss = torch.stack(maps).mean()
+        notes = {"cross": float(loss.detach())}
+        if attention.pooled is not None and self.pool_weight:
+            pooled = attention_on(attention.pooled, rows)
+            notes["pooled"] = float(pooled.detach())
+            loss = loss + self.pool_weight * pooled
+        return Term(name, loss), notes
+
+
+class Fmn:
+    """The ``fmn`` baseline."""
+
+    id = "fmn"
+    version = 1
+    Config = FmnConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: FmnConfig, place: Workplace
+    ) -> Edit:
+        require(model, HasTextAttention, self.id)
+        pairs = concept.pairs()
+        rows = concept_rows(require(model, HasTextSpaces, self.id), pairs)
+        text = model.encode([pair.concept for pair in pairs])
+        rollout = pair_rollouts(model, pairs, config.rollout, place.seed, "concept")
+        objective = FmnObjective(model, text, rollout, rows, config.pool_weight)
+        return fine_tune(model, objective, config.train, place)

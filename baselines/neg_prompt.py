@@ -1,0 +1,69 @@
+"""Negative prompt: the concept stands where guidance has the null condition.
+
+``z = w z_prompt + (1 - w) z_concept`` with the weights w of the model's own guidance; no weight of
+the network changes. Usage rather than a paper; the released code of Infinity has it as an option.
+
+Inferred: the negative prompt is all of the concept's words, separated by commas. Whatever the
+null condition did for the picture besides is lost, and without guidance there is no such place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from varbench.errors import UserError
+from varbench.methods.base import ConceptLike
+from varbench.models.base import Condition, Guidance, NextScaleModel
+
+from .wording import concept_condition
+
+
+@dataclass(frozen=True)
+class NegPromptConfig:
+    """Settings of the negative prompt.
+
+    Attributes:
+        prompt: the negative prompt; empty = the concept's words and synonyms.
+    """
+
+    prompt: str = ""
+
+
+class NegativePrompt:
+    """The model's own guidance against another condition than null.
+
+    Args:
+        own: the model's guidance at the weight that it is sampled with.
+        negative: condition of one prompt.
+    """
+
+    def __init__(self, own: Guidance, negative: Condition) -> None:
+        self.own = own
+        self.negative = negative
+
+    def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
+        return [condition, self.negative.select([0] * len(condition))]
+
+    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
+        return self.own.combine(scale, logits)
+
+
+class NegPrompt:
+    """The ``neg-prompt`` baseline."""
+
+    id = "neg-prompt"
+    version = 1
+    Config = NegPromptConfig
+
+    def guidance(
+        self, model: NextScaleModel, concept: ConceptLike, config: NegPromptConfig, weight: float
+    ) -> Guidance:
+        if weight == 1:
+            raise UserError(
+                f"{self.id} works through guidance, which weight 1 switches off; "
+                "set model.sampling.guidance to more"
+            )
+        negative = concept_condition(model, concept, config.prompt)
+        return NegativePrompt(model.guidance(weight), negative)

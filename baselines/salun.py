@@ -1,0 +1,189 @@
+"""SalUn (Fan et al., ICLR 2024): unlearn in the weights that matter for the concept, no others.
+
+1. Saliency: of the trained parameters, the share whose gradient of the forget loss
+   ``CE(frozen(concept), r)`` is *largest* in size, over all tensors together; r is the frozen
+   model's roll-out of the concept prompt, the gradient is the mean over all pairs.
+2. These alone are trained on
+   ``KL(frozen(neutral) || student(concept)) on r + preserve_weight CE(student(retained), r')``,
+   r' the frozen model's roll-outs of the retained prompts.
+
+Stated (paper and released code, for Stable Diffusion): gradient of the training loss on what is to
+be forgotten, its size, the median as threshold, one threshold for the whole network, which is
+also what is trained; then the prediction for the concept is trained towards that for another
+class, and a loss on retained data is added with weight 0.5 (objects) or 0.1 (nudity); gradients
+are multiplied by the mask; rate 1e-5.
+
+Inferred for a next-scale model: cross entropy per symbol takes the place of the diffusion loss,
+KL that of the squared error between two predictions. The other class is the pair's neutral side.
+
+Deviates: the released mask script for Stable Diffusion ranks sizes in ascending order and so
+keeps the *smallest* half; this is the paper's definition. The target is the frozen model's, not
+that of the model in training without gradient. What the mask excludes keeps its bits also under
+Adam's moments and weight decay. Entries without any gradient are never salient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from varbench.errors import UserError
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.finetune import (
+    Batch,
+    FineTuneConfig,
+    Term,
+    fine_tune,
+    text_of,
+    trained,
+    tuned,
+)
+from varbench.methods.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.rollouts import (
+    AuxiliaryTokens,
+    RolloutConfig,
+    auxiliary_tokens,
+    roll_out,
+)
+from varbench.methods.vare import SharedHistory
+from varbench.models.base import Condition, NextScaleModel, Rollout
+
+
+@dataclass(frozen=True)
+class SalunConfig:
+    """Settings of SalUn.
+
+    Attributes:
+        share: part of the trained parameters' entries that may change.
+        preserve_weight: weight of the loss on retained prompts; 0 leaves it out.
+    """
+
+    share: float = 0.5
+    preserve_weight: float = 0.5
+    train: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(parts=("all",)))
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
+        if self.preserve_weight < 0:
+            raise ValueError(f"preserve_weight must not be negative, got {self.preserve_weight}")
+        if self.train.lora_rank:
+            raise ValueError("a mask picks entries of whole matrices; set train.lora_rank=0")
+
+
+def largest(sizes: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Which entries belong to the largest share over all tensors; never one that is 0.
+
+    Args:
+        sizes: not negative, of any shapes.
+        share: above 0, at most 1; of all entries, rounded.
+
+    Returns:
+        Bool tensors by name. Ties with the smallest chosen entry are chosen too.
+    """
+    every = torch.cat([size.flatten() for size in sizes.values()])
+    smaller = len(every) - max(1, round(share * len(every)))
+    cutoff = every.kthvalue(smaller + 1).values
+    return {name: (size >= cutoff) & (size > 0) for name, size in sizes.items()}
+
+
+def saliency(
+    model: NextScaleModel, tokens: AuxiliaryTokens, config: FineTuneConfig
+) -> dict[str, Tensor]:
+    """Size of the forget loss's gradient in every entry of what is trained.
+
+    Args:
+        model: unedited; it comes back without gradients.
+        tokens: roll-outs of the concept prompts.
+        config: what is trained, and in which precision gradients are computed.
+    """
+    count = len(tokens.rollout)
+    with tuned(model, trained(model, config), config, seed=0) as (parameters, _):
+        for i in range(count):
+            one = tokens.rollout.select([i])
+            logits = model.logits(one, tokens.concept.select([i]))
+            (symbol_cross_entropy(logits, one.tokens).mean() / count).backward()
+        sizes = {}
+        for name, p in parameters.items():
+            sizes[name] = torch.zeros_like(p.detach()) if p.grad is None else p.grad.abs()
+            p.grad = None
+    return sizes
+
+
+@dataclass(frozen=True)
+class Retained:
+    """Prompts that must stay and the frozen model's roll-outs of them."""
+
+    text: Condition
+    rollout: Rollout
+
+
+def retained(
+    model: NextScaleModel, concept: ConceptLike, config: RolloutConfig, seed: int
+) -> Retained:
+    """Roll-outs of the concept's retained prompts.
+
+    Raises:
+        UserError: there are no such prompts.
+    """
+    prompts = concept.retained()
+    if not prompts:
+        raise UserError(
+            f"{concept.name} has no prompts to practise on what must stay: add some to "
+            "pairs.retain of its file, or set method.preserve_weight=0"
+        )
+    text = model.encode(prompts)
+    keys = [(f"retained-{i}", seed) for i in range(len(prompts))]
+    return Retained(text, roll_out(model, text, keys, config))
+
+
+class SalunObjective(SharedHistory):
+    """Distillation on the concept's roll-outs, cross entropy on retained ones."""
+
+    def __init__(
+        self,
+        model: NextScaleModel,
+        tokens: AuxiliaryTokens,
+        kept: Retained | None,
+        preserve_weight: float,
+    ) -> None:
+        super().__init__(model, tokens)
+        self.kept = kept
+        self.preserve_weight = preserve_weight
+
+    def terms(self, batch: Batch) -> list[str]:
+        return ["erase"] if self.kept is None else ["erase", "preserve"]
+
+    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
+        if name == "preserve":
+            assert self.kept is not None
+            others = batch.in_turn(len(self.kept.rollout))
+            some = self.kept.rollout.select(others.rows)
+            logits = self.model.logits(some, text_of(self.model, self.kept.text, others))
+            loss = symbol_cross_entropy(logits, some.tokens).mean()
+            return Term(name, loss, self.preserve_weight), {}
+        student = self.student(self.tokens.concept, batch)
+        return Term(name, symbol_divergence(student, self.teacher(batch)).mean()), {}
+
+
+class Salun:
+    """The ``salun`` baseline."""
+
+    id = "salun"
+    version = 1
+    Config = SalunConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: SalunConfig, place: Workplace
+    ) -> Edit:
+        kept = None
+        if config.preserve_weight:
+            kept = retained(model, concept, config.rollout, place.seed)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed, "concept")
+        masks = largest(saliency(model, tokens, config.train), config.share)
+        objective = SalunObjective(model, tokens, kept, config.preserve_weight)
+        return fine_tune(model, objective, config.train, place, masks)

@@ -1,0 +1,146 @@
+"""UCE (Gandikota et al., WACV 2024): every matrix that reads text, edited in closed form.
+
+``W' = argmin s_e sum_i w_i |W' u_i - W u*_i|^2 + s_p sum_j w_j |(W' - W) p_j|^2 + lam |W' - W|^2``
+with u_i the text rows of prompts that say the concept, u*_i their neutral counterparts and p_j
+rows that must stay. The solution is ``W' = W M``, one M for all matrices that read the rows:
+
+``M - I = s_e sum_i w_i (u*_i - u_i) u_i^T A^-1``,
+``A = lam I + s_e sum_i w_i u_i u_i^T + s_p sum_j w_j p_j p_j^T``.
+
+Stated by the paper and its code: the objective; keys and values of cross-attention as what is
+edited; s_e = s_p = 1.
+
+Inferred for a next-scale model whose blocks all read the same text memory: one solve in all, in
+float64, and which matrices. ``target: kv`` edits the keys and values of all blocks, the literal
+port; the pooled text (first token, AdaLN, head) still says the concept. ``both`` edits the
+pool's keys and values too, with an M of its own. ``h`` edits the maps that read the text
+encoder's normed rows: the projection to the memory, and the pool.
+
+Deviates: contexts are all rows of the training pairs, aligned token by token
+(``alignment.py``), instead of the last subject token or the tokens from it on: a T5 reads in both
+directions. The guide is the neutral side of each pair, not a fixed text. Sets weigh by their
+mean, so that s_e and s_p do not depend on how many prompts there are. lam is relative to the mean
+eigenvalue of A without it. The pairs' neutral sides, the empty prompt and the null condition are
+always among the rows that must stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.leak import leak
+from varbench.models.base import NextScaleModel
+
+from .alignment import Contexts, Problem, problems
+
+TARGETS = {"kv": ("memory",), "both": ("memory", "pool"), "h": ("rows",)}
+"""Names of the text spaces whose readers are edited."""
+
+ROUNDING = 1e-6
+"""Differences of rows that are smaller than this share of the largest are float32's rounding."""
+
+
+@dataclass(frozen=True)
+class UceConfig:
+    """Settings of UCE.
+
+    Attributes:
+        target: what is edited, a name of :data:`TARGETS`.
+        lam_rel: weight of staying near the original matrices, in mean eigenvalues of the rows'
+            second moment. It bounds cond(A) by 1 + width / lam_rel.
+        erase_weight, preserve_weight: s_e and s_p.
+    """
+
+    target: str = "both"
+    lam_rel: float = 0.1
+    erase_weight: float = 1.0
+    preserve_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
+        if self.lam_rel <= 0:
+            raise ValueError(f"lam_rel must be positive, got {self.lam_rel}")
+        if self.erase_weight <= 0 or self.preserve_weight < 0:
+            raise ValueError(
+                "erase_weight must be positive and preserve_weight not negative, got "
+                f"{self.erase_weight} and {self.preserve_weight}"
+            )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """How rows are to be read.
+
+    Attributes:
+        change: ``M - I``, ``[C, C]`` float64: a matrix W becomes ``W + W change``.
+        condition: cond(A).
+        rank: of the change, up to :data:`ROUNDING`.
+    """
+
+    change: Tensor
+    condition: float
+    rank: int
+
+
+def solve(contexts: Contexts, lam_rel: float) -> Solution:
+    """UCE's solution for contexts to change and contexts to keep alike."""
+    weighted = contexts.weights[:, None] * contexts.rows
+    system = weighted.T @ contexts.rows
+    system.diagonal().add_(lam_rel * system.diagonal().mean())
+    wanted = (contexts.targets - contexts.rows).T @ weighted
+    change = torch.linalg.solve(system, wanted, left=False)
+    spectrum = torch.linalg.eigvalsh(system)
+    return Solution(
+        change,
+        condition=float(spectrum[-1] / spectrum[0]),
+        rank=int(torch.linalg.matrix_rank(wanted, rtol=ROUNDING)),
+    )
+
+
+def weighed(erased: Contexts, kept: Contexts, config: UceConfig) -> Contexts:
+    """What to erase and what to keep as one set."""
+    return erased.weighing(config.erase_weight).with_others(kept.weighing(config.preserve_weight))
+
+
+def edited(
+    model: NextScaleModel, tasks: Mapping[str, Problem], changes: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The readers of all spaces as ``W + W change``, in the weights' own dtype."""
+    weights = model.weights().state_dict()
+    found = {}
+    for space, task in tasks.items():
+        for name in task.readers:
+            own = weights[name]
+            exact = own.cpu().double()
+            found[name] = (exact + exact @ changes[space]).to(own.dtype)
+    return found
+
+
+class Uce:
+    """The ``uce`` baseline."""
+
+    id = "uce"
+    version = 1
+    Config = UceConfig
+
+    def erase(
+        self, model: NextScaleModel, concept: ConceptLike, config: UceConfig, place: Workplace
+    ) -> Edit:
+        tasks = problems(model, concept, TARGETS[config.target], self.id)
+        solutions = {
+            space: solve(weighed(task.erased, task.kept, config), config.lam_rel)
+            for space, task in tasks.items()
+        }
+        tensors = edited(model, tasks, {space: s.change for space, s in solutions.items()})
+        log = {
+            f"{what}_{space}": value
+            for space, s in solutions.items()
+            for what, value in (("condition", s.condition), ("rank", s.rank))
+        }
+        return Edit(tensors, [log | leak(model, Edit(tensors), concept.pairs(), place.seed)])

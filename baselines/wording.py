@@ -1,0 +1,16 @@
+"""A concept as one prompt, for methods that guide away from it while a picture is sampled."""
+
+from __future__ import annotations
+
+from varbench.methods.base import ConceptLike
+from varbench.models.base import Condition, NextScaleModel
+
+
+def concept_prompt(concept: ConceptLike) -> str:
+    """All words and synonyms, separated by commas."""
+    return ", ".join([*concept.words, *concept.synonyms])
+
+
+def concept_condition(model: NextScaleModel, concept: ConceptLike, prompt: str) -> Condition:
+    """The condition of one prompt: the given one, or where it is empty the concept's own."""
+    return model.encode([prompt or concept_prompt(concept)])

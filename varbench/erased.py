@@ -1,0 +1,92 @@
+"""What one edit erases: one concept, or several at once, with all their training pairs or some."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+from varbench.concepts import Concept
+from varbench.pairs import Pair
+from varbench.prompts import Prompt
+from varbench.wording import says
+
+T = TypeVar("T")
+JOIN = "+"
+"""Between the names of concepts that are erased together, as in ``face-ada+church``."""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """The concepts of one edit, as methods see them.
+
+    Attributes:
+        concepts: at least one.
+        limit: training pairs used of each concept, the first ones; 0 = all.
+
+    Raises:
+        ValueError: no concept, or one of them twice.
+    """
+
+    concepts: tuple[Concept, ...]
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        names = [concept.name for concept in self.concepts]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"needs distinct concepts, got {names}")
+
+    @property
+    def name(self) -> str:
+        """The names, joined by a plus."""
+        return JOIN.join(concept.name for concept in self.concepts)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How prompts say any of the concepts."""
+        return _unique(word for concept in self.concepts for word in concept.words)
+
+    @property
+    def synonyms(self) -> tuple[str, ...]:
+        """Other ways to say them."""
+        return _unique(word for concept in self.concepts for word in concept.synonyms)
+
+    @property
+    def replacement(self) -> tuple[str, ...]:
+        """What takes their places."""
+        return _unique(word for concept in self.concepts for word in concept.replacement)
+
+    def pairs(self) -> list[Pair]:
+        """The training pairs, taken from the concepts in turn; no neutral side says one of them."""
+        each = [[p for p in c.pairs() if not self._says(p.neutral)] for c in self.concepts]
+        return _in_turn([pairs[: self.limit or None] for pairs in each])
+
+    def retained(self) -> list[str]:
+        """Prompts of what must stay, taken from the concepts in turn; none says an erased one."""
+        kept = _in_turn([concept.retained() for concept in self.concepts])
+        return [text for text in dict.fromkeys(kept) if not self._says(text)]
+
+    def _says(self, text: str) -> bool:
+        return any(says(text, word) for word in (*self.words, *self.synonyms))
+
+    def shown_by(self, prompt: Prompt) -> bool:
+        """Whether a faithful picture of the prompt shows any of the concepts."""
+        return any(concept.shown_by(prompt) for concept in self.concepts)
+
+    def digest(self) -> str:
+        """Hash of everything that decides an edit, 64 hex digits; a whole concept's is its own."""
+        if len(self.concepts) == 1 and not self.limit:
+            return self.concepts[0].digest()
+        parts = [*(concept.digest() for concept in self.concepts), f"pairs {self.limit}"]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
+
+
+def _in_turn(lists: Sequence[Sequence[T]]) -> list[T]:
+    turns = chain.from_iterable(zip_longest(*lists))
+    return [item for item in turns if item is not None]

@@ -1,0 +1,60 @@
+"""How much each scale counts in a loss: ``sum_k w_k mean(values of scale k)``, ``sum_k w_k = 1``.
+
+Fine scales have most of the tokens (at 1024 px the last one 39 %, the first four together 0.5 %),
+so a plain mean over tokens trains texture and hardly sees where composition is decided.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from varbench.models.base import Schedule
+
+SCHEMES = ("token", "side", "uniform", "first_m")
+
+
+@dataclass(frozen=True)
+class ScaleWeights:
+    """Weights of the scales.
+
+    Attributes:
+        scheme: ``token``: every token the same, so that a scale counts by its area; ``side``: every
+            token by one over the side of its grid, a scale by its side (Infinity's pre-training);
+            ``uniform``: every scale the same; ``first_m``: the first ``m`` scales the same, the
+            others nothing.
+        m: see ``first_m``; of a shorter schedule all scales count.
+    """
+
+    scheme: str = "uniform"
+    m: int = 1
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
+        if self.m < 1:
+            raise ValueError(f"m must be at least 1, got {self.m}")
+
+    def of(self, schedule: Schedule) -> list[float]:
+        """One weight per scale, coarse to fine; they add up to 1."""
+        areas = schedule.lengths
+        found = {
+            "token": [float(area) for area in areas],
+            "side": [math.sqrt(area) for area in areas],
+            "uniform": [1.0] * len(areas),
+            "first_m": [float(k < self.m) for k in range(len(areas))],
+        }[self.scheme]
+        return [w / sum(found) for w in found]
+
+    def mean(self, values_BLD: Tensor, schedule: Schedule) -> Tensor:
+        """The weighted mean (a scalar) of one value per symbol, pictures counting alike.
+
+        Args:
+            values_BLD: over the tokens of all scales.
+            schedule: whose grids the tokens fill.
+        """
+        pairs = zip(self.of(schedule), schedule.slices(), strict=True)
+        return torch.stack([w * values_BLD[:, rows].mean() for w, rows in pairs if w]).sum()

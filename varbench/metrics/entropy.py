@@ -1,0 +1,53 @@
+"""Entropy: how undecided the model is while it draws, the early sign of collapse or decay.
+
+    H = mean over prompts c of mean over scales, tokens and symbols of
+        -sum_v p(v | r, c) log p(v | r, c) / log V
+
+between 0 (every symbol is certain) and 1 (every symbol is a fair draw), on the `neighbours` and
+`unrelated` prompts; r is each model's OWN roll-out of c, sampled as its pictures are (guidance
+included) with common random numbers, p its plain conditional prediction on r. Bootstrap over
+prompts, paired difference to the unerased model.
+
+`details`: `loss` = 1 - H / H_base: above 0 the draws lost their diversity (mode collapse), below 0
+they gained entropy, which together with a worse FID is decay; `ratio` = H / H_base with interval;
+`scales`, `base_scales` = per scale, coarse to fine: the first decide composition, the last texture.
+
+Pitfalls. Neither end is good: the best value is the unerased model's. Sampling is sharper than p
+(guidance, temperature, top-p), so H is no entropy of the pictures. One picture seed per prompt:
+that different seeds give the same picture is seen by `vendi`, not here. Methods that change
+sampling only have no value: on their roll-outs p is not what is drawn from.
+"""
+
+from __future__ import annotations
+
+from varbench.metrics.base import Better, Evidence, MetricValue
+from varbench.metrics.estimates import dropped_note, paired_mean, ratio
+from varbench.metrics.probing import by_scale, kept_prompts, over_scales
+
+
+class Entropy:
+    """Mean entropy of a symbol on the model's own roll-outs, as a share of the largest."""
+
+    id = "entropy"
+    title = "Symbol entropy"
+    unit = "bits per bit"
+    better: Better = "same"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("probe",)
+    version = 1
+    citation = "Shannon 1948; as a measure of collapse: varbench"
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value if nothing was probed, or if the method changes sampling only."""
+        pair = kept_prompts(e)
+        if isinstance(pair, MetricValue):
+            return pair
+        ours, base = over_scales(pair.method, "entropy"), over_scales(pair.base, "entropy")
+        clusters = pair.base.clusters
+        details = {
+            "loss": float(1 - ours.mean() / base.mean()) if base.mean() > 0 else None,
+            "ratio": ratio(ours, base, clusters),
+            "scales": by_scale(pair.method, "entropy"),
+            "base_scales": by_scale(pair.base, "entropy"),
+        }
+        return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))

@@ -1,0 +1,130 @@
+"""LD3: can the prompt still be told from the picture? R-precision with 100 captions.
+
+    R = mean over prompts of mean over pictures of
+        P(the picture's own caption is the most similar of 100: itself and 99 others)
+
+on the `neighbours` and `unrelated` pictures (Xu et al., AttnGAN, CVPR 2018, with CLIP's cosine as
+similarity; Park et al., NeurIPS 2021 datasets). The 99 others are drawn from the suite's other
+captions of these groups. No draw is made: with M others, m of them less similar than the own
+caption, the probability is C(m, 99) / C(M, 99), exactly. Unlike the CLIP score it does not change
+where all similarities move together. Chance is 1 / 100. Bootstrap over prompts, paired difference.
+
+Captions that ask for the same as the own one (equal labels) are no others: a paraphrase is not
+wrong. A tie counts as lost. With fewer than 99 others all of them are taken, and the note says so.
+
+`details`: `captions` = others that a picture has to beat (the fewest of all pictures, at most 99);
+`chance` = 1 / (captions + 1); `neighbours`, `unrelated` = the value of each group with `base_`
+twin; `first` = share of pictures whose own caption beats every caption of the suite, `base_first`.
+
+Pitfalls. The value depends on the pool: compare only within one suite. It is bounded by CLIP: what
+CLIP cannot tell apart counts as lost for both models, so read the difference. The Gallery's CLIP
+has seen nothing but the Gallery and reads 32 tokens; its values compare with nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue, PromptLike
+from varbench.metrics.estimates import (
+    dropped_note,
+    missing,
+    no_pictures,
+    paired_mean,
+    prompt_mean,
+)
+
+OTHERS = 99
+_STEP = 512  # pictures whose similarities to all captions are held at a time
+
+
+class RPrecision:
+    """Chance that a picture's own caption is found among 100."""
+
+    id = "ld3"
+    title = "LD3: R-precision"
+    unit = "fraction"
+    better: Better = "up"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("clip",)
+    version = 1
+    citation = "Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets"
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value without pictures, or where no picture has another caption to beat."""
+        pair = e.pair(*KEPT)
+        if not len(pair):
+            return no_pictures(KEPT)
+        captions = _Captions(pair.base)
+        if not captions.rivals.min():
+            return missing("a caption has no other that asks for something else", len(pair))
+        (ours, our_first), (base, base_first) = (
+            captions.found(side) for side in (pair.method, pair.base)
+        )
+        clusters, fewest = pair.base.clusters, int(captions.rivals.min())
+        taken = min(OTHERS, fewest)
+        details: dict[str, object] = {
+            "captions": taken,
+            "chance": 1 / (taken + 1),
+            "first": prompt_mean(our_first, clusters),
+            "base_first": prompt_mean(base_first, clusters),
+        }
+        for name in KEPT:
+            if name in e.base:
+                inside = np.isin(clusters, e.base[name].clusters)
+                if inside.any():
+                    details[name] = prompt_mean(ours[inside], clusters[inside])
+                    details[f"base_{name}"] = prompt_mean(base[inside], clusters[inside])
+        few = f"only {fewest} other captions instead of {OTHERS}" if taken < OTHERS else ""
+        note = "; ".join(filter(None, [dropped_note(pair), few]))
+        return paired_mean(ours, base, clusters, details=details, note=note)
+
+
+class _Captions:
+    """The distinct captions of a group of pictures; those that ask for the same are no rivals."""
+
+    def __init__(self, group: Group) -> None:
+        _, first, self.own = np.unique(group.clusters, return_index=True, return_inverse=True)
+        self.texts = np.asarray(group.array("clip", "text"), np.float64)[first]  # [M, e]
+        self.kinds = _kinds([group.prompts[i] for i in first])  # [M]
+        self.rivals = len(first) - np.bincount(self.kinds)[self.kinds]  # [M]
+
+    def found(self, group: Group) -> tuple[Array, Array]:
+        """Per picture: chance to be found among 100, and whether its caption beats all rivals."""
+        images = np.asarray(group.array("clip", "image"), np.float64)
+        beaten = np.empty(len(images), np.int64)
+        for start in range(0, len(images), _STEP):
+            rows = slice(start, start + _STEP)
+            similar = images[rows] @ self.texts.T
+            own = np.take_along_axis(similar, self.own[rows, None], axis=1)
+            # Equal captions may differ by rounding; a tie must not be won by it.
+            worse = similar < own - 1e-9
+            rival = self.kinds[self.own[rows], None] != self.kinds
+            beaten[rows] = (worse & rival).sum(axis=1)
+        rivals = self.rivals[self.own]
+        return chance_of_first(beaten, rivals, OTHERS), beaten == rivals
+
+
+def _kinds(prompts: Sequence[PromptLike]) -> NDArray[np.int64]:
+    """Equal numbers for prompts that ask for the same: equal labels, or else nothing but itself."""
+    numbers: dict[object, int] = {}
+    kinds = []
+    for prompt in prompts:
+        asked = frozenset((head, label) for head, label in prompt.labels.items() if label)
+        kinds.append(numbers.setdefault(asked or prompt.id, len(numbers)))
+    return np.array(kinds, dtype=np.int64)
+
+
+def chance_of_first(beaten: Array, rivals: Array, drawn: int) -> NDArray[np.float64]:
+    """P(`drawn` of `rivals`, without replacement, are all among the `beaten`), elementwise.
+
+    C(m, k) / C(M, k) = prod_{i < k} (m - i) / (M - i), with k = min(drawn, M).
+    """
+    m, total = np.asarray(beaten, np.float64), np.asarray(rivals, np.float64)
+    chance = np.ones_like(m)
+    for i in range(drawn):
+        chance *= np.where(i < total, np.maximum(m - i, 0) / np.maximum(total - i, 1), 1.0)
+    return chance

@@ -1,0 +1,148 @@
+"""What a model may offer besides ``NextScaleModel``: looks inside that only some methods need.
+
+A method asks with :func:`require`; a model that lacks the capability is refused by name before
+any work is spent. Shapes: B prompts, T text rows, C width of a text space, L visual tokens,
+H heads, W width of the hidden states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from torch import Tensor, nn
+
+from varbench.models.base import CapabilityError, Guidance, NextScaleModel, Rollout
+
+
+@dataclass(frozen=True)
+class TextSpace:
+    """Text rows that linear maps of the network read, and which maps those are.
+
+    Attributes:
+        rows: ``[B, T, C]``, as the maps read them, without gradient.
+        mask: ``[B, T]`` bool, True for real tokens.
+        readers: state-dict names of the matrices ``[*, C]`` that multiply these rows.
+    """
+
+    rows: Tensor
+    mask: Tensor
+    readers: tuple[str, ...]
+
+
+@runtime_checkable
+class HasTextSpaces(Protocol):
+    """A model whose linear readers of the text can be edited in closed form (UCE, RECE)."""
+
+    def text_spaces(self, condition: Any) -> dict[str, TextSpace]:
+        """Spaces by name, e.g. ``memory`` (what the blocks' keys and values read) or ``pooled``."""
+        ...
+
+    def text_tokens(self, prompts: Sequence[str]) -> list[list[str]]:
+        """The tokens of each prompt, one per valid text row, the end-of-text token included."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextAttention:
+    """Attention probabilities on text rows, with gradient.
+
+    Attributes:
+        cross: per block ``[B, H, L, T]``; rows of padding are 0.
+        pooled: of the pooling query ``[B, H, T]``, or None where text is not pooled so.
+    """
+
+    cross: list[Tensor]
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True)
+class TextKeys:
+    """What visual tokens compare their queries with.
+
+    Attributes:
+        keys: per block ``[B, H, T, W / H]``.
+        mask: ``[B, T]`` bool, True for real tokens.
+    """
+
+    keys: list[Tensor]
+    mask: Tensor
+
+
+@runtime_checkable
+class HasTextAttention(Protocol):
+    """A model whose attention on text rows can be trained (FMN) or read (ScaleErasure)."""
+
+    def text_attention(self, rollout: Rollout, condition: Any) -> TextAttention:
+        """Attention probabilities under teacher forcing."""
+        ...
+
+    def text_keys(self, condition: Any, blocks: Sequence[int]) -> TextKeys:
+        """Cross-attention keys of some blocks, without gradient."""
+        ...
+
+
+@runtime_checkable
+class HasHidden(Protocol):
+    """A model whose last hidden states can be trained (EAR)."""
+
+    def hidden(self, rollout: Rollout, condition: Any) -> Tensor:
+        """The last block's output ``[B, L, W]`` under teacher forcing, with gradient."""
+        ...
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """A model that is a row of blocks, some of which can be chosen by their place."""
+
+    def blocks(self) -> Sequence[Mapping[str, nn.Parameter]]:
+        """Parameters of each block by state-dict name, from the first block to the last."""
+        ...
+
+
+@runtime_checkable
+class CutsRollouts(Protocol):
+    """A model that computes early scales without the late ones."""
+
+    def first_scales(self, rollout: Rollout, count: int) -> Rollout:
+        """The first scales of a roll-out, which is not changed.
+
+        On them ``logits``, and ``hidden`` where offered, give what they give for these scales of
+        the whole roll-out. They cannot be decoded.
+        """
+        ...
+
+
+@runtime_checkable
+class SeesQueries(Guidance, Protocol):
+    """A guidance that looks at cross-attention queries while a picture is made.
+
+    A model that offers :class:`HasTextAttention` calls :meth:`see` before every ``combine``.
+
+    Attributes:
+        query_blocks: numbers of the blocks whose queries it wants.
+    """
+
+    query_blocks: Sequence[int]
+
+    def see(self, scale: int, queries: list[Tensor]) -> None:
+        """Queries ``[n B, H, l, W / H]`` of one scale, per block, branch after branch."""
+        ...
+
+
+Offer = TypeVar("Offer")
+
+
+def require(model: NextScaleModel, capability: type[Offer], method: str) -> Offer:
+    """The model as one that offers a capability.
+
+    Raises:
+        CapabilityError: it does not.
+    """
+    if not isinstance(model, capability):
+        raise CapabilityError(
+            f"{method} needs a model that offers {capability.__name__} "
+            f"(varbench/models/capabilities.py); {model.name} does not"
+        )
+    return cast("Offer", model)

@@ -1,0 +1,100 @@
+"""Looks inside an Infinity: text spaces, attention on text, hidden states, queries.
+
+Everything is read through forward hooks or recomputed from the weights, so that sampling and
+training pay nothing for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+from torch import Tensor, nn
+
+from varbench.models.base import Condition, Guidance, NextScaleModel
+from varbench.models.capabilities import SeesQueries
+from varbench.models.infinity.attention import CrossAttention, TextPool
+from varbench.models.infinity.transformer import Block, InfinityTransformer
+
+
+@contextmanager
+def outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collects what modules give while the context is open, call after call."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, out: Tensor) -> None:
+        seen.append(out)
+
+    hooks = [m.register_forward_hook(keep) for m in modules]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def heads_first(x_BLD: Tensor, heads: int) -> Tensor:
+    """``[B, L, H C]`` -> ``[B, H, L, C]``."""
+    return x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def cross_attention(transformer: InfinityTransformer, block: int) -> CrossAttention:
+    """The cross-attention of a block."""
+    return cast("Block", transformer.blocks[block]).ca
+
+
+def text_keys(
+    transformer: InfinityTransformer, memory_BTD: Tensor, blocks: Sequence[int]
+) -> list[Tensor]:
+    """Cross-attention keys ``[B, H, T, C]`` of some blocks."""
+    keys = []
+    for number in blocks:
+        read = cross_attention(transformer, number).mat_kv
+        both = read(memory_BTD.to(read.weight.dtype))
+        keys.append(heads_first(both.chunk(2, dim=-1)[0], transformer.config.heads))
+    return keys
+
+
+def probabilities(queries_BHLC: Tensor, keys_BHTC: Tensor, mask_BT: Tensor) -> Tensor:
+    """Softmax attention ``[B, H, L, T]`` in float32; rows of padding get 0."""
+    scores = queries_BHLC.float() @ keys_BHTC.float().transpose(-1, -2)
+    scores = scores / math.sqrt(queries_BHLC.shape[-1])
+    return scores.masked_fill(~mask_BT[:, None, None], -math.inf).softmax(dim=-1)
+
+
+def pool_attention(transformer: InfinityTransformer, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+    """Attention ``[B, H, T]`` of the learned pooling query."""
+    pool = cast("TextPool", transformer.text_proj_for_sos["ca"])
+    keys = heads_first(pool.mat_kv(rows_BTC).chunk(2, dim=-1)[0], pool.heads)
+    queries = pool.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
+    return probabilities(queries, keys, mask_BT)[:, :, 0]
+
+
+class Watched:
+    """A guidance that is shown the queries of every scale before it combines."""
+
+    def __init__(self, inner: SeesQueries, seen: list[Tensor], heads: int) -> None:
+        self.inner = inner
+        self.seen = seen
+        self.heads = heads
+
+    def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
+        return self.inner.branches(model, condition)
+
+    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
+        self.inner.see(scale, [heads_first(q, self.heads) for q in self.seen])
+        self.seen.clear()
+        return self.inner.combine(scale, logits)
+
+
+@contextmanager
+def watched(transformer: InfinityTransformer, guidance: Guidance) -> Iterator[Guidance]:
+    """The guidance itself, or one that also sees the queries it asks for."""
+    if not isinstance(guidance, SeesQueries):
+        yield guidance
+        return
+    modules = [cross_attention(transformer, i).mat_q for i in guidance.query_blocks]
+    with outputs(modules) as seen:
+        yield Watched(guidance, seen, transformer.config.heads)

@@ -1,0 +1,30 @@
+"""Named parts of a network: which parameters a method trains when it names a part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import nn
+
+from varbench.models.base import CapabilityError
+
+
+def parameters_of(
+    part: str, network: nn.Module, patterns: Mapping[str, str], name: str
+) -> dict[str, nn.Parameter]:
+    """Parameters of a part by their state-dict names.
+
+    Args:
+        part: one of ``patterns``, or ``all``.
+        network: has the parameters.
+        patterns: part -> regular expression for the beginning of its parameters' names.
+        name: the model's, for the error.
+
+    Raises:
+        CapabilityError: unknown part.
+    """
+    known = {**patterns, "all": ""}
+    if part not in known:
+        raise CapabilityError(f"{name} has no part {part!r}; there are {', '.join(known)}")
+    return {own: p for own, p in network.named_parameters() if re.match(known[part], own)}

@@ -1,0 +1,144 @@
+"""What the text encoders of all families share: protocol, features, and reading them from disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from varbench.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+SHOWN = 60
+"""Characters of a prompt that messages quote."""
+
+C_co = TypeVar("C_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class PromptFeatures:
+    """What text encoders say of one prompt.
+
+    Attributes:
+        tensors: by name, in the encoders' dtype; ``rows`` is ``[n, C]``, one row per token.
+        lost: tokens of the prompt that did not fit.
+    """
+
+    tensors: Mapping[str, Tensor]
+    lost: int
+
+
+class PromptEncoder(Protocol[C_co]):
+    """What a model asks of its text encoders, wherever the features come from."""
+
+    truncated: dict[str, int]
+    """Prompts so far that did not fit, with the number of tokens that each lost."""
+
+    def encode(self, prompts: Sequence[str]) -> C_co:
+        """Prompts -> the model's condition; a prompt's rows do not depend on the others."""
+        ...
+
+    def tokens(self, prompt: str) -> list[str]:
+        """The tokens whose features are a prompt's rows, in their order."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of what decides the features."""
+        ...
+
+
+@runtime_checkable
+class HasTextEncoder(Protocol):
+    """A model that reads prompts with text encoders of its own."""
+
+    @property
+    def text_encoder(self) -> PromptEncoder[Any] | None:
+        """None where conditions are made by the caller."""
+        ...
+
+
+def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
+    """Tokenizer and text encoder of a folder in transformers' format, on the CPU.
+
+    Args:
+        folder: ``config.json``, ``tokenizer.json`` and weights; what is not the text encoder's (a
+            decoder, a vision tower) is not read.
+        kind: transformers' class of the encoder.
+        dtype: of the weights, but for those that the class keeps in float32.
+
+    Raises:
+        CheckpointError: files missing, damaged, or not those of the configured encoder.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    # Without its file transformers makes up a tokenizer that knows no word.
+    absent = [f for f in ("config.json", "tokenizer.json") if not (folder / f).is_file()]
+    if absent:
+        raise CheckpointError(f"no text encoder in {folder}: it lacks {', '.join(absent)}")
+    transformers_logging.disable_progress_bar()  # it does not know ours
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
+    try:
+        tokenizer = read_tokenizer(folder)
+        encoder, report = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            dtype=dtype,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"no usable text encoder in {folder}: {error}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    # transformers fills what does not fit with random numbers.
+    misfits = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if misfits:
+        names = ", ".join(sorted(misfits)[:10])
+        raise CheckpointError(
+            f"{folder} does not fit its config.json; missing or of another shape: "
+            f"{names}{' ...' if len(misfits) > 10 else ''}"
+        )
+    return tokenizer, encoder.eval().requires_grad_(False)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder in hub format."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def token_ids(tokenizer: Any, prompt: str, maxlen: int) -> list[int]:
+    """At most ``maxlen`` tokens; the end-of-sequence token stays where a prompt is cut."""
+    ids: list[int] = tokenizer(prompt, truncation=True, max_length=maxlen).input_ids
+    return ids
+
+
+def tokens_lost(tokenizer: Any, prompt: str, maxlen: int) -> int:
+    """How many tokens of a prompt :func:`token_ids` cuts off."""
+    return max(0, len(tokenizer(prompt, verbose=False).input_ids) - maxlen)
+
+
+def token_names(tokenizer: Any, prompt: str, maxlen: int) -> list[str]:
+    """The tokens of :func:`token_ids` as strings."""
+    return list(tokenizer.convert_ids_to_tokens(token_ids(tokenizer, prompt, maxlen)))
+
+
+def report_lost(
+    truncated: dict[str, int], found: Mapping[str, PromptFeatures], maxlen: int
+) -> None:
+    """Note prompts that lost tokens in ``truncated``, with a warning for each new one."""
+    for prompt, features in found.items():
+        if features.lost and prompt not in truncated:
+            truncated[prompt] = features.lost
+            log.warning(
+                "prompt cut to %d tokens, its last %d are lost: %r...",
+                maxlen, features.lost, prompt[:SHOWN],
+            )  # fmt: skip

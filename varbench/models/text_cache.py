@@ -1,0 +1,231 @@
+"""Text features kept on disk: text encoders are read only for prompts never seen, then freed.
+
+The encoder of T5-XL has 1.2 billion weights, 2.5 GB in bfloat16, and is needed for a few
+milliseconds per prompt; the memory belongs to sampling and training. A prompt's features are some
+hundred kilobytes and never change, so they are computed once per store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import torch
+from safetensors.torch import load_file, save
+
+from varbench.models.text import HasTextEncoder, PromptFeatures, report_lost
+
+log = logging.getLogger(__name__)
+STAGE = "text"
+VERSION = 1
+ROWS = "rows.safetensors"
+
+C_co = TypeVar("C_co", covariant=True)
+C = TypeVar("C")
+
+
+class FeatureEntry(Protocol):
+    """The stored features of one prompt."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]: ...
+
+    def path(self, name: str) -> Path: ...
+
+
+class FeatureWriter(Protocol):
+    """An entry being written; afterwards ``entry`` is the stored one, ours or a faster one's."""
+
+    @property
+    def dir(self) -> Path: ...
+
+    @property
+    def meta(self) -> dict[str, Any]: ...
+
+    @property
+    def entry(self) -> FeatureEntry | None: ...
+
+
+class FeatureStore(Protocol):
+    """The part of :class:`varbench.store.Store` that is used here.
+
+    It writes atomically, keeps the first of two writers, checks what it reads, and reports a
+    damaged entry with a warning and as missing.
+    """
+
+    def get(self, stage: str, spec: Mapping[str, Any]) -> FeatureEntry | None: ...
+
+    def write(
+        self, stage: str, spec: Mapping[str, Any]
+    ) -> AbstractContextManager[FeatureWriter]: ...
+
+
+@runtime_checkable
+class CachesText(Protocol):
+    """A text encoder that keeps its features in a store, if it is given one.
+
+    Attributes:
+        store: where features are kept; None keeps none.
+    """
+
+    store: FeatureStore | None
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Store the features of many prompts with one reading of the encoders."""
+        ...
+
+
+def cached_text(model: object) -> CachesText | None:
+    """A model's text encoder if it keeps features, as the model's loader chose."""
+    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
+    return text if isinstance(text, CachesText) else None
+
+
+class Loaded(Protocol):
+    """Text encoders in memory."""
+
+    def features(self, prompt: str) -> PromptFeatures:
+        """Features of one prompt; they do not depend on what was encoded before."""
+        ...
+
+
+class TextSource(Protocol[C_co]):
+    """Text encoders on disk: what they are, how to read them, and what their features make.
+
+    Attributes:
+        fingerprint: hash of the encoders' files; with ``maxlen``, ``dtype`` and the prompt's
+            exact text it is the key of the features.
+        maxlen: longest prompt in tokens.
+        device, dtype: where and in which precision the encoders compute.
+        standing: prompts that the model itself asks for, whatever is generated.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def maxlen(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def standing(self) -> tuple[str, ...]: ...
+
+    def load(self) -> Loaded:
+        """Read the encoders."""
+        ...
+
+    def condition(self, features: Sequence[PromptFeatures]) -> C_co:
+        """One row of a batch per prompt, on the device."""
+        ...
+
+    def tokens(self, prompt: str) -> list[str]:
+        """The tokens of a prompt; only a tokenizer is read for it."""
+        ...
+
+
+class CachedTextEncoder(Generic[C]):
+    """Text encoders that are in memory only while they encode prompts that the store lacks.
+
+    Args:
+        source: the encoders.
+        store: where features are kept; None keeps none.
+    """
+
+    def __init__(self, source: TextSource[C], store: FeatureStore | None = None) -> None:
+        self.source = source
+        self.store = store
+        self.truncated: dict[str, int] = {}
+        self._loaded: Loaded | None = None
+
+    def encode(self, prompts: Sequence[str]) -> C:
+        """Prompts -> the model's condition; the encoders are freed before it returns.
+
+        Raises:
+            CheckpointError: features are missing and the encoders' files are unusable.
+            UserError: an encoder overflows in this dtype.
+        """
+        found = {}
+        try:
+            for prompt in dict.fromkeys(prompts):
+                found[prompt] = self._stored(prompt) or self._computed(prompt)
+        finally:
+            self.release()
+        report_lost(self.truncated, found, self.source.maxlen)
+        return self.source.condition([found[prompt] for prompt in prompts])
+
+    def tokens(self, prompt: str) -> list[str]:
+        """The tokens of a prompt; see :class:`TextSource`."""
+        return self.source.tokens(prompt)
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Store the features of many prompts with one reading of the encoders; raises as `encode`.
+
+        Without it, work that encodes block by block would read the encoders for every block.
+        """
+        if self.store is None:
+            return
+        try:
+            for prompt in dict.fromkeys([*prompts, *self.source.standing]):
+                if self._stored(prompt) is None:
+                    self._computed(prompt)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Free the encoders' memory; they are read again when needed."""
+        if self._loaded is not None:
+            self._loaded = None
+            if self.source.device.type == "cuda":
+                torch.cuda.empty_cache()  # to other processes too
+
+    def fingerprint(self) -> str:
+        """Of the encoders' files."""
+        return self.source.fingerprint
+
+    def _spec(self, prompt: str) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "encoder": self.source.fingerprint,
+            "maxlen": self.source.maxlen,
+            "dtype": str(self.source.dtype).removeprefix("torch."),
+            "prompt": prompt,
+        }
+
+    def _stored(self, prompt: str) -> PromptFeatures | None:
+        entry = self.store.get(STAGE, self._spec(prompt)) if self.store else None
+        return None if entry is None else _read(entry)
+
+    def _computed(self, prompt: str) -> PromptFeatures:
+        if self._loaded is None:
+            log.info("reading %s", self.source)
+            self._loaded = self.source.load()
+        with _one_thread():
+            features = self._loaded.features(prompt)
+        if self.store is None:
+            return features
+        with self.store.write(STAGE, self._spec(prompt)) as writer:
+            tensors = {name: value.cpu().contiguous() for name, value in features.tensors.items()}
+            # Not save_file: it makes files that only their owner may read.
+            (writer.dir / ROWS).write_bytes(save(tensors))
+            writer.meta["lost"] = features.lost
+        assert writer.entry is not None
+        return _read(writer.entry)  # what everybody else with this store will read
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """How a sum is split over threads changes its rounding, and all runs share the entries."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _read(entry: FeatureEntry) -> PromptFeatures:
+    return PromptFeatures(load_file(entry.path(ROWS)), entry.meta["lost"])

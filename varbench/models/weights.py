@@ -1,0 +1,212 @@
+"""Where a released model's files are, and their hashes; nothing is loaded and torch not imported.
+
+Files come from a local folder or from the hub's cache, into which they are fetched if they are
+absent and the network is there. Which files a model needs, and where in a local folder they lie,
+is told by its config (:class:`ReleasedConfig`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from varbench.errors import CheckpointError
+from varbench.models.checksums import sha256
+from varbench.models.released_config import ReleasedConfig, Source
+from varbench.models.shards import INDEX, shard_names
+
+
+@dataclass(frozen=True)
+class Part:
+    """The files of one repository, as they are on this machine.
+
+    Attributes:
+        source: what is wanted.
+        root: folder that the names refer to; None if the hub's cache has none.
+        local: whether that is a local folder and not the hub's cache.
+    """
+
+    source: Source
+    root: Path | None
+    local: bool
+
+    @property
+    def revision(self) -> str | None:
+        """Commit, tag or branch asked for; a local folder says nothing of it."""
+        return None if self.local else self.source.revision
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the hub's cache resolved the revision to."""
+        return None if self.local or self.root is None else self.root.name
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Files by their paths in the repository, an index before the shards it names."""
+        source = self.source
+        wanted = [*source.files, *(name for name in source.optional if self._has(name))]
+        if source.either:
+            wanted.append(next((n for n in source.either if self._has(n)), source.either[-1]))
+        out: list[str] = []
+        for name in wanted:
+            out.append(name)
+            if name.endswith(INDEX) and self._has(name):
+                folder = Path(name).parent
+                out += [(folder / shard).as_posix() for shard in shard_names(self.path(name))]
+        return tuple(out)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names that are not there."""
+        return tuple(name for name in self.names if not self._has(name))
+
+    def _has(self, name: str) -> bool:
+        return self.root is not None and (self.root / name).is_file()
+
+    def path(self, name: str) -> Path:
+        """A file that is there."""
+        assert self.root is not None
+        return self.root / name
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every file.
+
+        Raises:
+            CheckpointError: the hub knows the file by another checksum.
+        """
+        found = {}
+        for name in self.names:
+            path = self.path(name)
+            found[name] = sha256(path)
+            # The hub's cache names large files by their SHA-256.
+            blob = path.resolve().name
+            if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob) and blob != found[name]:
+                raise CheckpointError(
+                    f"{path} is damaged: its SHA-256 is {found[name]}, the hub's is {blob}; "
+                    f"delete {path.resolve()} and run again"
+                )
+        return found
+
+
+def _snapshot(source: Source, fetch: bool) -> Path | None:
+    """The repository's folder in the hub's cache, its files fetched first if asked to."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                source.repository,
+                revision=source.revision,
+                allow_patterns=list(source.patterns),
+                local_files_only=not fetch,
+            )
+        )
+    except LocalEntryNotFoundError:
+        if fetch:
+            raise
+        return None
+
+
+def place(config: ReleasedConfig) -> str:
+    """Where a model's files are looked for: the local folder, or the hub's cache."""
+    if config.weights:
+        return str(Path(config.weights).expanduser())
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
+
+
+def find(config: ReleasedConfig) -> tuple[Part, ...]:
+    """The parts of a model, in the order of its sources, as they are on this machine now."""
+    if config.weights:
+        root = Path(place(config))
+        return tuple(Part(s, root / s.folder, local=True) for s in config.sources())
+    return tuple(Part(s, _snapshot(s, fetch=False), local=False) for s in config.sources())
+
+
+def locate(config: ReleasedConfig) -> tuple[Part, ...]:
+    """As :func:`find`, after fetching what is missing; all files are there.
+
+    Raises:
+        CheckpointError: files are missing; says which, from where, and into which folder.
+    """
+    parts = find(config)
+    if not any(part.missing for part in parts):
+        return parts
+    if config.weights:
+        raise _absent(parts, f"looked in {place(config)}")
+    try:
+        for part in parts:
+            if part.missing:
+                _snapshot(part.source, fetch=True)
+    except Exception as error:  # the hub's own errors and those of its HTTP library
+        raise _absent(parts, f"fetching failed: {error}") from error
+    parts = find(config)
+    if any(part.missing for part in parts):
+        raise _absent(parts, f"looked in the hub's cache, {place(config)}, and on the hub")
+    return parts
+
+
+def _absent(parts: Sequence[Part], why: str) -> CheckpointError:
+    absent = [part for part in parts if part.missing]
+    lines = [f"weights are missing ({why}):"]
+    lines += [f"  {part.source.repository}: {', '.join(part.missing)}" for part in absent]
+    lines.append("Fetch them where there is a network, then pass model.weights=DIR:")
+    for part in absent:
+        source = part.source
+        includes = " ".join(f"--include '{pattern}'" for pattern in source.patterns)
+        lines.append(
+            f"  hf download {source.repository} --revision {source.revision} {includes} "
+            f"--local-dir {'/'.join(filter(None, ('DIR', source.folder)))}"
+        )
+    return CheckpointError("\n".join(lines))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fingerprint(config: ReleasedConfig) -> str:
+    """Hash of what the config describes and of the files' SHA-256 (16 hex digits).
+
+    Where the files lie, what they are called and which revision they are of does not matter.
+
+    Raises:
+        CheckpointError: files are missing or damaged.
+    """
+    files = [list(part.checksums().values()) for part in locate(config)]
+    return _digest(config.described() | {"files": files})
+
+
+def files_fingerprint(parts: Sequence[Part]) -> str:
+    """Hash of the content of some parts' files (16 hex digits).
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    return _digest([digest for part in parts for digest in part.checksums().values()])
+
+
+def provenance(config: ReleasedConfig) -> dict[str, Any]:
+    """Per repository: revision asked for, commit it was resolved to, SHA-256 of every file read.
+
+    Revision and commit are None for a local folder, whose files say nothing of them.
+
+    Raises:
+        CheckpointError: files are missing or damaged.
+    """
+    return {
+        part.source.repository: {
+            "revision": part.revision,
+            "commit": part.commit,
+            "sha256": part.checksums(),
+        }
+        for part in locate(config)
+    }

@@ -1,0 +1,45 @@
+"""What a cell's edit cost, read from the manifests of the entries that it was computed from.
+
+A cell holds nothing that a second run could change, and seconds would; so they stay where the work
+was noted down, and a report looks there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from varbench.store import Store
+
+
+def costs_of(store: Store, body: Mapping[str, Any]) -> dict[str, float]:
+    """Costs by metric id; what the store does not tell is absent.
+
+    A method that changes sampling only has no edit: it costs no time before sampling, and changes
+    no parameter.
+
+    Args:
+        store: where the entries are.
+        body: a ``cell.json`` of a method (the unerased model costs nothing).
+    """
+    found: dict[str, float | None] = {"cost_passes": _extra_passes(store, body)}
+    if key := body.get("edit"):
+        entry = store.find("edit", key, verify=False)
+        meta = entry.meta if entry is not None else {}
+        found["cost_seconds"] = meta.get("seconds")
+        found["cost_memory"] = _scaled(meta.get("memory"), 1e9)
+        found["cost_parameters"] = _scaled(meta.get("parameters"), 1e6)
+    elif "edit" in body:
+        found |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
+    return {metric: float(value) for metric, value in found.items() if value is not None}
+
+
+def _extra_passes(store: Store, body: Mapping[str, Any]) -> float | None:
+    keys = (shot["key"] for group in (body.get("pictures") or {}).values() for shot in group)
+    key = next(keys, None)
+    entry = store.find("pictures", key, verify=False) if key else None
+    return None if entry is None else entry.meta.get("extra_passes")
+
+
+def _scaled(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit

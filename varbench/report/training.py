@@ -1,0 +1,153 @@
+"""Figures of what happened in training: where the concept is, what is kept, do the losses agree.
+
+Drawn with matplotlib for papers: vector PDF with real text, and PNG. They answer what readers of
+S-VARE asked: which scales and tokens carry the concept, which tokens the filter keeps as training
+goes on, and whether the erasing and the preserving loss pull against each other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from varbench.report.figures import PALETTE
+from varbench.report.records import Cell, ReportError
+from varbench.store import Entry, Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WINDOW = 10
+"""Steps that a curve is averaged over: one step sees only a few pairs."""
+_STYLE: dict[Any, Any] = {
+    "pdf.fonttype": 42,  # fonts embedded whole, so that text can be searched and edited
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 200,
+}
+
+
+def figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]:
+    """File name (without ending) and figure of all that the cells' edits kept records for.
+
+    Raises:
+        ReportError: none of the cells has an edit with such records.
+    """
+    import matplotlib
+
+    drawn = 0
+    for cell in cells:
+        entry = _edit(store, cell)
+        if entry is None:
+            continue
+        name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
+        notes = entry.json("notes.json")
+        log = [json.loads(line) for line in entry.path("log.jsonl").read_text().splitlines()]
+        with matplotlib.rc_context(_STYLE):
+            if "concept_tokens" in notes:
+                yield f"{name}-tokens", concept_map(notes["schedule"], notes["concept_tokens"])
+                drawn += 1
+            if log and "kept_0" in log[0]:
+                yield f"{name}-kept", kept_over_steps(log, notes.get("schedule"))
+                drawn += 1
+            if any("conflict" in line for line in log):
+                yield f"{name}-conflict", conflict_over_steps(log)
+                drawn += 1
+    if not drawn:
+        raise ReportError("no edit here kept records of its training: run svare, or drop a filter")
+
+
+def _edit(store: Store, cell: Cell) -> Entry | None:
+    key = cell.body.get("edit")
+    return store.find("edit", key) if key else None
+
+
+def write(store: Store, cells: Sequence[Cell], out: Path) -> list[Path]:
+    """Write all figures as PDF and PNG into a folder; returns the files."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in figures(store, cells):
+        for ending in ("pdf", "png"):
+            path = out / f"{name}.{ending}"
+            figure.savefig(path, metadata={"CreationDate": None} if ending == "pdf" else None)
+            written.append(path)
+    return written
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> Figure:
+    """Every token's share of pairs in which the filter keeps it, one panel per scale.
+
+    Args:
+        schedule: (height, width) of every scale, coarse to fine.
+        shares: one number 0 to 1 per token of the whole sequence.
+    """
+    figure = _figure(1.15 * len(schedule) + 0.7, 1.5)
+    panels = figure.subplots(1, len(schedule), squeeze=False)[0]
+    ends = list(accumulate(height * width for height, width in schedule))
+    drawn = None
+    for axes, (height, width), end in zip(panels, schedule, ends, strict=True):
+        own = shares[end - height * width : end]
+        rows = [own[row * width : (row + 1) * width] for row in range(height)]
+        drawn = axes.imshow(rows, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        axes.set_title(f"{height} x {width}", fontsize=8)
+        axes.set_xlabel(f"{100 * sum(own) / len(own):.0f} %")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if drawn is not None:
+        figure.colorbar(drawn, ax=list(panels), label="pairs that keep it", shrink=0.9)
+    return figure
+
+
+def kept_over_steps(
+    log: Sequence[Mapping[str, float]], schedule: Sequence[Sequence[int]] | None
+) -> Figure:
+    """Share of tokens that the filter keeps, per scale, over training."""
+    figure = _figure(3.4, 2.3)
+    axes = figure.add_subplot()
+    scales = sum(1 for key in log[0] if key.startswith("kept_"))
+    for scale in range(scales):
+        curve = _smooth([100 * line[f"kept_{scale}"] for line in log])
+        label = f"scale {scale + 1}" if schedule is None else "x".join(map(str, schedule[scale]))
+        dashes = "-" if scale < len(PALETTE) else "--"
+        axes.plot(curve, dashes, color=PALETTE[scale % len(PALETTE)], label=label, linewidth=1.2)
+    axes.set_xlabel("step")
+    axes.set_ylabel("tokens kept, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=7, ncols=1 + scales // 7)
+    return figure
+
+
+def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
+    """Cosine of the erasing and the preserving gradient; below 0 they pull against each other."""
+    figure = _figure(3.4, 2.0)
+    axes = figure.add_subplot()
+    points = [(line["step"], line["conflict"]) for line in log if "conflict" in line]
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.plot(*zip(*points, strict=True), "o-", color=PALETTE[0], markersize=3, linewidth=1)
+    axes.set_xlabel("step")
+    axes.set_ylabel("cosine of gradients")
+    axes.set_ylim(-1, 1)
+    return figure
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    sums = [0.0, *accumulate(values)]
+    return [
+        (sums[i + 1] - sums[max(0, i + 1 - WINDOW)]) / min(i + 1, WINDOW)
+        for i in range(len(values))
+        if not math.isnan(values[i])
+    ]
