@@ -2,256 +2,48 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
-from typer.testing import CliRunner
 
-from tests.switti_tiny import SCHEDULE, TOKENIZER, TRANSFORMER, tokenizer, transformer
-from varbench import stages
-from varbench.cli import app
+from tests.switti_folder import (
+    FOLDERS,
+    META,
+    SIZES,
+    config_of,
+    copy,
+    empty_caches,
+    hub_tokenizer,
+    hub_transformer,
+    load,
+    make_hub,
+    varbench,
+)
+from tests.switti_tiny import SCHEDULE, TRANSFORMER, tokenizer, transformer
 from varbench.conf.schema import SwittiModelConfig, model_config, resolve
 from varbench.errors import CheckpointError, UserError
 from varbench.models import registry
-from varbench.models.base import Schedule
-from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.sizes import tokenizer_parameters, transformer_parameters
-from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
-from varbench.models.text_cache import CachedTextEncoder
-from varbench.plan import Request, Row, blocks, plan
-from varbench.progress import Progress
-from varbench.prompts import Prompt
 from varbench.store import Store
-
-CPU = torch.device("cpu")
-META = torch.device("meta")
-WORDS = ("a", "red", "blue", "cat", "dog")
-MAXLEN = 8
-FOLDERS = ("Switti", "VQVAE-Switti", "clip-vit-large-patch14", "CLIP-ViT-bigG-14-laion2B-39B-b160k")
-SIZES = (
-    *(f"model.transformer.{k}={getattr(TRANSFORMER, k)}" for k in (
-        "width", "depth", "heads", "levels", "vocabulary", "code_width", "text_width",
-        "pooled_width",
-    )),
-    *(f"model.tokenizer.{k}={getattr(TOKENIZER, k)}" for k in (
-        "vocabulary", "code_width", "base_width",
-    )),
-    "model.sides=[1,2,3,4]",
-)  # fmt: skip
-
-
-def mask_of(schedule: Schedule, causal: bool) -> Tensor:
-    """The mask that the original keeps in its files."""
-    levels = torch.cat([torch.full((n,), float(k)) for k, n in enumerate(schedule.lengths)])
-    sees = levels[:, None] >= levels if causal else levels[:, None] == levels
-    return torch.zeros(sees.shape).masked_fill(~sees, -torch.inf)[None, None]
-
-
-def hub_transformer(causal: bool = False) -> dict[str, Tensor]:
-    """All tensors of a transformer's file, as the original saves them."""
-    levels = torch.cat([torch.full((n,), k) for k, n in enumerate(SCHEDULE.lengths)])
-    state = {k: v.clone() for k, v in transformer(causal).state_dict().items()}
-    mask = mask_of(SCHEDULE, causal)
-    return state | {"lvl_1L": levels[None], "attn_bias_for_masking": mask}
-
-
-def hub_tokenizer() -> dict[str, Tensor]:
-    unread = {
-        "encoder.conv_in.weight": torch.zeros(32, 3, 3, 3),
-        "encoder.down.0.block.0.norm1.bias": torch.zeros(32),
-        "quant_conv.weight": torch.zeros(8, 8, 3, 3),
-        "quantize.ema_vocab_hit_SV": torch.zeros(10, 24),
-    }
-    return {k: v.clone() for k, v in tokenizer().state_dict().items()} | unread
-
-
-def save_clip(folder: Path, width: int, seed: int) -> None:
-    """A random CLIP text encoder with a tokenizer of whole words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
-
-    ids = {word: i for i, word in enumerate(("!", *WORDS, "<s>", "</s>"))}
-    words = Tokenizer(models.WordLevel(ids, unk_token="!"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="!", unk_token="!"
-    ).save_pretrained(folder)
-    torch.manual_seed(seed)
-    config = CLIPTextConfig(
-        vocab_size=len(ids),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=77,
-        bos_token_id=ids["<s>"],
-        eos_token_id=ids["</s>"],
-        pad_token_id=ids["!"],
-    )
-    CLIPTextModel(config).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one folder per hub repository."""
-    root = tmp_path_factory.mktemp("hub")
-    for folder, tensors in zip(FOLDERS, (hub_transformer(), hub_tokenizer()), strict=False):
-        (root / folder).mkdir()
-        save_file({k: v.contiguous() for k, v in tensors.items()}, root / folder / WEIGHTS)
-    widths = (TRANSFORMER.text_width - TRANSFORMER.pooled_width, TRANSFORMER.pooled_width)
-    for seed, (folder, width) in enumerate(zip(FOLDERS[2:], widths, strict=True)):
-        save_clip(root / folder, width, seed)
-    return root
+    return make_hub(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty hub cache and an empty cache of checksums."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def config_of(folder: Path, *overrides: str, name: str = "switti") -> SwittiModelConfig:
-    given = [f"model.weights={folder}", *SIZES, *overrides]
-    config = resolve(name, "smoke", "none", given).model
-    assert isinstance(config, SwittiModelConfig)
-    return config
-
-
-def load(folder: Path, *overrides: str, name: str = "switti") -> SwittiModel:
-    model = registry.load_model(config_of(folder, *overrides, name=name), "cpu")
-    assert isinstance(model, SwittiModel)
-    return model
-
-
-def copy(hub: Path, target: Path) -> Path:
-    """The folder again, to be damaged."""
-    shutil.copytree(hub, target)
-    return target
-
-
-def varbench(*args: str) -> Any:
-    return CliRunner().invoke(app, list(args))
-
-
-# -- text encoders ----------------------------------------------------------------------------
-
-
-def source(hub: Path, maxlen: int = MAXLEN) -> CLIPSource:
-    return CLIPSource((hub / FOLDERS[2], hub / FOLDERS[3]), "0123", CPU, maxlen)
-
-
-@pytest.fixture
-def text(hub: Path) -> CachedTextEncoder[SwittiCondition]:
-    return CachedTextEncoder(source(hub))
-
-
-def test_text_rows_are_both_encoders_side_by_side(hub: Path) -> None:
-    """Compared with the encoders on prompts padded to one length and masked, as the original."""
-    pair, prompts = source(hub).load(), ["a red cat", "dog"]
-    found = source(hub).condition([pair.features(prompt) for prompt in prompts])
-    assert found.rows.shape == (2, MAXLEN, 20)
-    assert found.pooled.shape == (2, 12)
-    assert found.mask.sum(1).tolist() == [5, 3]
-    out = []
-    for tokenize, encoder in zip(pair.tokenizers, pair.encoders, strict=True):
-        batch = tokenize(prompts, padding="max_length", max_length=MAXLEN, return_tensors="pt")
-        with torch.no_grad():
-            out.append(encoder(batch.input_ids, attention_mask=batch.attention_mask))
-    rows = torch.cat([o.last_hidden_state for o in out], dim=-1)
-    for row, length in enumerate((5, 3)):
-        torch.testing.assert_close(found.rows[row, :length], rows[row, :length])
-        assert not found.rows[row, length:].any()
-        torch.testing.assert_close(found.pooled[row], out[1].pooler_output[row])
-        torch.testing.assert_close(found.pooled[row], rows[row, length - 1, 8:])
-
-
-def test_a_prompt_does_not_depend_on_its_neighbours(
-    text: CachedTextEncoder[SwittiCondition],
-) -> None:
-    together, alone = text.encode(["a red cat", "dog", ""]), text.encode(["dog"])
-    assert torch.equal(together.rows[1], alone.rows[0])
-    assert torch.equal(together.pooled[1], alone.pooled[0])
-    assert together.mask[2].sum() == 2
-    assert text.tokens("a dog") == ["<s>", "a", "dog", "</s>"]
-
-
-def test_a_long_prompt_is_cut_and_reported_once(
-    text: CachedTextEncoder[SwittiCondition], caplog: pytest.LogCaptureFixture
-) -> None:
-    long = "a red cat a blue dog a cat"
-    with caplog.at_level(logging.WARNING):
-        found = text.encode([long, long])
-    assert found.mask.all()
-    assert text.truncated == {long: 2}
-    assert len(caplog.records) == 1
-    assert text.tokens(long)[-2:] == ["dog", "</s>"]
-
-
-@pytest.mark.parametrize("lacks", ["config.json", "tokenizer.json", "final_layer_norm.weight"])
-def test_a_broken_text_encoder_is_refused(hub: Path, tmp_path: Path, lacks: str) -> None:
-    root = copy(hub, tmp_path / "hub")
-    folder = root / FOLDERS[3]
-    if lacks.endswith("json"):
-        (folder / lacks).unlink()
-    else:
-        tensors = load_file(folder / WEIGHTS)
-        del tensors[next(name for name in tensors if name.endswith(lacks))]
-        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-    with pytest.raises(CheckpointError, match=lacks):
-        source(root).load()
-
-
-def test_features_are_stored_and_the_encoders_read_once(
-    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a run: two blocks and the empty prompt of guidance take one reading; then none."""
-    cell = plan(Request("gallery", ("none",), ("face-ada",), "smoke", (0,), ("suite.block=2",)))[0]
-    cell = replace(cell, config=replace(cell.config, model=config_of(hub)))
-    loads: list[CLIPPair] = []
-    read = CLIPSource.load
-
-    def counted(self: CLIPSource) -> CLIPPair:
-        loads.append(read(self))
-        return loads[-1]
-
-    def pictures(seed: int) -> list[Any]:
-        shop = stages.Workshop(Store(tmp_path), Progress(None))
-        prompts = ["a red cat", "a dog", "blue dog " * 50]
-        rows = [Row(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
-        return stages.generate(shop, cell, None, list(blocks(rows, 2)))
-
-    monkeypatch.setattr(CLIPSource, "load", counted)
-    first = pictures(0)
-    assert len(loads) == 1
-    entries = list(Store(tmp_path).entries("text"))
-    assert {entry.spec["prompt"] for entry in entries} == {
-        "", "a red cat", "a dog", "blue dog " * 50,
-    }  # fmt: skip
-    assert {entry.spec["dtype"] for entry in entries} == {"float32"}
-    assert {frozenset(load_file(e.path("rows.safetensors"))) for e in entries} == {
-        frozenset({"rows", "pooled"})
-    }
-    assert [entry.meta["tokens_lost"] for entry in first] == [{}, {"id-2": 25}]
-    pictures(1)
-    assert len(loads) == 1
-
-
-# -- whole models -----------------------------------------------------------------------------
+    empty_caches(tmp_path, monkeypatch)
 
 
 def test_a_folder_becomes_the_model_by_name(hub: Path) -> None:
