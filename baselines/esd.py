@@ -24,7 +24,11 @@ open and ``x+p`` closes it. ``z_max`` bounds the target, whose log-odds grow wit
 
 Deviates: one roll-out of each training pair by the frozen model, on the common roll-out and
 training settings, instead of a new picture for each iteration; the mean over scales is weighted
-(``scales``). What is left of the concept per scale is in the edit's notes (``leak.py``).
+(``scales``).
+
+The edit's notes tell per scale how far the concept and its neutral prompt stay apart
+(``leak.py``). ESD does not aim at the neutral prompt, so these figures compare its variants; one
+above 1 is no failure.
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ class Rece:
 
     id = "rece"
     version = 1
+    seeded = False
     Config = ReceConfig
 
     def erase(
@@ -148,4 +149,5 @@ class Rece:
             for space, s in solved.items()
             for number, share in enumerate(s.attacks)
         }
-        return Edit(tensors, [log | leak(model, Edit(tensors), concept.pairs(), place.seed)])
+        notes = leak(model, Edit(tensors), concept.pairs(), place.seed)
+        return Edit(tensors, [log], notes)

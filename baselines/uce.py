@@ -127,6 +127,7 @@ class Uce:
 
     id = "uce"
     version = 1
+    seeded = False
     Config = UceConfig
 
     def erase(
@@ -143,4 +144,5 @@ class Uce:
             for space, s in solutions.items()
             for what, value in (("condition", s.condition), ("rank", s.rank))
         }
-        return Edit(tensors, [log | leak(model, Edit(tensors), concept.pairs(), place.seed)])
+        notes = leak(model, Edit(tensors), concept.pairs(), place.seed)
+        return Edit(tensors, [log], notes)

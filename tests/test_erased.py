@@ -89,3 +89,9 @@ def test_tuning_prompts_are_never_test_prompts() -> None:
             there = {row.prompt.id for row in test.groups()[group]}
             assert rows
             assert not there & {row.prompt.id for row in rows}
+
+
+def test_methods_without_randomness_have_one_seed() -> None:
+    asked = Request("gallery", ("svare", "uce", "sld"), ("face-ada",), "smoke", (0, 1, 2))
+    seeds = [(cell.method, cell.seed) for cell in plan(asked)]
+    assert seeds == [("none", 0), ("svare", 0), ("svare", 1), ("svare", 2), ("uce", 0), ("sld", 0)]

@@ -11,7 +11,7 @@ from varbench.concepts import GROUPS, Concept, ConceptError, load_concept
 from varbench.conf.schema import RunConfig, accepts, plain, resolve
 from varbench.erased import JOIN, Erased
 from varbench.errors import UserError
-from varbench.methods.registry import NONE, check_method, load_method
+from varbench.methods.registry import NONE, check_method, load_method, uses_seed
 from varbench.prompts import Prompt, is_path
 from varbench.selection import split_of, spread
 from varbench.store import digest
@@ -137,7 +137,7 @@ def plan(request: Request) -> list[Cell]:
         for concept in concepts:
             for method in methods:
                 erased = Erased(concepts, configs[method].pairs)
-                seeds = (0,) if method == NONE else request.seeds
+                seeds = request.seeds if uses_seed(method) else (0,)
                 cells += [
                     Cell(configs[method], method, concept, erased, name, s, kept[method])
                     for s in seeds

@@ -132,6 +132,8 @@ class Method(Protocol):
         id: name on the command line.
         version: counts up when the same config gives different weights.
         Config: frozen dataclass of its settings, all with defaults.
+
+    A method whose edit does not depend on the seed says so with ``seeded = False``.
     """
 
     id: str

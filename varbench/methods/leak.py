@@ -29,7 +29,7 @@ PAIRS = 8
 def leak(
     model: NextScaleModel, edit: Edit, pairs: Sequence[PairLike], seed: int
 ) -> dict[str, float]:
-    """``leak_k`` and ``null_drift_k`` for every scale k, for a method's log.
+    """``leak_k`` and ``null_drift_k`` for every scale k, for an edit's notes.
 
     Args:
         model: unedited.

@@ -122,3 +122,11 @@ def load_method(name: str) -> Method | SamplingMethod:
     entry = METHODS[name]
     method = getattr(importlib.import_module(entry.module), entry.attribute)()
     return method
+
+
+def uses_seed(name: str) -> bool:
+    """Whether the edit seed decides anything: else several seeds would be one measurement."""
+    if name == NONE:
+        return False
+    method = load_method(name)
+    return bool(getattr(method, "seeded", hasattr(method, "erase")))
