@@ -135,9 +135,11 @@ def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
     """Cosine of the erasing and the preserving gradient; below 0 they pull against each other."""
     figure = _figure(3.4, 2.0)
     axes = figure.add_subplot()
-    points = [(line["step"], line["conflict"]) for line in log if "conflict" in line]
+    known = [line for line in log if "conflict" in line]
+    steps, cosines = [line["step"] for line in known], [line["conflict"] for line in known]
     axes.axhline(0, color="0.5", linewidth=0.8)
-    axes.plot(*zip(*points, strict=True), "o-", color=PALETTE[0], markersize=3, linewidth=1)
+    axes.plot(steps, cosines, color=PALETTE[0], linewidth=0.6, alpha=0.4)
+    axes.plot(steps, _smooth(cosines), color=PALETTE[0], linewidth=1.4)
     axes.set_xlabel("step")
     axes.set_ylabel("cosine of gradients")
     axes.set_ylim(-1, 1)
