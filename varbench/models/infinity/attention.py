@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,23 @@ from varbench.models.infinity.config import TransformerConfig
 from varbench.models.rotary import rotate
 
 MAX_LOG_SCALE = math.log(100)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one block keeps while a batch is sampled.
+
+    Attributes:
+        keys, values: of the visual tokens, preallocated for all scales, ``[B, H, L, D / H]``.
+        text: keys and values ``[b, H, T, D / H]`` of the text, for consecutive groups of prompts
+            of one length.
+        ada: the six AdaLN vectors, ``[B, 1, D]``.
+    """
+
+    keys: Tensor
+    values: Tensor
+    text: list[tuple[Tensor, Tensor]]
+    ada: tuple[Tensor, ...]
 
 
 class TextPool(nn.Module):
@@ -52,13 +70,15 @@ class SelfAttention(nn.Module):
         self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
         self.proj = nn.Linear(width, width)
 
-    def forward(
-        self,
-        x_BLD: Tensor,
-        rope: tuple[Tensor, Tensor],
-        lengths: Sequence[int],
-        cache: tuple[Tensor, Tensor, int] | None,
-    ) -> Tensor:
+    def forward(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
+        """All tokens at once, as in training."""
+        return self.proj(attend_by_scale(*self._read(x_BLD, rope), lengths))  # type: ignore[no-any-return]
+
+    def step(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor], past: Past, start: int) -> Tensor:
+        """The tokens of the scale that begins at ``start``; their keys and values join ``past``."""
+        return self.proj(self._remember(*self._read(x_BLD, rope), past, start))  # type: ignore[no-any-return]
+
+    def _read(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.mat_qkv(x_BLD).chunk(3, dim=-1)
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -67,21 +87,15 @@ class SelfAttention(nn.Module):
         scale = self.scale_mul_1H11.float().clamp_max(MAX_LOG_SCALE).exp()
         q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
-        if cache is None:
-            out = attend_by_scale(q, k, v, lengths)
-        else:
-            out = _attend_to_past(q, k, v, *cache)
-        return self.proj(out)  # type: ignore[no-any-return]
+        return q, k, v
 
-
-# Compilers take the surroundings alone: they would copy a buffer to write into it.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _attend_to_past(
-    q_BHLC: Tensor, k_BHLC: Tensor, v_BHLC: Tensor, keys: Tensor, values: Tensor, start: int
-) -> Tensor:
-    end = start + q_BHLC.shape[2]
-    keys[:, :, start:end], values[:, :, start:end] = k_BHLC, v_BHLC
-    return attend_by_scale(q_BHLC, keys[:, :, :end], values[:, :, :end], [q_BHLC.shape[2]])
+    # Not compiled: a compiler would copy a whole buffer to write into it.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _remember(self, q: Tensor, k: Tensor, v: Tensor, past: Past, start: int) -> Tensor:
+        end = start + q.shape[2]
+        past.keys[:, :, start:end], past.values[:, :, start:end] = k, v
+        seen = past.keys[:, :, :end], past.values[:, :, :end]
+        return attend_by_scale(q, *seen, [q.shape[2]])
 
 
 class CrossAttention(nn.Module):
@@ -108,15 +122,12 @@ class CrossAttention(nn.Module):
 
     # Not compiled: hooks on queries must run, and groups differ from batch to batch.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def attend(self, x_BLD: Tensor, text: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Keys and values that :meth:`read` gave for consecutive groups of prompts.
-
-        Prompts of a group have one length, so there is no padding and no mask.
-        """
-        rows = self._heads(self.mat_q(x_BLD)).split([len(k) for k, _ in text])
+    def step(self, x_BLD: Tensor, past: Past) -> Tensor:
+        """Keys and values that were read before, group by group and so without a mask."""
+        rows = self._heads(self.mat_q(x_BLD)).split([len(k) for k, _ in past.text])
         parts = [
             F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-            for q, (k, v) in zip(rows, text, strict=True)
+            for q, (k, v) in zip(rows, past.text, strict=True)
         ]
         return self.proj(torch.cat(parts).flatten(2))  # type: ignore[no-any-return]
 

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from varbench.models.base import Schedule
 from varbench.models.execution import Execution, autocast, compiled
-from varbench.models.infinity.attention import CrossAttention, SelfAttention, TextPool
+from varbench.models.infinity.attention import CrossAttention, Past, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.rope import rope_tables
 
@@ -38,23 +38,6 @@ class TextState:
     mask_BT: Tensor
     pooled_BD: Tensor
     ada_B16D: Tensor
-
-
-@dataclass(frozen=True)
-class Past:
-    """What one block keeps while a batch is sampled.
-
-    Attributes:
-        keys, values: of the visual tokens, preallocated for all scales, ``[B, H, L, D / H]``.
-        text: keys and values ``[b, H, T, D / H]`` of the text, for consecutive groups of prompts
-            of one length.
-        ada: the six AdaLN vectors, ``[B, 1, D]``.
-    """
-
-    keys: Tensor
-    values: Tensor
-    text: list[tuple[Tensor, Tensor]]
-    ada: tuple[Tensor, ...]
 
 
 @dataclass
@@ -104,16 +87,17 @@ class Block(nn.Module):
     ) -> Tensor:
         """Teacher forcing: all tokens at once."""
         gate1, gate2, scale1, scale2, shift1, shift2 = self.modulation(text)
-        x_BLD = x_BLD + gate1 * self.sa(self._plain(x_BLD) * scale1 + shift1, rope, lengths, None)
+        x_BLD = x_BLD + gate1 * self.sa(self._plain(x_BLD) * scale1 + shift1, rope, lengths)
         x_BLD = x_BLD + self.ca(self._ca_input(x_BLD), text.memory_BTD, text.mask_BT)
         return x_BLD + gate2 * self.ffn(self._plain(x_BLD) * scale2 + shift2)  # type: ignore[no-any-return]
 
     def step(self, x_BLD: Tensor, past: Past, rope: tuple[Tensor, Tensor], start: int) -> Tensor:
         """Sampling: the scale that begins at token ``start``, in place where that is possible."""
         gate1, gate2, scale1, scale2, shift1, shift2 = past.ada
-        lengths, cache = (x_BLD.shape[1],), (past.keys, past.values, start)
-        x_BLD += gate1 * self.sa(self._plain(x_BLD).mul_(scale1).add_(shift1), rope, lengths, cache)
-        x_BLD += self.ca.attend(self._ca_input(x_BLD), past.text)
+        x_BLD += gate1 * self.sa.step(
+            self._plain(x_BLD).mul_(scale1).add_(shift1), rope, past, start
+        )
+        x_BLD += self.ca.step(self._ca_input(x_BLD), past)
         x_BLD += gate2 * self.ffn(self._plain(x_BLD).mul_(scale2).add_(shift2))
         return x_BLD
 
