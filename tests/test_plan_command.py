@@ -100,7 +100,7 @@ def test_what_is_asked_is_what_a_run_leaves(story: Story) -> None:
     assert before["probe"].asked == sum(map(len, answers)) == 3 * before["rollouts"].asked
     scored = sum(len(entry.spec["prompts"]) for entry in store.entries("scores"))
     assert before["scores"].asked == scored
-    assert before["cell"].asked == len(list(store.entries("cell"))) == 2 * (1 + 2 + 2)
+    assert before["cell"].asked == len(list(store.entries("cell"))) == 2 * (1 + 2 + 1)
     assert all(row.held == 0 and row.todo == row.asked for row in before.values())
 
 
@@ -134,7 +134,7 @@ def test_another_seed_costs_only_the_difference(story: Story) -> None:
     one_edit = rows(story.before)["pictures"].asked // 4  # none, two edits, one guidance
     assert more["pictures"].todo == one_edit
     assert more["scores"].todo == 3 * one_edit
-    assert more["cell"].todo == 4  # both methods, both concepts
+    assert more["cell"].todo == 2  # of both concepts; guidance has no seed
     assert (more["rollouts"].todo, more["probe"].todo) == (0, more["rollouts"].asked)
     assert more["reference"].todo == 0
 
