@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Any, get_type_hints
 
@@ -158,8 +159,7 @@ def names(group: str) -> list[str]:
     return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def _register(model: str, method: str) -> type[Any]:
-    config: type[Any] = NoConfig if method == NONE else load_method(method).Config
+def _register(model: str, own: type[Any] | None, method: str, config: type[Any]) -> None:
     store = ConfigStore.instance()
     store.store("schema", _open(RunConfig))
     store.store("schema_model", _open(ModelConfig))
@@ -167,12 +167,10 @@ def _register(model: str, method: str) -> type[Any]:
     store.store("schema_switti", _open(SwittiModelConfig))
     store.store("schema_suite", _open(SuiteConfig))
     store.store(method, _open(config), group="method")
-    if model in PLUGINS.plugins():
-        own = PLUGINS.load(model).Config
+    if own is not None:
         if not issubclass(own, ModelConfig):
             raise UserError(f"the Config of plugin model {model!r} must derive from ModelConfig")
         store.store(model, _open(own), group="model")
-    return config
 
 
 def _open(config: type[Any]) -> Any:
@@ -227,17 +225,32 @@ def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) 
     if suite not in names("suite"):
         raise unknown("suite", suite, names("suite"))
     check_method(method)
-    config = _register(model, method)
+    own = PLUGINS.load(model).Config if model in PLUGINS.plugins() else None
+    config: type[Any] = NoConfig if method == NONE else load_method(method).Config
+    return _resolve(model, own, suite, method, config, tuple(overrides))
+
+
+@cache  # composing takes 0.1 s, and the variants of an ablation share most of theirs
+def _resolve(
+    model: str,
+    own: type[Any] | None,
+    suite: str,
+    method: str,
+    config: type[Any],
+    overrides: tuple[str, ...],
+) -> RunConfig:
+    _register(model, own, method, config)
     groups = [f"model={model}", f"suite={suite}", f"method={method}"]
+    if accepts(config, "train"):
+        # A model's own figures for training stand below what the user asks for.
+        train = _resolve(model, own, suite, NONE, NoConfig, ()).model.train
+        groups += [f"method.train.{key}={value}" for key, value in train.items()]
     GlobalHydra.instance().clear()
     with initialize_config_module("varbench.conf", version_base="1.3"):
-        plain_model = compose("config", overrides=groups).model
-        train = plain_model.train if accepts(config, "train") else {}
-        fitted = [f"method.train.{key}={value}" for key, value in train.items()]
         try:
-            tree = compose("config", overrides=[*groups, *fitted, *overrides])
-            resolved = OmegaConf.to_object(tree)
+            resolved = OmegaConf.to_object(compose("config", overrides=[*groups, *overrides]))
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            plain_model = compose("config", overrides=groups[:3]).model
             model_type = OmegaConf.get_type(plain_model) or ModelConfig
             raise UserError(_explain(error, overrides, model_type, config)) from error
     assert isinstance(resolved, RunConfig)
