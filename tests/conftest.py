@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports a hub client
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch: a core for each worker
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 REFERENCE = Path(__file__).parent / "data" / "infinity_reference"
 
@@ -21,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help=f"folder of Infinity reference tensors; may be repeated (default: {REFERENCE})",
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for the quick run; tests asked for by mark may want the machine for themselves."""
+    return 2 if config.option.markexpr.startswith("not slow") else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
