@@ -1,4 +1,6 @@
-"""Which text row takes the place of which: what closed-form edits (UCE, RECE) are told to change.
+"""Prompts and their neutral twins, token by token: which text row takes the place of which.
+
+What closed-form edits (UCE, RECE) are told to change, and where attention is taken off (FMN).
 
 The prompts of a pair are aligned token by token. A T5 reads in both directions, so every row of a
 prompt that says the concept knows of it, words before it and the end-of-text token included: all
@@ -33,13 +35,22 @@ def align(concept: Sequence[str], neutral: Sequence[str]) -> list[int | None]:
         neutral: tokens of its twin, likewise.
     """
     found: list[int | None] = []
-    matcher = SequenceMatcher(None, concept, neutral, autojunk=False)
-    for _, first, last, start, end in matcher.get_opcodes():
+    for _, first, last, start, end in _runs(concept, neutral):
         there = list(range(start, end))
         spare = there[-1] if there else None
         padded = [spare] * (last - first - len(there)) + there
         found += padded[len(padded) - (last - first) :]
     return found
+
+
+def concept_tokens(concept: Sequence[str], neutral: Sequence[str]) -> list[int]:
+    """Numbers of the tokens that the prompt has and its neutral twin has not."""
+    changed = [run for run in _runs(concept, neutral) if run[0] in ("replace", "delete")]
+    return [number for _, first, last, _, _ in changed for number in range(first, last)]
+
+
+def _runs(concept: Sequence[str], neutral: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    return SequenceMatcher(None, concept, neutral, autojunk=False).get_opcodes()
 
 
 @dataclass(frozen=True)

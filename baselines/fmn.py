@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 
 import torch
 from torch import Tensor
@@ -39,6 +38,8 @@ from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.base import Condition, NextScaleModel, Rollout
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
+
+from .alignment import concept_tokens
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,6 @@ class FmnConfig:
             raise ValueError("a dropped text has no concept's tokens; set train.text_drop=0")
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; set it to false")
-
-
-def concept_tokens(concept: Sequence[str], neutral: Sequence[str]) -> list[int]:
-    """Numbers of the tokens that the prompt has and its neutral twin has not."""
-    matcher = SequenceMatcher(None, concept, neutral, autojunk=False)
-    return [
-        number
-        for kind, first, last, _, _ in matcher.get_opcodes()
-        if kind in ("replace", "delete")
-        for number in range(first, last)
-    ]
 
 
 def concept_rows(texts: HasTextSpaces, pairs: Sequence[PairLike]) -> list[list[int]]:

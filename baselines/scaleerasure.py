@@ -42,6 +42,7 @@ from torch import Tensor
 
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike
+from varbench.methods.losses import centred
 from varbench.models.base import CapabilityError, Condition, Guidance, NextScaleModel
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
 
@@ -117,8 +118,7 @@ def relevance(queries: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """Largest difference of two ``[B, l, D, V]`` less their means over V, ``[B, l, D]``."""
-    gap = a - b
-    return (gap - gap.mean(dim=-1, keepdim=True)).abs().amax(dim=-1)
+    return centred(a - b).abs().amax(dim=-1)
 
 
 class SelectiveGuidance:

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike
+from varbench.methods.losses import centred
 from varbench.models.base import Condition, Guidance, NextScaleModel, Schedule
 
 from .wording import concept_condition
@@ -68,11 +69,6 @@ class SldConfig:
             raise ValueError(f"decay is a share between 0 and 1, got {self.decay}")
 
 
-def centred(logits: Tensor) -> Tensor:
-    """Logits less their mean over the values, float32."""
-    return logits.float() - logits.float().mean(dim=-1, keepdim=True)
-
-
 def resized(values_BlDV: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
     """Numbers per token of one grid -> of another, ``[B, l', D, V]``, bilinear."""
     maps = values_BlDV.flatten(2).transpose(1, 2).unflatten(2, before)
@@ -105,7 +101,7 @@ class SafeGuidance:
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
         prompt, null, _ = logits
-        gamma = self.steering(scale, *(centred(z) for z in logits))
+        gamma = self.steering(scale, *(centred(z.float()) for z in logits))
         if scale < self.config.warmup:
             return self.own.combine(scale, [prompt, null])
         return self.own.combine(scale, [prompt - gamma, null])

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from varbench_baselines.fmn import Fmn, FmnConfig, FmnObjective, attention_on, concept_tokens
+from varbench_baselines.alignment import concept_tokens
+from varbench_baselines.fmn import Fmn, FmnConfig, FmnObjective, attention_on
 
 from tests import switti_tiny
 from tests.test_finetune import TRAIN, place

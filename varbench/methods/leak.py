@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import Edit, PairLike, applied
+from varbench.methods.losses import centred
 from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.base import Condition, NextScaleModel, Rollout
 
@@ -56,7 +57,7 @@ def leak(
 def _centred(model: NextScaleModel, rollout: Rollout, texts: Sequence[Condition]) -> list[Tensor]:
     """Per text the logits ``[B, L, D, V]`` without the part that has no effect."""
     found = [frozen_logits(model, rollout, text).float() for text in texts]
-    return [logits - logits.mean(dim=-1, keepdim=True) for logits in found]
+    return [centred(logits) for logits in found]
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

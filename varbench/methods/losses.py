@@ -23,6 +23,11 @@ def _check(logits: Tensor, tokens: Tensor) -> None:
         )
 
 
+def centred(logits: Tensor) -> Tensor:
+    """Logits ``[..., V]`` less their mean over the values of a symbol, which has no effect."""
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
 def symbol_cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
     """Negative log-likelihood of every symbol, ``[B, L, D]``, in nats."""
     _check(logits, tokens)
