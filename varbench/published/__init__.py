@@ -12,17 +12,17 @@ from varbench.published.folder import (
     problem,
 )
 from varbench.published.readers import Reading, read
-from varbench.published.table import Published, by_name, prompt_sets, table
+from varbench.published.table import Published, by_name, known, prompt_sets
 
 __all__ = [
     "Published",
     "Reading",
     "by_name",
     "data_folder",
+    "known",
     "load",
     "local_path",
     "problem",
     "prompt_sets",
     "read",
-    "table",
 ]

@@ -22,7 +22,7 @@ import filelock
 
 from varbench.errors import UserError
 from varbench.prompt_rows import read_bytes
-from varbench.published.folder import local_path, receipt_path
+from varbench.published.folder import local_path, problem, receipt_path
 from varbench.published.readers import read
 from varbench.published.table import Published
 
@@ -57,24 +57,35 @@ def fetch(published: Published, folder: Path, source: Path | None = None) -> str
         source: folder (or file) to take it from; None downloads it.
 
     Returns:
-        What it has, in words: rows, distinct prompts, repeats.
+        What it has, in words: rows, distinct prompts, repeats; "already here" if it was.
 
     Raises:
         FetchError: it cannot be had, or is not what it should be; says what to do.
         PromptSetError: it was had, and is malformed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / f".{published.name}.lock"):
-        if source is not None:
-            path, revision = _find(published, source), None
-            return _place(published, folder, read_bytes(path), str(path), revision)
-        if published.host == "by_hand":
-            raise FetchError(f"{published.name} cannot be fetched. {published.about}")
-        if published.host == "hub":
-            data, revision = _from_hub(published)
-        else:
-            data, revision = _download(published, folder), published.revision
-        return _place(published, folder, data, published.address, revision)
+    if source is None and problem(published, folder) is None:
+        return "already here"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / f".{published.name}.lock"):
+            return _place(published, folder, *_get(published, folder, source))
+    except OSError as error:
+        raise FetchError(
+            f"{folder} cannot be written to ({error}); name another folder with --data"
+        ) from error
+
+
+def _get(published: Published, folder: Path, source: Path | None) -> tuple[bytes, str, str | None]:
+    """The bytes, where they came from, and their revision where it is known."""
+    if source is not None:
+        path = _find(published, source)
+        return read_bytes(path), str(path), None
+    if published.host == "by_hand":
+        raise FetchError(f"{published.name} cannot be fetched. {published.about}")
+    if published.host == "hub":
+        data, revision = _from_hub(published)
+        return data, published.address, revision
+    return _download(published, folder), published.address, published.revision
 
 
 def _place(
@@ -195,7 +206,7 @@ def _download(published: Published, folder: Path) -> bytes:
     request = urllib.request.Request(published.address, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            resumed = answer.status == 206
+            resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             length = answer.headers.get("Content-Length")
             with part.open("ab" if resumed else "wb") as file:
                 start = file.tell()
@@ -235,9 +246,7 @@ def _from_hub(published: Published) -> tuple[bytes, str | None]:
                 f"{', '.join(files)}; download the right one, name it "
                 f"{published.local_name!r}, and run `varbench fetch {published.name} --from FOLDER`"
             )
-        path = hf_hub_download(
-            published.place, matching[0], repo_type="dataset", revision=info.sha
-        )
+        path = hf_hub_download(published.place, matching[0], repo_type="dataset", revision=info.sha)
     except GatedRepoError as error:
         raise FetchError(
             f"{published.page} lets in only those it knows. {published.gated or ''} "

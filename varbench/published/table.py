@@ -110,7 +110,7 @@ class Published:
 
 
 @cache
-def table() -> Mapping[str, Published]:
+def known() -> Mapping[str, Published]:
     """All published sets and statistics by name, in the order of the file."""
     root = read_yaml(_FILE, "the table of published sets", PromptSetError)
     return {name: _read(name, entry) for name, entry in root.entries().items()}
@@ -118,7 +118,7 @@ def table() -> Mapping[str, Published]:
 
 def prompt_sets() -> Mapping[str, Published]:
     """Those that are sets of prompts."""
-    return {name: one for name, one in table().items() if one.columns is not None}
+    return {name: one for name, one in known().items() if one.columns is not None}
 
 
 def by_name(name: str) -> Published:
@@ -127,9 +127,9 @@ def by_name(name: str) -> Published:
     Raises:
         UserError: there is none of that name.
     """
-    if name not in table():
-        raise unknown("published set", name, table())
-    return table()[name]
+    if name not in known():
+        raise unknown("published set", name, known())
+    return known()[name]
 
 
 def _read(name: str, entry: Field) -> Published:
