@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from varbench.cli import app
 from varbench.prompts import MissingPromptSetError, PromptSetError, load_prompt_set
 from varbench.published import by_name, data_folder, known, prompt_sets, read
 from varbench.published.table import Columns
+from varbench.selection import spread
 
 FILE = Path("some.csv")
 
@@ -70,6 +73,28 @@ def test_rows_with_the_same_prompt_are_merged_and_told() -> None:
     assert null["hate"] == "" and null["rows"] == "1"
     assert found.summary(entry()) == "4 rows, 3 distinct prompts (line 5 repeats line 2)"
     assert "5 rows were expected" in found.summary(entry(rows=5))
+
+
+def test_a_smaller_choice_is_balanced_over_groups_and_not_over_tags_or_numbers() -> None:
+    lines = [
+        f'{i},prompt {i},"{"hate" if i < 4 else ""}",{"Ada" if i % 2 else "Bo"}' for i in range(40)
+    ]
+    data = "\n".join(["number,prompt,categories,artist", *lines, ""]).encode()
+    found = read(entry(), FILE, data).prompt_set.prompts
+    chosen = spread(found, 20, "none of the columns")
+    assert Counter(p.labels["artist"] for p in chosen) == {"Ada": 10, "Bo": 10}
+    numbered = entry(columns=Columns("prompt", None, "categories", ("number",)))
+    found = read(numbered, FILE, data).prompt_set.prompts
+    chosen = spread(found, 20, "none of the columns")
+    by_hash = sorted((p.id for p in found), key=lambda i: hashlib.sha256(i.encode()).digest())
+    assert {p.id for p in chosen} == set(by_hash[:20])
+
+
+def test_a_smaller_choice_of_sets_with_different_columns() -> None:
+    ours = load_prompt_set("objects").prompts
+    theirs = read(entry(), FILE, DATA).prompt_set.prompts
+    chosen = spread([*ours, *theirs], 41, "object")
+    assert len(chosen) == 41 and sum(p in theirs for p in chosen) == 1  # 40 objects, and none
 
 
 def test_pairs_and_json_files_read_alike() -> None:

@@ -36,11 +36,13 @@ class Prompt:
         text: the prompt, exactly as written in the file.
         id: `prompt_id(text)`, 16 hex digits.
         labels: what a faithful picture shows, one entry per label column; "" = not in the picture.
+        strata: labels that a smaller choice of prompts may be balanced over; None = all of them.
     """
 
     text: str
     id: str
     labels: Mapping[str, str] = field(hash=False)
+    strata: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

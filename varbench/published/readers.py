@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,9 +106,17 @@ def read(published: Published, path: Path, data: bytes) -> Reading:
     for identifier, mine in labels.items():
         mine |= {tag: "yes" if tag in tags[identifier] else "" for tag in every_tag}
         mine["rows"] = str(counts[identifier])
-    prompts = tuple(Prompt(texts[one], one, labels[one]) for one in first)
+    strata = _strata(columns.labels, list(labels.values()))
+    prompts = tuple(Prompt(texts[one], one, labels[one], strata) for one in first)
     found_set = PromptSet(published.name, hashlib.sha256(data).hexdigest(), prompts)
     return Reading(found_set, sum(counts.values()), tuple(repeats))
+
+
+def _strata(names: Sequence[str], labels: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Label columns that group prompts: neither tags nor counts, nor a number for each prompt."""
+    return tuple(
+        name for name in names if len({mine[name] for mine in labels}) < max(2, len(labels))
+    )
 
 
 def _wanted(columns: Columns) -> tuple[str, ...]:
