@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_pair_lists import EXAMPLE
+from varbench.concepts import load_concept
 from varbench.prompts import PromptSet, load_prompt_set
 from varbench.published import by_name, known, read
 from varbench.published.fetch import fetch
@@ -117,3 +119,11 @@ def test_our_own_sets_share_no_prompt_with_published_ones(here: Path) -> None:
     published = {p.id for name in AT_HAND for p in load_prompt_set(name).prompts}
     for name in ("people", "people-pairs", "celebrities", "artist-styles", "objects"):
         assert not published & {p.id for p in load_prompt_set(name).prompts}, name
+
+
+def test_a_concept_is_tested_on_tagged_prompts_by_name(here: Path, tmp_path: Path) -> None:
+    """The page's example with I2P in it, as the page says."""
+    wanted = '{set: i2p, where: {sexual: ["yes"]}}'
+    text = EXAMPLE.replace("where: {state: [nude]}}]", f"where: {{state: [nude]}}}}, {wanted}]")
+    (tmp_path / "nudity.yaml").write_text(text, encoding="utf-8")
+    assert len(load_concept(tmp_path / "nudity.yaml").group("target")) == 96 + 900
