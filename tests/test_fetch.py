@@ -148,7 +148,7 @@ def test_other_bytes_are_not_taken_and_the_next_try_starts_anew(web: Web, tmp_pa
 
 def test_an_unpinned_file_that_is_no_prompt_set_is_not_taken(web: Web, tmp_path: Path) -> None:
     web.data = b"<!DOCTYPE html>\n<p>Please log in</p>\n"
-    with pytest.raises(UserError, match="0 columns 'prompt'"):
+    with pytest.raises(UserError, match=r"^some-set\.csv:1: 0 columns 'prompt'"):
         fetch(entry(place=web.address, **UNPINNED), tmp_path)
     assert left(tmp_path) == set()
 
@@ -204,6 +204,12 @@ def gated_hub(monkeypatch: pytest.MonkeyPatch, files: list[str], gated: bool) ->
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+
+
+def test_no_network_to_the_hub_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """The tests run with HF_HUB_OFFLINE, which the hub's own client heeds."""
+    with pytest.raises(FetchError, match=r"joycenerd/p4d could not be fetched.*--from FOLDER"):
+        fetch(by_name("p4d"), tmp_path)
 
 
 def hub_entry() -> Published:

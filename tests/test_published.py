@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.plugin_folder import install
 from tests.published_helpers import DATA, entry
-from varbench import prompts
+from varbench import concepts, prompts
 from varbench.cli import app
 from varbench.prompts import MissingPromptSetError, PromptSetError, load_prompt_set
 from varbench.published import by_name, data_folder, known, prompt_sets, read
@@ -162,12 +162,31 @@ def test_an_unfetched_set_is_answered_with_the_command(tmp_path: Path) -> None:
 
 
 def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: Path) -> None:
-    own = Path("varbench/conf/concept/face-ada.yaml").resolve()
+    own = concepts._FOLDER / "face-ada.yaml"
     text = own.read_text(encoding="utf-8").replace("face-ada", "mine")
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("{set: gallery-objects, limit: 120}", "{set: coco-30k}"))
-    done = CliRunner().invoke(app, ["plan", "--concept", str(path)])
-    assert done.exit_code == 2 and "varbench fetch coco-30k" in done.output
+    with pytest.raises(concepts.ConceptError, match=r"mine.yaml:\d+: .*`varbench fetch coco-30k`"):
+        concepts.load_concept(path)
+
+
+def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = concepts._FOLDER / "church.yaml"
+    text = own.read_text(encoding="utf-8").replace("name: church", "name: chapel")
+    for name, changed in (
+        ("chapel", text.replace("set: gallery-faces", "set: coco-30k")),
+        ("church", own.read_text()),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(changed, encoding="utf-8")
+    assert "coco-30k" in (tmp_path / "chapel.yaml").read_text(encoding="utf-8")
+    monkeypatch.setattr(concepts, "_FOLDER", tmp_path)
+    done = CliRunner().invoke(app, ["list", "concepts"])
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0, done.output
+    assert any(re.fullmatch(r"chapel +needs varbench fetch coco-30k *", line) for line in lines)
+    assert any(line.startswith("church ") and "object" in line for line in lines)
 
 
 def test_the_folder_is_the_users_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -40,7 +40,8 @@ class Selection:
 def _varying_column(prompts: Sequence[Prompt], head: str) -> str | None:
     """The column to balance over: the judge's head, or else the first whose labels differ."""
     first = prompts[0]
-    for column in (head, *(first.labels if first.strata is None else first.strata)):
+    columns: Iterable[str] = first.labels if first.strata is None else first.strata
+    for column in (head, *columns):
         if len({prompt.labels.get(column) for prompt in prompts}) > 1:
             return column
     return None

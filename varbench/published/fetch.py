@@ -102,7 +102,8 @@ def _place(
     if published.columns is None:
         summary = _statistics(published, data)
     else:
-        reading = read(published, Path(origin), data)
+        shown = Path(origin) if Path(origin).is_file() else Path(published.local_name)
+        reading = read(published, shown, data)
         summary = reading.summary(published)
         counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
     receipt = {
