@@ -10,6 +10,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports a hub client
 # What the user of this machine has fetched must not decide a test.
 os.environ["VARBENCH_DATA"] = str(Path(__file__).parent / "nothing-fetched")
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch: a core for each worker
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 REFERENCE = Path(__file__).parent / "data" / "infinity_reference"
 
@@ -38,6 +40,11 @@ def prompt_data(request: pytest.FixtureRequest) -> Path:
     if folder is None:
         pytest.skip("published prompt sets: pass --prompt-data=DIR")
     return folder
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for the quick run; tests asked for by mark may want the machine for themselves."""
+    return 2 if config.option.markexpr.startswith("not slow") else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

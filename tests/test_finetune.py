@@ -151,7 +151,7 @@ def test_preservation_is_zero_at_step_zero_and_guided_teacher_is_not() -> None:
     for guided in (False, True):
         tokens = auxiliary_tokens(model, pairs, RolloutConfig(guided_teacher=guided), 0)
         student = model.logits(tokens.rollout, tokens.neutral)
-        loss = float(preservation_loss(student, tokens.teacher_logits))
+        loss = float(preservation_loss(student, tokens.teacher_logits).detach())
         assert (loss > 1e-3) if guided else (abs(loss) < 1e-6)
 
 

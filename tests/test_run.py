@@ -25,8 +25,11 @@ SMALL = [
     "suite.groups.unrelated.prompts=3",
     "suite.groups.unrelated.seeds=2",
     "suite.block=4",
+    "suite.probe.prompts=3",
+    "pairs=4",
     "method.train.steps=3",
 ]
+UNTRAINED = SMALL[:-2]  # what concerns the unerased model
 
 
 def varbench(*args: str) -> Any:
@@ -196,7 +199,7 @@ def test_a_users_own_concept_runs_and_repeats(tmp_path: Path) -> None:
     mine.write_text(text.replace("name: church", "name: my-church"))
     store = tmp_path / "store"
     result = varbench(
-        "run", "--method", "none", "--concept", str(mine), "--store", str(store), *SMALL[:-1]
+        "run", "--method", "none", "--concept", str(mine), "--store", str(store), *UNTRAINED
     )
     assert result.exit_code == 0, result.output
     mine.unlink()

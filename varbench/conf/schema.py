@@ -1,16 +1,18 @@
 """Typed configuration and its composition through Hydra.
 
 Groups: ``model`` and ``suite`` are YAML files beside this module; ``method`` nodes come from the
-methods' own ``Config`` dataclasses, so a method's settings have one home. A model's ``train``
-section fits the fine-tuning defaults to the model's size; the user's overrides come last.
+methods' own ``Config`` dataclasses, so a method's settings have one home. A model's ``train`` and
+``methods`` sections fit these defaults to the model's size; the user's overrides come last.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Any, get_type_hints
 
@@ -49,6 +51,7 @@ class ModelConfig:
         embedded: part of the package (a badge in reports), not a published model.
         sampling: inference settings, fixed for all methods.
         train: fine-tuning defaults at this model's size (keys of ``FineTuneConfig``).
+        methods: settings of single methods at this model's size, by name.
         batch: pictures to generate at once at most, as memory allows.
         strict: sample one picture at a time on one thread, so that neither batch size nor
             thread count can change a bit (slower).
@@ -58,6 +61,7 @@ class ModelConfig:
     embedded: bool = False
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     train: dict[str, Any] = field(default_factory=dict)
+    methods: dict[str, Any] = field(default_factory=dict)
     batch: int = 50
     strict: bool = False
 
@@ -158,8 +162,7 @@ def names(group: str) -> list[str]:
     return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def _register(model: str, method: str) -> type[Any]:
-    config: type[Any] = NoConfig if method == NONE else load_method(method).Config
+def _register(model: str, own: type[Any] | None, method: str, config: type[Any]) -> None:
     store = ConfigStore.instance()
     store.store("schema", _open(RunConfig))
     store.store("schema_model", _open(ModelConfig))
@@ -167,12 +170,10 @@ def _register(model: str, method: str) -> type[Any]:
     store.store("schema_switti", _open(SwittiModelConfig))
     store.store("schema_suite", _open(SuiteConfig))
     store.store(method, _open(config), group="method")
-    if model in PLUGINS.plugins():
-        own = PLUGINS.load(model).Config
+    if own is not None:
         if not issubclass(own, ModelConfig):
             raise UserError(f"the Config of plugin model {model!r} must derive from ModelConfig")
         store.store(model, _open(own), group="model")
-    return config
 
 
 def _open(config: type[Any]) -> Any:
@@ -227,21 +228,52 @@ def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) 
     if suite not in names("suite"):
         raise unknown("suite", suite, names("suite"))
     check_method(method)
-    config = _register(model, method)
+    own: Any = PLUGINS.load(model).Config if model in PLUGINS.plugins() else None
+    config: Any = NoConfig if method == NONE else load_method(method).Config
+    return _resolve(model, own, suite, method, config, tuple(overrides))
+
+
+@cache  # composing takes 0.1 s, and the variants of an ablation share most of theirs
+def _resolve(
+    model: str,
+    own: Any,
+    suite: str,
+    method: str,
+    config: Any,
+    overrides: tuple[str, ...],
+) -> RunConfig:
+    _register(model, own, method, config)
     groups = [f"model={model}", f"suite={suite}", f"method={method}"]
+    fitted: list[str] = []
+    if method != NONE:
+        nothing: Any = NoConfig
+        asked = tuple(o for o in overrides if o.lstrip("+~").startswith("model."))
+        at_this_size = _resolve(model, own, suite, NONE, nothing, asked).model
+        if accepts(config, "train"):
+            fitted += _assignments({"train": at_this_size.train}, "method.")
+        fitted += _assignments(at_this_size.methods.get(method, {}), "method.")
     GlobalHydra.instance().clear()
     with initialize_config_module("varbench.conf", version_base="1.3"):
-        plain_model = compose("config", overrides=groups).model
-        train = plain_model.train if accepts(config, "train") else {}
-        fitted = [f"method.train.{key}={value}" for key, value in train.items()]
         try:
             tree = compose("config", overrides=[*groups, *fitted, *overrides])
             resolved = OmegaConf.to_object(tree)
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            plain_model = compose("config", overrides=groups).model
             model_type = OmegaConf.get_type(plain_model) or ModelConfig
             raise UserError(_explain(error, overrides, model_type, config)) from error
     assert isinstance(resolved, RunConfig)
     return resolved
+
+
+def _assignments(settings: dict[str, Any], prefix: str) -> list[str]:
+    """Nested settings as Hydra's ``KEY=VALUE``."""
+    found = []
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found += _assignments(value, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}={json.dumps(value)}")
+    return found
 
 
 def model_config(name: str) -> ModelConfig:
@@ -265,7 +297,7 @@ def _explain(
     lines = [str(error).splitlines()[0]]
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key not in known and not key.startswith(("suite.groups.", "model.train.")):
+        if key not in known and not key.startswith(("suite.groups.", "model.train.", "model.methods.")):
             near = difflib.get_close_matches(key, known, n=1)
             lines.append(
                 f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -79,7 +79,7 @@ def optimise(
         done = step + 1
         if done % 50 == 0 or done == recipe.steps:
             record = {"step": done, "seconds": round(time.monotonic() - began, 1)}
-            record |= {key: round(float(value), 5) for key, value in losses.items()}
+            record |= {key: round(float(value.detach()), 5) for key, value in losses.items()}
             record["norm"] = round(float(norm), 3)
             with (folder / f"{name}.jsonl").open("a") as stream:
                 stream.write(json.dumps(record) + "\n")
