@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import io
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -176,6 +178,20 @@ def test_no_network_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FetchError, match="name another folder with --data"):
         fetch(entry(), tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_nothing(
+    step: str, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one = entry(place=web.address)
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(FetchError, match="No space left.*--data"):
+        fetch(one, tmp_path)
+    assert left(tmp_path) == set()
 
 
 # --- the hub

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,13 @@ def test_pairs_differ_in_the_concept_alone_and_are_never_evaluated() -> None:
         for shared in (pair.labels["place"], pair.labels["person"]):
             assert says(pair.text, shared) and says(neutral, shared)
         assert not {normalise(pair.text), normalise(neutral)} & evaluated
+
+
+def test_the_page_has_the_counts_and_labels() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    for name in OWN:
+        found = load_prompt_set(name)
+        labels = ", ".join(f"`{column}`" for column in found.columns)
+        assert f"\n| `{name}` | {len(found.prompts)} | {labels} |" in page
+    gallery = [load_prompt_set(one) for one in list_prompt_sets() if one.startswith("gallery-")]
+    assert f"\n| `gallery-*` | {sum(len(one.prompts) for one in gallery)} |" in page

@@ -122,16 +122,17 @@ def _place(
 
 
 def _write(path: Path, data: bytes) -> None:
+    """The file with these bytes, or none: by one rename, after they are on disk."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def _statistics(published: Published, data: bytes) -> str:
