@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_nothing(
 
     one = entry(place=web.address)
     monkeypatch.setattr(os, step, full)
-    with pytest.raises(FetchError, match="No space left.*--data"):
+    with pytest.raises(FetchError, match=r"No space left.*--data"):
         fetch(one, tmp_path)
     assert left(tmp_path) == set()
 
