@@ -194,65 +194,6 @@ def test_a_full_disk_leaves_nothing(
     assert left(tmp_path) == set()
 
 
-# --- the hub
-
-
-def gated_hub(monkeypatch: pytest.MonkeyPatch, files: list[str], gated: bool) -> None:
-    """A stand-in for the hub's client, with one dataset."""
-    import httpx2
-    import huggingface_hub
-    from huggingface_hub.errors import GatedRepoError
-    from huggingface_hub.hf_api import DatasetInfo
-
-    def info(self: object, place: str, revision: str | None) -> DatasetInfo:
-        assert (place, revision) == ("them/list", None)
-        siblings = [{"rfilename": name} for name in files]
-        return DatasetInfo(
-            id=place, sha="abc123", siblings=siblings, private=False, downloads=0, likes=0, tags=[]
-        )
-
-    def download(place: str, name: str, *, repo_type: str, revision: str) -> str:
-        assert (repo_type, revision) == ("dataset", "abc123"), "the commit that was listed"
-        if gated:
-            response = httpx2.Response(403, request=httpx2.Request("GET", "https://hub/"))
-            raise GatedRepoError("restricted", response=response)
-        return name
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-
-
-def test_no_network_to_the_hub_is_told_with_the_way_out(tmp_path: Path) -> None:
-    """The tests run with HF_HUB_OFFLINE, which the hub's own client heeds."""
-    with pytest.raises(FetchError, match=r"joycenerd/p4d could not be fetched.*--from FOLDER"):
-        fetch(by_name("p4d"), tmp_path)
-
-
-def hub_entry() -> Published:
-    return entry(
-        host="hub", place="them/list", file="*.csv", gated="Log in and accept.", **UNPINNED
-    )
-
-
-def test_a_gated_set_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gated_hub(monkeypatch, ["README.md", "list.csv"], gated=True)
-    with pytest.raises(FetchError, match=r"datasets/them/list lets in .* Log in and accept\."):
-        fetch(hub_entry(), tmp_path)
-
-
-def test_a_file_of_the_hub_is_found_and_its_commit_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "list.csv"
-    file.write_bytes(DATA)
-    gated_hub(monkeypatch, ["README.md", str(file)], gated=False)
-    fetch(hub_entry(), tmp_path / "data")
-    assert receipt(hub_entry(), tmp_path / "data")["revision"] == "abc123"
-    gated_hub(monkeypatch, ["a.csv", "b.csv"], gated=False)
-    with pytest.raises(FetchError, match=r"has 2 files '\*.csv' among a.csv, b.csv"):
-        fetch(hub_entry(), tmp_path / "elsewhere")
-
-
 # --- files at hand
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from varbench.published import table
 from varbench.published.folder import data_folder, problem, receipt
-from varbench.published.table import Published, known
+from varbench.published.table import Published
 
 
 def counts(published: Published, folder: Path | None = None) -> tuple[object, object]:
@@ -26,7 +27,7 @@ def state(published: Published, folder: Path | None = None) -> str:
 def listing(folder: Path) -> str:
     """All published sets and statistics: rows, prompts, licence, how they are checked, state."""
     rows = []
-    for name, one in known().items():
+    for name, one in table.known().items():
         number, prompts = counts(one, folder) if one.columns else ("", "")
         access = "ask for access" if one.gated else "by hand" if one.host == "by_hand" else ""
         rows.append([name, number, prompts, one.licence, one.pinned, access, state(one, folder)])
