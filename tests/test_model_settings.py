@@ -36,18 +36,18 @@ def test_the_models_settings_reach_the_methods_they_name(model: str) -> None:
 
 def test_the_users_word_is_the_last() -> None:
     def rate(*overrides: str) -> float:
-        found: float = resolve("gallery", "smoke", "ear", overrides).method.train.rate
+        found: float = resolve("gallery", "smoke", "svare", overrides).method.train.rate
         return found
 
-    ear = "+model.methods.ear.train.rate=0.125"
-    assert rate("model.train.rate=0.5", "model.methods={}") == 0.5
-    assert rate("model.train.rate=0.5", "model.methods={}", ear) == 0.125
-    assert rate("model.train.rate=0.5", ear, "method.train.rate=0.25") == 0.25
+    own = "+model.methods.svare.train.rate=0.125"
+    assert rate("model.train.rate=0.5") == 0.5
+    assert rate("model.train.rate=0.5", own) == 0.125
+    assert rate("model.train.rate=0.5", own, "method.train.rate=0.25") == 0.25
 
 
 def test_texts_and_lists_are_passed_as_they_are() -> None:
     given = '+model.methods.scaleerasure={others: "a, b {c} = d", blocks: [1, 2]}'
-    config = resolve("gallery", "smoke", "scaleerasure", ["model.methods={}", given]).method
+    config = resolve("gallery", "smoke", "scaleerasure", [given]).method
     assert config.others == "a, b {c} = d"
     assert list(config.blocks) == [1, 2]
 

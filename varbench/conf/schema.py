@@ -297,7 +297,9 @@ def _explain(
     lines = [str(error).splitlines()[0]]
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key not in known and not key.startswith(("suite.groups.", "model.train.", "model.methods.")):
+        if key not in known and not key.startswith(
+            ("suite.groups.", "model.train.", "model.methods.")
+        ):
             near = difflib.get_close_matches(key, known, n=1)
             lines.append(
                 f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
