@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports a hub client
+# What the user of this machine has fetched must not decide a test.
+os.environ["VARBENCH_DATA"] = str(Path(__file__).parent / "nothing-fetched")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch: a core for each worker
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -23,6 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help=f"folder of Infinity reference tensors; may be repeated (default: {REFERENCE})",
     )
+    group.addoption(
+        "--prompt-data",
+        type=Path,
+        metavar="DIR",
+        help="folder with published prompt sets; without it the tests of those files are skipped",
+    )
+
+
+@pytest.fixture(scope="session")
+def prompt_data(request: pytest.FixtureRequest) -> Path:
+    """The folder given by ``--prompt-data``; the test is skipped without."""
+    folder: Path | None = request.config.option.prompt_data
+    if folder is None:
+        pytest.skip("published prompt sets: pass --prompt-data=DIR")
+    return folder
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

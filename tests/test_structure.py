@@ -63,6 +63,7 @@ def test_a_file_is_short_and_prints_nothing(path: Path) -> None:
         ("list", "metrics"),
         ("list", "prompts"),
         ("list", "ablations"),
+        ("fetch",),
         ("report", "--format", "json"),
     ],
     ids=" ".join,

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 from tabulate import tabulate
 
-from varbench import concepts, metrics, prompts
+from varbench import concepts, metrics, prompts, published
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
 from varbench.models.cards import card
 from varbench.plugins import FileKind, ObjectKind
+from varbench.published import listing
 
 Table = tuple[list[str], list[list[object]]]
 
@@ -87,7 +88,10 @@ def _concepts() -> Table:
     for name in concepts.list_concepts():
         try:
             c = concepts.load_concept(name)
-        except UserError:
+        except UserError as error:
+            if isinstance(error.__context__, prompts.MissingPromptSetError):
+                rows.append([name, "", "", f"needs {error.__context__.command}"])
+                continue
             if concepts.PLUGINS.origin(name):
                 continue  # `problems` tells
             raise
@@ -104,8 +108,10 @@ def _prompts() -> Table:
             if prompts.PLUGINS.origin(name):
                 continue  # `problems` tells
             raise
-        rows.append([s.name, len(s.prompts), s.sha256[:16]])
-    return ["prompt set", "prompts", "sha256"], rows
+        rows.append([name, len(s.prompts), prompts.licence(name) or "?", "here"])
+    for name, one in published.prompt_sets().items():
+        rows.append([name, listing.counts(one)[1], one.licence, listing.state(one)])
+    return ["prompt set", "prompts", "licence", ""], rows
 
 
 def _metrics() -> Table:

@@ -316,6 +316,34 @@ def _filters(model: str, method: str, concept: str, suite: str) -> Any:
     return Filters(*(_names(text, option) if text else () for text, option in given))
 
 
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Without one: what there is.")
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this folder or file.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder for fetched files.", envvar="VARBENCH_DATA", show_default=False),
+    ] = None,
+) -> None:
+    """Prompt sets published by others: download, check, and keep them."""
+    with _user_errors():
+        from varbench import published
+        from varbench.published.fetch import fetch as get
+        from varbench.published.fetch import notice
+        from varbench.published.listing import listing
+
+        folder = data or published.data_folder()
+        if not names:
+            typer.echo(listing(folder))
+        for one in [published.by_name(name) for name in names or ()]:
+            typer.echo(notice(one), err=True)
+            typer.echo(f"{one.name}: {get(one, folder, from_)}, in {folder}")
+
+
 @app.command("list")
 def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
     """What there is."""

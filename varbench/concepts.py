@@ -17,11 +17,12 @@ A concept is one YAML file; a user's own file works like the packaged ones in `c
       {count: 50, seed: 1, templates: [...], slots: {...}, concept: [...], neutral: [...],
        retain: [...]}
 
-`set` is a packaged prompt set or a CSV file (relative to the concept's file); `where`, `where_not`
-and `limit` are explained in `selection.py`, `pairs` in `pairs.py`. The erased concept is never in
-`neighbours` or `unrelated`: prompts that have its label or say one of its words are left out. A
-training pair is never an evaluation prompt of the concept's sets. Whatever else is wrong with a
-file is an error that names file, line and fix.
+`set` is a packaged or published prompt set or a CSV file (relative to the concept's file); `where`,
+`where_not` and `limit` are explained in `selection.py`, `pairs` in `pairs.py` (a recipe, as above)
+and `pair_lists.py` (a list of pairs). The erased concept is never in `neighbours` or `unrelated`:
+prompts that have its label or say one of its words are left out. A training pair is never an
+evaluation prompt of the concept's sets. Whatever else is wrong with a file is an error that names
+file, line and fix.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from varbench.errors import UserError
+from varbench.pair_lists import PairList, read_list
 from varbench.pairs import (
     Pair,
     PairRecipe,
@@ -114,7 +116,7 @@ class Concept:
     neighbours: tuple[str, ...]
     judge: Judge
     prompts: Mapping[GroupName, tuple[Selection, ...]] = field(hash=False)
-    recipe: PairRecipe
+    recipe: PairRecipe | PairList
     sets: Mapping[str, PromptSet] = field(hash=False, compare=False, repr=False)
 
     def shown_by(self, prompt: Prompt) -> bool:
@@ -141,10 +143,14 @@ class Concept:
 
     def pairs(self) -> list[Pair]:
         """The training pairs, the same on every machine; none is in the concept's prompt sets."""
+        if isinstance(self.recipe, PairList):
+            return self.recipe.pairs(self._tested())
         return make_pairs(self.recipe, self.replacement, self._tested())
 
     def retained(self) -> list[str]:
         """Prompts of what must stay, for training; none is in the concept's prompt sets."""
+        if isinstance(self.recipe, PairList):
+            return self.recipe.retained(self._tested())
         return make_retained(self.recipe, self._tested())
 
     def _tested(self) -> set[str]:
@@ -235,7 +241,7 @@ def _read(root: Field) -> Concept:
         neighbours=keys["neighbours"].texts(),
         judge=Judge(judge["name"].text(), judge["head"].text(), judge["label"].text()),
         prompts={name: tuple(one for one, _ in found) for name, found in selections.items()},
-        recipe=read_recipe(keys["pairs"], (*words, *synonyms), replacement),
+        recipe=_read_pairs(keys["pairs"], (*words, *synonyms), replacement),
         sets={one.set: loaded for found in selections.values() for one, loaded in found},
     )
     _check_labels(concept, judge, keys["neighbours"])
@@ -243,6 +249,14 @@ def _read(root: Field) -> Concept:
     _check_neighbours(concept, keys["neighbours"])
     check_pairs(keys["pairs"], concept.recipe.count, concept.pairs(), (*words, *synonyms))
     return concept
+
+
+def _read_pairs(
+    block: Field, words: Sequence[str], replacement: Sequence[str]
+) -> PairRecipe | PairList:
+    if "list" in block.entries():
+        return read_list(block, words)
+    return read_recipe(block, words, replacement)
 
 
 def _read_name(entry: Field) -> str:

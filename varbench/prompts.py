@@ -5,82 +5,46 @@ A set is a UTF-8 CSV file with a header. The column `prompt` is required; every 
 the same name (`NAME.md`) that says where the prompts come from and under which licence.
 
 A file is refused rather than repaired: a number about prompts means something only if everyone
-reads the same prompts. Errors name the file, the line and the fix.
+reads the same prompts. Errors name the file, the line and the fix. Sets published by others, which
+varbench does not ship, are known by name too once they are fetched (`varbench.published`).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.util
-import io
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from varbench.errors import UserError
+from varbench import published
 from varbench.ids import prompt_id
 from varbench.plugins import FileKind
+from varbench.prompt_rows import (
+    MissingPromptSetError,
+    Prompt,
+    PromptSet,
+    PromptSetError,
+    check_row,
+    csv_rows,
+    read_bytes,
+)
 from varbench.wording import suggest
 
 __all__ = [
+    "MissingPromptSetError",
     "Prompt",
     "PromptSet",
     "PromptSetError",
+    "licence",
     "list_prompt_sets",
     "load_prompt_set",
     "prompts_root",
 ]
 
 _COLUMN = "prompt"
-
-
-class PromptSetError(UserError, ValueError):
-    """A prompt set is unknown or malformed; the message names file, line and fix."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt.
-
-    Attributes:
-        text: the prompt, exactly as written in the file.
-        id: `prompt_id(text)`, 16 hex digits.
-        labels: what a faithful picture shows, one entry per label column; "" = not in the picture.
-    """
-
-    text: str
-    id: str
-    labels: Mapping[str, str] = field(hash=False)
-
-
-@dataclass(frozen=True)
-class PromptSet:
-    """A prompt set: distinct, non-empty prompts in the order of the file.
-
-    Attributes:
-        name: the file's name without `.csv`.
-        sha256: hash of the file's bytes, 64 hex digits.
-        prompts: at least one prompt.
-    """
-
-    name: str
-    sha256: str
-    prompts: tuple[Prompt, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the label columns, in the order of the file."""
-        return tuple(self.prompts[0].labels)
-
-    def values(self, column: str) -> tuple[str, ...]:
-        """The distinct labels of a column, in order of appearance ("" included).
-
-        Raises:
-            KeyError: the set has no such label column.
-        """
-        return tuple(dict.fromkeys(prompt.labels[column] for prompt in self.prompts))
+_LICENCE = re.compile(r"^- \*\*Licence\*\*: (.+?)\.?$", re.MULTILINE)
 
 
 def prompts_root() -> Path:
@@ -109,6 +73,10 @@ def prompts_root() -> Path:
     )
 
 
+def _taken() -> set[str]:
+    return {*_built_in(), *published.prompt_sets()}
+
+
 def _built_in() -> dict[str, Path]:
     return {path.stem: path for path in prompts_root().glob("*.csv")}
 
@@ -125,14 +93,25 @@ def is_path(name: str | os.PathLike[str], *suffixes: str) -> bool:
     return name.lower().endswith(suffixes) or "/" in name or os.sep in name
 
 
+def licence(name: str) -> str | None:
+    """The licence that the card of a packaged or a plugin's set states; None without a card."""
+    card = {**PLUGINS.files(), **_built_in()}[name].with_suffix(".md")
+    try:
+        found = _LICENCE.search(card.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[1] if found else None
+
+
 def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
     """Read and check a prompt set.
 
     Args:
-        name_or_path: name of a packaged set (`gallery-faces`) or of a plugin's, or a path: a
-            `Path`, or a string that ends in `.csv` or contains a slash.
+        name_or_path: name of a packaged set (`gallery-faces`), of a plugin's or of a published
+            one (`i2p`), or a path: a `Path`, or a string that ends in `.csv` or contains a slash.
 
     Raises:
+        MissingPromptSetError: the set is a published one and not fetched yet.
         PromptSetError: the set is unknown, cannot be read, or is malformed.
     """
     if is_path(name_or_path, ".csv"):
@@ -140,43 +119,20 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
     else:
         name = str(name_or_path)
         known = {**PLUGINS.files(), **_built_in()}
+        sets = published.prompt_sets()
+        if name in sets and name not in known:
+            return published.load(sets[name])
         if name not in known:
             raise PromptSetError(
-                f"unknown prompt set {name!r}: {suggest(name, sorted(known))}; "
+                f"unknown prompt set {name!r}: {suggest(name, sorted({*known, *sets}))}; "
                 f"or give the path of a CSV file{PLUGINS.excuse()}"
             )
         path = known[name]
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        raise PromptSetError(f"{path}: cannot be read ({error}); check the path") from error
+    data = read_bytes(path)
     prompts = tuple(_read_prompts(path, data))
     if not prompts:
         raise PromptSetError(f"{path}:1: no prompts below the header; add at least one line")
     return PromptSet(path.stem, hashlib.sha256(data).hexdigest(), prompts)
-
-
-def _rows(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with the number of its first line (counted from 1)."""
-    try:
-        text = data.decode("utf-8-sig")  # spreadsheets like to put a byte order mark first
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise PromptSetError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise PromptSetError(
-                f"{path}:{line}: not valid CSV ({error}); put cells with commas, quotes or line "
-                'breaks in "double quotes", and write a quote inside them twice'
-            ) from error
-        if row is None:
-            return
-        yield line, row
-        line = reader.line_num + 1
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -196,7 +152,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
-    rows = _rows(path, data)
+    rows = csv_rows(path, data)
     _, header = next(rows, (1, []))
     if not header:
         raise PromptSetError(
@@ -205,14 +161,7 @@ def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
     _check_header(path, header)
     first_lines: dict[str, int] = {}
     for line, row in rows:
-        if not row:
-            raise PromptSetError(f"{path}:{line}: empty line; delete it")
-        if len(row) != len(header):
-            raise PromptSetError(
-                f"{path}:{line}: {len(row)} cells but the header has {len(header)} "
-                f"({', '.join(header)}); add or delete cells, and put cells with commas in "
-                '"double quotes"'
-            )
+        check_row(path, line, row, header)
         cells = dict(zip(header, row, strict=True))
         text = cells.pop(_COLUMN)
         if not text.strip():
@@ -227,4 +176,4 @@ def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
         yield Prompt(text, identifier, cells)
 
 
-PLUGINS = FileKind("prompt set", "varbench.prompts", ".csv", _built_in, load_prompt_set)
+PLUGINS = FileKind("prompt set", "varbench.prompts", ".csv", _taken, load_prompt_set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -39,7 +39,9 @@ class Selection:
 
 def _varying_column(prompts: Sequence[Prompt], head: str) -> str | None:
     """The column to balance over: the judge's head, or else the first whose labels differ."""
-    for column in (head, *prompts[0].labels):
+    first = prompts[0]
+    columns: Iterable[str] = first.labels if first.strata is None else first.strata
+    for column in (head, *columns):
         if len({prompt.labels.get(column) for prompt in prompts}) > 1:
             return column
     return None
@@ -57,7 +59,7 @@ def spread(prompts: Sequence[Prompt], limit: int | None, head: str) -> list[Prom
     column = _varying_column(prompts, head)
     strata: dict[str, list[str]] = {}
     for prompt in prompts:
-        strata.setdefault(prompt.labels[column] if column else "", []).append(prompt.id)
+        strata.setdefault(prompt.labels.get(column, "") if column else "", []).append(prompt.id)
     for ids in strata.values():
         ids.sort(key=lambda one: hashlib.sha256(one.encode()).digest())
     turns = chain.from_iterable(zip_longest(*(strata[label] for label in sorted(strata))))

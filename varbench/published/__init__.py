@@ -1,0 +1,28 @@
+"""Prompt sets that others have published: known here, fetched by the user, never shipped.
+
+`sets.yaml` says of each where it lives, at which revision, with which checksum and licence, and how
+its columns are read (`table.py`). `varbench fetch NAME` puts the file, unchanged, into the data
+folder (`folder.py`, `fetch.py`); from then on it is a prompt set like any other (`readers.py`).
+"""
+
+from varbench.published.folder import (
+    data_folder,
+    load,
+    local_path,
+    problem,
+)
+from varbench.published.readers import Reading, read
+from varbench.published.table import Published, by_name, known, prompt_sets
+
+__all__ = [
+    "Published",
+    "Reading",
+    "by_name",
+    "data_folder",
+    "known",
+    "load",
+    "local_path",
+    "problem",
+    "prompt_sets",
+    "read",
+]

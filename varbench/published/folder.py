@@ -1,0 +1,89 @@
+"""Where fetched files lie on this machine, and whether what lies there is what it should be.
+
+Beside each file lies a receipt, `NAME.receipt.json`: where it came from, when, and its checksum.
+A file counts as present only if its bytes have the checksum of the table, or, where the table has
+none, that of the receipt: a half-written or edited file is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from varbench.prompt_rows import MissingPromptSetError, PromptSet, read_bytes
+from varbench.published.readers import read
+from varbench.published.table import Published
+
+VARIABLE = "VARBENCH_DATA"
+
+
+def data_folder() -> Path:
+    """`$VARBENCH_DATA`, or `$XDG_DATA_HOME/varbench` (`~/.local/share/varbench`)."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "varbench"
+
+
+def local_path(published: Published, folder: Path | None = None) -> Path:
+    """Where the file lies, or would."""
+    return (folder or data_folder()) / published.local_name
+
+
+def receipt_path(published: Published, folder: Path) -> Path:
+    """Where its receipt lies, or would."""
+    return folder / f"{published.name}.receipt.json"
+
+
+def receipt(published: Published, folder: Path) -> dict[str, Any]:
+    """What is known of the fetched file; empty without a readable receipt."""
+    try:
+        found = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def problem(published: Published, folder: Path | None = None) -> str | None:
+    """Why the file cannot be used; None if it is there and whole."""
+    path = local_path(published, folder)
+    if not path.is_file():
+        return "missing"
+    return _wrong(published, path, hashlib.sha256(read_bytes(path)).hexdigest())
+
+
+def _wrong(published: Published, path: Path, found: str) -> str | None:
+    known = published.sha256 or receipt(published, path.parent).get("sha256")
+    if known is None:
+        return "no receipt, so it may be incomplete"
+    if known != found:
+        return f"its checksum is {found[:16]}..., not {known[:16]}..."
+    return None
+
+
+def load(published: Published, folder: Path | None = None) -> PromptSet:
+    """A fetched prompt set.
+
+    Args:
+        published: which.
+        folder: where fetched files lie; None for :func:`data_folder`.
+
+    Raises:
+        MissingPromptSetError: it is not there, or not whole.
+        PromptSetError: it is malformed.
+    """
+    path = local_path(published, folder)
+    command = f"varbench fetch {published.name}"
+    if not path.is_file():
+        raise MissingPromptSetError(
+            f"prompt set {published.name!r} is published by others and not on this machine "
+            f"(looked for {path})",
+            command,
+        )
+    data = read_bytes(path)
+    if wrong := _wrong(published, path, hashlib.sha256(data).hexdigest()):
+        raise MissingPromptSetError(f"{path} is not the published file: {wrong}", command)
+    return read(published, path, data).prompt_set
