@@ -49,7 +49,9 @@ def concept_tokens(concept: Sequence[str], neutral: Sequence[str]) -> list[int]:
     return [number for _, first, last, _, _ in changed for number in range(first, last)]
 
 
-def _runs(concept: Sequence[str], neutral: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
+def _runs(
+    concept: Sequence[str], neutral: Sequence[str]
+) -> Sequence[tuple[str, int, int, int, int]]:
     return SequenceMatcher(None, concept, neutral, autojunk=False).get_opcodes()
 
 

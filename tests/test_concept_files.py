@@ -79,6 +79,14 @@ def test_the_digest_covers_content_and_not_layout(tmp_path: Path) -> None:
         assert (changed == digest) == (new.startswith("[ ")), new
 
 
+def test_an_edit_depends_on_what_methods_read_and_not_on_the_test(tmp_path: Path) -> None:
+    digest = load_concept(_mine(tmp_path)).training_digest()
+    for old, new, tested_only in (("limit: 40", "limit: 41", True), ("seed: 5", "seed: 6", False),
+                                  ("a boat]", "a ship]", False)):  # fmt: skip
+        changed = load_concept(_mine(tmp_path, MINE.replace(old, new))).training_digest()
+        assert (changed == digest) == tested_only, new
+
+
 def test_a_users_prompts_lie_beside_the_concept_and_need_no_labels(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("prompt\na neon car\na plain car\na wide street\n")
     text = MINE.replace("{set: gallery-faces, where_not: {style: [neon]}, limit: 40}",

@@ -162,15 +162,24 @@ class Concept:
         Covers the content of the file (not its name, comments or layout) and the pairs, which
         also depend on the prompt sets they must avoid.
         """
-        content = {
-            one.name: getattr(self, one.name)
-            for one in dataclasses.fields(self)
-            if one.name != "sets"
-        }
-        content["pairs"] = self.pairs()
-        content["retained"] = self.retained()
-        text = json.dumps(content, default=dataclasses.asdict, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        names = {one.name for one in dataclasses.fields(self)} - {"sets"}
+        return _hash({name: getattr(self, name) for name in names} | self._training())
+
+    def training_digest(self) -> str:
+        """Hash of what decides an edit: all that methods may read, and nothing of the test.
+
+        So a concept that is tested on other prompts or by another judge keeps its edits.
+        """
+        names = ("name", "words", "synonyms", "replacement")
+        return _hash({name: getattr(self, name) for name in names} | self._training())
+
+    def _training(self) -> dict[str, object]:
+        return {"pairs": self.pairs(), "retained": self.retained()}
+
+
+def _hash(content: Mapping[str, object]) -> str:
+    text = json.dumps(content, default=dataclasses.asdict, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _built_in() -> dict[str, Path]:

@@ -78,8 +78,8 @@ class Erased:
     def digest(self) -> str:
         """Hash of everything that decides an edit, 64 hex digits; a whole concept's is its own."""
         if len(self.concepts) == 1 and not self.limit:
-            return self.concepts[0].digest()
-        parts = [*(concept.digest() for concept in self.concepts), f"pairs {self.limit}"]
+            return self.concepts[0].training_digest()
+        parts = [*(concept.training_digest() for concept in self.concepts), f"pairs {self.limit}"]
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
 
