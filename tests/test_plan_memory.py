@@ -72,7 +72,7 @@ def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
         "scores": 3 * 2 * (240 + 500 + 500),
         "cell": 2,
     }
-    bound = 3 * 1024 * 1024 * 2 * 1240
+    bound = 3 * 1024 * 1024 * 2 * 720
     assert found["pictures"].rest.startswith(f"at most {bound / 1e9:.3g} GB")
 
 
