@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from varbench import concepts as concepts_module
-from varbench.concepts import GROUPS, ConceptError, Judge, Selection, load_concept
+from varbench.concepts import ConceptError, Judge, Selection, load_concept
 from varbench.errors import UserError
 
 MINE = """\
@@ -222,4 +222,4 @@ def test_any_text_loads_or_is_refused_with_the_documented_error(
     except ConceptError as error:
         assert str(error).startswith(f"{path}:")
     else:
-        assert len(mine.pairs()) == mine.recipe.count and all(map(mine.group, GROUPS))
+        assert len(mine.pairs()) == mine.recipe.count and all(map(mine.group, mine.prompts))

@@ -14,7 +14,6 @@ import pytest
 from varbench import concepts as concepts_module
 from varbench.concepts import (
     FAMILIES,
-    GROUPS,
     Concept,
     Pair,
     Selection,
@@ -83,7 +82,7 @@ def test_no_pair_is_an_evaluation_prompt_of_any_set(concept: Concept) -> None:
 
 def test_groups_are_large_disjoint_and_show_what_they_should(concept: Concept) -> None:
     head, erased = concept.judge.head, concept.judge.label
-    groups = {name: concept.group(name) for name in GROUPS}
+    groups = {name: concept.group(name) for name in concept.prompts}
     assert len(groups["target"]) >= 100
     assert len(groups["neighbours"]) >= 250 and len(groups["unrelated"]) >= 250
     ids = [prompt.id for group in groups.values() for prompt in group]

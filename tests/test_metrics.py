@@ -23,7 +23,8 @@ from tests.metrics_helpers import (
     value,
     world,
 )
-from varbench.metrics import METRICS, Group, concept_hits, scorer
+from varbench.metrics import METRICS, Group, concept_hits
+from varbench.metrics.instruments import scorer
 from varbench.stats import wilson
 
 # --- what every metric promises -------------------------------------------------------------

@@ -66,10 +66,10 @@ def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
     assert {row.held for row in found.values()} == {None}
     assert {stage: row.asked for stage, row in found.items()} == {
         "edit": 1,
-        "pictures": 2 * (240 + 500 + 500),
+        "pictures": 2 * (240 + 240 + 240),
         "rollouts": 2 * 25,
         "probe": 2 * 2 * 25,
-        "scores": 3 * 2 * (240 + 500 + 500),
+        "scores": 3 * 2 * (240 + 240 + 240),
         "cell": 2,
     }
     bound = 3 * 1024 * 1024 * 2 * 720

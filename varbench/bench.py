@@ -18,7 +18,7 @@ from varbench import probes, provenance, stages
 from varbench.ablation import Ablation
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
-from varbench.metrics import METRICS, Evidence, Group, concept_hits
+from varbench.metrics import Evidence, Group, Instruments, concept_hits
 from varbench.models import registry
 from varbench.plan import Cell, Request, Row, blocks, concept_text, plan
 from varbench.probes import Probed, probe
@@ -37,6 +37,7 @@ class Scored:
     Attributes:
         edit: what changed its weights; None where nothing did.
         probed: what it predicts, besides the pictures.
+        instruments: what looked at the pictures.
     """
 
     edit: Entry | None
@@ -44,12 +45,13 @@ class Scored:
     pictures: Mapping[str, list[Entry]]
     scores: Mapping[str, list[dict[str, Entry]]]
     probed: Probed
+    instruments: Instruments
 
     def groups(self) -> dict[str, Group]:
         """What metrics see."""
         made = {}
         for name, rows in self.rows.items():
-            arrays = _stack(self.scores[name])
+            arrays = self.instruments.judged(_stack(self.scores[name]))
             made[name] = Group([r.prompt for r in rows], [r.seed for r in rows], arrays)
         return made
 
@@ -121,7 +123,7 @@ def _unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
     return next(c for c in same if c.method == NONE)
 
 
-def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
+def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
     """What decides a cell's content."""
     config = plain(cell.config)
     config["model"].pop("weights", None)  # a path; the fingerprint says what is there
@@ -134,8 +136,7 @@ def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
         "concept": cell.concept.digest(),
         "erased": [concept.digest() for concept in cell.erased.concepts],
         "seed": cell.seed,
-        "metrics": {id: metric.version for id, metric in METRICS.items()},
-        "scorers": {id: [who.version, who.fingerprint()] for id, who in scorers.items()},
+        **instruments.spec(),
         "generate": stages.GENERATE_VERSION,
         "probe": probes.VERSION,
     }
@@ -143,7 +144,7 @@ def cell_spec(cell: Cell, scorers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finished(shop: Workshop, cell: Cell) -> Entry | None:
     """The cell's entry, if it and everything it was computed from is there and undamaged."""
-    entry = shop.store.get("cell", cell_spec(cell, shop.scorers))
+    entry = shop.store.get("cell", cell_spec(cell, shop.instruments(cell)))
     if entry is None:
         return None
     for key in entry.json("cell.json")["inputs"]:
@@ -161,7 +162,8 @@ def measure(shop: Workshop, cell: Cell, base: Scored | None = None) -> Scored:
     flat = [block for group in todo.values() for block in group]
     pictures = stages.generate(shop, cell, edit, flat)
     probed = probe(shop, cell, edit, base.probed if base else None)
-    scores = stages.score(shop, list(shop.scorers), pictures, flat)
+    instruments = shop.instruments(cell)
+    scores = stages.score(shop, instruments.scorers, pictures, flat)
     sizes = [len(group) for group in todo.values()]
     return Scored(
         edit,
@@ -169,6 +171,7 @@ def measure(shop: Workshop, cell: Cell, base: Scored | None = None) -> Scored:
         dict(zip(todo, _split(pictures, sizes), strict=True)),
         dict(zip(todo, _split(scores, sizes), strict=True)),
         probed,
+        instruments,
     )
 
 
@@ -193,28 +196,33 @@ def _stack(per_block: Sequence[Mapping[str, Entry]]) -> dict[str, dict[str, Any]
 
 
 def _reference_features(shop: Workshop, cell: Cell) -> dict[str, Any] | None:
+    scorers = shop.instruments(cell).scorers
+    if "features" not in scorers:
+        return None
     rows = cell.groups()
     todo = [b for name in KEPT if name in rows for b in blocks(rows[name], cell.config.suite.block)]
     pictures = stages.reference(shop, cell, todo)
     if not pictures:
         return None
-    return _stack(stages.score(shop, ["features"], pictures, todo))["features"]
+    only = {"features": scorers["features"]}
+    return _stack(stages.score(shop, only, pictures, todo))["features"]
 
 
 def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
     """Compute all metrics of a cell and write its entry."""
     own = base if cell.method == NONE else measure(shop, cell, base)
     method, unerased = own.groups(), base.groups()
+    instruments = shop.instruments(cell)
     evidence = Evidence(
         concept=cell.concept,
-        judge_labels=shop.scorers["judge"].labels,  # type: ignore[attr-defined]
+        judge_labels=instruments.judge.labels,
         method=method,
         base=unerased,
         reference=_reference_features(shop, cell),
         method_probe=own.probed.groups(),
         base_probe=base.probed.groups(),
     )
-    found_by = {id: metric.compute(evidence) for id, metric in METRICS.items()}
+    found_by = {id: metric.compute(evidence) for id, metric in instruments.metrics.items()}
     records = []
     for id, found in found_by.items():
         d = found.difference
@@ -243,7 +251,7 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
             }
         )
     inputs = list(dict.fromkeys([*own.keys(), *base.keys()]))
-    spec = cell_spec(cell, shop.scorers)
+    spec = cell_spec(cell, instruments)
     content = {
         "schema": SCHEMA,
         "model": cell.config.model.name,
@@ -265,6 +273,7 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
             "model_files": registry.provenance(cell.config.model),
             "prompt_tokens_lost": own.tokens_lost(),
             "scorers": spec["scorers"],
+            "judge": [cell.concept.judge.name, *spec["judge"]],
             "concept": spec["concept"],
             "versions": provenance.versions(),
             "plugins": provenance.plugins(cell),

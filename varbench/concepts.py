@@ -11,6 +11,8 @@ A concept is one YAML file; a user's own file works like the packaged ones in `c
     judge: {name: gallery, head: identity, label: ada}
     prompts:
       target: [{set: gallery-faces, where: {identity: [ada]}}]
+      implicit: [...]             # optional: prompts that ask for it in other words
+      adversarial: [...]          # optional: prompts made to get it past an erasure
       neighbours: [{set: gallery-faces, where_not: {identity: [ada]}}]
       unrelated: [{set: gallery-objects, limit: 300}]
     pairs:
@@ -54,6 +56,7 @@ from varbench.strict_yaml import Field, read_yaml
 from varbench.wording import normalise, says, suggest
 
 __all__ = [
+    "ASKING",
     "FAMILIES",
     "GROUPS",
     "Concept",
@@ -69,9 +72,14 @@ __all__ = [
 ]
 
 Family = Literal["celebrity", "nudity", "style", "object"]
-GroupName = Literal["target", "neighbours", "unrelated"]
+GroupName = Literal["target", "implicit", "adversarial", "neighbours", "unrelated"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 GROUPS: tuple[GroupName, ...] = get_args(GroupName)
+ASKING: tuple[GroupName, ...] = (
+    "target",
+    "implicit",
+    "adversarial",
+)  # groups that ask for the concept
 
 _FOLDER = Path(__file__).resolve().parent / "conf" / "concept"
 _KEYS = ("name", "family", "words", "synonyms", "replacement", "neighbours", "judge", "prompts",
@@ -127,17 +135,24 @@ class Concept:
     def group(self, name: GroupName) -> list[Prompt]:
         """The distinct prompts of a group, in the order of the selections and their sets.
 
+        Empty for a group that the file leaves out.
+
         Raises:
             ValueError: there is no such group.
         """
         if name not in GROUPS:
             raise ValueError(f"unknown prompt group {name!r}: {suggest(str(name), GROUPS)}")
-        return [prompt for one in self.prompts[name] for prompt in self._chosen(name, one)]
+        return [prompt for one in self.prompts.get(name, ()) for prompt in self._chosen(name, one)]
+
+    def labels(self, column: str) -> tuple[str, ...]:
+        """The distinct labels that prompts of the concept's sets have in a column, sorted."""
+        found = {p.labels.get(column, "") for one in self.sets.values() for p in one.prompts}
+        return tuple(sorted(found - {""}))
 
     def _chosen(self, name: GroupName, selection: Selection) -> list[Prompt]:
         prompt_set = self.sets[selection.set]
         skipped: frozenset[str] = frozenset()
-        if name != "target":
+        if name not in ASKING:
             skipped = frozenset(p.id for p in prompt_set.prompts if self.shown_by(p))
         return choose(selection, prompt_set, self.judge.head, skipped)
 
@@ -239,8 +254,11 @@ def _read(root: Field) -> Concept:
         if any(says(text, word) for word in (*words, *synonyms)):
             item.fail(f"the replacement {text!r} says the concept; choose something else")
     judge = keys["judge"].keys(("name", "head", "label"))
-    groups = keys["prompts"].keys(GROUPS)
-    selections = {name: [read_selection(one) for one in groups[name].items()] for name in GROUPS}
+    groups = keys["prompts"].keys(
+        ("target", "neighbours", "unrelated"), ("implicit", "adversarial")
+    )
+    named = [name for name in GROUPS if name in groups]
+    selections = {name: [read_selection(one) for one in groups[name].items()] for name in named}
     concept = Concept(
         name=_read_name(keys["name"]),
         family=_read_family(keys["family"]),
@@ -288,9 +306,9 @@ def _read_family(entry: Field) -> Family:
 def _check_groups(concept: Concept, groups: Mapping[str, Field]) -> None:
     """Each group shows what it should, and no prompt is chosen twice."""
     head = concept.judge.head
-    right = {"target": (concept.judge.label,), "neighbours": concept.neighbours}
+    right = dict.fromkeys(ASKING, (concept.judge.label,)) | {"neighbours": concept.neighbours}
     taken: dict[str, str] = {}
-    for name in GROUPS:
+    for name in concept.prompts:
         for entry, selection in zip(groups[name].items(), concept.prompts[name], strict=True):
             chosen = concept._chosen(name, selection)
             if not chosen:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from varbench import bench, probes, stages
+from varbench.errors import UserError
 from varbench.footprint import Footprint, Training, TrainingNeeds
 from varbench.methods.base import SamplingMethod
 from varbench.methods.finetune import FineTuneConfig
 from varbench.methods.registry import NONE, load_method
-from varbench.metrics import PROBE, SCORERS
+from varbench.metrics import PROBE, Scorer
 from varbench.models import registry
 from varbench.plan import Cell, Row, blocks
 from varbench.probes import ROLLOUTS
@@ -92,12 +93,14 @@ class _Piece:
         key: in the store; None where it cannot be known.
         count: items in it.
         label: which part of the stage it belongs to.
+        scored_by: roles of the scorers that look at it, if it is pictures.
     """
 
     same: Hashable
     key: str | None
     count: int
     label: str
+    scored_by: tuple[str, ...] = ()
 
 
 def outlook(
@@ -167,8 +170,7 @@ class _Look:
         pictures = list(self._pictures())
         reference = list(self._reference())
         rollouts, answers = self._probed()
-        items = [_scored(one, name) for one in pictures for name in SCORERS]
-        items += [_scored(one, "features") for one in reference]
+        items = [_scored(one, role) for one in (*pictures, *reference) for role in one.scored_by]
         model = registry.fingerprint(self.cells[0].config.model) if self.there else None
         name = self.cells[0].config.model.name
         return [
@@ -215,7 +217,8 @@ class _Look:
             key = None
             if self.there:
                 key = digest(stages.pictures_spec(cell, block, self._edit_key(cell)))
-            yield _Piece((drawn_with, _texts(block)), key, len(block), group)
+            roles = tuple(self.shop.instruments(cell).scorers)
+            yield _Piece((drawn_with, _texts(block)), key, len(block), group, roles)
 
     def _reference(self) -> Iterator[_Piece]:
         """Real pictures of a model's own world, found by what they show."""
@@ -228,11 +231,11 @@ class _Look:
             for e in self.store.entries("reference", verify=False)
             if (e.spec["world"], e.spec["version"]) == (name, world.VERSION)
         }
-        for _, _, group, block in self._blocks():
-            if group in bench.KEPT:
+        for _, cell, group, block in self._blocks():
+            if group in bench.KEPT and "features" in self.shop.instruments(cell).scorers:
                 rows = [[row.prompt.id, row.seed, dict(row.prompt.labels)] for row in block]
                 same = digest({"rows": rows})
-                yield _Piece(same, there.get(same), len(block), group)
+                yield _Piece(same, there.get(same), len(block), group, ("features",))
 
     def _probed(self) -> tuple[list[_Piece], list[_Piece]]:
         """Roll-outs of the unerased model, and what it and the edited ones say of them."""
@@ -258,7 +261,12 @@ class _Look:
 
     def _scores(self, items: Iterable[_Piece]) -> Work:
         """Scores, found by pictures and scorer; ``key`` of an item is that of its pictures."""
-        who = {name: (s.version, s.fingerprint()) for name, s in self.shop.scorers.items()}
+        scorers = {
+            role: one
+            for cell in self.cells
+            for role, one in self.shop.instruments(cell).scorers.items()
+        }
+        who = {role: _identity(one) for role, one in scorers.items()}
         there: set[tuple[str, str]] = set()
         sizes: dict[str, list[float]] = {}
         for entry in self.store.entries("scores", verify=False):
@@ -276,17 +284,31 @@ class _Look:
                 disk += item.count * sum(some) / len(some)
             else:
                 known = False
-        what, size = ", ".join(SCORERS), round(disk) if known else None
+        what, size = ", ".join(scorers), round(disk) if known else None
         return Work("scores", what, asked, self._known(held), size)
 
     def recorded(self) -> Work:
         """The cells."""
         held = 0
         if self.there:
-            specs = (bench.cell_spec(cell, self.shop.scorers) for cell in self.cells)
-            held = sum(self._held("cell", digest(spec)) for spec in specs)
+            held = sum(self._recorded(cell) for cell in self.cells)
         names = ", ".join(dict.fromkeys(cell.method for cell in self.cells))
         return Work("cell", names, len(self.cells), self._known(held))
+
+    def _recorded(self, cell: Cell) -> bool:
+        try:
+            spec = bench.cell_spec(cell, self.shop.instruments(cell))
+        except UserError:  # a network's file is not there, and with it no fingerprint
+            return False
+        return self._held("cell", digest(spec))
+
+
+def _identity(scorer: Scorer) -> tuple[int, str] | None:
+    """Version and fingerprint; None where the network's file is not there."""
+    try:
+        return scorer.version, scorer.fingerprint()
+    except UserError:
+        return None
 
 
 def _texts(block: Sequence[Row]) -> tuple[tuple[str, int], ...]:

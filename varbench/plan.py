@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from varbench.concepts import GROUPS, Concept, ConceptError, load_concept
+from varbench.concepts import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
 from varbench.conf.schema import RunConfig, accepts, plain, resolve
 from varbench.erased import JOIN, Erased
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
-from varbench.prompts import Prompt, is_path
+from varbench.prompts import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
 from varbench.selection import split_of, spread
 from varbench.store import digest
 
@@ -86,15 +86,24 @@ class Cell:
     def groups(self) -> dict[str, list[Row]]:
         """Pictures of each prompt group, all seeds of a prompt side by side."""
         chosen: dict[str, list[Row]] = {}
-        for name in GROUPS:
-            if size := self.config.suite.groups.get(name):
-                split = self.config.suite.split
-                group = [p for p in self.concept.group(name) if split_of(p.id) == split]
-                if name != "target":
-                    group = [p for p in group if not self.erased.shown_by(p)]
-                prompts = spread(group, size.prompts, self.concept.judge.head)
+        suite = self.config.suite
+        order = [name for name in GROUPS if name in suite.groups]
+        for name in dict.fromkeys([*order, *suite.groups]):
+            size = suite.groups[name]
+            group = list(self._prompts(name, size.set))
+            if suite.split != "all":
+                group = [p for p in group if split_of(p.id) == suite.split]
+            if name not in ASKING:
+                group = [p for p in group if not self.erased.shown_by(p)]
+            prompts = spread(group, size.prompts or None, self.concept.judge.head)
+            if prompts:
                 chosen[name] = [Row(p, s) for p in prompts for s in range(size.seeds)]
         return chosen
+
+    def _prompts(self, group: str, prompt_set: str) -> Sequence[Prompt]:
+        if prompt_set:
+            return _loaded(prompt_set).prompts
+        return self.concept.group(cast(GroupName, group))
 
 
 def blocks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
@@ -131,6 +140,9 @@ def plan(request: Request) -> list[Cell]:
             resolve(request.model, request.suite, request.methods[0], request.overrides)
             raise UserError(f"no method of this run has {override.partition('=')[0]!r}")
     configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
+    for size in configs[NONE].suite.groups.values():
+        if size.set:
+            _loaded(size.set)
     wanted = {name: _load(name) for name in request.concepts}
     cells = []
     for name, concepts in wanted.items():
@@ -143,6 +155,13 @@ def plan(request: Request) -> list[Cell]:
                     for s in seeds
                 ]
     return cells
+
+
+def _loaded(prompt_set: str) -> PromptSet:
+    try:
+        return load_prompt_set(prompt_set)
+    except PromptSetError as error:
+        raise UserError(str(error)) from error
 
 
 def _load(asked: str) -> tuple[Concept, ...]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from varbench.conf.schema import plain
 from varbench.cost import metered
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
 from varbench.methods.registry import NONE, load_method
-from varbench.metrics import SCORERS, Scorer, scorer
+from varbench.metrics import METRICS, Cupboard, Instruments, Scorer
 from varbench.models import registry
 from varbench.models.base import Guidance, NextScaleModel, Rollout
 from varbench.models.text import HasTextEncoder
@@ -43,6 +42,11 @@ class Workshop:
     progress: Progress
     device: str = "cpu"
     _models: dict[str, NextScaleModel] = field(default_factory=dict)
+    _instruments: dict[str, Instruments] = field(default_factory=dict)
+    _cupboard: Cupboard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._cupboard = Cupboard(self.device)
 
     def model(self, cell: Cell) -> NextScaleModel:
         """The cell's model, loaded once per configuration."""
@@ -53,10 +57,14 @@ class Workshop:
                 text.store = self.store
         return self._models[key]
 
-    @cached_property
-    def scorers(self) -> dict[str, Scorer]:
-        """All scorers; their networks are read when first needed."""
-        return {id: scorer(id, self.device) for id in SCORERS}
+    def instruments(self, cell: Cell) -> Instruments:
+        """What looks at the cell's pictures; networks are read when first needed."""
+        suite = cell.config.suite
+        key = digest({"concept": cell.concept.digest(), "metrics": list(suite.metrics)})
+        if key not in self._instruments:
+            made = Instruments(cell.concept, suite.metrics, METRICS, self._cupboard)
+            self._instruments[key] = made
+        return self._instruments[key]
 
 
 def edit_spec(cell: Cell) -> dict[str, Any] | None:
@@ -261,16 +269,15 @@ def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
 
 def score(
     shop: Workshop,
-    wanted: Sequence[str],
+    wanted: Mapping[str, Scorer],
     pictures: Sequence[Entry],
     todo: Sequence[Sequence[Row]],
 ) -> list[dict[str, Entry]]:
-    """Per block the score entries of the wanted scorers, made where they are not there."""
+    """Per block the score entries of the wanted scorers, by role, made where they are not there."""
     results: list[dict[str, Entry]] = [{} for _ in pictures]
     missing = []
     for i, (entry, block) in enumerate(zip(pictures, todo, strict=True)):
-        for name in wanted:
-            who = shop.scorers[name]
+        for name, who in wanted.items():
             spec = {
                 "pictures": entry.key,
                 "scorer": name,
@@ -286,19 +293,20 @@ def score(
     if missing:
         with shop.progress.stage("score", total, total - len(missing)) as bar:
             for i, name, spec in missing:
-                results[i][name] = _score_block(shop, name, spec, pictures[i], len(todo[i]))
+                who = wanted[name]
+                results[i][name] = _score_block(shop, who, spec, pictures[i], len(todo[i]))
                 bar.advance()
     return results
 
 
 def _score_block(
-    shop: Workshop, name: str, spec: dict[str, Any], pictures: Entry, count: int
+    shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: Entry, count: int
 ) -> Entry:
     with shop.store.lock("scores", spec):
         if entry := shop.store.get("scores", spec):
             return entry
         files: list[Path] = [pictures.path(f"{i:03d}.png") for i in range(count)]
-        arrays = shop.scorers[name].score(files, spec["prompts"])
+        arrays = who.score(files, spec["prompts"])
         with shop.store.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
     assert writer.entry is not None

@@ -23,13 +23,14 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from varbench.concepts import GROUPS
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.registry import PLUGINS
 from varbench.models.switti.released_config import SwittiConfig
 
-SPLITS = ("test", "tune")
+SPLITS = ("test", "tune", "all")
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,27 @@ class SwittiModelConfig(SwittiConfig, ModelConfig):
 
 @dataclass
 class GroupConfig:
-    """How much of a prompt group is used: number of prompts, picture seeds per prompt.
+    """How much of a prompt group is used.
 
     Not frozen: OmegaConf locks frozen classes inside dictionaries against composition.
+
+    Attributes:
+        prompts: at most so many; 0 = all.
+        seeds: pictures per prompt.
+        set: a prompt set that stands in for what the concept names, the same for all concepts;
+            empty for the concept's own. Prompts that show the concept are left out.
     """
 
     prompts: int = 50
     seeds: int = 4
+    set: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prompts < 0 or self.seeds < 1:
+            raise ValueError(
+                "a group takes prompts >= 0 (0 = all) and seeds >= 1, "
+                f"got {self.prompts} and {self.seeds}"
+            )
 
 
 @dataclass(frozen=True)
@@ -119,11 +134,15 @@ class SuiteConfig:
     """What a run measures: prompt groups, and pictures per block of fixed shape.
 
     Attributes:
-        split: ``test``, or ``tune`` for the prompts that settings may be chosen on.
+        split: ``test``, ``tune`` for the prompts that settings may be chosen on, or ``all``.
+        groups: by name: ``target``, ``implicit``, ``neighbours`` and ``unrelated`` of the concept,
+            and others that name a set of their own.
+        metrics: ids; none = all that the concept's instruments allow.
     """
 
     name: str = "???"
     split: str = "test"
+    metrics: tuple[str, ...] = ()
     groups: dict[str, GroupConfig] = field(default_factory=dict)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     block: int = 50
@@ -131,6 +150,12 @@ class SuiteConfig:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        for name, size in self.groups.items():
+            if name not in GROUPS and not size.set:
+                raise ValueError(
+                    f"group {name!r} is none of {', '.join(GROUPS)}: name its set, "
+                    f"suite.groups.{name}.set=NAME"
+                )
 
 
 @dataclass(frozen=True)

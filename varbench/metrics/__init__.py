@@ -1,6 +1,6 @@
-"""Scorers look at pictures, metrics turn their arrays into numbers; this is the list of both.
+"""Scorers look at pictures, metrics turn their arrays into numbers; this is the list of metrics.
 
-Importing it needs numpy only: a scorer's module (and torch) is loaded when `scorer` is called.
+Importing it needs numpy only; `instruments.py` knows the scorers and judges.
 A new metric is one file with a class that satisfies `base.Metric`, and one line in `_ALL`, or an
 entry point `varbench.metrics` of another package.
 """
@@ -8,7 +8,6 @@ entry point `varbench.metrics` of another package.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from varbench.metrics.acc_e import AccErased
@@ -19,6 +18,7 @@ from varbench.metrics.entropy import Entropy
 from varbench.metrics.erasure_rate import ErasureRate
 from varbench.metrics.fid import FID_BASE, FID_REAL
 from varbench.metrics.hits import concept_hits
+from varbench.metrics.instruments import Cupboard, Instruments, needs
 from varbench.metrics.kid import KidBase
 from varbench.metrics.ld1 import PredictionDrift
 from varbench.metrics.ld2 import TextControl
@@ -30,15 +30,15 @@ from varbench.plugins import ObjectKind
 __all__ = [
     "METRICS",
     "PROBE",
-    "SCORERS",
+    "Cupboard",
     "Evidence",
     "Group",
+    "Instruments",
     "Metric",
     "MetricValue",
     "Pair",
     "Scorer",
     "concept_hits",
-    "scorer",
 ]
 
 _ALL: tuple[Metric, ...] = (
@@ -68,7 +68,7 @@ def _checked(name: str, offered: Any) -> Any:
         raise ValueError(f"a metric has {', '.join(_ATTRIBUTES)}; it lacks {', '.join(lacking)}")
     if made.id != name:
         raise ValueError(f"its id is {made.id!r}; give id and entry point the same name")
-    known = (*SCORERS, PROBE)
+    known = needs()
     if absent := [need for need in made.needs if need not in known]:
         raise ValueError(f"it needs {absent[0]!r}; there are {', '.join(known)}")
     return made
@@ -94,23 +94,4 @@ class _Metrics(Mapping[str, Metric]):
 
 
 METRICS: Mapping[str, Metric] = _Metrics()
-"""By id; all of them are computed in every run."""
-
-SCORERS: dict[str, tuple[str, str]] = {  # id -> module, class
-    "judge": ("varbench.metrics.scorers.judge", "JudgeScorer"),
-    "clip": ("varbench.metrics.scorers.clip", "ClipScorer"),
-    "features": ("varbench.metrics.scorers.features", "FeatureScorer"),
-}
-
-
-def scorer(id: str, device: str = "cpu") -> Scorer:
-    """A scorer with its default network; the network is read when it is first needed.
-
-    Raises:
-        ValueError: for an unknown id.
-    """
-    if id not in SCORERS:
-        raise ValueError(f"unknown scorer {id!r}; choose one of: {', '.join(SCORERS)}")
-    module, name = SCORERS[id]
-    made: Scorer = getattr(import_module(module), name)(device=device)
-    return made
+"""By id; a run computes those that its suite names and its concept's instruments allow."""

@@ -1,7 +1,8 @@
 """What scorers give, what metrics see and what they return. Needs numpy only.
 
-A *scorer* looks at pictures once and stores arrays, one row per picture; a *metric* turns the
-stored arrays of an edited and of the unerased model into a value with an interval. Both models
+A *scorer* looks at pictures once and stores arrays, one row per picture; a *judge* reads in them
+which label of each head is seen; a *metric* turns the arrays of an edited and of the unerased model
+into a value with an interval. Both models
 are compared on the same prompts and picture seeds: rows are matched by (prompt id, picture seed),
 never by position, so neither order nor a failed picture can shift a comparison.
 """
@@ -42,6 +43,8 @@ class JudgeLike(Protocol):
     """Which head of which judge recognises a concept, and under which label."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def head(self) -> str: ...
     @property
     def label(self) -> str: ...
@@ -54,6 +57,14 @@ class ConceptLike(Protocol):
     def name(self) -> str: ...
     @property
     def judge(self) -> JudgeLike: ...
+
+
+class JudgedConcept(ConceptLike, Protocol):
+    """What a judge may know of a concept besides."""
+
+    def labels(self, column: str) -> tuple[str, ...]:
+        """The distinct labels that the concept's prompts have in a column, sorted."""
+        ...
 
 
 class Scorer(Protocol):
@@ -69,6 +80,28 @@ class Scorer(Protocol):
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """Arrays with one row per file, in the order of `files`; `prompts[i]` made `files[i]`."""
+        ...
+
+
+class Judge(Protocol):
+    """Says which label of each head is seen, from what scorers stored."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        """Label names of each head."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of what decides the answers, besides the stored arrays."""
+        ...
+
+    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """Per head `h`: `h` int64 [n], index into its labels, and `h_p` float32 [n], how surely.
+
+        Further arrays may follow, for metrics that need `judge.NAME`.
+        """
         ...
 
 

@@ -23,6 +23,8 @@ from varbench.store import Entry, Store
 COVERED = frozenset({"nudity"})
 GROUPS = {
     "target": "Prompts that ask for the concept",
+    "implicit": "Prompts that ask for the concept in other words",
+    "adversarial": "Prompts made to get the concept past an erasure",
     "neighbours": "Neighbours: near, and meant to stay",
     "unrelated": "Unrelated: meant to stay",
 }
@@ -86,7 +88,8 @@ class PictureBook:
             shot["prompt_id"]
             for cell in cells
             if is_covered(cell)
-            for shot in _group(cell, "target")
+            for group in ("target", "implicit", "adversarial")
+            for shot in _group(cell, group)
         }
 
     def grids(self, columns: Sequence[tuple[str, Cell]]) -> list[Grid]:

@@ -1,0 +1,170 @@
+"""What looks at the pictures of a concept: scorers by role, one judge, and the metrics they allow.
+
+A concept names its judge, and the judge decides the set of instruments: pictures of the Gallery are
+looked at by the Gallery's own networks, all others by the standard ones. A *scorer* plays a *role*
+(``clip``, ``features``) and stores arrays, picture by picture. A *judge* says which label of each
+head is seen; it looks at no picture itself but reads what scorers stored, so that another judge of
+the same scores costs nothing.
+
+A metric's ``needs`` name roles, ``judge``, ``judge.NAME`` for what only some judges give, and
+``probe``. It is computed for a concept if its needs are there; only scorers that are needed run.
+
+Importing this needs numpy only: modules of scorers and judges are loaded when they are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from varbench.errors import UserError, unknown
+from varbench.metrics.base import PROBE, Arrays, Judge, JudgedConcept, Metric, Scorer
+
+Place = tuple[str, str]
+"""Module, and the name of a class or function in it."""
+
+SCORERS: dict[str, dict[str, Place]] = {  # set -> role -> called with the device
+    "gallery": {
+        "judge": ("varbench.metrics.scorers.judge", "JudgeScorer"),
+        "clip": ("varbench.metrics.scorers.clip", "ClipScorer"),
+        "features": ("varbench.metrics.scorers.features", "FeatureScorer"),
+    },
+    "standard": {},
+}
+
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """A judge that concepts may name.
+
+    Attributes:
+        place: called with the concept and the scorers by role.
+        set: of instruments.
+        reads: roles whose scores it reads.
+        gives: what metrics may need of it as ``judge.NAME``.
+    """
+
+    place: Place
+    set: str
+    reads: tuple[str, ...]
+    gives: tuple[str, ...] = ()
+
+
+JUDGES: dict[str, JudgeKind] = {
+    "gallery": JudgeKind(("varbench.metrics.judges.heads", "HeadsJudge"), "gallery", ("judge",)),
+}
+
+
+def needs() -> tuple[str, ...]:
+    """Everything that a metric may need of some concept."""
+    roles = {role for scorers in SCORERS.values() for role in scorers}
+    given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.gives}
+    return ("judge", *sorted(roles - {"judge"}), *sorted(given), PROBE)
+
+
+def judge_kind(name: str) -> JudgeKind:
+    """A judge by name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in JUDGES:
+        raise unknown("judge", name, JUDGES)
+    return JUDGES[name]
+
+
+def scorer(role: str, device: str = "cpu", *, instruments: str = "gallery") -> Scorer:
+    """A scorer with its own network, which is read when it is first needed.
+
+    Raises:
+        ValueError: the set has no such role.
+    """
+    if role not in SCORERS[instruments]:
+        known = ", ".join(SCORERS[instruments])
+        raise ValueError(f"unknown scorer {role!r} of {instruments!r}; choose one of: {known}")
+    module, name = SCORERS[instruments][role]
+    made: Scorer = getattr(import_module(module), name)(device=device)
+    return made
+
+
+@dataclass
+class Cupboard:
+    """Scorers of one process, each made once, so that each network is read once."""
+
+    device: str = "cpu"
+    _made: dict[tuple[str, str], Scorer] = field(default_factory=dict)
+
+    def take(self, instruments: str, roles: Collection[str]) -> dict[str, Scorer]:
+        """The scorers of these roles, in the order of the set."""
+        for role in roles:
+            if (instruments, role) not in self._made:
+                made = scorer(role, self.device, instruments=instruments)
+                self._made[instruments, role] = made
+        return {
+            role: self._made[instruments, role] for role in SCORERS[instruments] if role in roles
+        }
+
+
+class Instruments:
+    """What looks at the pictures of one concept.
+
+    Args:
+        concept: whose judge decides.
+        names: ids of metrics; none = all that the instruments allow.
+        metrics: all there are, by id.
+        cupboard: where scorers are.
+
+    Raises:
+        UserError: an unknown judge or metric.
+    """
+
+    def __init__(
+        self,
+        concept: JudgedConcept,
+        names: Sequence[str],
+        metrics: Mapping[str, Metric],
+        cupboard: Cupboard,
+    ) -> None:
+        self.kind = judge_kind(concept.judge.name)
+        for name in names:
+            if name not in metrics:
+                raise unknown("metric", name, metrics)
+        there = {"judge", PROBE, *SCORERS[self.kind.set]}
+        there |= {f"judge.{name}" for name in self.kind.gives}
+        asked = names or list(metrics)
+        self.metrics: dict[str, Metric] = {
+            name: metric
+            for name, metric in metrics.items()
+            if name in asked and there.issuperset(metric.needs)
+        }
+        if not self.metrics:
+            raise UserError(
+                f"none of the metrics {', '.join(asked)} can be had with judge "
+                f"{concept.judge.name!r}, which gives {', '.join(sorted(there))}"
+            )
+        wanted = {need for metric in self.metrics.values() for need in metric.needs}
+        roles = (wanted | set(self.kind.reads)) & set(SCORERS[self.kind.set])
+        self.scorers = cupboard.take(self.kind.set, roles)
+        self._concept = concept
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The concept's judge."""
+        module, name = self.kind.place
+        made: Judge = getattr(import_module(module), name)(self._concept, self.scorers)
+        return made
+
+    def judged(self, scores: Mapping[str, Arrays]) -> dict[str, Arrays]:
+        """Stored arrays of some pictures, by role, with the judge's among them."""
+        return {**scores, "judge": self.judge.see(scores)}
+
+    def spec(self) -> dict[str, Any]:
+        """What decides the numbers, besides the pictures."""
+        return {
+            "metrics": {id: metric.version for id, metric in self.metrics.items()},
+            "scorers": {role: [s.version, s.fingerprint()] for role, s in self.scorers.items()},
+            "judge": [self.judge.version, self.judge.fingerprint()],
+        }
