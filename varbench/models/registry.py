@@ -6,13 +6,14 @@ import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from varbench.errors import unknown
+from varbench.errors import UserError, unknown
 from varbench.models import weights
 from varbench.models.released_config import ReleasedConfig
 from varbench.plugins import ObjectKind
 
 if TYPE_CHECKING:
     from varbench.models.base import NextScaleModel
+    from varbench.models.rewrite import WeightsFile
 
 INFINITY = "varbench.models.infinity.released"
 SWITTI = "varbench.models.switti.released"
@@ -28,7 +29,7 @@ LOADERS = {
     "switti-ar": SWITTI,
 }
 """Name -> module with ``load(config, device)``, and ``fingerprint()`` unless the model's config is
-a :class:`ReleasedConfig`."""
+a :class:`ReleasedConfig`; ``weights_file(config)`` for exports."""
 
 
 def _checked(name: str, offered: Any) -> Any:
@@ -75,6 +76,21 @@ def fingerprint(config: Any) -> str:
         return weights.fingerprint(config)
     digest: str = _module(config.name).fingerprint()
     return digest
+
+
+def weights_file(config: Any) -> WeightsFile:
+    """The file that a model's trainable weights come from.
+
+    Raises:
+        UserError: files are missing, or a plugin's model does not tell.
+    """
+    module = _module(config.name)
+    if not hasattr(module, "weights_file"):
+        raise UserError(
+            f"model {config.name!r} tells no weights file: its module lacks weights_file"
+        )
+    found: WeightsFile = module.weights_file(config)
+    return found
 
 
 def provenance(config: Any) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import torch
 
 from varbench.models.gallery import recipe
 from varbench.models.infinity.assembly import Parts, assemble
+from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextEncoder
+from varbench.models.rewrite import WeightsFile
 
 TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.safetensors", "text"
 
@@ -57,3 +59,8 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
     place = torch.device(device)
     text = TextEncoder.from_folder(folder / TEXT_FOLDER, recipe.TEXT_MAXLEN, place)
     return assemble(parts, text, config, place)
+
+
+def weights_file(config: Any) -> WeightsFile:
+    """The transformer's file, which edits change."""
+    return WeightsFile(weights_folder() / TRANSFORMER_FILE, TransformerFormat(1))

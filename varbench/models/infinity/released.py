@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from varbench.models.infinity.assembly import DTYPES, Parts, assemble
+from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import T5Source
+from varbench.models.rewrite import WeightsFile
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.models.weights import files_fingerprint, locate
 
@@ -49,3 +51,10 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         DTYPES[config.text_precision],
     )
     return assemble(parts, CachedTextEncoder(source), config, place)
+
+
+def weights_file(config: Any) -> WeightsFile:
+    """The transformer's file, which edits change; CheckpointError if files are missing."""
+    model, _ = locate(config)
+    path = model.path(config.files.transformer)
+    return WeightsFile(path, TransformerFormat(config.blocks_per_chunk))

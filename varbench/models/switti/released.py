@@ -11,6 +11,7 @@ import torch
 
 from varbench.models.base import Sampling, Schedule
 from varbench.models.checkpoint import load_new
+from varbench.models.rewrite import WeightsFile
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS
@@ -19,7 +20,7 @@ from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
 from varbench.models.tensor_files import read_tensors
 from varbench.models.text_cache import CachedTextEncoder
-from varbench.models.weights import files_fingerprint, locate
+from varbench.models.weights import Part, files_fingerprint, locate
 
 
 def load(config: Any, device: str = "cpu") -> SwittiModel:
@@ -37,12 +38,13 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     """
     own, codes, first, second = locate(config)
     place = torch.device(device)
-    schedule = Schedule(tuple((side, side) for side in config.sides))
+    schedule = _schedule(config)
+    file = _weights_file(config, own)
     transformer = load_new(
         lambda: SwittiTransformer(config.transformer),
-        read_tensors(own.path(WEIGHTS)),
-        TransformerFormat(schedule.total, config.transformer.causal),
-        str(own.path(WEIGHTS)),
+        read_tensors(file.path),
+        file.form,
+        str(file.path),
         device=place,
     )
     tokenizer = load_new(
@@ -64,3 +66,17 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
         Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
         batch=1 if config.strict else config.batch,
     )
+
+
+def weights_file(config: Any) -> WeightsFile:
+    """The transformer's file, which edits change; CheckpointError if files are missing."""
+    return _weights_file(config, locate(config)[0])
+
+
+def _weights_file(config: Any, own: Part) -> WeightsFile:
+    form = TransformerFormat(_schedule(config).total, config.transformer.causal)
+    return WeightsFile(own.path(WEIGHTS), form)
+
+
+def _schedule(config: Any) -> Schedule:
+    return Schedule(tuple((side, side) for side in config.sides))
