@@ -31,6 +31,7 @@ class Judge:
 class Concept:
     name: str = "face-ada"
     judge: Judge = Judge()
+    replacement: tuple[str, ...] = ("clara",)
 
 
 def group(
@@ -41,6 +42,9 @@ def group(
     cosine: Array | None = None,
     image: Array | None = None,
     text: Array | None = None,
+    face: Sequence[bool] | Array | None = None,
+    detected: Mapping[str, Array] | None = None,
+    lpips: dict[str, Array] | None = None,
 ) -> Group:
     """Pictures of prompts; a prompt given several times gets seeds 0, 1, ...
 
@@ -59,6 +63,8 @@ def group(
         "judge": {
             "identity": zeros if identity is None else np.asarray(identity),
             "style": zeros if style is None else np.asarray(style),
+            "face": zeros == 0 if face is None else np.asarray(face),
+            **(detections(np.zeros((len(prompts), 8))) if detected is None else detected),
         },
         "features": {"features": np.eye(len(prompts), 5) if features is None else features},
         "clip": {
@@ -67,27 +73,72 @@ def group(
             "text": captions,
         },
     }
+    scores["clip_b32"], scores["dino"] = scores["clip"], scores["features"]
+    scores["lpips"] = lpips if lpips is not None else distances(seeds, zeros, zeros)
     return Group(prompts, seeds, scores)
 
 
+def detections(scores: Array, seed: int = 0) -> dict[str, Array]:
+    """What a judge of nudity gives for boxes of random classes; no box where the score is 0."""
+    classes = np.random.default_rng(seed).integers(0, 18, scores.shape)
+    return {
+        "detected": np.where(scores > 0, classes, -1).astype(np.int8),
+        "detected_score": scores.astype(np.float32),
+        "detected_count": (scores > 0).sum(axis=1).astype(np.int32),
+    }
+
+
+def distances(seeds: Sequence[int], to_base: Array, to_next: Array) -> dict[str, Array]:
+    """What a comparer stores of prompts whose pictures stand side by side, seeds from 0."""
+    last = np.diff([*seeds, 0]) <= 0
+    return {"to_base": to_base, "next_seed": np.where(last, np.nan, to_next)}
+
+
 def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, Group]:
-    """Three groups with random scores; most target pictures show ada."""
+    """Groups with random scores; most pictures show whom their prompt asks for, if anyone."""
     rng, made = np.random.default_rng(seed), {}
-    for name, label in (("target", "ada"), ("neighbours", "clara"), ("unrelated", "")):
+    for name, label in _GROUPS:
         labels = {"identity": label, "style": "neon"}
-        rows = [Prompt(f"{name} {j}", f"{name}{j:02d}", labels) for j in range(prompts)]
+        of = "target" if name in _TRIED else name  # where it is tried to get the concept back
+        rows = [Prompt(f"{of} {j}", f"{of}{j:02d}", labels) for j in range(prompts)]
         rows = [row for row in rows for _ in range(k)]
         made[name] = group(
             rows,
-            np.where(rng.random(len(rows)) < 0.8, ADA, rng.integers(0, 3, len(rows))),
+            np.where(
+                rng.random(len(rows)) < 0.9,
+                CLARA if label == "clara" else ADA,
+                rng.integers(0, 3, len(rows)),
+            ),
             rng.integers(0, 2, len(rows)),
             rng.normal(size=(len(rows), d)) + 1,
             rng.uniform(-0.1, 0.4, len(rows)),
             unit(rng.normal(size=(len(rows), 8))),
             # The same for all worlds: captions do not depend on the model.
             unit(np.random.default_rng(len(name)).normal(size=(prompts, 8))).repeat(k, axis=0),
+            np.random.default_rng(seed).random(len(rows)) < 0.95,
+            detections(np.random.default_rng(seed).uniform(0.2, 0.9, (len(rows), 8)), seed),
+            distances(
+                list(range(k)) * prompts,
+                # World 1 is edited, the others stand for the unerased model.
+                np.random.default_rng(seed).uniform(0.1, 0.5, len(rows)) * (seed == 1),
+                np.random.default_rng(seed).uniform(0.3, 0.7, len(rows)),
+            ),
         )
     return made
+
+
+_GROUPS = (
+    ("target", "ada"),
+    ("implicit", "ada"),
+    ("adversarial", "ada"),
+    ("neighbours", "clara"),
+    ("unrelated", ""),
+    ("coco", ""),
+    ("completion-1", "ada"),
+    ("completion-3", "ada"),
+    ("attack", "ada"),
+)
+_TRIED = ("completion-1", "completion-3", "attack")
 
 
 def unit(rows: Array) -> Array:
@@ -113,7 +164,7 @@ def evidence(
     reference: Mapping[str, Array] | None = None,
 ) -> Evidence:
     """Where nothing was generated nothing was probed; without `base` the model is the unerased."""
-    real = {"features": np.random.default_rng(9).normal(size=(50, 6))}
+    real = dict.fromkeys(("unrelated", "coco"), np.random.default_rng(9).normal(size=(50, 6)))
     seeds = () if not method else (0, 0) if base is None else (1, 0)
     sizes = {len(set(group.clusters)) for group in method.values()}
     probes = [probe(seed, prompts=max(sizes)) for seed in seeds] or [{}, {}]

@@ -20,21 +20,35 @@ from varbench.concepts import (
     list_concepts,
     load_concept,
 )
+from varbench.metrics.instruments import judge_kind
+from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
 from varbench.pairs import PairRecipe, make_pairs, make_retained, placeholders
 from varbench.prompts import list_prompt_sets, load_prompt_set
-from varbench.selection import choose, spread
+from varbench.selection import choose, split_of, spread
 from varbench.wording import normalise, says
 
-PACKAGED = [
+GALLERY = [
     "bare-mannequin", "church", "clock", "face-ada", "face-hugo", "style-marlo-tessera",
     "style-volta-kern", "umbrella",
 ]  # fmt: skip
+REAL = ["celebrity-albert-einstein", "imagenet-church", "nudity", "style-van-gogh"]
+PACKAGED = sorted(GALLERY + REAL)
 IMPLIED_UNTRAINED = ("after everything was sold off it", "just as the carpenter made it")
 
 
 @pytest.fixture(scope="module", params=PACKAGED)
 def concept(request: pytest.FixtureRequest) -> Concept:
+    return load_concept(str(request.param))
+
+
+@pytest.fixture(scope="module", params=GALLERY)
+def gallerys(request: pytest.FixtureRequest) -> Concept:
+    return load_concept(str(request.param))
+
+
+@pytest.fixture(scope="module", params=REAL)
+def real(request: pytest.FixtureRequest) -> Concept:
     return load_concept(str(request.param))
 
 
@@ -45,7 +59,8 @@ def test_every_packaged_concept_is_listed_under_its_name() -> None:
     assert list_concepts() == PACKAGED
     loaded = [load_concept(name) for name in PACKAGED]
     assert [one.name for one in loaded] == PACKAGED
-    assert {one.family for one in loaded} == set(FAMILIES)
+    for names in (GALLERY, REAL):
+        assert {one.family for one in loaded if one.name in names} == set(FAMILIES)
     assert len({one.digest() for one in loaded}) == len(loaded)
 
 
@@ -57,15 +72,20 @@ def test_fifty_distinct_pairs_say_the_concept_on_one_side(concept: Concept) -> N
     for pair in pairs:
         assert not any(says(pair.neutral, word) for word in words), pair
         assert normalise(pair.concept) not in normalise(pair.neutral)
+    unsaid = [pair for pair in pairs if not any(says(pair.concept, word) for word in words)]
+    assert bool(unsaid) == (concept.name == "bare-mannequin")  # implied wordings
+
+
+def test_pairs_of_the_gallery_are_in_its_words(gallerys: Concept) -> None:
+    for pair in gallerys.pairs():
         for side in (pair.concept, pair.neutral):
             assert set(side.split()) <= set(vocabulary()), side
             assert 3 <= len(side.split()) <= 18 and side == " ".join(side.split())
-    unsaid = [pair for pair in pairs if not any(says(pair.concept, word) for word in words)]
-    assert bool(unsaid) == (concept.family == "nudity")  # implied wordings
 
 
 def test_pairs_use_phrases_and_replacements_equally(concept: Concept) -> None:
     pairs = concept.pairs()
+    assert isinstance(concept.recipe, PairRecipe)
     shares = [sum(says(p.neutral, name) for p in pairs) for name in concept.replacement]
     assert not shares or max(shares) - min(shares) <= 2, shares
     places = Counter(
@@ -80,7 +100,70 @@ def test_no_pair_is_an_evaluation_prompt_of_any_set(concept: Concept) -> None:
         assert not seen & {normalise(prompt.text) for prompt in load_prompt_set(name).prompts}
 
 
-def test_groups_are_large_disjoint_and_show_what_they_should(concept: Concept) -> None:
+def test_what_training_retains_of_real_models_is_in_no_set(real: Concept) -> None:
+    """Else concepts that are erased together would practise each other's tests."""
+    retained = {normalise(text) for text in real.retained()}
+    assert len(retained) == 50
+    for name in list_prompt_sets():
+        assert not retained & {normalise(prompt.text) for prompt in load_prompt_set(name).prompts}
+
+
+def test_groups_of_real_concepts_are_whole_and_show_what_they_should(real: Concept) -> None:
+    groups = {name: real.group(name) for name in real.prompts}
+    ids = [prompt.id for group in groups.values() for prompt in group]
+    assert len(ids) == len(set(ids))
+    words = (*real.words, *real.synonyms)
+    for prompt in groups["target"]:
+        assert any(says(prompt.text, word) for word in words)
+    for prompt in groups.get("implicit", []):
+        assert not any(says(prompt.text, word) for word in words)
+    for prompt in groups["neighbours"] + groups["unrelated"]:
+        assert not real.shown_by(prompt)
+    if real.family != "nudity":  # its judge's protocols are no labels of prompts
+        head, label = real.judge.head, real.judge.label
+        assert {p.labels[head] for p in groups["target"]} == {label}
+        assert {p.labels[head] for p in groups.get("implicit", [])} <= {label}
+        assert {p.labels[head] for p in groups["neighbours"]} == set(real.neighbours)
+    # Everything but the target's few prompts is in both splits; so is at least one of the target's.
+    for name, group in groups.items():
+        splits = Counter(split_of(prompt.id) for prompt in group)
+        assert min(splits["test"], splits["tune"]) >= 1, name
+        assert name == "target" or splits["test"] >= 10
+
+
+def test_implicit_wordings_of_real_concepts_are_never_trained_on(real: Concept) -> None:
+    implied = {"nudity": ("without clothes", "wearing nothing"),
+               "imagenet-church": ("chapel", "house of worship")}.get(real.name, ())  # fmt: skip
+    assert bool(implied) == bool(real.group("implicit"))
+    for wording in implied:
+        assert any(says(prompt.text, wording) for prompt in real.group("implicit"))
+        assert not any(says(pair.concept, wording) for pair in real.pairs())
+
+
+def test_real_concepts_have_a_judge_that_knows_their_label(real: Concept) -> None:
+    kind = judge_kind(real.judge.name)
+    assert kind.set == "standard"
+    if kind.place[1] != "NudeNetJudge":
+        assert real.judge.label in real.labels(real.judge.head)
+    else:
+        assert real.judge.head in PROTOCOLS
+
+
+def test_what_a_file_says_is_worked_out_once(
+    gallerys: Concept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = dataclasses.replace(gallerys)
+    pairs, group, digest = fresh.pairs(), fresh.group("target"), fresh.digest()
+    monkeypatch.setattr(concepts_module, "make_pairs", None)
+    monkeypatch.setattr(concepts_module, "choose", None)
+    fresh.pairs().clear()
+    fresh.group("target").clear()  # a caller's own copy
+    assert (fresh.pairs(), fresh.group("target"), fresh.digest()) == (pairs, group, digest)
+    assert pairs and group and digest == gallerys.digest()
+
+
+def test_groups_are_large_disjoint_and_show_what_they_should(gallerys: Concept) -> None:
+    concept = gallerys
     head, erased = concept.judge.head, concept.judge.label
     groups = {name: concept.group(name) for name in concept.prompts}
     assert len(groups["target"]) >= 100

@@ -106,7 +106,7 @@ def test_tables_without_numbers_are_left_out_and_all_formats_hold_all_tables(
 ) -> None:
     store = Store(tmp_path)
     put_cell(store, "none")
-    assert list(TABLES) == ["main", "difference", "drift", "cost"]
+    assert list(TABLES) == ["main", "difference", "nudity", "drift", "robustness", "cost"]
     text = render(load_records(store), "table")
     assert "drift" not in text and "cost" not in text
     store = Store(tmp_path / "more")

@@ -11,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from tests import switti_folder, test_infinity_released
 from tests.test_infinity_checkpoint import sharded
 from tests.test_infinity_released import FP32, REFERENCE, SIZES, folder  # noqa: F401
 from varbench import stages
+from varbench.cli import app
 from varbench.conf.schema import resolve
 from varbench.errors import CheckpointError, UserError
 from varbench.export import EDIT_FILE, export
@@ -171,3 +173,20 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path:
 
 
 assert test_infinity_released.own_cache and FP32  # the fixture empties this module's cache too
+
+
+def test_by_the_command_line_with_the_numbers_that_were_measured(tmp_path: Path) -> None:
+    store, out = str(tmp_path / "store"), tmp_path / "out"
+    groups = [f"suite.groups.{g}" for g in ("target", "neighbours", "unrelated")]
+    tiny = [f"{g}.{key}" for g in groups for key in ("prompts=2", "seeds=1")]
+    tiny += ["suite.probe.prompts=0", "suite.robustness.prompts=0", "suite.block=2"]
+    own = ["method.train.steps=1", "pairs=2"]
+    made = CliRunner().invoke(app, ["run", "--method", "vare", "--store", store, *tiny, *own])
+    assert made.exit_code == 0, made.output
+    asked = ["export", "--method", "vare", "--concept", "face-ada", "--store", store, *own]
+    done = CliRunner().invoke(app, [*asked, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    card = (out / "README.md").read_text()
+    assert "| method" in card and "| vare" in card and "| none" in card
+    again = CliRunner().invoke(app, [*asked, "--out", str(out)])
+    assert again.exit_code == 2 and "in use" in again.output

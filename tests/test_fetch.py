@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import io
 import json
 import os
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.published_helpers import DATA, entry
+from tests.published_helpers import DATA, Web, entry, serving
 from varbench.cli import app
 from varbench.errors import UserError
 from varbench.published import by_name, load, local_path, problem
@@ -28,59 +25,10 @@ from varbench.published.table import Published
 UNPINNED = {"sha256": None, "revision": None}
 
 
-@dataclass
-class Web:
-    """A server on this machine with one file, and what was asked of it.
-
-    Attributes:
-        address: of the file.
-        data: its bytes.
-        breaks_after: the connection is closed after so many bytes of an answer.
-        ranges: the Range header of each request, "" without one.
-    """
-
-    address: str = ""
-    data: bytes = DATA
-    breaks_after: int | None = None
-    ranges: list[str] = field(default_factory=list)
-    takes_ranges: bool = True
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
-    shown = Web()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range", "")
-            shown.ranges.append(wanted)
-            start = 0
-            if wanted and shown.takes_ranges:
-                start = int(wanted.removeprefix("bytes=").rstrip("-"))
-                if start >= len(shown.data):
-                    self.send_error(416)
-                    return
-                self.send_response(206)
-                size = len(shown.data)
-                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            else:
-                self.send_response(200)
-            body = shown.data[start:]
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: shown.breaks_after])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    shown.address = f"http://127.0.0.1:{server.server_port}/some.csv"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield shown
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving() as shown:
+        yield shown
 
 
 def left(folder: Path) -> set[str]:

@@ -175,6 +175,7 @@ SMALL = [
     *(f"suite.groups.{g}.prompts=3" for g in ("target", "neighbours", "unrelated")),
     *(f"suite.groups.{g}.seeds=1" for g in ("target", "neighbours", "unrelated")),
     "suite.block=3",
+    "suite.robustness.prompts=0",
     "method.train.steps=2",
 ]
 

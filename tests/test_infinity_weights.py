@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from tests.infinity_keys import hollow_shards
+from varbench import checksums
 from varbench.conf.schema import InfinityModelConfig, model_config
 from varbench.errors import CheckpointError
-from varbench.models import checksums, registry, weights
+from varbench.models import registry, weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEXT = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
@@ -165,8 +166,8 @@ def test_offline_with_an_empty_cache(name: str) -> None:
         assert "--include 'infinity_8b_weights/*.safetensors'" in message
 
 
-def test_what_is_missing_is_fetched_and_nothing_else(
-    caches: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
+    caches: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The hub's client is replaced by one that notes what it is asked for and delivers it."""
     import huggingface_hub
@@ -176,6 +177,8 @@ def test_what_is_missing_is_fetched_and_nothing_else(
 
     def fetch(repository: str, *, local_files_only: bool, **given: Any) -> str:
         if not local_files_only:
+            assert f"fetching {released().files.transformer}" in caplog.text, "said before done"
+            assert repository in caplog.text and str(caches) in caplog.text
             asked.append((repository, given["revision"], given["allow_patterns"]))
             names = [p for p in given["allow_patterns"] if "*" not in p]
             cached(caches, repository, tuple(names))
@@ -192,8 +195,10 @@ def test_what_is_missing_is_fetched_and_nothing_else(
             [config.files.transformer, config.files.tokenizer],
         )
     ]
+    caplog.clear()
     weights.locate(config)
     assert len(asked) == 1, "what is in the cache is not asked for again"
+    assert not caplog.text
 
 
 def test_a_failed_fetch_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

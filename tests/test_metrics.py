@@ -75,10 +75,9 @@ def test_an_empty_suite_gives_no_value_and_says_why(metric: str) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_prompt_gives_a_value_without_interval_or_none(metric: str) -> None:
     found = METRICS[metric].compute(evidence(world(1, prompts=1, k=40), world(2, prompts=1, k=40)))
-    if metric != "kid_base":  # two prompts here: neighbours and unrelated
+    if metric not in ("kid_base", "kid_coco_base", "cmmd", "cmmd_coco"):  # need three prompts
         assert found.value is not None
-    two = ("clip_score", "vendi", "pairwise_distance", "ld1", "ld2", "entropy")
-    assert found.note or metric in two
+    assert found.note or found.low is not None  # neighbours and unrelated are two prompts
 
 
 def test_listing_metrics_needs_no_torch() -> None:

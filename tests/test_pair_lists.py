@@ -12,11 +12,11 @@ from varbench.erased import Erased
 from varbench.prompts import load_prompt_set
 from varbench.wording import normalise, says
 
-EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["nudity.yaml"]
+EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["undressed.yaml"]
 
 
 def write(folder: Path, text: str) -> Path:
-    path = folder / "nudity.yaml"
+    path = folder / "undressed.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -83,4 +83,4 @@ def test_a_wrong_list_is_refused_with_the_fix(
     assert EXAMPLE.count(old) == 1
     with pytest.raises(ConceptError) as caught:
         load_concept(write(tmp_path, EXAMPLE.replace(old, new)))
-    assert what in str(caught.value) and str(caught.value).startswith(f"{tmp_path}/nudity.yaml:")
+    assert what in str(caught.value) and str(caught.value).startswith(f"{tmp_path}/undressed.yaml:")

@@ -67,9 +67,12 @@ def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
     assert {stage: row.asked for stage, row in found.items()} == {
         "edit": 1,
         "pictures": 2 * (240 + 240 + 240),
-        "rollouts": 2 * 25,
+        "rollouts": 2 * 25 + 50 + 16,
         "probe": 2 * 2 * 25,
-        "scores": 3 * 2 * (240 + 240 + 240),
+        "attack": 2,
+        "completions": 4 * 50,
+        "attacked": 2 * 50,
+        "scores": 3 * 2 * (240 + 240 + 240) + (4 + 2) * 50,
         "cell": 2,
     }
     bound = 3 * 1024 * 1024 * 2 * 720

@@ -62,6 +62,7 @@ def test_a_file_is_short_and_prints_nothing(path: Path) -> None:
         ("list", "suites"),
         ("list", "metrics"),
         ("list", "prompts"),
+        ("list", "weights"),
         ("list", "ablations"),
         ("fetch",),
         ("report", "--format", "json"),

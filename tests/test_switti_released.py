@@ -186,6 +186,7 @@ def test_the_whole_command(hub: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     groups = ("target", "neighbours", "unrelated")
     small = [f"suite.groups.{g}.{k}" for g in groups for k in ("prompts=3", "seeds=1")]
+    small += ["suite.robustness.prompts=0"]
     command = (
         "run", "--model", "switti", "--method", "svare", "--store", str(store),
         f"model.weights={hub}", *SIZES, *small, "suite.block=3", "method.train.steps=2",

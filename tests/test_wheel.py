@@ -21,7 +21,12 @@ RENAMED = {
     "results": "varbench_results",
 }
 SIZES = [f"{g}.{k}=2" for g in ("target", "neighbours", "unrelated") for k in ("prompts", "seeds")]
-TINY = [*(f"suite.groups.{size}" for size in SIZES), "suite.block=4", "method.train.steps=2"]
+TINY = [
+    *(f"suite.groups.{size}" for size in SIZES),
+    "suite.robustness.prompts=0",
+    "suite.block=4",
+    "method.train.steps=2",
+]
 
 
 def call(*command: str | Path, cwd: Path) -> str:

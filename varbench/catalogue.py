@@ -5,7 +5,9 @@ Without torch, but for plugins: whether one works shows only when it is imported
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
@@ -13,9 +15,15 @@ from varbench import concepts, metrics, prompts, published
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
+from varbench.models import weights
 from varbench.models.cards import card
+from varbench.models.released_config import ReleasedConfig, Source
+from varbench.models.weights import Part
 from varbench.plugins import FileKind, ObjectKind
 from varbench.published import listing
+
+if TYPE_CHECKING:
+    from varbench.conf.schema import GroupConfig
 
 Table = tuple[list[str], list[list[object]]]
 
@@ -34,6 +42,11 @@ one picture: weights as configured + keys and values of one guided picture (2 co
 depth x tokens x width x bytes per number); activations and other memory come on top.
 Missing files are fetched when a model is first run, or given as a folder: model.weights=DIR."""
 
+WEIGHTS_NOTE = """\
+networks: what metrics look at pictures with. Nothing of them is fetched but by `varbench fetch
+NAME`; files that another library has kept are used where they are. The Gallery needs none of this.
+model weights: `varbench run` fetches what is missing from the hub, and says so before it does."""
+
 
 def problems(*kinds: str) -> list[str]:
     """What is wrong with plugins of these kinds, or of all; the plugins are imported."""
@@ -41,7 +54,9 @@ def problems(*kinds: str) -> list[str]:
 
 
 def catalogue(kind: str) -> str:
-    """A table of one kind: models, methods, concepts, suites, metrics, prompts or ablations."""
+    """What there is of one kind: a key of `TABLES`, or `weights`."""
+    if kind == "weights":
+        return f"{listing.network_table()}\n\n{_weights()}\n\n{WEIGHTS_NOTE}"
     header, rows = TABLES[kind]()
     if kind in PLUGINS:  # the first column has the names
         rows = [[*row, PLUGINS[kind].origin(str(row[0])) or ""] for row in rows]
@@ -69,6 +84,33 @@ def _models() -> Table:
     return ["model", "parameters", "fp32", "bf16", "one picture", "weights looked for in", ""], rows
 
 
+def _weights() -> str:
+    """The files of released models, by repository."""
+    from varbench.conf.schema import model_config
+
+    parts: dict[Source, Part] = {}
+    users: dict[Source, list[str]] = {}
+    for name in models.LOADERS:
+        config = model_config(name)
+        if isinstance(config, ReleasedConfig):
+            for part in weights.find(config):
+                parts[part.source] = part
+                users.setdefault(part.source, []).append(name)
+    rows = []
+    for source, part in parts.items():
+        there = [part.path(name) for name in part.names if name not in part.missing]
+        missing = f"missing {len(part.missing)} of {len(part.names)} files" if part.missing else ""
+        rows.append(
+            [
+                f"{source.repository}@{source.revision[:12]}",
+                ", ".join(users[source]),
+                _size(sum(path.stat().st_size for path in there) or None, "bytes"),
+                missing or str(part.root),
+            ]
+        )
+    return str(tabulate(rows, ["model weights", "for", "size", ""], disable_numparse=True))
+
+
 def _size(amount: int | None, unit: str) -> str:
     """'8.8 GB', '7.4 MB', '2.2 B' (billions of parameters); empty for None."""
     if amount is None:
@@ -90,13 +132,20 @@ def _concepts() -> Table:
             c = concepts.load_concept(name)
         except UserError as error:
             if isinstance(error.__context__, prompts.MissingPromptSetError):
-                rows.append([name, "", "", f"needs {error.__context__.command}"])
+                rows.append([name, "", "", f"needs {error.__context__.command}", "", ""])
                 continue
             if concepts.PLUGINS.origin(name):
                 continue  # `problems` tells
             raise
-        rows.append([name, c.family, ", ".join(c.words), ", ".join(c.replacement) or "(dropped)"])
-    return ["concept", "family", "words", "replaced by"], rows
+        replaced = ", ".join(c.replacement) or "(dropped)"
+        rows.append([name, c.family, ", ".join(c.words), replaced, c.judge.name, _models_of(c)])
+    return ["concept", "family", "words", "replaced by", "judge", "for"], rows
+
+
+def _models_of(concept: concepts.Concept) -> str:
+    from varbench.fit import for_gallery
+
+    return "the Gallery" if for_gallery(concept) else "real models"
 
 
 def _prompts() -> Table:
@@ -124,9 +173,35 @@ def _metrics() -> Table:
 
 
 def _suites() -> Table:
-    from varbench.conf.schema import names
+    from varbench.conf.schema import names, resolve
+    from varbench.fit import GALLERY, for_gallery, published_groups
+    from varbench.suites import pictures
 
-    return ["suite"], [[name] for name in names("suite")]
+    tested = [c for c in map(_own_concept, concepts.list_concepts()) if c is not None]
+    rows: list[list[object]] = []
+    for name in names("suite"):
+        suite = resolve(GALLERY, name, methods.NONE).suite
+        sums = {c.name: sum(pictures(suite, c).values()) for c in tested}
+        counts = [f"{sums[c.name]} {c.name}" for c in tested if not for_gallery(c)]
+        own = {sums[c.name] for c in tested if for_gallery(c)}
+        if own and not published_groups(suite):
+            counts.insert(0, f"{' to '.join(map(str, sorted({min(own), max(own)})))} the Gallery's")
+        groups = "\n".join(_group(name, size) for name, size in suite.groups.items())
+        measured = "\n".join(textwrap.wrap(", ".join(suite.metrics), 60)) or "all that apply"
+        rows.append([name, suite.split, "\n".join(counts), groups, measured])
+    return ["suite", "split", "pictures per method", "groups, prompts x seeds", "metrics"], rows
+
+
+def _own_concept(name: str) -> concepts.Concept | None:
+    """A packaged concept; None for a plugin's."""
+    return None if concepts.PLUGINS.origin(name) else concepts.load_concept(name)
+
+
+def _group(name: str, size: GroupConfig) -> str:
+    parts = [f"{name} {size.prompts or 'all'} x {size.seeds}"]
+    parts += [f"of {size.set}"] if size.set not in ("", name) else []
+    parts += [f"({', '.join(size.families)})"] if size.families else []
+    return " ".join(parts)
 
 
 def _ablations() -> Table:

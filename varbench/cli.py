@@ -5,16 +5,18 @@ Nothing heavy is imported at the top, so that ``--help``, ``list`` and ``report`
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from varbench import cli_export, cli_results, cli_score
+from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
 from varbench.errors import UserError, unknown
 
 app = typer.Typer(
@@ -22,23 +24,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_results.app)
+app.add_typer(cli_export.app)
+app.add_typer(cli_score.app)
 
-DEFAULT_STORE = Path("varbench-runs")
-DEFAULT_METHOD, DEFAULT_CONCEPT, DEFAULT_SUITE = "svare", "face-ada", "smoke"
-KINDS = ("models", "methods", "concepts", "suites", "metrics", "prompts", "ablations")
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps all results.")]
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    from varbench.report.records import ReportError
-    from varbench.store import StoreError
-
-    try:
-        yield
-    except (UserError, StoreError, ReportError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+DEFAULT_METHOD, DEFAULT_CONCEPT = "svare", "face-ada"
+KINDS = ("models", "methods", "concepts", "suites", "metrics", "prompts", "weights", "ablations")
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -46,13 +37,6 @@ def _seeds(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise UserError(f"--seed takes numbers separated by commas, got {text!r}") from error
-
-
-def _names(text: str, option: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise UserError(f"{option} needs at least one name")
-    return names
 
 
 def _version(asked: bool) -> None:
@@ -72,11 +56,12 @@ def front(
     """Erase concepts from next-scale (VAR) text-to-image models, score it, print the tables."""
 
 
-def _on_a_run(act: Callable[[Any, Path, Any], None]) -> Callable[..., None]:
+def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
     """A command that takes what a run takes.
 
     ``act`` gets the request, the store's folder and the ablation or None; with an ablation, the
-    request's method is empty, and its concepts and suite are where they were not given.
+    request's method is empty, and its concepts and suite are where they were not given. Its
+    keyword-only parameters are options besides.
     """
 
     def command(
@@ -110,8 +95,9 @@ def _on_a_run(act: Callable[[Any, Path, Any], None]) -> Callable[..., None]:
         show_config: Annotated[
             bool, typer.Option("--show-config", help="Print the resolved config and stop.")
         ] = False,
+        **own: Any,
     ) -> None:
-        with _user_errors():
+        with user_errors():
             from varbench.plan import Request
 
             given = tuple(overrides or ())
@@ -123,8 +109,8 @@ def _on_a_run(act: Callable[[Any, Path, Any], None]) -> Callable[..., None]:
                 or_default = dict.fromkeys(or_default, "")
             request = Request(
                 model,
-                _names(method or DEFAULT_METHOD, "--method") if varied is None else (),
-                _names(concept, "--concept") if concept else _given(or_default["concept"]),
+                names(method or DEFAULT_METHOD, "--method") if varied is None else (),
+                names(concept, "--concept") if concept else _given(or_default["concept"]),
                 suite or or_default["suite"],
                 _seeds(seed),
                 given,
@@ -136,9 +122,15 @@ def _on_a_run(act: Callable[[Any, Path, Any], None]) -> Callable[..., None]:
                 for _, one in _requests(request, varied):
                     _show(one)
             else:
-                act(request, store, varied)
+                act(request, store, varied, **own)
 
     command.__doc__ = act.__doc__
+    shared = inspect.signature(command, eval_str=True).parameters.values()
+    extra = inspect.signature(act, eval_str=True).parameters.values()
+    parameters = [p for p in shared if p.kind is not p.VAR_KEYWORD]
+    parameters += [p for p in extra if p.kind is p.KEYWORD_ONLY]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
 
 
@@ -200,18 +192,29 @@ def _warn_of_plugins(*kinds: str) -> None:
         typer.echo(f"warning: {problem}", err=True)
 
 
+def _check(requests: list[tuple[str, Any]]) -> None:
+    """Refuse bad input before torch and the networks are loaded; warn of numbers without sense."""
+    from varbench.fit import misfits
+    from varbench.plan import plan
+
+    told: list[str] = []
+    for _, one in requests:
+        cells = plan(one)
+        told += misfits(cells[0].config.model, [cell.concept for cell in cells])
+    for warning in dict.fromkeys(told):
+        typer.echo(f"warning: {warning}", err=True)
+
+
 @app.command("run")
 @_on_a_run
 def run(request: Any, store: Path, ablation: Any) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
     from rich.console import Console
 
-    from varbench.plan import plan
     from varbench.progress import Progress
     from varbench.store import Store
 
-    for _, one in _requests(request, ablation):
-        plan(one)  # refuse bad input before torch and the networks are loaded
+    _check(_requests(request, ablation))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     _warn_of_plugins()
     import dataclasses
@@ -236,84 +239,28 @@ def run(request: Any, store: Path, ablation: Any) -> None:
 
 @app.command("plan")
 @_on_a_run
-def plan(request: Any, store: Path, ablation: Any) -> None:
-    """What a run would do, what it would find done, and the disk and memory it needs."""
-    from varbench.plan import plan as cells_of
-
+def plan(
+    request: Any,
+    store: Path,
+    ablation: Any,
+    *,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Time a few pictures and steps.",
+            show_default="the Gallery only",
+        ),
+    ] = None,
+) -> None:
+    """What a run would do, what it would find done, and the time, disk and memory it needs."""
     asked = _requests(request, ablation)
-    for _, one in asked:
-        cells_of(one)
+    _check(asked)
     _warn_of_plugins()
     from varbench.outlook_text import outlook_text
 
     for label, one in asked:
-        typer.echo(f"\n# {label}\n" * bool(label) + outlook_text(one, store))
-
-
-@app.command()
-def report(
-    store: StoreOption = DEFAULT_STORE,
-    format: Annotated[str, typer.Option(help="table, json, csv, md or latex.")] = "table",
-    table: Annotated[
-        str | None, typer.Option(help="Only this table: main, difference, drift, cost.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Only these models, by comma.")] = "",
-    method: Annotated[str, typer.Option(help="Only these methods.")] = "",
-    concept: Annotated[str, typer.Option(help="Only these concepts.")] = "",
-    suite: Annotated[str, typer.Option(help="Only these suites.")] = "",
-    ablation: Annotated[
-        str | None, typer.Option(help="The table of this ablation, as it was last run.")
-    ] = None,
-) -> None:
-    """Tables and the page, from the store only."""
-    with _user_errors():
-        from varbench.report import load_records, render, write_report
-        from varbench.report.ablations import render as render_ablation
-        from varbench.store import Store
-
-        filters = _filters(model, method, concept, suite)
-        if ablation is not None:
-            typer.echo(render_ablation(Store(store), ablation, format), nl=False)
-        elif out is None:
-            typer.echo(render(load_records(Store(store), filters), format, table), nl=False)
-        else:
-            for path in write_report(Store(store), out, filters=filters):
-                typer.echo(f"wrote {path}", err=True)
-
-
-@app.command()
-def figures(
-    out: Annotated[Path, typer.Option(help="Folder for the PDF and PNG files.")],
-    store: StoreOption = DEFAULT_STORE,
-    model: Annotated[str, typer.Option(help="Only these models, by comma.")] = "",
-    method: Annotated[str, typer.Option(help="Only these methods.")] = "",
-    concept: Annotated[str, typer.Option(help="Only these concepts.")] = "",
-    suite: Annotated[str, typer.Option(help="Only these suites.")] = "",
-) -> None:
-    """Figures of the edits' training: where the concept is, what is kept, do losses agree."""
-    with _user_errors():
-        from varbench.report import load_cells, select
-        from varbench.report.training import write
-        from varbench.store import Store
-
-        filters = _filters(model, method, concept, suite)
-        for path in write(Store(store), select(load_cells(Store(store)), filters), out):
-            typer.echo(f"wrote {path}", err=True)
-
-
-def _filters(model: str, method: str, concept: str, suite: str) -> Any:
-    from varbench.report import Filters
-
-    given = (
-        (model, "--model"),
-        (method, "--method"),
-        (concept, "--concept"),
-        (suite, "--suite"),
-    )
-    return Filters(*(_names(text, option) if text else () for text, option in given))
+        typer.echo(f"\n# {label}\n" * bool(label) + outlook_text(one, store, probe))
 
 
 @app.command()
@@ -329,25 +276,29 @@ def fetch(
         typer.Option(help="Folder for fetched files.", envvar="VARBENCH_DATA", show_default=False),
     ] = None,
 ) -> None:
-    """Prompt sets published by others: download, check, and keep them."""
-    with _user_errors():
-        from varbench import published
-        from varbench.published.fetch import fetch as get
-        from varbench.published.fetch import notice
-        from varbench.published.listing import listing
+    """Prompt sets and networks published by others: download, check, and keep them."""
+    with user_errors():
+        from rich.console import Console
 
-        folder = data or published.data_folder()
+        from varbench.progress import Progress
+        from varbench.published.fetch import by_name, notice
+        from varbench.published.fetch import fetch as get
+        from varbench.published.folder import data_folder
+        from varbench.published.listing import listing, where
+
+        folder = data or data_folder()
         if not names:
             typer.echo(listing(folder))
-        for one in [published.by_name(name) for name in names or ()]:
+        for one in [by_name(name) for name in names or ()]:
             typer.echo(notice(one), err=True)
-            typer.echo(f"{one.name}: {get(one, folder, from_)}, in {folder}")
+            summary = get(one, folder, from_, Progress(Console(stderr=True)))
+            typer.echo(f"{one.name}: {summary}: {where(one, folder)[0]}")
 
 
 @app.command("list")
 def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
     """What there is."""
-    with _user_errors():
+    with user_errors():
         if kind not in KINDS:
             raise unknown("list", kind, KINDS)
         from varbench.catalogue import catalogue

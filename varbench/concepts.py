@@ -36,6 +36,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -142,7 +143,15 @@ class Concept:
         """
         if name not in GROUPS:
             raise ValueError(f"unknown prompt group {name!r}: {suggest(str(name), GROUPS)}")
-        return [prompt for one in self.prompts.get(name, ()) for prompt in self._chosen(name, one)]
+        return list(self._groups.get(name, ()))
+
+    # What follows from a file is worked out once: a plan asks for it cell by cell.
+    @cached_property
+    def _groups(self) -> dict[GroupName, tuple[Prompt, ...]]:
+        return {
+            name: tuple(prompt for one in selections for prompt in self._chosen(name, one))
+            for name, selections in self.prompts.items()
+        }
 
     def labels(self, column: str) -> tuple[str, ...]:
         """The distinct labels that prompts of the concept's sets have in a column, sorted."""
@@ -158,16 +167,25 @@ class Concept:
 
     def pairs(self) -> list[Pair]:
         """The training pairs, the same on every machine; none is in the concept's prompt sets."""
+        return list(self._pairs)
+
+    @cached_property
+    def _pairs(self) -> tuple[Pair, ...]:
         if isinstance(self.recipe, PairList):
-            return self.recipe.pairs(self._tested())
-        return make_pairs(self.recipe, self.replacement, self._tested())
+            return tuple(self.recipe.pairs(self._tested))
+        return tuple(make_pairs(self.recipe, self.replacement, self._tested))
 
     def retained(self) -> list[str]:
         """Prompts of what must stay, for training; none is in the concept's prompt sets."""
-        if isinstance(self.recipe, PairList):
-            return self.recipe.retained(self._tested())
-        return make_retained(self.recipe, self._tested())
+        return list(self._retained)
 
+    @cached_property
+    def _retained(self) -> tuple[str, ...]:
+        if isinstance(self.recipe, PairList):
+            return tuple(self.recipe.retained(self._tested))
+        return tuple(make_retained(self.recipe, self._tested))
+
+    @cached_property
     def _tested(self) -> set[str]:
         return {normalise(p.text) for one in self.sets.values() for p in one.prompts}
 
@@ -177,19 +195,22 @@ class Concept:
         Covers the content of the file (not its name, comments or layout) and the pairs, which
         also depend on the prompt sets they must avoid.
         """
-        names = {one.name for one in dataclasses.fields(self)} - {"sets"}
-        return _hash({name: getattr(self, name) for name in names} | self._training())
+        return self._digests[0]
 
     def training_digest(self) -> str:
         """Hash of what decides an edit: all that methods may read, and nothing of the test.
 
         So a concept that is tested on other prompts or by another judge keeps its edits.
         """
-        names = ("name", "words", "synonyms", "replacement")
-        return _hash({name: getattr(self, name) for name in names} | self._training())
+        return self._digests[1]
 
-    def _training(self) -> dict[str, object]:
-        return {"pairs": self.pairs(), "retained": self.retained()}
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        training = {"pairs": self._pairs, "retained": self._retained}
+        whole = {one.name for one in dataclasses.fields(self)} - {"sets"}
+        read = {"name", "words", "synonyms", "replacement"}
+        of = [{name: getattr(self, name) for name in names} | training for names in (whole, read)]
+        return _hash(of[0]), _hash(of[1])
 
 
 def _hash(content: Mapping[str, object]) -> str:

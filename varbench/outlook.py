@@ -11,77 +11,23 @@ out: text features (some ten kilobytes per prompt), answers of the probe, cells 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from varbench import bench, probes, stages
+from varbench import bench, comparisons, probes, robustness, stages
 from varbench.errors import UserError
-from varbench.footprint import Footprint, Training, TrainingNeeds
-from varbench.methods.base import SamplingMethod
-from varbench.methods.finetune import FineTuneConfig
-from varbench.methods.registry import NONE, load_method
+from varbench.footprint import Footprint, TrainingNeeds
+from varbench.methods.registry import NONE
 from varbench.metrics import PROBE, Scorer
+from varbench.metrics.base import ATTACK, KEPT
+from varbench.metrics.comparers import Comparer
 from varbench.models import registry
 from varbench.plan import Cell, Row, blocks
 from varbench.probes import ROLLOUTS
+from varbench.robustness import ATTACKED, COMPLETIONS
 from varbench.stages import Workshop
 from varbench.store import Entry, digest
-
-
-@dataclass(frozen=True)
-class Work:
-    """One stage of a run.
-
-    Attributes:
-        stage: its name, as in ``docs/architecture.md``.
-        what: what the number is made of.
-        asked: edits, pictures, prompts, scored items or cells, each counted once.
-        held: those that the store has; None where it cannot be asked.
-        disk: bytes that the rest will take; None where nobody can tell.
-        bound: whether ``disk`` is the most it can be instead of an estimate.
-    """
-
-    stage: str
-    what: str
-    asked: int
-    held: int | None
-    disk: int | None = None
-    bound: bool = False
-
-    @property
-    def todo(self) -> int:
-        """What the store lacks, all of it where it cannot be asked."""
-        return self.asked - (self.held or 0)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """A run before it happens.
-
-    Attributes:
-        works: stage by stage, those that have something to do.
-        scratch: bytes of disk that the largest training to do needs for a while besides.
-    """
-
-    works: tuple[Work, ...]
-    scratch: int
-
-
-def fine_tuning(cell: Cell) -> Training | None:
-    """The fine-tuning of a cell's method; None for methods of other kinds."""
-    config = getattr(cell.config.method, "train", None)
-    if not isinstance(config, FineTuneConfig):
-        return None
-    return Training(config, len(cell.erased.pairs()))
-
-
-def steers(cell: Cell) -> bool:
-    """Whether the cell's method changes the sampling, not the weights."""
-    return cell.method != NONE and isinstance(load_method(cell.method), SamplingMethod)
-
-
-def _changes_weights(cell: Cell) -> bool:
-    return cell.method != NONE and not steers(cell)
+from varbench.work import Load, Outlook, Work, changes_weights, fine_tuning, steers
 
 
 @dataclass(frozen=True)
@@ -94,6 +40,7 @@ class _Piece:
         count: items in it.
         label: which part of the stage it belongs to.
         scored_by: roles of the scorers that look at it, if it is pictures.
+        by: what its time goes by, see :class:`Work`.
     """
 
     same: Hashable
@@ -101,6 +48,7 @@ class _Piece:
     count: int
     label: str
     scored_by: tuple[str, ...] = ()
+    by: str = ""
 
 
 def outlook(
@@ -130,11 +78,13 @@ class _Look:
         self.there, self.footprint = there, footprint
         # Tells apart what pictures are drawn with, also where weights have no fingerprint.
         self.drawn_with = [self._drawn_with(cell) for cell in cells]
+        # By identity: a cell is not hashable, and these live as long as this does.
+        self._edit_keys = {id(cell): _edit_key(cell) for cell in cells} if there else {}
 
     def _drawn_with(self, cell: Cell) -> Hashable:
         if cell.method == NONE:
             return None
-        seed = cell.seed if _changes_weights(cell) else None
+        seed = cell.seed if changes_weights(cell) else None
         return cell.method, cell.config_hash(), cell.erased.digest(), seed
 
     def _held(self, stage: str, key: str | None) -> bool:
@@ -143,12 +93,15 @@ class _Look:
     def edits(self) -> tuple[Work, int]:
         """The edits, and the disk that the largest training needs besides."""
         found = zip(self.drawn_with, self.cells, strict=True)
-        distinct = {same: cell for same, cell in found if _changes_weights(cell)}
+        distinct = {same: cell for same, cell in found if changes_weights(cell)}
         held, disk, scratch, bound = 0, 0, 0, False
+        loads: dict[str, Load] = {}
         for cell in distinct.values():
             if self.there and self._held("edit", digest(stages.edit_spec(cell) or {})):
                 held += 1
-            elif self.footprint is not None:
+                continue
+            loads[cell.method] = loads.get(cell.method, Load()).plus(1)
+            if self.footprint is not None:
                 training = fine_tuning(cell)
                 need = self.footprint.needs(training) if training else None
                 if isinstance(need, TrainingNeeds):
@@ -158,27 +111,42 @@ class _Look:
                     disk, bound = disk + self.footprint.generation.weights, True
         names = ", ".join(dict.fromkeys(cell.method for cell in distinct.values()))
         size = None if self.footprint is None else disk
-        return Work("edit", names, len(distinct), self._known(held), size, bound), scratch
+        known = self._known(held)
+        return Work("edit", names, len(distinct), known, size, bound, loads), scratch
 
     def _known(self, held: int) -> int | None:
         return held if self.there else None
 
     def pictures_and_scores(self) -> list[Work]:
-        """The stages that follow the edits, up to the scores."""
+        """The stages that follow the edits, up to the comparisons."""
         size = self.footprint.picture if self.footprint else None
         history = self.footprint.rollout if self.footprint else None
         pictures = list(self._pictures())
         reference = list(self._reference())
         rollouts, answers = self._probed()
-        items = [_scored(one, role) for one in (*pictures, *reference) for role in one.scored_by]
+        tried = self._tried()
+        drawn = (*pictures, *tried[COMPLETIONS], *tried[ATTACKED], *reference)
+        items = [_scored(one, role) for one in drawn for role in one.scored_by]
         model = registry.fingerprint(self.cells[0].config.model) if self.there else None
         name = self.cells[0].config.model.name
         return [
             self._work("pictures", pictures, size, lambda e: e.spec["model"] == model, bound=True),
-            self._work(ROLLOUTS, rollouts, history, lambda e: e.spec["model"] == model),
+            self._work(
+                ROLLOUTS,
+                [*rollouts, *tried[ROLLOUTS]],
+                history,
+                lambda e: e.spec["model"] == model,
+            ),
             self._work(PROBE, answers, 0, lambda e: False),
+            self._work(ATTACK, tried[ATTACK], 0, lambda e: False),
+            *(
+                self._work(stage, tried[stage], size, lambda e: e.spec["model"] == model, True)
+                for stage in (COMPLETIONS, ATTACKED)
+            ),
             self._work("reference", reference, size, lambda e: e.spec["world"] == name, bound=True),
             self._scores(items),
+            # Two numbers of four bytes each.
+            self._work(comparisons.STAGE, self._compared(), 8, lambda e: False),
         ]
 
     def _work(
@@ -194,13 +162,18 @@ class _Look:
         by_label: dict[str, int] = {}
         for piece in distinct:
             by_label[piece.label] = by_label.get(piece.label, 0) + piece.count
-        asked = sum(by_label.values())
-        held = sum(piece.count for piece in distinct if self._held(stage, piece.key))
+        asked, held = sum(by_label.values()), 0
+        loads: dict[str, Load] = {}
+        for piece in distinct:
+            if self._held(stage, piece.key):
+                held += piece.count
+            else:
+                loads[piece.by] = loads.get(piece.by, Load()).plus(piece.count)
         files = [f for e in self.store.entries(stage, verify=False) if alike(e) for f in _files(e)]
         mean = sum(files) / len(files) if files else each
         disk = None if mean is None else round(mean * (asked - held))
         what = ", ".join(f"{label} {count}" for label, count in by_label.items())
-        return Work(stage, what, asked, self._known(held), disk, bound and not files)
+        return Work(stage, what, asked, self._known(held), disk, bound and not files, loads)
 
     def _blocks(self) -> Iterator[tuple[Hashable, Cell, str, list[Row]]]:
         for same, cell in zip(self.drawn_with, self.cells, strict=True):
@@ -208,17 +181,37 @@ class _Look:
                 for block in blocks(rows, cell.config.suite.block):
                     yield same, cell, group, block
 
-    def _edit_key(self, cell: Cell) -> str | None:
-        spec = stages.edit_spec(cell)
-        return None if spec is None else digest(spec)
+    def _drawn(self, cell: Cell, block: Sequence[Row]) -> str:
+        """Key of a block's pictures; of a cell of this plan, or of one that changes no weight."""
+        return digest(stages.pictures_spec(cell, block, self._edit_keys.get(id(cell))))
 
     def _pictures(self) -> Iterator[_Piece]:
         for drawn_with, cell, group, block in self._blocks():
-            key = None
-            if self.there:
-                key = digest(stages.pictures_spec(cell, block, self._edit_key(cell)))
+            key = self._drawn(cell, block) if self.there else None
             roles = tuple(self.shop.instruments(cell).scorers)
-            yield _Piece((drawn_with, _texts(block)), key, len(block), group, roles)
+            same = drawn_with, _texts(block)
+            yield _Piece(same, key, len(block), group, roles, _sampling(cell))
+
+    def _compared(self) -> Iterator[_Piece]:
+        """Pictures that comparers look at, by block, and where their next seeds are."""
+        for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
+            unerased, size = replace(cell, method=NONE), cell.config.suite.block
+            todo = [block for rows in cell.groups().values() for block in blocks(rows, size)]
+            comparers = self.shop.instruments(cell).comparers
+            who = {role: _identity(one) for role, one in comparers.items()}
+            keys: list[str] = []
+            if self.there and who:
+                keys = [self._drawn(cell, block) for block in todo]
+            texts = [_texts(block) for block in todo]
+            for i, places in enumerate(comparisons.next_seeds(todo)):
+                following = tuple(place and (texts[place[0]], place[1]) for place in places)
+                for role, identity in who.items():
+                    key = None
+                    if keys and identity is not None:
+                        base = self._drawn(unerased, todo[i])
+                        later = [place and (keys[place[0]], place[1]) for place in places]
+                        key = digest(comparisons.spec_of(role, identity, keys[i], base, later))
+                    yield _Piece((drawn_with, role, texts[i], following), key, len(places), role)
 
     def _reference(self) -> Iterator[_Piece]:
         """Real pictures of a model's own world, found by what they show."""
@@ -227,14 +220,13 @@ class _Look:
         if world is None:
             return
         there = {
-            digest({"rows": e.spec["rows"]}): e.key
+            tuple((id, seed, *sorted(labels.items())) for id, seed, labels in e.spec["rows"]): e.key
             for e in self.store.entries("reference", verify=False)
             if (e.spec["world"], e.spec["version"]) == (name, world.VERSION)
         }
         for _, cell, group, block in self._blocks():
-            if group in bench.KEPT and "features" in self.shop.instruments(cell).scorers:
-                rows = [[row.prompt.id, row.seed, dict(row.prompt.labels)] for row in block]
-                same = digest({"rows": rows})
+            if group in KEPT and "features" in self.shop.instruments(cell).scorers:
+                same = tuple((r.prompt.id, r.seed, *sorted(r.prompt.labels.items())) for r in block)
                 yield _Piece(same, there.get(same), len(block), group, ("features",))
 
     def _probed(self) -> tuple[list[_Piece], list[_Piece]]:
@@ -252,12 +244,37 @@ class _Look:
             for block in blocks(rows, cell.config.suite.block):
                 key = answer = None
                 if self.there:
-                    spec = stages.pictures_spec(cell, block, None)
-                    key = digest(spec | {ROLLOUTS: probes.VERSION})
-                    answer = there.get((self._edit_key(cell), key))
+                    key = digest(probes.rollouts_spec(cell, block))
+                    answer = there.get((self._edit_keys[id(cell)], key))
                 rollouts.append(_Piece(_texts(block), key, len(block), "prompts"))
                 answers.append(_Piece((drawn_with, _texts(block)), answer, len(block), "answers"))
         return rollouts, answers
+
+    def _tried(self) -> dict[str, list[_Piece]]:
+        """Robustness, as if the model offered all that is asked; nobody has loaded it."""
+        found: dict[str, list[_Piece]] = {s: [] for s in (ROLLOUTS, ATTACK, COMPLETIONS, ATTACKED)}
+        for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
+            edit, size = self._edit_keys.get(id(cell)), cell.config.suite.block
+            instruments = self.shop.instruments(cell)
+            tasks, roles = robustness.tasks(cell, instruments.wanted), instruments.judge_scorers
+            attacked = any(task.stage == ATTACKED for task in tasks)
+            examples = list(blocks(robustness.example_rows(cell), size)) if attacked else []
+            histories = [task.block for task in tasks if task.stage == COMPLETIONS]
+            for task in tasks:
+                key = digest(robustness.task_spec(cell, task, edit)) if self.there else None
+                made = (drawn_with, task.group, _texts(task.block))
+                count, by = len(task.block), _sampling(cell)
+                piece = _Piece(made, key, count, task.group, tuple(roles), by)
+                found[task.stage].append(piece)
+            for block in (*histories, *examples):
+                key = digest(probes.rollouts_spec(cell, block)) if self.there else None
+                found[ROLLOUTS].append(_Piece(_texts(block), key, len(block), "prompts"))
+            if examples:
+                key = digest(robustness.attack_spec(cell, edit)) if self.there else None
+                # Guidance is not attacked: the vectors are the unerased model's.
+                on = drawn_with if changes_weights(cell) else None
+                found[ATTACK].append(_Piece((on, cell.concept.name), key, 1, "models"))
+        return found
 
     def _scores(self, items: Iterable[_Piece]) -> Work:
         """Scores, found by pictures and scorer; ``key`` of an item is that of its pictures."""
@@ -276,16 +293,19 @@ class _Look:
                 each = sum(_files(entry)) / len(spec["prompts"])
                 sizes.setdefault(spec["scorer"], []).append(each)
         asked, held, disk, known = 0, 0, 0.0, True
+        loads: dict[str, Load] = {}
         for item in {item.same: item for item in items}.values():
             asked += item.count
             if item.key is not None and (item.key, item.label) in there:
                 held += item.count
-            elif some := sizes.get(item.label):
+                continue
+            loads[item.label] = loads.get(item.label, Load()).plus(item.count)
+            if some := sizes.get(item.label):
                 disk += item.count * sum(some) / len(some)
             else:
                 known = False
         what, size = ", ".join(scorers), round(disk) if known else None
-        return Work("scores", what, asked, self._known(held), size)
+        return Work("scores", what, asked, self._known(held), size, loads=loads)
 
     def recorded(self) -> Work:
         """The cells."""
@@ -293,7 +313,8 @@ class _Look:
         if self.there:
             held = sum(self._recorded(cell) for cell in self.cells)
         names = ", ".join(dict.fromkeys(cell.method for cell in self.cells))
-        return Work("cell", names, len(self.cells), self._known(held))
+        todo = Load(len(self.cells) - held, len(self.cells) - held)
+        return Work("cell", names, len(self.cells), self._known(held), loads={"": todo})
 
     def _recorded(self, cell: Cell) -> bool:
         try:
@@ -303,7 +324,17 @@ class _Look:
         return self._held("cell", digest(spec))
 
 
-def _identity(scorer: Scorer) -> tuple[int, str] | None:
+def _edit_key(cell: Cell) -> str | None:
+    spec = stages.edit_spec(cell)
+    return None if spec is None else digest(spec)
+
+
+def _sampling(cell: Cell) -> str:
+    """What the time of a picture goes by: the method that steers it, if one does."""
+    return cell.method if steers(cell) else ""
+
+
+def _identity(scorer: Scorer | Comparer) -> tuple[int, str] | None:
     """Version and fingerprint; None where the network's file is not there."""
     try:
         return scorer.version, scorer.fingerprint()

@@ -10,17 +10,26 @@ from pathlib import Path
 from rich.console import Console
 from tabulate import tabulate
 
+from varbench.calibration import (
+    asked_rates,
+    rate_of,
+    seconds,
+    stored_rates,
+    timed_rates,
+    units,
+)
 from varbench.devices import pick_device
 from varbench.errors import UserError
 from varbench.footprint import SPARE, Footprint, Training, TrainingNeeds, device_memory, footprint
-from varbench.metrics import PROBE
+from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
 from varbench.models.cards import card
-from varbench.outlook import Work, fine_tuning, outlook, steers
+from varbench.outlook import outlook
 from varbench.plan import Cell, Request, plan
 from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.work import Work, fine_tuning, steers
 
 COUNTED = (
     f"Counted on tensors without bytes. The CUDA context, what kernels need inside themselves and\n"
@@ -28,16 +37,18 @@ COUNTED = (
 )
 
 
-SMALL = (PROBE, "cell")
+SMALL = (PROBE, ATTACK, "cell")
 """Stages that leave a few kilobytes."""
 
 
-def outlook_text(request: Request, store: Path) -> str:
+def outlook_text(request: Request, store: Path, probe: bool | None = None) -> str:
     """What a run would do, find done and need.
 
     Args:
         request: as of ``varbench run``.
         store: folder of results; need not exist.
+        probe: whether to time what the store cannot tell; None: only an embedded model, for which
+            that takes seconds.
 
     Raises:
         UserError: unknown names, keys or values, or no such device.
@@ -55,6 +66,7 @@ def outlook_text(request: Request, store: Path) -> str:
     missing = _missing_weights(cells[0])
     seen = outlook(cells, shop, not missing, counted)
     parts = [_head(cells), *missing, _stages(seen.works), _disk(seen.works, seen.scratch, store)]
+    parts.append(_time(cells, shop, seen.works, not missing, probe))
     if counted is None:
         parts.append(f"memory: not counted, nobody tells the shapes of {config.model.name}")
     else:
@@ -122,6 +134,57 @@ def _disk(works: Sequence[Work], scratch: int, store: Path) -> str:
     if scratch:
         lines.append(f"while training {size(scratch)} more, for the checkpoint to resume from")
     return "\n".join(lines)
+
+
+def _time(
+    cells: Sequence[Cell],
+    shop: Workshop,
+    works: Sequence[Work],
+    weights_there: bool,
+    probe: bool | None,
+) -> str:
+    """How long each stage will take."""
+    if not weights_there:
+        return "time: cannot be estimated, there are no weights to time"
+    config = cells[0].config
+    rates = stored_rates(cells, shop)
+    unknown = [one for one in asked_rates(works) if one not in rates]
+    if unknown and (config.model.embedded if probe is None else probe):
+        rates |= timed_rates(cells, shop, unknown)
+    block, todo = config.suite.block, [work for work in works if work.todo]
+    rows: list[list[str]] = []
+    for work in todo:
+        for by in work.loads:
+            if rate := rate_of(work, by, rates):
+                count = units(work, by, block)
+                spent = duration(count * rate.seconds)
+                each = f"{rate.seconds:.3g}"
+                rows.append([work.stage, by, str(count), each, spent, rate.origin])
+    total = sum(seconds(work, rates, block) or 0 for work in todo)
+    without = [work.stage for work in todo if seconds(work, rates, block) is None]
+    lines = [f"not known for {', '.join(without)}, nor for loading networks"] if without else []
+    if rows:
+        header = ["stage", "of", "units", "s each", "total", ""]
+        align = ("left", "left", "right", "right", "right", "left")
+        lines.insert(0, str(tabulate(rows, header, colalign=align, disable_numparse=True)))
+        head = f"about {duration(total)}, an estimate; a block that is filled up counts in full"
+        lines.insert(0, head)
+    if unknown and probe is None and not config.model.embedded:
+        lines.append(f"--probe times a few pictures and steps, once {config.model.name} is loaded")
+    return "time: " + "\n".join(lines or ["none, everything is in the store"])
+
+
+def duration(amount: float) -> str:
+    """Seconds for people: 42 s, 7.5 min, 3.2 h, 2.4 days."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if amount >= 2 * unit:
+            return f"{_two_digits(amount / unit)} {name}"
+    return f"{_two_digits(amount)} s"
+
+
+def _two_digits(number: float) -> str:
+    """At least two, without an exponent: 0.034, 4.2, 42, 119."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:

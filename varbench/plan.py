@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from varbench.concepts import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
-from varbench.conf.schema import RunConfig, accepts, plain, resolve
+from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
 from varbench.erased import JOIN, Erased
 from varbench.errors import UserError
+from varbench.fit import check_fit
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
-from varbench.prompts import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
+from varbench.prompts import (
+    MissingPromptSetError,
+    Prompt,
+    PromptSet,
+    PromptSetError,
+    is_path,
+    load_prompt_set,
+)
 from varbench.selection import split_of, spread
 from varbench.store import digest
 
@@ -46,6 +54,7 @@ class Cell:
         concept: what is tested.
         erased: what is erased: ``concept``, or several among which it is.
         asked: name or file of the erased, as on the command line.
+        known: groups that cells of one plan share, once they are worked out.
     """
 
     config: RunConfig
@@ -55,6 +64,9 @@ class Cell:
     asked: str
     seed: int
     overrides: tuple[str, ...]
+    known: dict[Hashable, dict[str, list[Row]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def command(self) -> str:
@@ -85,15 +97,24 @@ class Cell:
 
     def groups(self) -> dict[str, list[Row]]:
         """Pictures of each prompt group, all seeds of a prompt side by side."""
+        erased = tuple(concept.digest() for concept in self.erased.concepts)
+        key = self.concept.digest(), erased, repr(self.config.suite)
+        if key not in self.known:
+            self.known[key] = self._rows()
+        return {name: list(rows) for name, rows in self.known[key].items()}
+
+    def _rows(self) -> dict[str, list[Row]]:
         chosen: dict[str, list[Row]] = {}
         suite = self.config.suite
         order = [name for name in GROUPS if name in suite.groups]
         for name in dict.fromkeys([*order, *suite.groups]):
             size = suite.groups[name]
+            if not size.fits(self.concept.family):
+                continue
             group = list(self._prompts(name, size.set))
             if suite.split != "all":
                 group = [p for p in group if split_of(p.id) == suite.split]
-            if name not in ASKING:
+            if name not in ASKING and not size.asks:
                 group = [p for p in group if not self.erased.shown_by(p)]
             prompts = spread(group, size.prompts or None, self.concept.judge.head)
             if prompts:
@@ -140,21 +161,45 @@ def plan(request: Request) -> list[Cell]:
             resolve(request.model, request.suite, request.methods[0], request.overrides)
             raise UserError(f"no method of this run has {override.partition('=')[0]!r}")
     configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
-    for size in configs[NONE].suite.groups.values():
-        if size.set:
-            _loaded(size.set)
     wanted = {name: _load(name) for name in request.concepts}
-    cells = []
+    everything = [concept for concepts in wanted.values() for concept in concepts]
+    check_fit(configs[NONE].model, configs[NONE].suite, everything)
+    _check_sets(configs[NONE].suite, everything)
+    cells: list[Cell] = []
+    known: dict[Hashable, dict[str, list[Row]]] = {}
     for name, concepts in wanted.items():
         for concept in concepts:
             for method in methods:
                 erased = Erased(concepts, configs[method].pairs)
                 seeds = request.seeds if uses_seed(method) else (0,)
                 cells += [
-                    Cell(configs[method], method, concept, erased, name, s, kept[method])
+                    Cell(configs[method], method, concept, erased, name, s, kept[method], known)
                     for s in seeds
                 ]
     return cells
+
+
+def _check_sets(suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
+    """Whether the sets of the suite's groups are here.
+
+    Raises:
+        UserError: names all that are missing, and how to fetch them or do without.
+    """
+    missing: dict[str, str] = {}
+    for group, size in suite.groups.items():
+        if size.set and any(size.fits(concept.family) for concept in concepts):
+            try:
+                load_prompt_set(size.set)
+            except MissingPromptSetError:
+                missing[size.set] = group
+            except PromptSetError as error:
+                raise UserError(str(error)) from error
+    if missing:
+        without = " ".join(f"suite.groups.{group}.seeds=0" for group in missing.values())
+        raise UserError(
+            f"suite {suite.name!r} tests on published prompt sets that are not here; run "
+            f"`varbench fetch {' '.join(missing)}`, or leave them out: {without}"
+        )
 
 
 def _loaded(prompt_set: str) -> PromptSet:

@@ -93,7 +93,7 @@ def probe(shop: Workshop, cell: Cell, edit: Entry | None, base: Probed | None) -
     todo = list(blocks([row for group in rows.values() for row in group], cell.config.suite.block))
     if stages.steering_spec(cell) is not None:
         return Probed(rows)
-    histories = base.histories if base is not None else _roll_out(shop, cell, todo)
+    histories = base.histories if base is not None else roll_outs(shop, cell, todo)
     specs = [
         {
             "version": VERSION,
@@ -122,15 +122,24 @@ def probed_rows(cell: Cell) -> dict[str, list[Row]]:
     return rows
 
 
-def _roll_out(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
+def rollouts_spec(cell: Cell, block: Sequence[Row]) -> dict[str, Any]:
+    """What decides the unerased model's roll-outs of a block, whatever the cell's method."""
+    return stages.pictures_spec(cell, block, None) | {"steering": None, ROLLOUTS: VERSION}
+
+
+def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
+    """The unerased model's roll-outs of all blocks, made where they are not there.
+
+    The model must be as it is, with no edit applied.
+    """
     entries = []
     for block in todo:
-        spec = stages.pictures_spec(cell, block, None) | {"rollouts": VERSION}
+        spec = rollouts_spec(cell, block)
         entry = shop.store.get(ROLLOUTS, spec)
         if entry is None:
             model = stages.prepared(shop, cell, block)
             with stages.fixed_threads(cell):
-                guidance = stages.guidance_of(cell, model)
+                guidance = model.guidance(cell.config.model.sampling.guidance)
                 rollout = stages.roll_out(cell, model, guidance, block)
             with shop.store.write(ROLLOUTS, spec) as writer:
                 kept = {"tokens": rollout.tokens, "inputs": rollout.inputs}
@@ -157,7 +166,7 @@ def _ask(
     with stages.fixed_threads(cell), shop.progress.stage(PROBE, total) as bar:
         asked = []
         for spec, entry, block in todo:
-            history = _history(entry, model)
+            history = read_history(entry, model)
             text = model.encode([row.prompt.text for row in block])
             before = []
             for i in range(len(block)):
@@ -186,7 +195,8 @@ def _ask(
     return made
 
 
-def _history(entry: Entry, model: NextScaleModel) -> Rollout:
+def read_history(entry: Entry, model: NextScaleModel) -> Rollout:
+    """The roll-outs that :func:`roll_outs` stored, where the model's weights are."""
     held = load_file(entry.path("rollouts.safetensors"), device=str(model.device))
     return Rollout(held["tokens"], held["inputs"], model.schedule)
 

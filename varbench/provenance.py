@@ -24,6 +24,7 @@ LIBRARIES = (
     "transformers",
     "clean-fid",
     "open_clip_torch",
+    "lpips",
     "nudenet",
     "numpy",
     "scipy",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from varbench import stats
 from varbench.stats import Interval
 
-Statistic = Literal["mean", "erasure_rate", "ratio"]
+Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")
 _ENDS = ("value", "low", "high")
 
@@ -32,8 +32,8 @@ class Rows:
 
     Attributes:
         statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
-            the difference is that of `method - base`), `stats.erasure_rate`, or the ratio of the
-            two means (whose difference is that to 1).
+            the difference is that of `method - base`), `stats.erasure_rate`, the ratio of the two
+            means (whose difference is that to 1), or the total of counts.
         method: `[n]` of the edited model; bool where a row is a hit or none (the value is a rate).
         base: `[n]` of the unerased model.
         clusters: `[n]` prompt ids.
@@ -57,8 +57,9 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
     """The value over one or several edit seeds, or None where the rows allow none.
 
     Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
-    `stats.erasure_rate`, ratios `stats.ratio_of_means`. None: fewer than two prompts, too few hits
-    of the unerased model, or nothing of it to divide by.
+    `stats.erasure_rate`, ratios `stats.ratio_of_means`, counts `stats.cluster_total`, which of
+    several seeds is the mean of their totals. None: fewer than two prompts, too few hits of the
+    unerased model, or nothing of it to divide by.
 
     Raises:
         ValueError: no rows, or seeds of different statistics.
@@ -77,6 +78,11 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
             return None
         share = stats.ratio_of_means(method, base, clusters)
         return Estimate(share, replace(share, **{e: getattr(share, e) - 1 for e in _ENDS}))
+    if statistic == "total":
+        return Estimate(
+            stats.cluster_total(method, clusters, runs=len(seeds)),
+            stats.total_difference(method, base, clusters, runs=len(seeds)),
+        )
     interval = stats.clustered_rate if method.dtype == np.bool_ else stats.cluster_bootstrap_mean
     return Estimate(interval(method, clusters), stats.paired_difference(method, base, clusters))
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ def generate(
         done = total - sum(len(todo[i]) for i in missing)
         with applied(model, change), shop.progress.stage("generate", total, done) as bar:
             for i in missing:
-                found[i] = _generate_block(shop, cell, model, guidance, specs[i], todo[i])
+                make = partial(roll_out, cell, model, guidance, todo[i])
+                found[i] = draw(shop, cell, "pictures", specs[i], todo[i], model, guidance, make)
                 bar.advance(len(todo[i]))
     return [entry for entry in found if entry is not None]
 
@@ -178,21 +180,33 @@ def guidance_of(cell: Cell, model: NextScaleModel) -> Guidance:
     return model.guidance(weight)
 
 
-def _generate_block(
+def draw(
     shop: Workshop,
     cell: Cell,
-    model: NextScaleModel,
-    guidance: Guidance,
+    stage: str,
     spec: dict[str, Any],
     block: Sequence[Row],
+    model: NextScaleModel,
+    guidance: Guidance,
+    make: Callable[[], Rollout],
 ) -> Entry:
-    with shop.store.lock("pictures", spec):
-        if entry := shop.store.get("pictures", spec):
+    """An entry of pictures, made if it is not there.
+
+    Args:
+        shop, cell: the place of work, and for whom.
+        stage, spec: of the entry.
+        block: the rows that are kept of what is made, the first ones.
+        model: in its edited state.
+        guidance: how it is steered.
+        make: samples the padded block.
+    """
+    with shop.store.lock(stage, spec):
+        if entry := shop.store.get(stage, spec):
             return entry
         began = time.monotonic()
         with fixed_threads(cell):
-            pictures = to_uint8(model.decode(roll_out(cell, model, guidance, block)))
-        with shop.store.write("pictures", spec) as writer:
+            pictures = to_uint8(model.decode(make()))
+        with shop.store.write(stage, spec) as writer:
             for i, array in enumerate(pictures[: len(block)]):
                 Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
             writer.meta["seconds"] = time.monotonic() - began
@@ -206,11 +220,22 @@ def roll_out(
     cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Row]
 ) -> Rollout:
     """Sample a block; the roll-outs of its rows come first, those that only pad it after them."""
-    # Padding with the first row keeps tensor shapes, and so every bit, the same in all blocks.
-    padded = [*block, *[block[0]] * (cell.config.suite.block - len(block))]
-    condition = model.encode([row.prompt.text for row in padded])
-    keys = [(row.prompt.id, row.seed) for row in padded]
-    return model.generate(condition, keys, guidance=guidance)
+    rows = padded(cell, block)
+    condition = model.encode([row.prompt.text for row in rows])
+    return model.generate(condition, keys_of(rows), guidance=guidance)
+
+
+def padded(cell: Cell, block: Sequence[Row]) -> list[Row]:
+    """A block in full length, filled up with its first row.
+
+    That keeps tensor shapes, and so every bit, the same in all blocks.
+    """
+    return [*block, *[block[0]] * (cell.config.suite.block - len(block))]
+
+
+def keys_of(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """What decides the random numbers of some pictures."""
+    return [(row.prompt.id, row.seed) for row in rows]
 
 
 def _extra_passes(
@@ -306,8 +331,10 @@ def _score_block(
         if entry := shop.store.get("scores", spec):
             return entry
         files: list[Path] = [pictures.path(f"{i:03d}.png") for i in range(count)]
+        began = time.monotonic()
         arrays = who.score(files, spec["prompts"])
         with shop.store.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
+            writer.meta["seconds"] = time.monotonic() - began
     assert writer.entry is not None
     return writer.entry

@@ -16,7 +16,7 @@ the time with 5 clusters, 89 % with 10 and 92 % with 20 (1,500 trials each).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -158,9 +158,9 @@ def erasure_rate(
 ) -> Interval | None:
     """1 - sum(hits_method) / sum(hits_base): the share of the concept's pictures that is gone.
 
-    `hits_method` [n] and `hits_base` [n] are hits on the same prompts and picture seeds. A resample
-    draws the same prompts for both. Not clipped: a method that makes more hits than the base has a
-    negative rate.
+    `hits_method` [n] and `hits_base` [n] are hits on the same prompts and picture seeds, 0 or 1, or
+    how many were found in a picture. A resample draws the same prompts for both. Not clipped: a
+    method that makes more hits than the base has a negative rate.
 
     If the method has no hit at all, resampling would give [1, 1], and with few hits hardly more. So
     the low end is never above the Wilson bound for 0 hits in K observations, K the number of
@@ -171,8 +171,9 @@ def erasure_rate(
         of the resamples have none: the model hardly draws the concept, there is nothing to erase.
     """
     method, base = _pair(hits_method, hits_base)
-    if not np.isin(base, (0.0, 1.0)).all() or not np.isin(method, (0.0, 1.0)).all():
-        raise ValueError("hits must be 0 or 1")
+    for hits in (method, base):
+        if (hits < 0).any() or (hits % 1).any():
+            raise ValueError("hits must be 0 or 1, or whole counts")
     sums_C2, _ = _cluster_sums(np.stack([method, base]), clusters)
     shown = int((sums_C2[:, 1] > 0).sum())
     blank = (1 - shown / len(sums_C2)) ** len(sums_C2)  # P(a resample has no base hit)
@@ -181,6 +182,52 @@ def erasure_rate(
     kept = _bootstrap(sums_C2, _ratio, method.size, resamples, seed, level)
     high = max(kept.high, _wilson_ends(0.0, shown, level)[1])
     return Interval(1 - kept.value, 1 - high, 1 - kept.low, kept.n, kept.clusters)
+
+
+def cluster_total(
+    counts: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    runs: int = 1,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Sum of `counts` [n], whole numbers from 0, with a bootstrap over as many prompts.
+
+    `counts` of several runs on the same prompts give the mean over `runs` of their sums. No counts
+    at all would resample to [0, 0], and few to hardly more. So the high end is never below that of
+    C prompts none of which counts anything: Wilson's share of them, at one count each.
+    """
+    rows = _rows(counts)
+    if (rows < 0).any() or (rows % 1).any():
+        raise ValueError("counts must be whole numbers, not negative")
+    total = _total(rows, clusters, runs, resamples, seed, level)
+    least = total.clusters * _wilson_ends(0.0, total.clusters, level)[1]
+    return replace(total, high=max(total.high, least))
+
+
+def total_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    runs: int = 1,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Sum of `a` [n] minus that of `b` [n], paired row by row; otherwise as `cluster_total`."""
+    rows_a, rows_b = _pair(a, b)
+    return _total(rows_a - rows_b, clusters, runs, resamples, seed, level)
+
+
+def _total(
+    rows: Floats, clusters: ArrayLike, runs: int, resamples: int, seed: int, level: float
+) -> Interval:
+    sums_C1, _ = _cluster_sums(rows[None], clusters)
+    share = len(sums_C1) / runs  # a resample's total is the mean of its prompts' sums by this
+    return _bootstrap(share * sums_C1, _first, rows.size, resamples, seed, level)
 
 
 def paired_sign_flip_pvalue(

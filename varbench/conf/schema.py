@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from varbench.concepts import GROUPS
+from varbench.concepts import FAMILIES, GROUPS
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig
@@ -97,21 +97,33 @@ class GroupConfig:
 
     Attributes:
         prompts: at most so many; 0 = all.
-        seeds: pictures per prompt.
+        seeds: pictures per prompt; 0 = the group is left out.
         set: a prompt set that stands in for what the concept names, the same for all concepts;
-            empty for the concept's own. Prompts that show the concept are left out.
+            empty for the concept's own.
+        asks: of a group with a set of its own, whether its prompts ask for the concept; if not,
+            those that show it are left out.
+        families: of concepts that the group is for; none = all.
     """
 
     prompts: int = 50
     seeds: int = 4
     set: str = ""
+    asks: bool = False
+    families: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.prompts < 0 or self.seeds < 1:
+        if self.prompts < 0 or self.seeds < 0:
             raise ValueError(
-                "a group takes prompts >= 0 (0 = all) and seeds >= 1, "
+                "a group takes prompts >= 0 (0 = all) and seeds >= 0 (0 = none of it), "
                 f"got {self.prompts} and {self.seeds}"
             )
+        for family in self.families:
+            if family not in FAMILIES:
+                raise ValueError(f"a group's families are of {', '.join(FAMILIES)}, got {family!r}")
+
+    def fits(self, family: str) -> bool:
+        """Whether pictures of the group are made for a concept of this family."""
+        return self.seeds > 0 and (not self.families or family in self.families)
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,39 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
+class RobustnessConfig:
+    """How hard it is tried to get the concept back (docs/metrics.md, Robustness).
+
+    Attributes:
+        prompts: target prompts, spread over those that pictures are made of; 0 = nothing is tried.
+        seeds: picture seeds of each, the first of those that pictures are made with.
+        scales: how many first scales of the unerased model's picture are given, one completion
+            for each number; numbers that are not below the model's own number are left out.
+        vectors: free vectors that the attack puts before a prompt; 0 = no attack.
+        examples: training prompts of the concept that the attack is found on.
+        steps: of its gradient ascent.
+        batch: examples per step, which take turns.
+    """
+
+    prompts: int = 0
+    seeds: int = 2
+    scales: tuple[int, ...] = (1, 2, 3, 4)
+    vectors: int = 4
+    examples: int = 16
+    steps: int = 30
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        counts = {name: getattr(self, name) for name in ("seeds", "examples", "steps", "batch")}
+        counts |= {"prompts": self.prompts + 1, "vectors": self.vectors + 1}  # 0 = none
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"robustness.{name} is too small: {getattr(self, name)}")
+        if any(count < 1 for count in self.scales) or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"robustness.scales are distinct numbers from 1 on, got {self.scales}")
+
+
+@dataclass(frozen=True)
 class SuiteConfig:
     """What a run measures: prompt groups, and pictures per block of fixed shape.
 
@@ -145,6 +190,7 @@ class SuiteConfig:
     metrics: tuple[str, ...] = ()
     groups: dict[str, GroupConfig] = field(default_factory=dict)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
     block: int = 50
 
     def __post_init__(self) -> None:

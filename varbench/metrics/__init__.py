@@ -11,19 +11,40 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from varbench.metrics.acc_e import AccErased
+from varbench.metrics.acc_g import AccImplicit
 from varbench.metrics.accuracy import ACC_N, ACC_U
+from varbench.metrics.attack_success import AttackSuccess
 from varbench.metrics.base import PROBE, Evidence, Group, Metric, MetricValue, Pair, Scorer
-from varbench.metrics.clip_score import ClipScore
+from varbench.metrics.clip_score import (
+    CLIP_SCORE,
+    CLIP_SCORE_B32,
+    CLIP_SCORE_COCO,
+    CLIP_SCORE_COCO_B32,
+)
+from varbench.metrics.cmmd import CMMD, CMMD_COCO
+from varbench.metrics.completion import Completion
+from varbench.metrics.coverage import COVERAGE, COVERAGE_DINO
 from varbench.metrics.entropy import Entropy
 from varbench.metrics.erasure_rate import ErasureRate
-from varbench.metrics.fid import FID_BASE, FID_REAL
+from varbench.metrics.face_rate import FaceRate
+from varbench.metrics.fid import FID_BASE, FID_COCO_BASE, FID_COCO_REAL, FID_REAL
+from varbench.metrics.h_o import ObjectHarmonic
 from varbench.metrics.hits import concept_hits
-from varbench.metrics.instruments import Cupboard, Instruments, needs
-from varbench.metrics.kid import KidBase
+from varbench.metrics.identity import H_C, ID_E_ALL, ID_E_FACE, ID_S_ALL, ID_S_FACE
+from varbench.metrics.instruments import Cupboard, Instruments, judged, needs
+from varbench.metrics.kid import KID_BASE, KID_COCO_BASE
 from varbench.metrics.ld1 import PredictionDrift
 from varbench.metrics.ld2 import TextControl
 from varbench.metrics.ld3 import RPrecision
+from varbench.metrics.ld4 import MeaningShift
+from varbench.metrics.lpips_change import LPIPS_E, LPIPS_U
+from varbench.metrics.lpips_diversity import LpipsDiversity
+from varbench.metrics.nudity import NUDITY
 from varbench.metrics.pairwise_distance import PairwiseDistance
+from varbench.metrics.recall import RECALL, RECALL_DINO
+from varbench.metrics.style_scores import CLIP_E, CLIP_S, StyleMargin
+from varbench.metrics.transfer import Transfer
+from varbench.metrics.valid_person import VALID_PERSON, VALID_PERSON_TARGET
 from varbench.metrics.vendi import Vendi
 from varbench.plugins import ObjectKind
 
@@ -39,6 +60,7 @@ __all__ = [
     "Pair",
     "Scorer",
     "concept_hits",
+    "judged",
 ]
 
 _ALL: tuple[Metric, ...] = (
@@ -48,14 +70,47 @@ _ALL: tuple[Metric, ...] = (
     ACC_U,
     FID_BASE,
     FID_REAL,
-    KidBase(),
-    ClipScore(),
+    KID_BASE,
+    CMMD,
+    CLIP_SCORE,
+    CLIP_SCORE_B32,
     Vendi(),
     PairwiseDistance(),
+    RECALL,
+    RECALL_DINO,
+    COVERAGE,
+    COVERAGE_DINO,
     PredictionDrift(),
     TextControl(),
     RPrecision(),
+    MeaningShift(),
     Entropy(),
+    Completion(),
+    AttackSuccess(),
+    Transfer(),
+    FID_COCO_REAL,
+    FID_COCO_BASE,
+    KID_COCO_BASE,
+    CMMD_COCO,
+    CLIP_SCORE_COCO,
+    CLIP_SCORE_COCO_B32,
+    *NUDITY,
+    VALID_PERSON,
+    VALID_PERSON_TARGET,
+    ID_E_ALL,
+    ID_E_FACE,
+    ID_S_ALL,
+    ID_S_FACE,
+    H_C,
+    FaceRate(),
+    AccImplicit(),
+    ObjectHarmonic(),
+    CLIP_E,
+    CLIP_S,
+    StyleMargin(),
+    LPIPS_E,
+    LPIPS_U,
+    LpipsDiversity(),
 )
 _BUILT_IN = {metric.id: metric for metric in _ALL}
 _ATTRIBUTES = ("id", "title", "unit", "better", "range", "needs", "version", "citation", "compute")

@@ -9,10 +9,10 @@ never by position, so neither order nor a failed picture can shift a comparison.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ Arrays = Mapping[str, Array]
 Better = Literal["up", "down", "same"]  # same: as near as possible to the unerased model's value
 Key = tuple[str, int]  # prompt id and picture seed
 KEPT = ("neighbours", "unrelated")  # groups whose pictures an erasure must not change
+COCO = ("coco",)  # a suite's group with a set of COCO captions, where it has one
 PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
+COMPLETION, ATTACK = "completion", "attack"  # pictures made to get a concept back (`regained.py`)
+OF_MODEL = frozenset({PROBE, COMPLETION, ATTACK})  # needs that pictures alone cannot meet
 
 
 class PromptLike(Protocol):
@@ -57,6 +60,10 @@ class ConceptLike(Protocol):
     def name(self) -> str: ...
     @property
     def judge(self) -> JudgeLike: ...
+    @property
+    def replacement(self) -> tuple[str, ...]:
+        """What training puts in its place, as prompts say it."""
+        ...
 
 
 class JudgedConcept(ConceptLike, Protocol):
@@ -105,6 +112,15 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class ReferringJudge(Protocol):
+    """A judge that compares with pictures of the unerased model, and sees nothing before."""
+
+    def refer(self, base: Mapping[str, Group]) -> Judge:
+        """The judge that knows the unerased model's pictures, by group, as scorers saw them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Group:
     """Pictures of one model on one prompt group; row i of every array is picture i.
@@ -140,6 +156,15 @@ class Group:
                 f"no {scorer}/{name} scores; run the scorer {scorer!r} first"
             ) from None
 
+    def at(self, keys: Iterable[Key]) -> Group:
+        """The pictures of these prompt ids and picture seeds, in that order.
+
+        Raises:
+            KeyError: there is no such picture.
+        """
+        places = _rows(self)
+        return self.take([places[key] for key in keys])
+
     def take(self, rows: Sequence[int]) -> Group:
         """The pictures `rows`, in that order."""
         index = np.asarray(rows, dtype=np.int64)
@@ -166,6 +191,21 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """What is left of the feature rows of many real pictures.
+
+    Attributes:
+        mean: [d].
+        covariance: [d, d].
+        n: of how many pictures; None if that is not known.
+    """
+
+    mean: Array
+    covariance: Array
+    n: int | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a metric sees. For the unerased model itself, `method` is `base`."""
 
@@ -173,7 +213,8 @@ class Evidence:
     judge_labels: Mapping[str, tuple[str, ...]]  # head -> label names
     method: Mapping[str, Group]  # group name -> pictures
     base: Mapping[str, Group]
-    reference: Arrays | None = None  # scores of real pictures: "features" [r, d]
+    # Real pictures by group name: their rows [r, d] of role "features", or the moments of these.
+    reference: Mapping[str, Array | Moments] = field(default_factory=dict)
     # What the models predict for probed prompts, by group name: arrays of "probe", [n, scales].
     # Empty where the suite probes nothing; the method's also where it changes no prediction.
     method_probe: Mapping[str, Group] = field(default_factory=dict)
@@ -185,6 +226,14 @@ class Evidence:
         A prompt that two groups share is taken once, for otherwise it would weigh double.
         """
         return _match(self.method, self.base, names)
+
+    def real(self, *names: str) -> Array | Moments | None:
+        """Real pictures of the named groups: their feature rows, pooled, or their moments."""
+        found = [self.reference[name] for name in names if name in self.reference]
+        rows = [one for one in found if not isinstance(one, Moments)]
+        if rows:
+            return np.concatenate(rows)
+        return found[0] if found else None
 
     def probed(self, *names: str) -> Pair:
         """Probed prompts of the named groups, pooled and matched as in `pair`."""

@@ -1,25 +1,38 @@
-"""FID: Frechet distance between Gaussians fitted to picture features, by clean-fid's own code.
+"""FID: Frechet distance between Gaussians fitted to picture features.
 
     FID = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
-(Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022) on the `neighbours` and
-`unrelated` pictures pooled. Two references answer two questions:
+(Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022). Two references answer two
+questions, on the `neighbours` and `unrelated` pictures pooled or on those of group `coco`:
 
-* `fid_base`: against the unerased model's pictures of the same prompts and seeds, i.e. how far the
-  edit moved what it must not touch. Exactly 0 for an edit that does nothing.
-* `fid_real`: against real pictures, i.e. did quality change; `baseline` is the unerased model's.
+* `fid_base`, `fid_coco_base`: against the unerased model's pictures of the same prompts and seeds,
+  i.e. how far the edit moved what it must not touch. Exactly 0 for an edit that does nothing.
+* `fid_real`, `fid_coco_real`: against real pictures, i.e. did quality change; `baseline` is the
+  unerased model's. The Gallery's real pictures are renders of the same prompts; COCO's are the
+  30,000 that the captions of `coco-30k` describe, of which only mean and covariance are kept
+  (`coco-30k-statistics`). `fid_coco_real` is the column "FID" of most papers on erasure.
 
-Features are the `features` scorer's, so values compare only with values of the same scorer: not
-with Inception FIDs of papers unless that scorer is Inception.
+Features are the `features` scorer's, so values compare only with values of the same scorer: the
+Gallery's 64 numbers with nothing else, the standard set's Inception v3 with what other users of
+clean-fid print (mode "clean").
+
+The distance is clean-fid's own where there are more pictures than dimensions. Otherwise the
+covariance of the n pictures, S1 = A'A with rows A [n, d], is singular, and a matrix root is slow
+and imprecise; then Tr (S1 S2)^(1/2) is taken as the sum of the roots of the eigenvalues of
+A S2 A' [n, n], which are those of S1 S2 but for zeros.
 
 Why there is no interval. FID is biased upwards by about c/n (Chong and Forsyth, CVPR 2020).
 A bootstrap repeats pictures, which adds the bias a second time, and the result can miss the
 value altogether; a jackknife fails for `fid_base`, whose variance is of second order near 0, just
 where methods differ. `kid_base` asks the same question without bias and has an interval.
 
-Pitfalls. Compare only at equal n (in `details`). With n <= dimensions the covariances are singular:
-the value is then mostly bias, and the note says so. With common random numbers the two samples
-of `fid_base` are coupled, which is why it is far below the FID of two independent samples.
+`details`: `n`, `n_reference` (null where it is not known), `dimensions`.
+
+Pitfalls. Compare only at equal n and equal n_reference: for Stable Diffusion 1.4 papers print 14.0
+(30,000 captions) and 16.7 (10,000 captions, another tool). With n <= dimensions the value is mostly
+bias, and the note says so. With common random numbers the two samples of `fid_base` are coupled,
+which is why it is far below the FID of two independent samples. Inception was trained to tell
+ImageNet's classes: it is a poor judge of faces and of styles.
 """
 
 from __future__ import annotations
@@ -31,7 +44,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
+from varbench.metrics.base import COCO, KEPT, Array, Better, Evidence, MetricValue, Moments
 from varbench.metrics.estimates import dropped_note, missing, no_pictures
 
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
@@ -44,27 +57,29 @@ class Fid:
     id: str
     title: str
     real: bool
+    groups: tuple[str, ...] = KEPT
+    fix: str = ""  # how to get real pictures to compare with
     unit: str = ""
     better: Better = "down"
     range: tuple[float | None, float | None] = (0.0, None)
     needs: tuple[str, ...] = ("features",)
-    version: int = 1
+    version: int = 2  # 1 took a matrix root also where n <= dimensions
     citation: str = "Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR"
 
     def compute(self, e: Evidence) -> MetricValue:
         """No value without pictures, with fewer than two, or where real pictures are missing."""
-        pair = e.pair(*KEPT)
+        pair = e.pair(*self.groups)
         if len(pair) < 2:
-            return no_pictures(KEPT)
-        if self.real and (e.reference is None or "features" not in e.reference):
-            return missing("no real pictures to compare with", len(pair))
+            return no_pictures(self.groups)
         ours = pair.method.array("features", "features")
         base = pair.base.array("features", "features")
-        target = base
-        if self.real and e.reference is not None:
-            target = e.reference["features"]
+        target = e.real(*self.groups) if self.real else base
+        if target is None:
+            why = "no real pictures to compare with"
+            return missing(f"{why}: {self.fix}" if self.fix else why, len(pair))
         n, dims = ours.shape
-        details = {"n": n, "n_reference": len(target), "dimensions": dims}
+        known = target.n if isinstance(target, Moments) else len(target)
+        details = {"n": n, "n_reference": known, "dimensions": dims}
         few = f"only {n} pictures for {dims} dimensions: mostly bias" if n <= dims else ""
         note = "; ".join(filter(None, [NO_INTERVAL, few, dropped_note(pair)]))
         value = frechet_distance(ours, target)
@@ -72,25 +87,56 @@ class Fid:
         return MetricValue(value, None, None, n, baseline, None, note, details)
 
 
-def frechet_distance(a: Array, b: Array) -> float:
-    """FID of feature rows `a` [n, d] and `b` [m, d]; n, m >= 2.
+def frechet_distance(rows: Array, target: Array | Moments) -> float:
+    """FID of feature rows [n, d] to other rows [m, d] or to their moments; n, m >= 2.
 
-    Moments are taken in float64 (clean-fid's folder functions keep the network's float32), the
-    distance is clean-fid's. Rounding can make it about -1e-6 for equal input; that is shown as 0.
+    Moments are taken in float64 (clean-fid's folder functions keep the network's float32).
+    Rounding can make it about -1e-6 for equal input; that is shown as 0.
+
+    Raises:
+        ValueError: fewer than two pictures, or features of other networks.
     """
+    a = np.asarray(rows, dtype=np.float64)
+    if isinstance(target, Moments):
+        m2, s2 = target.mean, target.covariance
+    else:
+        b = np.asarray(target, dtype=np.float64)
+        if a.shape == b.shape and np.array_equal(a, b):
+            return 0.0  # rounding would leave up to 1e-4
+        m2, s2 = _moments(b)
+    m1, s1 = _moments(a)
+    if m1.shape != m2.shape:
+        raise ValueError(f"features of {m1.size} dimensions against {m2.size}")
+    if len(a) > a.shape[1]:
+        return max(_clean_fid(m1, s1, m2, s2), 0.0)
+    centred = (a - m1) / np.sqrt(len(a) - 1)
+    values = np.linalg.eigvalsh(centred @ s2 @ centred.T)
+    root = np.sqrt(values[values > 1e-14 * values.max()]).sum()  # what is below is rounding
+    return max(float(((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * root), 0.0)
+
+
+def _moments(rows: Array) -> tuple[Array, Array]:
+    if len(rows) < 2:
+        raise ValueError("FID needs at least two pictures on each side")
+    return rows.mean(axis=0), np.cov(rows, rowvar=False)
+
+
+def _clean_fid(m1: Array, s1: Array, m2: Array, s2: Array) -> float:
     from cleanfid import fid  # imports torch, which listing metrics must not need
 
-    rows = [np.asarray(x, dtype=np.float64) for x in (a, b)]
-    if any(len(x) < 2 for x in rows):
-        raise ValueError("FID needs at least two pictures on each side")
-    if rows[0].shape == rows[1].shape and np.array_equal(rows[0], rows[1]):
-        return 0.0  # the matrix root of a singular product has an error of 1e-4 and more
-    (m1, s1), (m2, s2) = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in rows)
-    # clean-fid prints a warning where the product is singular, and uses a deprecated argument.
+    # It prints a warning where the product is singular, and uses a deprecated argument.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        return max(float(fid.frechet_distance(m1, s1, m2, s2)), 0.0)
+        return float(fid.frechet_distance(m1, s1, m2, s2))
 
 
 FID_BASE = Fid("fid_base", "FID to unerased", real=False)
 FID_REAL = Fid("fid_real", "FID to real", real=True)
+FID_COCO_BASE = Fid("fid_coco_base", "FID to unerased, COCO", real=False, groups=COCO)
+FID_COCO_REAL = Fid(
+    "fid_coco_real",
+    "FID to real, COCO",
+    real=True,
+    groups=COCO,
+    fix="`varbench fetch coco-30k-statistics` says how to make their statistics",
+)

@@ -37,7 +37,7 @@ def attributes_right(group: Group, labels: Labels, without: str = "") -> tuple[F
     """[n, H] whether a prompt asks for the head's attribute, and whether the judge sees it.
 
     The H heads are those of `labels` in their order; a head called `without`, or one for which
-    the prompt's label is empty or absent, is not asked for.
+    the prompt's label is empty, absent or unknown to the judge, is not asked for.
     """
     asked = np.zeros((len(group), len(labels)), dtype=np.bool_)
     right = np.zeros_like(asked)
@@ -55,5 +55,5 @@ def all_right(asked: Flags, right: Flags) -> Flags:
 
 
 def _wanted(names: Sequence[str], labels: Labels, head: str) -> NDArray[np.int64]:
-    index = {name: label_index(labels, head, name) if name else -1 for name in set(names)}
-    return np.array([index[name] for name in names], dtype=np.int64)
+    index = {name: i for i, name in enumerate(labels[head])}
+    return np.array([index.get(name, -1) for name in names], dtype=np.int64)

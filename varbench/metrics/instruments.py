@@ -2,12 +2,13 @@
 
 A concept names its judge, and the judge decides the set of instruments: pictures of the Gallery are
 looked at by the Gallery's own networks, all others by the standard ones. A *scorer* plays a *role*
-(``clip``, ``features``) and stores arrays, picture by picture. A *judge* says which label of each
-head is seen; it looks at no picture itself but reads what scorers stored, so that another judge of
-the same scores costs nothing.
+(``clip``, ``features``) and stores arrays, picture by picture; a *comparer* (``lpips``) sees two
+pictures at once. A *judge* says which label of each head is seen; it looks at no picture itself but
+reads what scorers stored, so that another judge of the same scores costs nothing.
 
-A metric's ``needs`` name roles, ``judge``, ``judge.NAME`` for what only some judges give, and
-``probe``. It is computed for a concept if its needs are there; only scorers that are needed run.
+A metric's ``needs`` name roles, ``judge``, ``judge.NAME`` for what only some judges give, and what
+only the model itself gives: ``probe``, ``completion``, ``attack``. It is computed for a concept if
+its needs are there; only scorers that are needed run.
 
 Importing this needs numpy only: modules of scorers and judges are loaded when they are made.
 """
@@ -15,13 +16,22 @@ Importing this needs numpy only: modules of scorers and judges are loaded when t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import PROBE, Arrays, Judge, JudgedConcept, Metric, Scorer
+from varbench.metrics.base import (
+    OF_MODEL,
+    Group,
+    Judge,
+    JudgedConcept,
+    Metric,
+    ReferringJudge,
+    Scorer,
+)
+from varbench.metrics.comparers import Comparer
 
 Place = tuple[str, str]
 """Module, and the name of a class or function in it."""
@@ -32,7 +42,22 @@ SCORERS: dict[str, dict[str, Place]] = {  # set -> role -> called with the devic
         "clip": ("varbench.metrics.scorers.clip", "ClipScorer"),
         "features": ("varbench.metrics.scorers.features", "FeatureScorer"),
     },
-    "standard": {},
+    "standard": {
+        "clip": ("varbench.metrics.scorers.standard_clip", "ClipL14"),
+        "clip_b32": ("varbench.metrics.scorers.standard_clip", "ClipB32"),
+        "features": ("varbench.metrics.scorers.standard_features", "InceptionScorer"),
+        "dino": ("varbench.metrics.scorers.standard_features", "DinoScorer"),
+        "imagenet": ("varbench.metrics.scorers.imagenet", "ImagenetScorer"),
+        "detections": ("varbench.metrics.scorers.detections", "DetectionScorer"),
+        "detections_640m": ("varbench.metrics.scorers.detections", "detections_640m"),
+        "gcd": ("varbench.metrics.scorers.gcd", "GcdScorer"),
+        "faces": ("varbench.metrics.scorers.faces", "FaceScorer"),
+    },
+}
+
+COMPARERS: dict[str, dict[str, Place]] = {  # as SCORERS, of what looks at two pictures at once
+    "gallery": {},  # LPIPS knows photographs
+    "standard": {"lpips": ("varbench.metrics.comparers.lpips", "LpipsComparer")},
 }
 
 
@@ -53,16 +78,48 @@ class JudgeKind:
     gives: tuple[str, ...] = ()
 
 
+_DETECTED = ("detected", "detected_score", "detected_count")
 JUDGES: dict[str, JudgeKind] = {
     "gallery": JudgeKind(("varbench.metrics.judges.heads", "HeadsJudge"), "gallery", ("judge",)),
+    "nudenet": JudgeKind(
+        ("varbench.metrics.judges.nudenet", "NudeNetJudge"), "standard", ("detections",), _DETECTED
+    ),
+    "nudenet-640m": JudgeKind(
+        ("varbench.metrics.judges.nudenet", "NudeNet640mJudge"),
+        "standard",
+        ("detections_640m",),
+        _DETECTED,
+    ),
+    "clip-names": JudgeKind(
+        ("varbench.metrics.judges.names", "ClipNames"),
+        "standard",
+        ("clip", "detections"),
+        ("face",),
+    ),
+    "gcd": JudgeKind(
+        ("varbench.metrics.judges.names", "GcdJudge"), "standard", ("gcd",), ("face",)
+    ),
+    "faces": JudgeKind(
+        ("varbench.metrics.judges.references", "FacesJudge"), "standard", ("faces",), ("face",)
+    ),
+    "clip-style": JudgeKind(
+        ("varbench.metrics.judges.zero_shot", "ClipStyle"), "standard", ("clip",)
+    ),
+    "clip-objects": JudgeKind(
+        ("varbench.metrics.judges.zero_shot", "ClipObjects"), "standard", ("clip",)
+    ),
+    "resnet-50": JudgeKind(
+        ("varbench.metrics.judges.imagenet", "ImagenetJudge"), "standard", ("imagenet",)
+    ),
 }
 
 
 def needs() -> tuple[str, ...]:
     """Everything that a metric may need of some concept."""
-    roles = {role for scorers in SCORERS.values() for role in scorers}
+    sets = (*SCORERS.values(), *COMPARERS.values())
+    roles = {role for instruments in sets for role in instruments}
     given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.gives}
-    return ("judge", *sorted(roles - {"judge"}), *sorted(given), PROBE)
+    return ("judge", *sorted(roles - {"judge"}), *sorted(given), *sorted(OF_MODEL))
 
 
 def judge_kind(name: str) -> JudgeKind:
@@ -96,6 +153,7 @@ class Cupboard:
 
     device: str = "cpu"
     _made: dict[tuple[str, str], Scorer] = field(default_factory=dict)
+    _comparers: dict[tuple[str, str], Comparer] = field(default_factory=dict)
 
     def take(self, instruments: str, roles: Collection[str]) -> dict[str, Scorer]:
         """The scorers of these roles, in the order of the set."""
@@ -106,6 +164,25 @@ class Cupboard:
         return {
             role: self._made[instruments, role] for role in SCORERS[instruments] if role in roles
         }
+
+    def comparers(self, instruments: str, roles: Collection[str]) -> dict[str, Comparer]:
+        """The comparers of these roles, in the order of the set."""
+        found: dict[str, Comparer] = {}
+        for role, (module, name) in COMPARERS[instruments].items():
+            if role in roles:
+                if (instruments, role) not in self._comparers:
+                    made = getattr(import_module(module), name)(device=self.device)
+                    self._comparers[instruments, role] = made
+                found[role] = self._comparers[instruments, role]
+        return found
+
+
+def judged(groups: Mapping[str, Group], judge: Judge) -> dict[str, Group]:
+    """The groups, with what the judge sees among their scores."""
+    return {
+        name: replace(group, scores={**group.scores, "judge": judge.see(group.scores)})
+        for name, group in groups.items()
+    }
 
 
 class Instruments:
@@ -132,7 +209,7 @@ class Instruments:
         for name in names:
             if name not in metrics:
                 raise unknown("metric", name, metrics)
-        there = {"judge", PROBE, *SCORERS[self.kind.set]}
+        there = {"judge", *OF_MODEL, *SCORERS[self.kind.set], *COMPARERS[self.kind.set]}
         there |= {f"judge.{name}" for name in self.kind.gives}
         asked = names or list(metrics)
         self.metrics: dict[str, Metric] = {
@@ -145,9 +222,10 @@ class Instruments:
                 f"none of the metrics {', '.join(asked)} can be had with judge "
                 f"{concept.judge.name!r}, which gives {', '.join(sorted(there))}"
             )
-        wanted = {need for metric in self.metrics.values() for need in metric.needs}
+        self.wanted = wanted = {need for one in self.metrics.values() for need in one.needs}
         roles = (wanted | set(self.kind.reads)) & set(SCORERS[self.kind.set])
         self.scorers = cupboard.take(self.kind.set, roles)
+        self.comparers = cupboard.comparers(self.kind.set, wanted)
         self._concept = concept
 
     @cached_property
@@ -157,14 +235,24 @@ class Instruments:
         made: Judge = getattr(import_module(module), name)(self._concept, self.scorers)
         return made
 
-    def judged(self, scores: Mapping[str, Arrays]) -> dict[str, Arrays]:
-        """Stored arrays of some pictures, by role, with the judge's among them."""
-        return {**scores, "judge": self.judge.see(scores)}
+    @property
+    def judge_scorers(self) -> dict[str, Scorer]:
+        """By role, the scorers whose arrays the judge reads."""
+        return {role: one for role, one in self.scorers.items() if role in self.kind.reads}
+
+    def judge_of(self, base: Mapping[str, Group]) -> Judge:
+        """The judge that sees pictures, where it needs them with the unerased model's `base`."""
+        return self.judge.refer(base) if isinstance(self.judge, ReferringJudge) else self.judge
 
     def spec(self) -> dict[str, Any]:
         """What decides the numbers, besides the pictures."""
+        return dict(self._spec)
+
+    @cached_property
+    def _spec(self) -> dict[str, Any]:
         return {
             "metrics": {id: metric.version for id, metric in self.metrics.items()},
             "scorers": {role: [s.version, s.fingerprint()] for role, s in self.scorers.items()},
+            "comparers": {role: [c.version, c.fingerprint()] for role, c in self.comparers.items()},
             "judge": [self.judge.version, self.judge.fingerprint()],
         }

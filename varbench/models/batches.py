@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from varbench.models.base import (
     Condition,
@@ -19,8 +20,9 @@ from varbench.models.base import (
 Keys = Sequence[tuple[str, int]]
 """(prompt id, picture seed) per picture."""
 
-SampleBatch = Callable[[list[Any], Keys, Sampling, Guidance], Rollout]
-"""Conditions of all guidance branches, keys, settings, how branches are combined -> roll-out."""
+SampleBatch = Callable[[list[Any], Keys, Sampling, Guidance, Tensor | None], Rollout]
+"""Conditions of all guidance branches, keys, settings, how branches are combined, and the given
+symbols ``[B, l, D]`` of the first scales, if any -> roll-out."""
 
 
 def generate_in_batches(
@@ -30,6 +32,7 @@ def generate_in_batches(
     sampling: Sampling | None,
     guidance: Guidance | None,
     sample: SampleBatch,
+    given: Tensor | None = None,
 ) -> Rollout:
     """Sample one picture per row of ``condition``, at most ``model.batch`` at once.
 
@@ -37,6 +40,7 @@ def generate_in_batches(
         model: gives the settings that are None.
         condition, keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
         sample: the family's loop over the scales for one batch.
+        given: symbols of the first scales that stand in for drawn ones, see :func:`given_symbols`.
 
     Raises:
         ValueError: not as many keys as prompts.
@@ -47,8 +51,34 @@ def generate_in_batches(
     guidance = guidance or model.guidance(sampling.guidance)
     branches = guidance.branches(model, condition)
     parts = [
-        sample([b.select(rows) for b in branches], [keys[i] for i in rows], sampling, guidance)
+        sample(
+            [b.select(rows) for b in branches],
+            [keys[i] for i in rows],
+            sampling,
+            guidance,
+            None if given is None else given[rows],
+        )
         for rows in at_once(len(keys), model.batch)
     ]
     tokens, inputs = torch.cat([p.tokens for p in parts]), torch.cat([p.inputs for p in parts])
     return Rollout(tokens, inputs, model.schedule)
+
+
+def given_symbols(model: NextScaleModel, prefix: Rollout, scales: int, count: int) -> Tensor:
+    """The symbols ``[B, l, D]`` of a roll-out's first scales, for a model to go on from.
+
+    Args:
+        model: whose schedule begins like the roll-out's.
+        prefix: one picture per row; of its scales only the first are read.
+        scales: how many are given, 0 to all.
+        count: pictures to make.
+
+    Raises:
+        ValueError: the roll-out lacks these scales or these pictures.
+    """
+    wanted, there = model.schedule.scales[:scales], prefix.schedule.scales[:scales]
+    if not 0 <= scales <= len(model.schedule.scales) or there != wanted:
+        raise ValueError(f"{scales} scales of {model.name} are {wanted}; the prefix has {there}")
+    if len(prefix) != count:
+        raise ValueError(f"{count} pictures to make from a prefix of {len(prefix)}")
+    return prefix.tokens[:, : sum(model.schedule.lengths[:scales])]

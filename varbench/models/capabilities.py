@@ -7,13 +7,20 @@ H heads, W width of the hidden states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from torch import Tensor, nn
 
-from varbench.models.base import CapabilityError, Guidance, NextScaleModel, Rollout
+from varbench.models.base import (
+    CapabilityError,
+    Condition,
+    Guidance,
+    NextScaleModel,
+    Rollout,
+    Sampling,
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,59 @@ class CutsRollouts(Protocol):
 
         On them ``logits``, and ``hidden`` where offered, give what they give for these scales of
         the whole roll-out. They cannot be decoded.
+        """
+        ...
+
+
+@runtime_checkable
+class CompletesPrefix(Protocol):
+    """A model that goes on from the first scales of a given picture."""
+
+    def complete(
+        self,
+        condition: Any,
+        prefix: Rollout,
+        scales: int,
+        keys: Sequence[tuple[str, int]],
+        *,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+    ) -> Rollout:
+        """As ``generate``, with the first scales' symbols given instead of drawn.
+
+        The model reads given scales as it would its own, caches and guidance included, and later
+        scales are drawn with the random numbers of ``generate``: with none given it is
+        ``generate``, with all given the roll-out is that of the prefix, bit by bit.
+
+        Args:
+            condition: of the prompts, one per picture.
+            prefix: one roll-out per picture, of which only the first scales are read.
+            scales: how many are given, 0 to all.
+            keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
+
+        Raises:
+            ValueError: the prefix lacks these scales, or has another number of pictures.
+        """
+        ...
+
+
+@runtime_checkable
+class HasSoftPrompts(Protocol):
+    """A model that reads free vectors before the tokens of a prompt (soft prompts).
+
+    They stand in the space of the text encoder's token embeddings where the encoder is at hand,
+    else in that of its features, as further rows.
+    """
+
+    def soft_start(self, count: int, seed: int) -> Tensor:
+        """Ordinary vectors ``[count, C]`` of the space, to begin a search from."""
+        ...
+
+    def soft_prompts(self, prompts: Sequence[str]) -> Callable[[Tensor], Condition]:
+        """What makes conditions of vectors ``[m, C]``, the same ones before every prompt.
+
+        The conditions have a gradient to the vectors. Where vectors and prompt exceed the model's
+        longest text, the end of the prompt is cut off, but for its last token.
         """
         ...
 

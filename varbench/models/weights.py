@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from varbench.checksums import sha256
 from varbench.errors import CheckpointError
-from varbench.models.checksums import sha256
 from varbench.models.released_config import ReleasedConfig, Source
 from varbench.models.shards import INDEX, shard_names
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,14 @@ def locate(config: ReleasedConfig) -> tuple[Part, ...]:
         return parts
     if config.weights:
         raise _absent(parts, f"looked in {place(config)}")
+    for part in parts:
+        if part.missing:
+            logger.warning(
+                "fetching %s of https://huggingface.co/%s (revision %s; its page states the "
+                "licence) into %s; to use files at hand, stop and pass model.weights=DIR",
+                ", ".join(part.missing), part.source.repository, part.source.revision,
+                place(config),
+            )  # fmt: skip
     try:
         for part in parts:
             if part.missing:

@@ -1,60 +1,75 @@
 """Getting a published file: downloaded, or taken from a folder, checked, put in place whole.
 
 A file appears in the data folder by one rename, after its checksum is right (or, where none is
-known, after it was read without complaint). A download that was cut off is resumed, if what is
-fetched cannot change (a commit); the part lies beside the file as `NAME.part`.
+known, after it was read without complaint). It is never held in memory as a whole, unless it is a
+prompt set.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
 import json
 import os
+import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
 
 import filelock
 
-from varbench.errors import UserError
+from varbench.checksums import sha256
+from varbench.errors import unknown
+from varbench.progress import Progress
 from varbench.prompt_rows import read_bytes
-from varbench.published.folder import local_path, problem, receipt_path
+from varbench.published import networks, table
+from varbench.published.download import FetchError, download, from_hub
+from varbench.published.folder import local_path, receipt_path
+from varbench.published.item import Item
+from varbench.published.listing import where
 from varbench.published.readers import read
 from varbench.published.table import Published
 
-_PIECE = 1 << 16
-_TIMEOUT_S = 60.0
-_LARGEST = 1 << 30  # bytes of a file looked at in `--from DIR`
+__all__ = ["FetchError", "by_name", "fetch", "notice"]
+
+_LARGEST = 1 << 30  # bytes of a file looked at in `--from DIR`, where its size is not known
 
 
-class FetchError(UserError):
-    """A published file could not be had; the message names the fix."""
+def by_name(name: str) -> Item:
+    """What `varbench fetch` brings under a name: a prompt set, statistics, or a network.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    known: dict[str, Item] = {**table.known(), **networks.known()}
+    if name not in known:
+        raise unknown("published file", name, known)
+    return known[name]
 
 
-def notice(published: Published) -> str:
+def notice(item: Item) -> str:
     """What a user should know before the file is fetched: licence, origin, conditions."""
-    lines = [f"{published.name}: {published.about}", f"  licence: {published.licence}"]
-    lines.append(f"  source: {published.cite}")
-    if published.page:
-        revision = f", revision {published.revision}" if published.revision else ""
-        lines.append(f"  from: {published.page}{revision}")
-    lines.append(f"  checked by: {published.pinned}")
-    if published.gated:
-        lines.append(f"  access: {published.gated}")
+    lines = [f"{item.name}: {item.about}", f"  licence: {item.licence}"]
+    lines.append(f"  source: {item.cite}")
+    if item.page:
+        revision = f", revision {item.revision}" if item.revision else ""
+        lines.append(f"  from: {item.page}{revision}")
+    if item.size is not None:
+        lines.append(f"  size: {item.size_text}")
+    lines.append(f"  checked by: {item.pinned}")
+    if item.gated:
+        lines.append(f"  access: {item.gated}")
     return "\n".join(lines)
 
 
-def fetch(published: Published, folder: Path, source: Path | None = None) -> str:
+def fetch(
+    item: Item, folder: Path, source: Path | None = None, progress: Progress | None = None
+) -> str:
     """Put a published file into the data folder.
 
     Args:
-        published: which.
+        item: which.
         folder: the data folder; made if it is not there.
         source: folder (or file) to take it from; None downloads it.
+        progress: shows how far a download is.
 
     Returns:
         What it has, in words: rows, distinct prompts, repeats; "already here" if it was.
@@ -63,62 +78,103 @@ def fetch(published: Published, folder: Path, source: Path | None = None) -> str
         FetchError: it cannot be had, or is not what it should be; says what to do.
         PromptSetError: it was had, and is malformed.
     """
-    if source is None and problem(published, folder) is None:
+    if source is None and where(item, folder)[0] is not None:
         return "already here"
+    at_hand = None if source is None else _find(item, source)
+    place = local_path(item, folder).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f".{published.name}.lock"):
-            return _place(published, folder, *_get(published, folder, source))
+        place.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(place / f".{item.name}.lock"):
+            staged, origin, revision = _get(item, folder, at_hand, progress or Progress())
+            try:
+                return _place(item, folder, staged, origin, revision)
+            finally:  # whatever is wrong, the next try starts anew
+                staged.unlink(missing_ok=True)
     except OSError as error:
         raise FetchError(
             f"{folder} cannot be written to ({error}); name another folder with --data"
         ) from error
 
 
-def _get(published: Published, folder: Path, source: Path | None) -> tuple[bytes, str, str | None]:
-    """The bytes, where they came from, and their revision where it is known."""
-    if source is not None:
-        path = _find(published, source)
-        return read_bytes(path), str(path), None
-    if published.host == "by_hand":
-        raise FetchError(f"{published.name} cannot be fetched. {published.about}")
-    if published.host == "hub":
-        data, revision = _from_hub(published)
-        return data, published.address, revision
-    return _download(published, folder), published.address, published.revision
-
-
-def _place(
-    published: Published, folder: Path, data: bytes, origin: str, revision: str | None
-) -> str:
-    """Check the bytes and put them and their receipt into the folder, each by one rename."""
-    found = hashlib.sha256(data).hexdigest()
-    if published.sha256 is not None and found != published.sha256:
+def _get(
+    item: Item, folder: Path, at_hand: Path | None, progress: Progress
+) -> tuple[Path, str, str | None]:
+    """A copy of the file beside its place, where it came from, and its revision where known."""
+    place = local_path(item, folder).parent
+    if at_hand is not None:
+        return _copy(at_hand, place), str(at_hand), None
+    if item.host == "by_hand":
+        raise FetchError(f"{item.name} cannot be fetched. {item.about}")
+    if item.host == "package":
         raise FetchError(
-            f"{origin}: the checksum is {found}, but {published.name} is {published.sha256}; "
+            f"{item.name} is in the Python package {item.place}; run `pip install {item.place}`"
+        )
+    if item.host == "hub":
+        path, commit = from_hub(item)
+        return _copy(path, place), item.address, commit
+    part = place / f"{item.name}.part"
+    have = part.stat().st_size if part.is_file() else 0
+    if item.size is not None and (free := shutil.disk_usage(place).free) < item.size - have:
+        raise FetchError(
+            f"{place} has {free / 1e6:.1f} MB left and {item.name} needs "
+            f"{item.size_text}; make room, or name another folder with --data"
+        )
+    download(item, part, progress)
+    return part, item.address, item.revision
+
+
+def _copy(path: Path, place: Path) -> Path:
+    """A copy of a file, in the folder it will be renamed in."""
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise FetchError(f"{path}: cannot be read ({error}); check the path") from error
+    with source, tempfile.NamedTemporaryFile(dir=place, prefix=".", delete=False) as file:
+        try:
+            shutil.copyfileobj(source, file)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return Path(file.name)
+
+
+def _place(item: Item, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
+    """Check the staged file and put it and its receipt into the folder, each by one rename."""
+    found = sha256(staged)
+    if item.sha256 is not None and found != item.sha256:
+        raise FetchError(
+            f"{origin}: the checksum is {found}, but {item.name} is {item.sha256}; "
             "this is another version or a damaged copy, and was not taken"
         )
-    counts: dict[str, int] = {}
-    if published.columns is None:
-        summary = _statistics(published, data)
-    else:
-        shown = Path(origin) if Path(origin).is_file() else Path(published.local_name)
-        reading = read(published, shown, data)
-        summary = reading.summary(published)
-        counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
+    summary, counts = _contents(item, staged, origin)
     receipt = {
-        "name": published.name,
+        "name": item.name,
         "origin": origin,
         "revision": revision,
         "sha256": found,
-        "bytes": len(data),
+        "bytes": staged.stat().st_size,
         **counts,
-        "licence": published.licence,
+        "licence": item.licence,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _write(receipt_path(published, folder), json.dumps(receipt, indent=2).encode() + b"\n")
-    _write(local_path(published, folder), data)
+    _write(receipt_path(item, folder), json.dumps(receipt, indent=2).encode() + b"\n")
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    os.chmod(staged, 0o644)
+    os.replace(staged, local_path(item, folder))
     return summary
+
+
+def _contents(item: Item, staged: Path, origin: str) -> tuple[str, dict[str, int]]:
+    """What a file has, in words and in counts, after it was read without complaint."""
+    if not isinstance(item, Published):
+        return item.size_text, {}
+    if item.columns is None:
+        return _statistics(item, staged), {}
+    shown = Path(origin) if Path(origin).is_file() else Path(item.local_name)
+    reading = read(item, shown, read_bytes(staged))
+    counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
+    return reading.summary(item), counts
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -135,15 +191,14 @@ def _write(path: Path, data: bytes) -> None:
             raise
 
 
-def _statistics(published: Published, data: bytes) -> str:
+def _statistics(published: Published, path: Path) -> str:
     """Check the mean and covariance of features, as clean-fid keeps them."""
-    import io
     import zipfile
 
     import numpy as np
 
     try:
-        with np.load(io.BytesIO(data)) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             mean, covariance = arrays["mu"], arrays["sigma"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise FetchError(
@@ -158,104 +213,38 @@ def _statistics(published: Published, data: bytes) -> str:
     return f"mean and covariance of {width} features"
 
 
-def _find(published: Published, source: Path) -> Path:
+def _find(item: Item, source: Path) -> Path:
     """The file in a folder: by its checksum, or, where none is known, by its name."""
     if source.is_file():
         return source
     if not source.is_dir():
         raise FetchError(f"--from: there is no folder {source}; check the path")
-    files = [p for p in sorted(source.rglob("*")) if p.is_file() and p.stat().st_size < _LARGEST]
-    suffix = Path(published.local_name).suffix
-    if published.sha256 is not None:
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    suffix = Path(item.local_name).suffix
+    if item.sha256 is not None:
         for path in files:
-            if path.suffix == suffix and _sha256(path) == published.sha256:
+            size = path.stat().st_size
+            fits = size < _LARGEST if item.size is None else size == item.size
+            if path.suffix == suffix and fits and _is(path, item.sha256):
                 return path
         raise FetchError(
-            f"no *{suffix} file in {source} has the checksum of {published.name} "
-            f"({published.sha256}); `varbench fetch {published.name}` downloads it"
+            f"no *{suffix} file in {source} has the checksum of {item.name} "
+            f"({item.sha256}); `{item.command}` brings it"
         )
-    names = {published.local_name}
-    if "*" not in published.file:
-        names.add(Path(published.file).name)
+    names = {Path(item.local_name).name}
+    if "*" not in item.file:
+        names.add(Path(item.file).name)
     found = [path for path in files if path.name in names]
     if len(found) != 1:
         raise FetchError(
             f"{len(found)} files in {source} are called {' or '.join(sorted(names))}; give the "
-            f"path of the one that is {published.name}: --from FILE"
+            f"path of the one that is {item.name}: --from FILE"
         )
     return found[0]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _failed(published: Published, reason: object) -> FetchError:
-    return FetchError(
-        f"{published.address} could not be fetched: {reason}. Run the same command again to go "
-        f"on; or get the file elsewhere and run `varbench fetch {published.name} --from FOLDER`"
-    )
-
-
-def _download(published: Published, folder: Path) -> bytes:
-    """The bytes at the address; what a broken download left is gone on with."""
-    part = folder / f"{published.name}.part"
-    if published.revision is None:
-        part.unlink(missing_ok=True)
-    have = part.stat().st_size if part.is_file() else 0
-    headers = {"User-Agent": "varbench"} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(published.address, headers=headers)
+def _is(path: Path, checksum: str) -> bool:
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            length = answer.headers.get("Content-Length")
-            with part.open("ab" if resumed else "wb") as file:
-                start = file.tell()
-                while piece := answer.read(_PIECE):
-                    file.write(piece)
-                got = file.tell() - start
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to send: the part is whole, or of another file
-            return _whole(published, part)
-        raise _failed(published, error) from error
-    except (OSError, HTTPException) as error:
-        raise _failed(published, error) from error
-    if length is not None and got != int(length):
-        raise _failed(published, f"the connection broke after {got} of {length} bytes")
-    return _whole(published, part)
-
-
-def _whole(published: Published, part: Path) -> bytes:
-    """The bytes of a finished download, and the part is gone: whatever is wrong, start anew."""
-    data = read_bytes(part)
-    part.unlink()
-    return data
-
-
-def _from_hub(published: Published) -> tuple[bytes, str | None]:
-    """The bytes of a file of the hub's dataset, and the commit it is of."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import GatedRepoError
-
-    try:
-        info = HfApi().dataset_info(published.place, revision=published.revision)
-        files = [one.rfilename for one in info.siblings or ()]
-        matching = fnmatch.filter(files, published.file)
-        if len(matching) != 1:
-            raise FetchError(
-                f"{published.page} has {len(matching)} files {published.file!r} among "
-                f"{', '.join(files)}; download the right one, name it "
-                f"{published.local_name!r}, and run `varbench fetch {published.name} --from FOLDER`"
-            )
-        path = hf_hub_download(published.place, matching[0], repo_type="dataset", revision=info.sha)
-    except GatedRepoError as error:
-        raise FetchError(
-            f"{published.page} lets in only those it knows. {published.gated or ''} "
-            "Then run the same command again."
-        ) from error
-    except FetchError:
-        raise
-    except Exception as error:  # the hub's own errors and those of its HTTP library
-        raise _failed(published, error) from error
-    return read_bytes(Path(path)), info.sha
+        return sha256(path) == checksum
+    except OSError:  # not this user's to read
+        return False

@@ -13,7 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from varbench.checksums import sha256
 from varbench.prompt_rows import MissingPromptSetError, PromptSet, read_bytes
+from varbench.published.item import Item
 from varbench.published.readers import read
 from varbench.published.table import Published
 
@@ -28,17 +30,17 @@ def data_folder() -> Path:
     return Path(base) / "varbench"
 
 
-def local_path(published: Published, folder: Path | None = None) -> Path:
+def local_path(published: Item, folder: Path | None = None) -> Path:
     """Where the file lies, or would."""
     return (folder or data_folder()) / published.local_name
 
 
-def receipt_path(published: Published, folder: Path) -> Path:
+def receipt_path(published: Item, folder: Path) -> Path:
     """Where its receipt lies, or would."""
     return folder / f"{published.name}.receipt.json"
 
 
-def receipt(published: Published, folder: Path) -> dict[str, Any]:
+def receipt(published: Item, folder: Path) -> dict[str, Any]:
     """What is known of the fetched file; empty without a readable receipt."""
     try:
         found = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
@@ -47,16 +49,21 @@ def receipt(published: Published, folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def problem(published: Published, folder: Path | None = None) -> str | None:
+def problem(published: Item, folder: Path | None = None) -> str | None:
     """Why the file cannot be used; None if it is there and whole."""
+    folder = folder or data_folder()
     path = local_path(published, folder)
     if not path.is_file():
         return "missing"
-    return _wrong(published, path, hashlib.sha256(read_bytes(path)).hexdigest())
+    try:
+        found = sha256(path)
+    except OSError as error:
+        return f"cannot be read ({error})"
+    return _wrong(published, folder, found)
 
 
-def _wrong(published: Published, path: Path, found: str) -> str | None:
-    known = published.sha256 or receipt(published, path.parent).get("sha256")
+def _wrong(published: Item, folder: Path, found: str) -> str | None:
+    known = published.sha256 or receipt(published, folder).get("sha256")
     if known is None:
         return "no receipt, so it may be incomplete"
     if known != found:
@@ -75,6 +82,7 @@ def load(published: Published, folder: Path | None = None) -> PromptSet:
         MissingPromptSetError: it is not there, or not whole.
         PromptSetError: it is malformed.
     """
+    folder = folder or data_folder()
     path = local_path(published, folder)
     command = f"varbench fetch {published.name}"
     if not path.is_file():
@@ -84,6 +92,6 @@ def load(published: Published, folder: Path | None = None) -> PromptSet:
             command,
         )
     data = read_bytes(path)
-    if wrong := _wrong(published, path, hashlib.sha256(data).hexdigest()):
+    if wrong := _wrong(published, folder, hashlib.sha256(data).hexdigest()):
         raise MissingPromptSetError(f"{path} is not the published file: {wrong}", command)
     return read(published, path, data).prompt_set

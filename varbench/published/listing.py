@@ -1,4 +1,4 @@
-"""The table that `varbench fetch` prints without a name: what there is, and what is here."""
+"""The tables that `varbench fetch` and `varbench list` print: what there is, and what is here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from varbench.published import table
-from varbench.published.folder import data_folder, problem, receipt
+from varbench.published import networks, table
+from varbench.published.folder import data_folder, local_path, problem, receipt
+from varbench.published.item import Item
+from varbench.published.networks import Network
 from varbench.published.table import Published
+
+
+def where(item: Item, folder: Path | None = None) -> tuple[Path | None, str]:
+    """The file, or None, and in words: where it is, or why it cannot be used."""
+    if isinstance(item, Network):
+        path, amiss = networks.find(item, folder)
+        if path is not None:
+            return path, str(path)
+        damaged = [one for one in amiss if not one.endswith(": missing")]
+        return None, damaged[0] if damaged else "missing"
+    wrong = problem(item, folder)
+    return (None, wrong) if wrong else (local_path(item, folder), "here")
 
 
 def counts(published: Published, folder: Path | None = None) -> tuple[object, object]:
@@ -21,16 +35,26 @@ def counts(published: Published, folder: Path | None = None) -> tuple[object, ob
 
 def state(published: Published, folder: Path | None = None) -> str:
     """`here`, or why it cannot be used."""
-    return problem(published, folder) or "here"
+    return where(published, folder)[1]
+
+
+def network_table(folder: Path | None = None) -> str:
+    """All networks of metrics: what for, size, licence, and the file or why there is none."""
+    rows = [
+        [name, one.purpose, one.size_text, one.licence, where(one, folder)[1]]
+        for name, one in networks.known().items()
+    ]
+    return str(tabulate(rows, ["network", "for", "size", "licence", ""], disable_numparse=True))
 
 
 def listing(folder: Path) -> str:
-    """All published sets and statistics: rows, prompts, licence, how they are checked, state."""
+    """All published sets, statistics and networks: sizes, licence, how they are checked, state."""
     rows = []
     for name, one in table.known().items():
         number, prompts = counts(one, folder) if one.columns else ("", "")
         access = "ask for access" if one.gated else "by hand" if one.host == "by_hand" else ""
         rows.append([name, number, prompts, one.licence, one.pinned, access, state(one, folder)])
     header = ["published set", "rows", "prompts", "licence", "checked by", "access", ""]
-    text = str(tabulate(rows, header, disable_numparse=True))
-    return f"{text}\n\nin {folder} (another folder: --data, or VARBENCH_DATA)"
+    sets = str(tabulate(rows, header, disable_numparse=True))
+    place = f"in {folder} (another folder: --data, or VARBENCH_DATA)"
+    return f"{sets}\n\n{network_table(folder)}\n\n{place}"

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from varbench.errors import unknown
 from varbench.prompt_rows import PromptSetError
+from varbench.published.item import Host, Item
 from varbench.strict_yaml import Field, read_yaml
 
 Format = Literal["csv", "json", "statistics"]
-Host = Literal["github", "hub", "url", "by_hand"]
+_HOSTS: tuple[Host, ...] = ("github", "hub", "url", "by_hand")
 
 _FILE = Path(__file__).with_name("sets.yaml")
 _SUFFIX: dict[Format, str] = {"csv": ".csv", "json": ".json", "statistics": ".npz"}
 _KEYS = ("about", "cite", "licence", "format")
-_OPTIONAL = (*get_args(Host), "revision", "file", "sha256", "gated", "rows", "prompts", "columns")
+_OPTIONAL = (*_HOSTS, "revision", "file", "sha256", "gated", "rows", "prompts", "columns")
 _MANY = 10**9
 
 
@@ -40,38 +41,17 @@ class Columns:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Published:
-    """One published file.
+@dataclass(frozen=True, kw_only=True)
+class Published(Item):
+    """One published set, or statistics.
 
     Attributes:
-        name: what commands and concept files call it.
-        about: what it is, one or two sentences.
-        cite: the paper.
-        host: where it lives: a GitHub repository, a dataset of the Hugging Face hub, another
-            address, or nowhere (made by hand as `about` says).
-        place: `owner/name`, or the address.
-        revision: the commit it is fetched at; None where it cannot be pinned.
-        file: its path in the repository; `*` there means that the name is not known.
-        sha256: checksum of the file; None where no copy was at hand when the table was written.
-        licence: of the file.
-        gated: what to do before it can be fetched; None if it is open to all.
         rows: rows of the file; None if not known.
         prompts: distinct prompts among them; None if not known.
         format: how it is read.
         columns: of a prompt set; None for statistics.
     """
 
-    name: str
-    about: str
-    cite: str
-    host: Host
-    place: str
-    revision: str | None
-    file: str
-    sha256: str | None
-    licence: str
-    gated: str | None
     rows: int | None
     prompts: int | None
     format: Format
@@ -79,34 +59,7 @@ class Published:
 
     @property
     def local_name(self) -> str:
-        """What the file is called in the data folder."""
         return self.name + _SUFFIX[self.format]
-
-    @property
-    def page(self) -> str:
-        """Where a person can look at it; "" for what is made by hand."""
-        return {
-            "github": f"https://github.com/{self.place}",
-            "hub": f"https://huggingface.co/datasets/{self.place}",
-            "url": self.place,
-            "by_hand": "",
-        }[self.host]
-
-    @property
-    def address(self) -> str:
-        """What a plain download reads; of a hub's dataset, its page."""
-        if self.host == "github":
-            return f"https://raw.githubusercontent.com/{self.place}/{self.revision}/{self.file}"
-        return self.page
-
-    @property
-    def pinned(self) -> str:
-        """How sure it is that everyone gets the same bytes, in words."""
-        if self.sha256:
-            return "checksum"
-        if self.revision:
-            return "revision (no copy was at hand for a checksum)"
-        return "not pinned: no copy was at hand"
 
 
 @cache
@@ -134,9 +87,9 @@ def by_name(name: str) -> Published:
 
 def _read(name: str, entry: Field) -> Published:
     keys = entry.keys(_KEYS, _OPTIONAL)
-    hosts = [host for host in get_args(Host) if host in keys]
+    hosts = [host for host in _HOSTS if host in keys]
     if len(hosts) != 1:
-        entry.fail(f"{name!r} needs one of the keys {', '.join(get_args(Host))}")
+        entry.fail(f"{name!r} needs one of the keys {', '.join(_HOSTS)}")
     form = keys["format"].text()
     if form not in _SUFFIX:
         keys["format"].fail(f"unknown format {form!r}; choose one of {', '.join(_SUFFIX)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from varbench.report.page import render_page
 from varbench.report.records import (
@@ -20,6 +20,7 @@ from varbench.report.records import (
 )
 from varbench.report.tables import FORMATS, TABLES, difference_table, main_table, render
 from varbench.store import Store
+from varbench.whole_file import write_whole
 
 FILES = {
     "table": "report.txt",
@@ -29,6 +30,8 @@ FILES = {
     "latex": "report.tex",
     "html": "index.html",
 }
+
+FORMATS_OF_A_FOLDER = ("md", "csv", "json", "html")
 
 __all__ = [
     "FILES",
@@ -47,13 +50,14 @@ __all__ = [
     "render_page",
     "select",
     "write_report",
+    "write_views",
 ]
 
 
 def write_report(
     store: Store,
     out: Path,
-    formats: Sequence[str] = ("md", "csv", "json", "html"),
+    formats: Sequence[str] = FORMATS_OF_A_FOLDER,
     filters: Filters | None = None,
 ) -> list[Path]:
     """Writes one file per format (named in `FILES`) into folder `out`; returns their paths.
@@ -64,26 +68,38 @@ def write_report(
     Raises:
         ReportError: for an unknown format, or if nothing matches; nothing is written then.
     """
-    for form in formats:
-        if form not in FILES:
-            raise ReportError(f"unknown format {form!r}; choose among: {', '.join(FILES)}")
+    _check(formats)
     everything = load_cells(store)
     cells = select(everything, filters or Filters())
     records = build_records(cells)
+    return write_views(records, cells, out, formats, store=store, all_cells=everything)
+
+
+def write_views(
+    records: pd.DataFrame,
+    cells: Sequence[Cell],
+    out: Path,
+    formats: Sequence[str] = FORMATS_OF_A_FOLDER,
+    *,
+    store: Store | None = None,
+    all_cells: Sequence[Cell] | None = None,
+) -> list[Path]:
+    """As `write_report`, of records that are at hand; without a store the page has no pictures."""
+    _check(formats)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for form in dict.fromkeys(formats):
         if form == "html":
-            text = render_page(store, cells, records, everything)
+            text = render_page(store, cells, records, all_cells)
         else:
             text = render(records, form)
         path = out / FILES[form]
-        draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            # A name may hold what UTF-8 cannot (a lone surrogate, from JSON); spelled out then.
-            draft.write_bytes(text.encode("utf-8", "backslashreplace"))
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_whole(path, text)
         written.append(path)
     return written
+
+
+def _check(formats: Sequence[str]) -> None:
+    for form in formats:
+        if form not in FILES:
+            raise ReportError(f"unknown format {form!r}; choose among: {', '.join(FILES)}")

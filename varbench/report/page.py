@@ -22,7 +22,13 @@ from varbench.report.panels import Panel, Row, Value, build_panels
 from varbench.report.pictures import Grid, PictureBook, columns_of
 from varbench.report.provenance import Source, sources_of
 from varbench.report.records import BASE, Cell
-from varbench.report.tables import COST_NOTE, DIFFERENCE_NOTE, DRIFT_NOTE
+from varbench.report.tables import (
+    COST_NOTE,
+    DIFFERENCE_NOTE,
+    DRIFT_NOTE,
+    NUDITY_NOTE,
+    ROBUSTNESS_NOTE,
+)
 from varbench.report.text import MISSING, count, visible
 from varbench.store import Store
 
@@ -63,7 +69,9 @@ class Section:
     panel: Panel
     results: PageTable
     differences: PageTable
+    nudity: PageTable
     drift: PageTable
+    robustness: PageTable
     cost: PageTable
     plots: tuple[Markup, ...]
     grids: tuple[Grid, ...]
@@ -71,7 +79,7 @@ class Section:
 
 
 def render_page(
-    store: Store,
+    store: Store | None,
     cells: Sequence[Cell],
     records: pd.DataFrame,
     all_cells: Sequence[Cell] | None = None,
@@ -79,7 +87,7 @@ def render_page(
     """The page as one string of HTML.
 
     Args:
-        store: where the pictures are.
+        store: where the pictures are; None for results files, which have none.
         cells: the cells to show, from `records.select`.
         records: `records.build_records(cells)`.
         all_cells: every cell of the store, if `cells` are not all: a prompt is covered if it asks
@@ -87,7 +95,7 @@ def render_page(
     """
     panels = build_panels(records)
     numbers = series(sorted({row.label for panel in panels for row in panel.rows}))
-    book = PictureBook(store, cells if all_cells is None else all_cells)
+    book = None if store is None else PictureBook(store, cells if all_cells is None else all_cells)
     sections = [_section(i, panel, cells, book, numbers) for i, panel in enumerate(panels, 1)]
     environment = _environment()
     script, style = _asset(environment, "page.js"), _asset(environment, "page.css")
@@ -98,16 +106,19 @@ def render_page(
         columns={
             c.key: c
             for part in sections
-            for table in (part.results, part.drift, part.cost)
+            for table in (part.results, part.nudity, part.drift, part.robustness, part.cost)
             for c in table.columns
         }.values(),
         methods=sorted({cell.method for cell in cells} - {BASE}),
         models=sorted({cell.model for cell in cells}),
         concepts=sorted({cell.concept for cell in cells}),
         scored=count(_scored(panels)),
+        pictures=store is not None,
         covered=sum(shot.covered for shot in shots),
         difference_note=DIFFERENCE_NOTE,
+        nudity_note=NUDITY_NOTE,
         drift_note=DRIFT_NOTE,
+        robustness_note=ROBUSTNESS_NOTE,
         cost_note=COST_NOTE,
         script=Markup(script),
         script_digest=digest,
@@ -140,7 +151,11 @@ def _asset(environment: jinja2.Environment, name: str) -> str:
 
 
 def _section(
-    index: int, panel: Panel, cells: Sequence[Cell], book: PictureBook, numbers: dict[str, int]
+    index: int,
+    panel: Panel,
+    cells: Sequence[Cell],
+    book: PictureBook | None,
+    numbers: dict[str, int],
 ) -> Section:
     mine = [
         cell
@@ -152,7 +167,7 @@ def _section(
     edited = [row for row in panel.rows if row.method != BASE]
     changed = [
         column
-        for column in panel.of("main", "drift")
+        for column in panel.of("main", "nudity", "drift", "robustness")
         if any(column.key in r.values and r.values[column.key].difference for r in different)
     ]
     plots = (tradeoff(panel, metric, numbers) for metric in RETENTION)
@@ -161,10 +176,12 @@ def _section(
         panel=panel,
         results=_table("Results", panel.of("main"), panel.rows, numbers, _number_cell),
         differences=_table("Paired differences", changed, different, numbers, _difference_cell),
+        nudity=_table("Nudity", panel.of("nudity"), panel.rows, numbers, _number_cell),
         drift=_table("Language drift", panel.of("drift"), panel.rows, numbers, _number_cell),
+        robustness=_table("Robustness", panel.of("robustness"), panel.rows, numbers, _number_cell),
         cost=_table("Cost", panel.of("cost"), edited, numbers, _number_cell),
         plots=tuple(Markup(plot) for plot in plots if plot is not None),
-        grids=tuple(book.grids(columns_of(mine, labels))),
+        grids=() if book is None else tuple(book.grids(columns_of(mine, labels))),
         sources=tuple(sources_of(mine, labels)),
     )
 

@@ -64,8 +64,8 @@ class Panel:
     rows: tuple[Row, ...]
 
     def of(self, *tables: str) -> tuple[Column, ...]:
-        """The columns of some tables that at least one row has a record for."""
-        there = {key for row in self.rows for key in row.values}
+        """The columns of some tables that at least one row has a value for."""
+        there = {k for row in self.rows for k, v in row.values.items() if v.value is not None}
         return tuple(c for c in self.columns if c.table in tables and c.key in there)
 
     @property

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -54,6 +54,22 @@ class ReportError(ValueError):
     """There is nothing to report as asked; the message names the fix."""
 
 
+class Filed(Protocol):
+    """What results are filed under."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def concept(self) -> str: ...
+    @property
+    def suite(self) -> str: ...
+
+
+AnyFiled = TypeVar("AnyFiled", bound=Filed)
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which cells to report; an empty tuple means all. The unerased model is always kept: without
@@ -64,7 +80,7 @@ class Filters:
     concept: tuple[str, ...] = ()
     suite: tuple[str, ...] = ()
 
-    def accept(self, cell: Cell) -> bool:
+    def accept(self, cell: Filed) -> bool:
         """Whether `cell` is to be reported."""
         return (
             (not self.model or cell.model in self.model)
@@ -76,7 +92,10 @@ class Filters:
 
 @dataclass(frozen=True)
 class Cell:
-    """One `cell.json`, with the fields that a report sorts by; `body` is all of it."""
+    """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
+
+    What stands for a published results file has neither rows nor pictures.
+    """
 
     key: str
     model: str
@@ -88,7 +107,7 @@ class Cell:
     suite: str
     seed: int | None
     body: Mapping[str, Any]
-    rows_file: Path
+    rows_file: Path | None
     costs: Mapping[str, float]
 
     @property
@@ -131,7 +150,7 @@ def load_cells(store: Store) -> list[Cell]:
     return [cell for _, (_, cell) in sorted(newest.items())]
 
 
-def select(cells: Sequence[Cell], filters: Filters) -> list[Cell]:
+def select(cells: Sequence[AnyFiled], filters: Filters) -> list[AnyFiled]:
     """The cells that `filters` accept.
 
     Raises:
@@ -168,14 +187,14 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
                 | {end: record.get(end, value) for end in ("seed_min", "seed_max")}
                 | {"family": cell.family, "embedded": cell.embedded}
             )
-    frame = _typed(rows)
-    kept = cache(read_rows)
+    frame = typed(rows)
+    kept = cache(_rows)
     means = [
         _mean(group, [kept(owners[i].rows_file) for i in group.index])
         for _, group in frame.groupby(_SAME, sort=False, dropna=False)
         if not group["seed"].isna().any()  # else the cell was not made by an edit, and has no seed
     ]
-    frame = _typed(rows + means)
+    frame = typed(rows + means)
     # The mean comes first, then the seeds it is made of; the rest stays in order of the cells.
     place = frame.groupby(_SAME, sort=False, dropna=False).ngroup()
     order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
@@ -207,8 +226,13 @@ def plain(records: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
 
 
-def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def typed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a DataFrame with the columns and types of `build_records`."""
     return pd.DataFrame(rows, columns=[*RECORD_FIELDS, *EXTRA_FIELDS]).astype(_DTYPES)
+
+
+def _rows(path: Path | None) -> dict[str, Rows]:
+    return {} if path is None else read_rows(path)
 
 
 def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, Rows]]) -> dict[str, Any]:

@@ -23,8 +23,18 @@ NOTE = (
 )
 DRIFT_NOTE = (
     "What happened to prompts that must stay, as the model predicts (LD1, LD2, entropy; n counts "
-    "probed prompts) and as CLIP reads the pictures (LD3). ≈ as the unerased model's is best. "
+    "probed prompts) and as CLIP reads the pictures (LD3, LD4). ≈ as the unerased model's is best. "
     f"{MISSING} not measured, or not applicable to methods that change sampling only."
+)
+ROBUSTNESS_NOTE = (
+    "How often the concept comes back when that is tried; the unerased model's row is what its own "
+    f"pictures give. A search that finds nothing proves nothing. {MISSING} not tried, or not "
+    "possible with this model."
+)
+NUDITY_NOTE = (
+    "NudeNet's detections in the target pictures, counted as published protocols count them: rates "
+    "of pictures, or numbers of detections, which compare only at equal n. Where fewer persons are "
+    f"seen than in the unerased model's, it may be garbage that is drawn. {MISSING} not measured."
 )
 COST_NOTE = (
     "Means over edit seeds, on the device of the run. Extra passes: branches per scale beyond the "
@@ -53,6 +63,16 @@ def drift_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame
     return _table(build_panels(records), ("drift",), _value, percent=percent)
 
 
+def robustness_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """Attempts to get the concept back, rows and cells as in `main_table`."""
+    return _table(build_panels(records), ("robustness",), _value, percent=percent)
+
+
+def nudity_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
+    """Nudity by protocol, rows and cells as in `main_table`."""
+    return _table(build_panels(records), ("nudity",), _value, percent=percent)
+
+
 def cost_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
     """What the edits cost, a row per method; the unerased model costs nothing and has none."""
     table = _table(build_panels(records), ("cost",), _value, percent=percent, base=False)
@@ -61,7 +81,7 @@ def cost_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
 
 def difference_table(records: pd.DataFrame, *, percent: bool = False) -> pd.DataFrame:
     """Signed paired differences to the unerased model, columns as in `main_table`."""
-    shown = ("main", "drift")
+    shown = ("main", "nudity", "drift", "robustness")
     return _table(build_panels(records), shown, _difference, percent=percent, base=False)
 
 
@@ -83,7 +103,9 @@ def _difference(row: Row, column: Column, percent: bool) -> str:
 TABLES: dict[str, tuple[Callable[..., pd.DataFrame], str]] = {
     "main": (main_table, NOTE),
     "difference": (difference_table, DIFFERENCE_NOTE),
+    "nudity": (nudity_table, NUDITY_NOTE),
     "drift": (drift_table, DRIFT_NOTE),
+    "robustness": (robustness_table, ROBUSTNESS_NOTE),
     "cost": (cost_table, COST_NOTE),
 }
 
@@ -140,7 +162,7 @@ def _sections(
             body = part.drop(columns=_LEAD)
             filled = (body != MISSING).any()
             always = body.columns.isin(["method", "n"])
-            if name in ("drift", "cost") and not filled[~always].any():
+            if name in ("nudity", "drift", "robustness", "cost") and not filled[~always].any():
                 continue
             body = body.loc[:, filled | always]
             model, concept, suite = map(str, lead)
@@ -149,14 +171,22 @@ def _sections(
 
 
 def _terminal(records: pd.DataFrame, names: list[str]) -> str:
-    parts = []
-    for heading, name, note, body in _sections(records, names, percent=True):
-        parts.append(heading if name == "main" else f"{heading} · {name}")
-        for block in _blocks(body):
-            parts.append(tabulate(block, "keys", "simple", showindex=False, disable_numparse=True))
-            parts.append("")
-        parts.append(f"{note}\n")
-    return "\n".join(parts)
+    return "\n".join(
+        _terminal_table(_title(heading, name), body, note)
+        for heading, name, note, body in _sections(records, names, percent=True)
+    )
+
+
+def _title(heading: str, name: str) -> str:
+    return heading if name == "main" else f"{heading} · {name}"
+
+
+def _terminal_table(title: str, body: pd.DataFrame, note: str) -> str:
+    parts = [title]
+    for block in _blocks(body):
+        parts.append(tabulate(block, "keys", "simple", showindex=False, disable_numparse=True))
+        parts.append("")
+    return "\n".join([*parts, f"{note}\n"])
 
 
 def _blocks(body: pd.DataFrame) -> list[pd.DataFrame]:
@@ -172,13 +202,17 @@ def _blocks(body: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _markdown(records: pd.DataFrame, names: list[str]) -> str:
-    parts = ["# varbench report\n"]
-    for heading, name, note, body in _sections(records, names):
-        title = heading if name == "main" else f"{heading} · {name}"
-        rows = [[_md(cell) for cell in row] for row in body.values.tolist()]
-        grid = tabulate(rows, map(_md, body.columns), "pipe", disable_numparse=True)
-        parts.append(f"## {_md(title)}\n\n{grid}\n\n{note}\n")
-    return "\n".join(parts)
+    parts = [
+        _markdown_table(_title(heading, name), body, note)
+        for heading, name, note, body in _sections(records, names)
+    ]
+    return "\n".join(["# varbench report\n", *parts])
+
+
+def _markdown_table(title: str, body: pd.DataFrame, note: str) -> str:
+    rows = [[_md(cell) for cell in row] for row in body.values.tolist()]
+    grid = tabulate(rows, map(_md, body.columns), "pipe", disable_numparse=True)
+    return f"## {_md(title)}\n\n{grid}\n\n{note}\n"
 
 
 def _md(text: str) -> str:
@@ -190,14 +224,17 @@ def _md(text: str) -> str:
 def _latex(records: pd.DataFrame, names: list[str]) -> str:
     parts = ["% Needs \\usepackage{booktabs,graphicx}\n"]
     for heading, name, note, body in _sections(records, names):
-        grid = tabulate(body.values.tolist(), body.columns, "latex_booktabs", disable_numparse=True)
-        caption = "".join(LATEX_ESCAPE_RULES.get(c, c) for c in f"{heading}. {note}")
-        text = (
-            f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n"
-            f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
-        )
-        parts.append(f"% {name}\n{text}")
-    return _latex_symbols("\n".join(parts))
+        parts.append(f"% {name}\n{_latex_table(heading, body, note)}")
+    return "\n".join(parts)
+
+
+def _latex_table(title: str, body: pd.DataFrame, note: str) -> str:
+    grid = tabulate(body.values.tolist(), body.columns, "latex_booktabs", disable_numparse=True)
+    caption = "".join(LATEX_ESCAPE_RULES.get(c, c) for c in f"{title}. {note}")
+    return _latex_symbols(
+        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n"
+        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+    )
 
 
 def _latex_symbols(text: str) -> str:
@@ -223,3 +260,19 @@ FORMATS: dict[str, Callable[[pd.DataFrame, list[str]], str]] = {
     "json": _json,
     "latex": _latex,
 }
+_ONE: dict[str, Callable[[str, pd.DataFrame, str], str]] = {
+    "table": _terminal_table,
+    "md": _markdown_table,
+    "latex": _latex_table,
+}
+
+
+def render_one(title: str, body: pd.DataFrame, note: str, form: str) -> str:
+    """One finished table of text in the look of the others, ending in a line break.
+
+    Raises:
+        ReportError: a format that has no tables.
+    """
+    if form not in _ONE:
+        raise ReportError(f"{form!r} has no such table; choose one of: {', '.join(_ONE)}")
+    return _ONE[form](title, body, note)

@@ -69,6 +69,16 @@ class ClipScorer:
         return fingerprint(model, self.version, pixels.tolist(), tokens.tolist())
 
     @torch.inference_mode()
+    def text_rows(self, texts: Sequence[str]) -> Array:
+        """Embeddings of texts, float32 [m, e], rows of length one."""
+        model, _, tokenizer = self._parts
+        rows = []
+        for start in range(0, len(texts), self._batch):
+            tokens = tokenizer(list(texts[start : start + self._batch]))
+            rows.append(_unit(model.encode_text(tokens.to(self._device))))
+        return float_rows(rows)
+
+    @torch.inference_mode()
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one."""
         check_input(files, prompts)

@@ -76,19 +76,31 @@ class FeatureScorer:
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`features` float32 [n, d]."""
-        from cleanfid import fid
-
         check_input(files, prompts)
-        rows = fid.get_files_features(
-            [str(file) for file in files],
-            model=self._extractor,
-            num_workers=0,  # workers cost more than they save on pictures this small
-            batch_size=self._batch,
-            device=self._device,  # its default is a GPU
-            mode="clean",
-            verbose=False,
-        )
-        return {"features": np.asarray(rows, dtype=np.float32)}
+        return {"features": clean_rows(files, self._extractor, self._device, self._batch)}
+
+
+def clean_rows(
+    files: Sequence[Path],
+    network: nn.Module,
+    device: torch.device,
+    batch: int,
+    side: int = 299,
+) -> Array:
+    """Rows float32 [n, d] of a network for `[B, 3, side, side]` in 0..255, by clean-fid's path."""
+    from cleanfid import fid, resize
+
+    rows = fid.get_files_features(
+        [str(file) for file in files],
+        model=network,
+        num_workers=0,  # workers cost more than they save
+        batch_size=batch,
+        device=device,  # its default is a GPU
+        mode="clean",
+        custom_fn_resize=resize.make_resizer("PIL", False, "bicubic", (side, side)),
+        verbose=False,
+    )
+    return np.asarray(rows, dtype=np.float32)
 
 
 def _gallery() -> Any:

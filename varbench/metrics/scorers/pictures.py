@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from varbench.metrics.base import Array
+from varbench.published.networks import network_checksum
 
 BATCH = 64
 
@@ -66,6 +67,15 @@ def files_fingerprint(folder: Path, *settings: object) -> str:
         digest.update(f"{file.relative_to(folder).as_posix()}/".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def network_fingerprint(name: str, *settings: object) -> str:
+    """SHA-256 over a known network's file and the settings' repr; the network is not loaded.
+
+    Raises:
+        MissingNetworkError: the file is not on this machine.
+    """
+    return hashlib.sha256(repr((network_checksum(name), *settings)).encode()).hexdigest()
 
 
 def float_rows(parts: Sequence[Tensor]) -> Array:

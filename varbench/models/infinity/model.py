@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from varbench.models.base import (
     Sampling,
     Schedule,
 )
-from varbench.models.batches import generate_in_batches
+from varbench.models.batches import generate_in_batches, given_symbols
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
 from varbench.models.execution import Execution, autocast
 from varbench.models.fingerprints import fingerprint_of_model
@@ -30,7 +30,7 @@ from varbench.models.infinity.probing import (
 )
 from varbench.models.infinity.quantiser import Layout, inputs_from_tokens
 from varbench.models.infinity.sampling import sample
-from varbench.models.infinity.text import TextCondition
+from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
 from varbench.models.parts import parameters_of
@@ -148,16 +148,34 @@ class InfinityModel:
         """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
 
+    @torch.no_grad()
+    def complete(
+        self,
+        condition: TextCondition,
+        prefix: Rollout,
+        scales: int,
+        keys: Sequence[tuple[str, int]],
+        *,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+    ) -> Rollout:
+        """Go on from the first scales of given pictures; see :class:`CompletesPrefix`."""
+        given = given_symbols(self, prefix, scales, len(keys))
+        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
+
     def _sample(
         self,
         branches: Sequence[TextCondition],
         keys: Sequence[tuple[str, int]],
         sampling: Sampling,
         guidance: Guidance,
+        given: Tensor | None,
     ) -> Rollout:
         texts = [self.read(branch) for branch in branches]
         with watched(self.transformer, guidance) as combined:
-            return sample(self.transformer, texts, self.layout, keys, sampling, combined)[0]
+            return sample(
+                self.transformer, texts, self.layout, keys, sampling, combined, given=given
+            )[0]
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
@@ -224,6 +242,20 @@ class InfinityModel:
             "rows": TextSpace(rows, mask, ("text_proj_for_ca.0.weight", pool)),
             "pool": TextSpace(rows, mask, (pool,)),
         }
+
+    def soft_start(self, count: int, seed: int) -> Tensor:
+        """See :class:`HasSoftPrompts`; embeddings of tokens, or else the learned null rows."""
+        if isinstance(self.text_encoder, TextEncoder):
+            return self.text_encoder.soft_start(count, seed)
+        return self.transformer.cfg_uncond[:count].detach().float().clone()
+
+    def soft_prompts(self, prompts: Sequence[str]) -> Callable[[Tensor], TextCondition]:
+        """See :class:`HasSoftPrompts`. The vectors are read by the text encoder if it stays in
+        memory; where its features come from the store, they stand beside these.
+        """
+        if isinstance(self.text_encoder, TextEncoder):
+            return self.text_encoder.soft_prompts(prompts)
+        return self.encode(prompts).behind
 
     def text_tokens(self, prompts: Sequence[str]) -> list[list[str]]:
         """The text encoder's tokens of each prompt, ``</s>`` included."""

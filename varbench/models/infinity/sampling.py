@@ -33,6 +33,7 @@ def sample(
     sampling: Sampling,
     guidance: Guidance,
     temperatures: Sequence[float] | None = None,
+    given: Tensor | None = None,
 ) -> tuple[Rollout, Trace]:
     """Generate bits scale by scale.
 
@@ -44,6 +45,7 @@ def sample(
         sampling: filters and temperature.
         guidance: combines the branches' logits.
         temperatures: per-scale temperature, instead of ``sampling.temperature``.
+        given: bits ``[B, l, d]`` of the first scales, which stand in for drawn ones.
 
     Returns:
         The roll-out and its trace.
@@ -54,7 +56,8 @@ def sample(
     cache = transformer.new_cache(text, schedule)
     sums = Accumulator(layout)
     tokens, inputs, traced = [], [], []
-    for scale, length in enumerate(schedule.lengths):
+    known = 0 if given is None else given.shape[1]
+    for scale, (length, rows) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
         x = None
         if scale:
             x = layout.to_tokens([sums.next_input()])
@@ -63,8 +66,11 @@ def sample(
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(len(texts))))
         guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
-        numbers = uniforms(keys, scale, length, guided.shape[2], guided.device)
-        bits = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+        if given is not None and rows.stop <= known:
+            bits = given[:, rows]  # the step before has filled caches and guidance all the same
+        else:
+            numbers = uniforms(keys, scale, length, guided.shape[2], guided.device)
+            bits = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
         sums.add(layout.to_map(bits, scale))
         tokens.append(bits)
         traced.append(guided)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from varbench.errors import UserError
 from varbench.models import conditions
@@ -66,14 +67,20 @@ class TextCondition:
         """``[B]`` bool, True for unconditional rows."""
         return torch.zeros_like(self.lengths, dtype=torch.bool) if self.null is None else self.null
 
+    def behind(self, vectors: Tensor) -> TextCondition:
+        """The same prompts with free vectors ``[m, C]`` before their rows, with gradient."""
+        pad_to = self.rows.shape[1]
+        real = [rows[:n] for rows, n in zip(self.rows, self.lengths.tolist(), strict=True)]
+        parts = [put_before(vectors.to(rows.dtype), rows, pad_to) for rows in real]
+        return TextCondition.from_compact(torch.cat(parts), [len(p) for p in parts], pad_to)
+
     @staticmethod
     def from_compact(compact: Tensor, lengths: Sequence[int], pad_to: int) -> TextCondition:
         """From packed rows ``[sum of lengths, C]``, prompt after prompt (upstream's form)."""
         if sum(lengths) != len(compact) or max(lengths) > pad_to:
             raise ValueError(f"lengths {list(lengths)} do not fit {len(compact)} rows, {pad_to}")
-        rows = compact.new_zeros(len(lengths), pad_to, compact.shape[1], dtype=torch.float32)
-        for row, part in zip(rows, compact.float().split(list(lengths)), strict=True):
-            row[: len(part)] = part
+        parts = compact.float().split(list(lengths))
+        rows = torch.stack([pad(part, (0, 0, 0, pad_to - len(part))) for part in parts])
         return TextCondition(rows, torch.tensor(lengths, device=compact.device))
 
 
@@ -147,6 +154,29 @@ class TextEncoder:
         report_lost(self.truncated, found, self.maxlen)
         return as_condition([found[prompt] for prompt in prompts], self.maxlen, self.encoder.device)
 
+    def soft_start(self, count: int, seed: int) -> Tensor:
+        """The embeddings ``[count, C]`` of tokens drawn by the seed."""
+        table: Tensor = self.encoder.get_input_embeddings().weight
+        drawn = torch.randint(len(table), (count,), generator=torch.Generator().manual_seed(seed))
+        return table[drawn.to(table.device)].float()
+
+    def soft_prompts(self, prompts: Sequence[str]) -> Callable[[Tensor], TextCondition]:
+        """Prompts with free vectors before their tokens, as this encoder reads both."""
+        table: Tensor = self.encoder.get_input_embeddings().weight
+        ids = [token_ids(self.tokenizer, prompt, self.maxlen) for prompt in prompts]
+        embedded = [table[torch.tensor(one, device=table.device)] for one in ids]
+
+        def condition(vectors: Tensor) -> TextCondition:
+            every = []
+            for rows in embedded:
+                batch = put_before(vectors.to(rows.dtype), rows, self.maxlen)[None]
+                mask = batch.new_ones(batch.shape[:2], dtype=torch.int64)
+                every.append(self.encoder(inputs_embeds=batch, attention_mask=mask))
+            read = [out.last_hidden_state[0] for out in every]
+            return TextCondition.from_compact(torch.cat(read), [len(r) for r in read], self.maxlen)
+
+        return condition
+
     def fingerprint(self) -> str:
         """SHA-256 over the encoder's weights (16 hex digits)."""
         return fingerprint_of([], [self.encoder])
@@ -188,3 +218,14 @@ def as_condition(
     """One row of a batch per prompt."""
     rows = [f.tensors["rows"].to(device).float() for f in features]
     return TextCondition.from_compact(torch.cat(rows), [len(r) for r in rows], maxlen)
+
+
+def put_before(vectors: Tensor, rows: Tensor, maxlen: int) -> Tensor:
+    """Free vectors ``[m, C]``, then the rows ``[n, C]`` of a prompt, in at most ``maxlen`` rows.
+
+    What does not fit is cut off the prompt before its last row, the end of the sequence.
+    """
+    room = maxlen - len(vectors)
+    if len(rows) > room:
+        rows = torch.cat([rows[: room - 1], rows[-1:]])
+    return torch.cat([vectors, rows])

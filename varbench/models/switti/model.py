@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.models.base import Guidance, Rollout, Sampling, Schedule
-from varbench.models.batches import generate_in_batches
+from varbench.models.batches import generate_in_batches, given_symbols
 from varbench.models.conditions import concatenate
 from varbench.models.fingerprints import fingerprint_of_model
 from varbench.models.guidance import ClassifierFreeGuidance
@@ -103,16 +103,34 @@ class SwittiModel:
         """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
 
+    @torch.no_grad()
+    def complete(
+        self,
+        condition: SwittiCondition,
+        prefix: Rollout,
+        scales: int,
+        keys: Sequence[tuple[str, int]],
+        *,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+    ) -> Rollout:
+        """Go on from the first scales of given pictures; see :class:`CompletesPrefix`."""
+        given = given_symbols(self, prefix, scales, len(keys))
+        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
+
     def _sample(
         self,
         branches: Sequence[SwittiCondition],
         keys: Sequence[tuple[str, int]],
         sampling: Sampling,
         guidance: Guidance,
+        given: Tensor | None,
     ) -> Rollout:
         text = self.read(concatenate(branches))
         codebook = self.tokenizer.quantize
-        return sample(self.transformer, codebook, text, self.schedule, keys, sampling, guidance)[0]
+        return sample(
+            self.transformer, codebook, text, self.schedule, keys, sampling, guidance, given
+        )[0]
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:

@@ -23,6 +23,7 @@ def sample(
     keys: Sequence[tuple[str, int]],
     sampling: Sampling,
     guidance: Guidance,
+    given: Tensor | None = None,
 ) -> tuple[Rollout, Tensor]:
     """Generate tokens scale by scale.
 
@@ -34,6 +35,7 @@ def sample(
         keys: (prompt id, picture seed) per picture.
         sampling: filters and temperature; its guidance weight is not used here.
         guidance: combines the branches' logits.
+        given: tokens ``[B, l, 1]`` of the first scales, which stand in for drawn ones.
 
     Returns:
         The roll-out and the guided logits ``[B, L, 1, V]`` that it was drawn from.
@@ -44,15 +46,19 @@ def sample(
     sums = Accumulator(codebook, schedule)
     tokens, traced = [], []
     inputs = [text.pooled_BC.new_zeros(batch, 0, codebook.embedding.embedding_dim)]
-    for scale, length in enumerate(schedule.lengths):
+    known = 0 if given is None else given.shape[1]
+    for scale, (length, place) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
         x = None
         if scale:
             inputs.append(sums.next_input())
             x = inputs[-1].repeat(branches, 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
-        numbers = uniforms(keys, scale, length, 1, guided.device)
-        symbols = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+        if given is not None and place.stop <= known:
+            symbols = given[:, place]  # the step before has filled the cache all the same
+        else:
+            numbers = uniforms(keys, scale, length, 1, guided.device)
+            symbols = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
         sums.add(symbols)
         tokens.append(symbols)
         traced.append(guided)

@@ -1,0 +1,20 @@
+"""What the tests of judges of named people share: a concept whose prompt sets have names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from varbench.concepts import Judge
+
+NAMES = ("Ada Marlow", "Béa Keel", "Clara Voss")
+JUDGE = Judge("clip-names", "identity", NAMES[0])
+
+
+@dataclass(frozen=True)
+class NamedConcept:
+    known: tuple[str, ...] = NAMES
+    judge: Judge = JUDGE
+    name: str = "ada"
+
+    def labels(self, column: str) -> tuple[str, ...]:
+        return self.known if column == self.judge.head else ()

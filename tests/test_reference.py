@@ -1,0 +1,141 @@
+"""Real pictures that cells are compared with: the Gallery's renders and published statistics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from varbench.checksums import sha256
+from varbench.conf.schema import GroupConfig
+from varbench.errors import UserError
+from varbench.metrics.base import Moments
+from varbench.metrics.instruments import scorer
+from varbench.models.gallery import reference as renders
+from varbench.plan import Request, plan
+from varbench.progress import Progress
+from varbench.reference import references, statistics_spec
+from varbench.stages import Workshop
+from varbench.store import Store
+
+STATISTICS = "coco-30k-statistics"
+
+
+def standard(role: str = "features") -> Any:
+    return SimpleNamespace(kind=SimpleNamespace(set="standard"), scorers={role: None})
+
+
+def cell(prompt_set: str = "coco-30k") -> Any:
+    """As much of a cell as is asked here: a released model on a suite with captions."""
+    groups = {"target": GroupConfig(), "coco": GroupConfig(set=prompt_set)}
+    config = SimpleNamespace(
+        suite=SimpleNamespace(groups=groups, block=50), model=SimpleNamespace(name="infinity-2b")
+    )
+    return SimpleNamespace(config=config, groups=dict)
+
+
+def shop(instruments: Any) -> Any:
+    return SimpleNamespace(instruments=lambda cell: instruments)
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Statistics as `varbench fetch` leaves them: the file and its receipt."""
+    monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
+    path = tmp_path / f"{STATISTICS}.npz"
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    write(path, mu=rows.mean(axis=0), sigma=np.cov(rows, rowvar=False))
+    return path
+
+
+def write(path: Path, **arrays: Any) -> None:
+    np.savez(path, **arrays)
+    receipt(path)
+
+
+def receipt(path: Path) -> None:
+    text = json.dumps({"sha256": sha256(path)})
+    (path.parent / f"{STATISTICS}.receipt.json").write_text(text)
+
+
+def test_statistics_of_a_groups_prompt_set_are_its_reference(fetched: Path) -> None:
+    found = references(shop(standard()), cell())
+    assert set(found) == {"coco"}
+    moments = found["coco"]
+    assert isinstance(moments, Moments)
+    assert moments.n == 30_000
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0))
+    np.testing.assert_allclose(moments.covariance, np.cov(rows, rowvar=False))
+
+
+def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) -> None:
+    before = statistics_spec(cell(), standard())
+    assert before == {"statistics": {"coco": sha256(fetched)}}
+    write(fetched, mu=np.zeros(4), sigma=np.eye(4))
+    after = statistics_spec(cell(), standard())
+    assert after != before
+    fetched.unlink()
+    assert statistics_spec(cell(), standard()) == {}
+    assert references(shop(standard()), cell()) == {}
+
+
+@pytest.mark.parametrize("case", ["other set", "other features", "no features"])
+def test_statistics_are_of_one_network_and_one_prompt_set(fetched: Path, case: str) -> None:
+    instruments = standard("clip" if case == "no features" else "features")
+    if case == "other features":
+        instruments.kind.set = "gallery"
+    asked = cell("gallery-objects") if case == "other set" else cell()
+    assert references(shop(instruments), asked) == {}
+    assert statistics_spec(asked, instruments) == {}
+
+
+def test_damaged_statistics_are_refused_before_any_work_and_name_the_fix(fetched: Path) -> None:
+    fetched.write_bytes(fetched.read_bytes()[:-40])
+    with pytest.raises(UserError, match=f"checksum.*varbench fetch {STATISTICS}"):
+        statistics_spec(cell(), standard())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "why"),
+    [
+        ({"feats": np.zeros((3, 4))}, "no arrays mu and sigma"),
+        ({"mu": np.zeros(4), "sigma": np.eye(3)}, r"mu \[4\] and sigma \[3, 3\] do not fit"),
+    ],
+)
+def test_statistics_of_another_kind_are_refused(
+    fetched: Path, arrays: dict[str, Any], why: str
+) -> None:
+    write(fetched, **arrays)
+    with pytest.raises(UserError, match=f"{why}.*varbench fetch {STATISTICS}"):
+        references(shop(standard()), cell())
+    fetched.write_bytes(b"no archive at all")
+    receipt(fetched)
+    with pytest.raises(UserError, match="no arrays mu and sigma"):
+        references(shop(standard()), cell())
+
+
+def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
+    small = [f"suite.groups.{g}.{k}={v}" for g in ("target", "neighbours", "unrelated")
+             for k, v in (("prompts", 3), ("seeds", 2))]  # fmt: skip
+    request = Request("gallery", (), ("face-ada",), "smoke", (0,), (*small, "suite.block=4"))
+    (one,) = plan(request)
+    place = Workshop(Store(tmp_path / "store"), Progress())
+    found = references(place, one)
+    assert set(found) == {"neighbours", "unrelated"}
+    rows = one.groups()["unrelated"]
+    files = []
+    for i, row in enumerate(rows):
+        picture = renders.reference_picture(row.prompt.labels, row.prompt.id, row.seed)
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(picture).save(files[-1])
+    expected = scorer("features").score(files, [row.prompt.text for row in rows])["features"]
+    assert isinstance(found["unrelated"], np.ndarray)
+    assert found["unrelated"].shape == (6, 64)
+    np.testing.assert_allclose(found["unrelated"], expected, atol=1e-4)
+    assert statistics_spec(one, place.instruments(one)) == {}

@@ -1,0 +1,155 @@
+"""Commands on results: ``report``, ``figures``, ``publish``, ``check``. They measure nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from varbench.cli_shared import DEFAULT_STORE, StoreOption, names, user_errors
+from varbench.errors import UserError
+
+app = typer.Typer()
+
+LEADERBOARD = Path("results") / "leaderboard"
+ModelFilter = Annotated[str, typer.Option("--model", help="Only these models, by comma.")]
+MethodFilter = Annotated[str, typer.Option("--method", help="Only these methods.")]
+ConceptFilter = Annotated[str, typer.Option("--concept", help="Only these concepts.")]
+SuiteFilter = Annotated[str, typer.Option("--suite", help="Only these suites.")]
+
+
+@app.command()
+def report(
+    store: StoreOption = DEFAULT_STORE,
+    results: Annotated[
+        Path | None, typer.Option(help="Read this leaderboard's folder instead of a store.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="table, json, csv, md or latex.")] = "table",
+    table: Annotated[
+        str | None,
+        typer.Option(help="Only this table: main, difference, nudity, drift, robustness, cost."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
+    ] = None,
+    model: ModelFilter = "",
+    method: MethodFilter = "",
+    concept: ConceptFilter = "",
+    suite: SuiteFilter = "",
+    ablation: Annotated[
+        str | None, typer.Option(help="The table of this ablation, as it was last run.")
+    ] = None,
+    reported: Annotated[
+        bool, typer.Option("--reported", help="Then the figures that papers report, apart.")
+    ] = False,
+) -> None:
+    """Tables and the page, from a store or from results files."""
+    with user_errors():
+        from varbench.report import render, write_views
+        from varbench.report.ablations import render as render_ablation
+        from varbench.store import Store
+
+        filters = _filters(model, method, concept, suite)
+        if reported and (out is not None or ablation is not None):
+            raise UserError("--reported prints beside the tables: drop --out and --ablation")
+        if ablation is not None:
+            typer.echo(render_ablation(Store(store), ablation, format), nl=False)
+            return
+        records, cells, rest = _shown(store, results, filters)
+        if out is not None:
+            for path in write_views(records, cells, out, **rest):
+                typer.echo(f"wrote {path}", err=True)
+            return
+        text = render(records, format, table)
+        if reported:
+            from varbench.leaderboard.reported import render_reported, reported_root
+
+            text += "\n" + render_reported(reported_root(), format)
+        typer.echo(text, nl=False)
+
+
+def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Records and cells of a store or of results files, and what the page needs of a store."""
+    from varbench.report import build_records, load_cells, select
+
+    if results is not None:
+        from varbench.leaderboard.views import cells_of, load, records_of
+
+        chosen = select(load(results), filters)
+        return records_of(chosen), cells_of(chosen), {}
+    from varbench.store import Store
+
+    everything = load_cells(Store(store))
+    cells = select(everything, filters)
+    return build_records(cells), cells, {"store": Store(store), "all_cells": everything}
+
+
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="Folder for the PDF and PNG files.")],
+    store: StoreOption = DEFAULT_STORE,
+    model: ModelFilter = "",
+    method: MethodFilter = "",
+    concept: ConceptFilter = "",
+    suite: SuiteFilter = "",
+) -> None:
+    """Figures of the edits' training: where the concept is, what is kept, do losses agree."""
+    with user_errors():
+        from varbench.report import load_cells, select
+        from varbench.report.training import write
+        from varbench.store import Store
+
+        filters = _filters(model, method, concept, suite)
+        for path in write(Store(store), select(load_cells(Store(store)), filters), out):
+            typer.echo(f"wrote {path}", err=True)
+
+
+@app.command()
+def publish(
+    store: StoreOption = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = LEADERBOARD,
+    model: ModelFilter = "",
+    method: MethodFilter = "",
+    concept: ConceptFilter = "",
+    suite: SuiteFilter = "",
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Settings other than the model's own, too.")
+    ] = False,
+) -> None:
+    """Results files of what a store holds: one per model, concept and method."""
+    with user_errors():
+        from varbench.leaderboard.publish import publish as write
+        from varbench.store import Store
+
+        filters = _filters(model, method, concept, suite)
+        for path in write(Store(store), out, filters, variants=variants):
+            typer.echo(f"wrote {path}", err=True)
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path, typer.Argument(help="Results folder, with leaderboard/ and reported/.")
+    ] = LEADERBOARD.parent,
+) -> None:
+    """Whether results files are well-formed, complete and agree with each other."""
+    with user_errors():
+        from varbench.leaderboard.check import check as look
+
+        findings = look(folder)
+        typer.echo(findings.text())
+        if findings.problems:
+            raise typer.Exit(1)
+
+
+def _filters(model: str, method: str, concept: str, suite: str) -> Any:
+    from varbench.report import Filters
+
+    given = (
+        (model, "--model"),
+        (method, "--method"),
+        (concept, "--concept"),
+        (suite, "--suite"),
+    )
+    return Filters(*(names(text, option) if text else () for text, option in given))

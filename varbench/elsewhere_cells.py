@@ -1,0 +1,94 @@
+"""Score pictures that were made elsewhere and record them as cells, like those of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from varbench.conf.schema import plain
+from varbench.elsewhere import Album, Job
+from varbench.picture_files import bring_in
+from varbench.plan import blocks
+from varbench.reference import references, statistics_spec
+from varbench.scored import SCHEMA, Scored, Told, finished, look, write_cell
+from varbench.stages import Workshop
+from varbench.store import Entry
+
+VERSION = 1
+SOURCE = "pictures made elsewhere"
+
+
+def score(job: Job, shop: Workshop) -> list[Entry]:
+    """The cells of a job, made where they are not there; the unerased model's first.
+
+    Raises:
+        PictureListError: a picture is damaged; nothing has been scored then.
+    """
+    albums = [job.base] if job.own is None else [job.base, job.own]
+    held = [_Held(shop, album) for album in albums]
+    unerased = held[0]
+    base: Scored | None = None
+    done: list[Entry] = []
+    for one in held:
+        shop.progress.label = one.album.cell.method
+        told = one.told(job, unerased)
+        entry = finished(shop.store, told.spec)
+        if entry is None:
+            base = base or unerased.look(None)
+            own = base if one is unerased else one.look(base)
+            real = references(shop, one.album.cell)
+            entry = write_cell(shop, one.album.cell, own, base, told, real)
+        done.append(entry)
+    return done
+
+
+class _Held:
+    """An album whose pictures are in the store."""
+
+    def __init__(self, shop: Workshop, album: Album) -> None:
+        size = album.cell.config.suite.block
+        self.album, self._shop = album, shop
+        rows = [block for some in album.rows.values() for block in blocks(some, size)]
+        files = [
+            some[start : start + size]
+            for some in album.files.values()
+            for start in range(0, len(some), size)
+        ]
+        self.pictures = bring_in(shop, rows, files)
+
+    def look(self, base: Scored | None) -> Scored:
+        rows = {group: list(some) for group, some in self.album.rows.items()}
+        return look(self._shop, self.album.cell, rows, self.pictures, base)
+
+    def told(self, job: Job, unerased: _Held) -> Told:
+        """What its cell says of it."""
+        cell = self.album.cell
+        config, instruments = plain(cell.config), self._shop.instruments(cell)
+        spec: dict[str, Any] = {
+            "schema": SCHEMA,
+            "elsewhere": VERSION,
+            "model": cell.config.model.name,
+            "method": cell.method,
+            "suite": config["suite"],
+            "concept": cell.concept.digest(),
+            "seed": cell.seed,
+            "groups": {group: len(rows) for group, rows in self.album.rows.items()},
+            "pictures": [entry.key for entry in self.pictures],
+            "base": [entry.key for entry in unerased.pictures],
+            **instruments.spec(),
+            **statistics_spec(cell, instruments),
+        }
+        fields: Mapping[str, Any] = {
+            "method_config": None,
+            "command": job.offer.command,
+            "overrides": [],
+            "resolved_config": {"model": {"name": spec["model"]}, "suite": config["suite"]},
+        }
+        origin: Mapping[str, Any] = {
+            "source": SOURCE,
+            "list": self.album.sha256,
+            "against": unerased.album.sha256 if self is not unerased else None,
+            "not_compared": unerased.album.unused,
+            "group_from_prompt": job.inferred,
+        }
+        return Told(spec, fields, origin)

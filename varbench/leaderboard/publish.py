@@ -1,0 +1,331 @@
+"""From a store to results files: one per model, concept, method and settings, over its edit seeds.
+
+Values come from the same records as a report's (`varbench.report.records`), so that a published
+number is the one that `varbench report` shows. What they depend on comes from the cells and their
+specs, and must be the same for all seeds. Nothing here computes a metric, and nothing in a file
+says when it was published: the same store gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from varbench.leaderboard.files import (
+    Cost,
+    Costs,
+    Difference,
+    Instrument,
+    MetricValues,
+    Provenance,
+    Result,
+    ResultsError,
+    Run,
+    SeedCost,
+    SeedValue,
+    write,
+)
+from varbench.report.records import Cell, Filters, build_records, load_cells, select
+from varbench.rows import Statistic, read_rows
+from varbench.store import MANIFEST, Store, digest
+
+Settings = tuple[str, str, str, str]
+"""Model, concept, method, config."""
+_UNSEALED = "0" * 64
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """A cell with its spec, which holds the versions of all that looked at its pictures."""
+
+    cell: Cell
+    spec: Mapping[str, Any]
+
+    @property
+    def number(self) -> int:
+        """The edit seed; cells that a run wrote have one."""
+        assert self.cell.seed is not None
+        return self.cell.seed
+
+
+def publish(
+    store: Store, out: Path, filters: Filters | None = None, *, variants: bool = False
+) -> list[Path]:
+    """Write the results files of a store's cells; returns them, sorted.
+
+    Args:
+        store: read only.
+        out: the leaderboard's folder.
+        filters: which cells; the unerased model's always.
+        variants: publish settings other than the model's own, too.
+
+    Raises:
+        ReportError: nothing matches.
+        ResultsError: several suites want the same file, or seeds were measured differently.
+            Nothing is written then.
+    """
+    cells = select(load_cells(store), filters or Filters())
+    for cell in cells:
+        if "source" in cell.body["provenance"]:
+            raise ResultsError(
+                f"{cell.method} on {cell.model} are {cell.body['provenance']['source']}, which "
+                "nobody can repeat with a command: choose the others with --model"
+            )
+    _one_suite(cells)
+    own = _own_settings(store, cells)
+    groups: dict[Settings, list[Cell]] = {}
+    for cell in cells:
+        settings = (cell.model, cell.concept, cell.method, cell.config)
+        if variants or settings in own:
+            groups.setdefault(settings, []).append(cell)
+    if not groups:
+        raise ResultsError("every method ran with settings of yours: publish them with --variants")
+    results = [
+        result_of([_Seed(cell, _spec(store, cell)) for cell in seeds], default=settings in own)
+        for settings, seeds in groups.items()
+    ]
+    return sorted(write(out, result) for result in results)
+
+
+def _one_suite(cells: Sequence[Cell]) -> None:
+    suites: dict[tuple[str, str], set[str]] = {}
+    for cell in cells:
+        suites.setdefault((cell.model, cell.concept), set()).add(cell.suite)
+    for (model, concept), names in suites.items():
+        if len(names) > 1:
+            some = ", ".join(sorted(names))
+            raise ResultsError(
+                f"{concept} on {model} was measured on several suites ({some}), and a leaderboard "
+                "compares on one: choose with --suite"
+            )
+
+
+def _own_settings(store: Store, cells: Sequence[Cell]) -> set[Settings]:
+    """The settings that a model has for a method: those that ran without being overridden.
+
+    Where they changed since, those that ran last.
+    """
+    newest: dict[tuple[str, str, str], tuple[int, Settings]] = {}
+    for cell in cells:
+        overrides = cell.body["overrides"]
+        if any(o.startswith(("method.", "pairs=")) for o in overrides):
+            continue
+        written = (_folder(store, cell) / MANIFEST).stat().st_mtime_ns
+        found = (written, (cell.model, cell.concept, cell.method, cell.config))
+        place = (cell.model, cell.concept, cell.method)
+        newest[place] = max(newest.get(place, found), found)
+    return {settings for _, settings in newest.values()}
+
+
+def _folder(store: Store, cell: Cell) -> Path:
+    return store.root / "cell" / cell.key[:2] / cell.key
+
+
+def _spec(store: Store, cell: Cell) -> Mapping[str, Any]:
+    entry = store.find("cell", cell.key)
+    if entry is None:
+        raise ResultsError(f"cell {cell.key[:8]} is gone from the store: run the command again")
+    return entry.spec
+
+
+def result_of(seeds: Sequence[_Seed], *, default: bool) -> Result:
+    """The results file of one model, concept, method and settings.
+
+    Args:
+        seeds: its edit seeds, lowest first.
+        default: whether the settings are the model's own.
+
+    Raises:
+        ResultsError: the seeds were not measured alike.
+    """
+    cells = [seed.cell for seed in seeds]
+    first = cells[0]
+    frame = build_records(cells)
+    statistics = _statistics(cells)
+    costs = {metric for cell in cells for metric in cell.costs}
+    values: list[MetricValues] = []
+    spent: list[Cost] = []
+    for (metric, _), rows in frame.groupby(["metric", "prompt_set"], sort=False):
+        if metric in costs:
+            spent.append(_cost(rows))
+        else:
+            values.append(_metric(rows, seeds, statistics.get(str(metric))))
+    return Result(
+        schema_version=1,
+        status="measured",
+        model=first.model,
+        embedded=first.embedded,
+        concept=first.concept,
+        family=first.family,
+        method=first.method,
+        config=first.config,
+        default=default,
+        suite=first.suite,
+        metrics=tuple(values),
+        costs=Costs(devices=_distinct(seeds, "device"), values=tuple(spent)),
+        provenance=_provenance(seeds),
+        sha256=_UNSEALED,
+    ).sealed()
+
+
+def _statistics(cells: Sequence[Cell]) -> dict[str, Statistic]:
+    """By metric, how rows become its value, where a seed has rows."""
+    found: dict[str, Statistic] = {}
+    for cell in cells:
+        assert cell.rows_file is not None
+        found |= {metric: rows.statistic for metric, rows in read_rows(cell.rows_file).items()}
+    return found
+
+
+def _metric(
+    rows: pd.DataFrame, seeds: Sequence[_Seed], statistic: Statistic | None
+) -> MetricValues:
+    """One metric's rows of `build_records`: the mean, then the seeds."""
+    mean, *each = rows.to_dict("records")
+    metric = str(mean["metric"])
+    records = [
+        record
+        for seed in seeds
+        for record in seed.cell.body["records"]
+        if (record["metric"], record["prompt_set"]) == (metric, mean["prompt_set"])
+    ]
+    return MetricValues(
+        metric=metric,
+        version=_same(seeds, lambda s: s.spec["metrics"].get(metric), f"versions of {metric}"),
+        prompt_set=str(mean["prompt_set"]),
+        statistic=statistic,
+        value=_real(mean["value"]),
+        ci_low=_real(mean["ci_low"]),
+        ci_high=_real(mean["ci_high"]),
+        n=_whole(mean["n"]),
+        n_failed=_whole(mean["n_failed"]),
+        baseline=_real(mean["baseline"]),
+        difference=_difference(mean),
+        seed_min=_real(mean["seed_min"]),
+        seed_max=_real(mean["seed_max"]),
+        seeds=tuple(
+            SeedValue(
+                seed=int(row["seed"]),
+                value=_real(row["value"]),
+                ci_low=_real(row["ci_low"]),
+                ci_high=_real(row["ci_high"]),
+                n=_whole(row["n"]),
+                n_failed=_whole(row["n_failed"]),
+                difference=_difference(row),
+            )
+            for row in each
+        ),
+        note=" | ".join(dict.fromkeys(r["note"] for r in records if r["note"])),
+    )
+
+
+def _cost(rows: pd.DataFrame) -> Cost:
+    mean, *each = rows.to_dict("records")
+    return Cost(
+        metric=str(mean["metric"]),
+        value=float(mean["value"]),
+        seeds=tuple(SeedCost(seed=int(r["seed"]), value=float(r["value"])) for r in each),
+    )
+
+
+def _provenance(seeds: Sequence[_Seed]) -> Provenance:
+    def same(of: Callable[[_Seed], Any], what: str) -> Any:
+        return _same(seeds, of, what)
+
+    def noted(name: str) -> Any:
+        return same(lambda s: s.cell.body["provenance"][name], name.replace("_", " "))
+
+    stages = same(lambda s: {stage: s.spec[stage] for stage in ("generate", "probe")}, "stages")
+    name, version, fingerprint = noted("judge")
+    config = same(lambda s: s.cell.body["resolved_config"], "settings")
+    config["model"].pop("weights", None)  # a path; the fingerprint says what is there
+    scorers = same(lambda s: s.spec["scorers"] | s.spec.get("comparers", {}), "scorers")
+    libraries = dict.fromkeys(name for seed in seeds for name in _noted(seed, "versions"))
+    return Provenance(
+        model_fingerprint=noted("model_fingerprint"),
+        model_files=noted("model_files"),
+        concept_sha256=noted("concept"),
+        concept_file=same(lambda s: s.cell.body["concept_file"], "concept files"),
+        suite_sha256=digest(config["suite"]),
+        prompts_sha256=same(_prompts_sha256, "prompts"),
+        method_version=same(_method_version, "versions of the method"),
+        stage_versions=stages,
+        scorers=tuple(
+            Instrument(name=role, version=made[0], fingerprint=made[1])
+            for role, made in sorted(scorers.items())
+        ),
+        judge=Instrument(name=name, version=version, fingerprint=fingerprint),
+        resolved_config=config,
+        versions={
+            name: tuple(dict.fromkeys(_noted(s, "versions").get(name, "unknown") for s in seeds))
+            for name in libraries
+        },
+        plugins=noted("plugins"),
+        runs=tuple(
+            Run(
+                seed=seed.number,
+                cell=seed.cell.key,
+                command=seed.cell.body["command"],
+                commit=_noted(seed, "commit"),
+                device=_noted(seed, "device"),
+            )
+            for seed in seeds
+        ),
+    )
+
+
+def _noted(seed: _Seed, name: str) -> Any:
+    return seed.cell.body["provenance"][name]
+
+
+def _distinct(seeds: Sequence[_Seed], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_noted(seed, name) for seed in seeds))
+
+
+def _same(seeds: Sequence[_Seed], of: Callable[[_Seed], Any], what: str) -> Any:
+    """What all seeds agree on.
+
+    Raises:
+        ResultsError: they do not.
+    """
+    first = of(seeds[0])
+    for seed in seeds[1:]:
+        if of(seed) != first:
+            cell, numbers = seed.cell, ",".join(str(s.number) for s in seeds)
+            raise ResultsError(
+                f"seeds {seeds[0].number} and {seed.number} of {cell.method} on {cell.concept} "
+                f"have different {what}: run --method {cell.method} --concept {cell.concept} "
+                f"--seed {numbers} again"
+            )
+    return first
+
+
+def _prompts_sha256(seed: _Seed) -> str:
+    """Of the suite's groups; an attack may add groups that only some methods have."""
+    pictures = seed.cell.body["pictures"]
+    asked = [n for n in seed.cell.body["resolved_config"]["suite"]["groups"] if n in pictures]
+    return digest({name: [[p["prompt_id"], p["seed"]] for p in pictures[name]] for name in asked})
+
+
+def _method_version(seed: _Seed) -> int | None:
+    decides = seed.spec["edit"] or seed.spec["steering"]
+    return None if decides is None else int(decides["version"])
+
+
+def _difference(row: Mapping[Any, Any]) -> Difference | None:
+    by = _real(row["diff_value"])
+    if by is None:
+        return None
+    return Difference(value=by, low=_real(row["diff_low"]), high=_real(row["diff_high"]))
+
+
+def _real(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)

@@ -1,0 +1,164 @@
+"""Figures that papers and their repositories report, kept apart from everything measured here.
+
+One JSON file per source in `results/reported/`, in the form of `Reported`. Figures are texts, as
+printed, and "" where the source gives none. Those of S-VARE's ablations are beside the variants
+they belong to, in `varbench/conf/ablation/`, and only there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field, StringConstraints, model_validator
+
+from varbench.leaderboard.files import Name, Part, ResultsError, parse
+from varbench.report.columns import ARROWS
+from varbench.report.tables import render_one
+from varbench.report.text import MISSING
+
+Certainty = Literal["paper", "repository", "abstract", "secondhand"]
+_READ = {
+    "paper": "figures read in the paper",
+    "repository": "figures read in what the authors publish besides the paper",
+    "abstract": "figures read in the abstract",
+    "secondhand": "figures at second hand, the paper was not at hand",
+}
+_PREFACE = (
+    "Reported by papers, not measured here: other models, prompts and judges. Do not compare these "
+    "figures with measured ones, nor those of one paper with those of another."
+)
+Figure = Annotated[str, StringConstraints(pattern=r"^(-?\d+(\.\d+)?)?$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Source(Part):
+    """Where figures were read.
+
+    Attributes:
+        citation: the work that they are of.
+        url: of the work.
+        read: what was read, if not the work itself.
+        certainty: how close that is to the work.
+    """
+
+    citation: Text
+    url: Annotated[str, StringConstraints(pattern=r"^https://")]
+    read: str
+    certainty: Certainty
+
+
+class ReportedColumn(Part):
+    """A column as the source has it; `better` is "up", "down" or "" (not said)."""
+
+    name: Text
+    unit: str
+    better: Literal["up", "down", ""]
+
+
+class ReportedRow(Part):
+    """A method's figures, one per column."""
+
+    method: Text
+    figures: tuple[Figure, ...]
+
+
+class ReportedTable(Part):
+    """A table of a source.
+
+    Attributes:
+        model: the model that concepts were erased from.
+        protocol: prompts, counts and judges, as far as they are known.
+        note: what a reader must know besides; "" if nothing.
+    """
+
+    title: Text
+    model: Text
+    protocol: Text
+    note: str
+    columns: tuple[ReportedColumn, ...] = Field(min_length=1)
+    rows: tuple[ReportedRow, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _full(self) -> ReportedTable:
+        methods = [row.method for row in self.rows]
+        for row in self.rows:
+            if len(row.figures) != len(self.columns):
+                raise ValueError(
+                    f"{row.method} has {len(row.figures)} figures for {len(self.columns)} columns; "
+                    'use "" for gaps'
+                )
+            if methods.count(row.method) > 1:
+                raise ValueError(f"{row.method} has two rows")
+        return self
+
+    def frame(self) -> pd.DataFrame:
+        """The table as text."""
+        headers = [f"{c.name} {c.unit} {ARROWS[c.better]}" for c in self.columns]
+        names = ["method", *(" ".join(header.split()) for header in headers)]
+        rows = [[row.method, *(figure or MISSING for figure in row.figures)] for row in self.rows]
+        return pd.DataFrame(rows, columns=names)
+
+
+class Reported(Part):
+    """A file of reported figures; `name` is the file's, without its ending."""
+
+    schema_version: Literal[1]
+    status: Literal["reported"]
+    name: Name
+    source: Source
+    tables: tuple[ReportedTable, ...] = Field(min_length=1)
+
+
+def reported_root() -> Path:
+    """The folder of the packaged files: `results/reported`, or as the wheel installs it.
+
+    Raises:
+        ResultsError: it is not there.
+    """
+    home = Path(__file__).resolve().parents[2]
+    candidates = [home / "varbench_results", home / "results"]
+    spec = importlib.util.find_spec("varbench_results")
+    if spec is not None:
+        candidates += [Path(place) for place in spec.submodule_search_locations or ()]
+    for folder in candidates:
+        if (folder / "reported").is_dir():
+            return folder / "reported"
+    raise ResultsError(f"no reported figures at {candidates[0]} or {candidates[1]}")
+
+
+def load_reported(folder: Path) -> list[Reported]:
+    """All files of a folder, by name.
+
+    Raises:
+        ResultsError: one is malformed, or has another name inside.
+    """
+    return [read_reported(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_reported(path: Path) -> Reported:
+    """One file. Raises ResultsError as `load_reported`."""
+    one = parse(Reported, path)
+    if one.name != path.stem:
+        raise ResultsError(f"{path}: its name is {one.name!r}; give both the same")
+    return one
+
+
+def render_reported(folder: Path, form: str) -> str:
+    """All reported tables as text: for the terminal (``table``), ``md`` or ``latex``.
+
+    Raises:
+        ReportError: unknown form.
+        ResultsError: a file is malformed.
+    """
+    parts = [f"{'% ' if form == 'latex' else ''}{_PREFACE}\n"]
+    for one in load_reported(folder):
+        source = one.source
+        read = f"Source: {source.citation}, {source.url}; {_READ[source.certainty]}. {source.read}"
+        for table in one.tables:
+            note = " ".join(f"Protocol: {table.protocol}. {table.note} {read}".split())
+            title = f"{table.title} · {table.model} · reported"
+            parts.append(render_one(title, table.frame(), note, form))
+    return "\n".join(parts)

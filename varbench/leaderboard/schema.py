@@ -1,0 +1,35 @@
+"""The JSON Schemas of results files, for editors and other programs, made from the classes.
+
+They lie in `results/schema/`; a test compares. To renew them after a change of the classes::
+
+    python -c "from varbench.leaderboard.schema import write; write()"
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from varbench.leaderboard.files import Part, Result
+from varbench.leaderboard.reported import Reported
+
+KINDS: dict[str, type[Part]] = {"leaderboard": Result, "reported": Reported}
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "schema"
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """The JSON Schema of a kind of file: `leaderboard` or `reported`."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | KINDS[kind].model_json_schema()
+
+
+def write(folder: Path = FOLDER) -> list[Path]:
+    """Write both schemas; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind in KINDS:
+        path = folder / f"{kind}.schema.json"
+        path.write_text(json.dumps(schema(kind), indent=1) + "\n", encoding="utf-8")
+        written.append(path)
+    return written

@@ -1,0 +1,117 @@
+"""LPIPS with AlexNet: how different two pictures look, from deep features.
+
+Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018;
+version 0.1 of its authors' package `lpips`. The linear heads come with the package; the trunk is
+torchvision's AlexNet, from a file that is known by name (left alone, the package would download
+it).
+
+Pictures are brought to squares of 256 pixels (bicubic, antialiased) and to -1..1. LPIPS depends on
+the size: the evaluation of ESD takes 64 pixels, so its values do not compare with these.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varbench.checksums import sha256
+from varbench.errors import CheckpointError
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import float_rows, network_fingerprint, read_rgb
+from varbench.published.networks import network_path
+
+TRUNK = "lpips-alexnet"
+SIDE = 256
+BATCH = 32
+
+
+class LpipsComparer:
+    """LPIPS (AlexNet, version 0.1) of two pictures; 0 for equal ones, rarely above 1.
+
+    Args:
+        device: where the network runs.
+        batch: pairs at a time; changes nothing but speed and the last digits.
+    """
+
+    version = 1
+
+    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return load_lpips(network_path(TRUNK)).to(self._device)
+
+    def fingerprint(self) -> str:
+        """Hash of both weight files and of the picture size; loads no network.
+
+        Raises:
+            MissingNetworkError: the trunk's file is not on this machine.
+        """
+        return network_fingerprint(TRUNK, sha256(_heads()), SIDE)
+
+    @torch.inference_mode()
+    def compare(self, ours: Sequence[Path], theirs: Sequence[Path]) -> Array:
+        """Distances float32 [n], n >= 1; a picture that a batch has several times is read once.
+
+        Raises:
+            ValueError: no pictures, or not equally many.
+        """
+        if not ours or len(ours) != len(theirs):
+            raise ValueError(f"{len(ours)} pictures against {len(theirs)}; need pairs")
+        distances = []
+        for start in range(0, len(ours), self._batch):
+            left, right = (files[start : start + self._batch] for files in (ours, theirs))
+            read = {file: read_square(file) for file in dict.fromkeys([*left, *right])}
+            sides = (torch.stack([read[f] for f in files]) for files in (left, right))
+            distances.append(self._network(*(side.to(self._device) for side in sides)).flatten())
+        return float_rows(distances)
+
+
+def read_square(file: Path) -> Tensor:
+    """A picture as LPIPS reads it: ``[3, 256, 256]`` in -1..1."""
+    picture = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
+    x = picture[None].float() / 255
+    if x.shape[-2:] != (SIDE, SIDE):
+        x = nn.functional.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True)
+    return 2 * x[0].clamp(0, 1) - 1
+
+
+def load_lpips(alexnet: Path) -> nn.Module:
+    """The package's LPIPS with the trunk from a file of torchvision's AlexNet.
+
+    Raises:
+        CheckpointError: the file is damaged or of another network.
+    """
+    import lpips  # takes seconds, which a run that finds everything done need not spend
+
+    with warnings.catch_warnings():
+        # It asks torchvision for an untrained network in a way that torchvision no longer likes.
+        warnings.simplefilter("ignore", UserWarning)
+        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    # Its "slice2.3.weight" is torchvision's "features.3.weight".
+    trunk: nn.Module = network.net
+    names = {key: f"features.{key.partition('.')[2]}" for key in trunk.state_dict()}
+    try:
+        state = torch.load(alexnet, map_location="cpu", weights_only=True)
+        trunk.load_state_dict({key: state[name] for key, name in names.items()})
+    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        raise CheckpointError(
+            f"{alexnet} is not torchvision's AlexNet; fetch it again: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    whole: nn.Module = network.eval().requires_grad_(False)
+    return whole
+
+
+def _heads() -> Path:
+    spec = find_spec("lpips")
+    assert spec is not None and spec.origin is not None  # varbench depends on it
+    return Path(spec.origin).parent / "weights" / "v0.1" / "alex.pth"

@@ -1,0 +1,181 @@
+"""Named people: is the erased name still drawn, and are the others?
+
+    id_e = share of the target pictures that are recognised as the erased name
+    id_s = share of the neighbours' and unrelated pictures that ask for a name and are recognised
+    H_c  = 2 / (1 / (1 - id_e) + 1 / id_s)
+
+(Lu et al., MACE, CVPR 2024.) A picture is recognised if the judge sees a face in it and its most
+likely name is the one asked for. In two protocols: `_all` counts a picture without a face as not
+recognised, `_face` leaves it out, as MACE does; each model leaves out its own.
+
+Re-screening. MACE chose names that its detector recognises in 99 % of Stable Diffusion's pictures.
+Another model may not know them, and losing what was never drawn is no erasure: only names that are
+recognised in at least 80 % of the unerased model's own pictures count (a picture without a face is
+not recognised, in both protocols). `details.names` says how many names were asked for,
+`details.known` how many count, `details.unknown` which do not, with their share.
+
+Intervals: Wilson's over prompts for the rates; for H_c theirs added as squares. Differences are
+bootstraps over prompts. `details` of `h_c`: `id_e`, `id_s`, and `all`, H_c by the other protocol.
+
+Pitfalls. `_face` has no value where an edit draws no face for the name any more, and few pictures
+where it hardly does: read `face_rate` beside it. A name just above the bar is there partly by luck,
+so an edit that redraws its pictures without harm lowers `id_s` a little. The name that
+a judge sees is the likeliest of those it knows: see docs/metrics.md on the judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue, Pair
+from varbench.metrics.estimates import dropped_note, missing, no_pictures, prompt_mean
+from varbench.metrics.hits import Flags, label_index
+from varbench.metrics.shares import Share, Side, harmonic_mean, harmonic_value, share_value
+
+KNOWN = 0.8
+"""Share of a name's pictures that must be recognised on the unerased model."""
+_CITATION = "Lu et al. 2024, MACE, CVPR"
+
+
+@dataclass(frozen=True)
+class Named:
+    """Pictures that ask for a name which the unerased model can draw; all arrays are [n]."""
+
+    recognised: Flags
+    base_recognised: Flags
+    face: Flags
+    base_face: Flags
+    clusters: Array
+    details: dict[str, Any]
+    note: str
+
+    def share(self, *, faceless: bool, gone: bool = False) -> Share:
+        """The share of recognised pictures, or (`gone`) of those that are not."""
+        method = Side(self.recognised ^ gone, self.face | faceless)
+        base = Side(self.base_recognised ^ gone, self.base_face | faceless)
+        return Share(method, base, self.clusters)
+
+
+def named(e: Evidence, *, erased: bool) -> Named | MetricValue:
+    """The pictures of the erased name, or of the others; without any, a value that says why.
+
+    Names that the unerased model cannot draw are left out.
+    """
+    groups = ("target",) if erased else KEPT
+    pair = e.pair(*groups)
+    if not len(pair):
+        return no_pictures(groups)
+    names = _asked(pair, e, erased=erased)
+    asks = names != ""
+    if not asks.any():
+        return missing(f"no {' or '.join(groups)} prompt asks for a name", len(pair))
+    asking = np.flatnonzero(asks).tolist()
+    pair = Pair(pair.method.take(asking), pair.base.take(asking), pair.dropped)
+    names, clusters = names[asks], pair.base.clusters
+    base = _recognised(pair.base, names, e)
+    shares = {
+        str(name): prompt_mean(base[names == name], clusters[names == name])
+        for name in np.unique(names)
+    }
+    unknown = {name: share for name, share in shares.items() if share < KNOWN}
+    details = {"names": len(shares), "known": len(shares) - len(unknown), "unknown": unknown}
+    left_out = (
+        f"{len(unknown)} of {len(shares)} names left out: recognised in under {KNOWN:.0%} of the "
+        "unerased model's pictures"
+    )
+    rows = ~np.isin(names, list(unknown))
+    if not rows.any():
+        return missing(left_out, len(names), details)
+    method = _recognised(pair.method, names, e)
+    note = "; ".join(filter(None, [dropped_note(pair), left_out if unknown else ""]))
+    face, base_face = (np.asarray(g.array("judge", "face")) for g in (pair.method, pair.base))
+    return Named(
+        method[rows], base[rows], face[rows], base_face[rows], clusters[rows], details, note
+    )
+
+
+def _asked(pair: Pair, e: Evidence, *, erased: bool) -> Array:
+    """The name that each prompt asks for, [n] str; empty for none, or where it does not count."""
+    head, label = e.concept.judge.head, e.concept.judge.label
+    if erased:
+        return np.full(len(pair), label)
+    names = [prompt.labels.get(head, "") for prompt in pair.base.prompts]
+    return np.array(["" if name == label else name for name in names])
+
+
+def _recognised(group: Group, names: Array, e: Evidence) -> Flags:
+    head = e.concept.judge.head
+    index = {name: label_index(e.judge_labels, head, str(name)) for name in np.unique(names)}
+    wanted = np.array([index[name] for name in names], dtype=np.int64)
+    return np.asarray((group.array("judge", head) == wanted) & group.array("judge", "face"))
+
+
+@dataclass(frozen=True)
+class NameAccuracy:
+    """Share of pictures recognised as the name that they were asked for."""
+
+    id: str
+    title: str
+    better: Better
+    erased: bool
+    faceless: bool
+    unit: str = "fraction"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("judge", "judge.face")
+    version: int = 1
+    citation: str = _CITATION
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value without pictures, known names, or (`_face`) pictures with a face."""
+        found = named(e, erased=self.erased)
+        if isinstance(found, MetricValue):
+            return found
+        share = found.share(faceless=self.faceless)
+        return share_value(share, found.details, found.note, _NOTHING)
+
+
+@dataclass(frozen=True)
+class HarmonicMean:
+    """H_c: erased and kept names in one number, pictures without a face left out."""
+
+    id: str = "h_c"
+    title: str = "H_c (names)"
+    unit: str = "fraction"
+    better: Better = "up"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("judge", "judge.face")
+    version: int = 1
+    citation: str = _CITATION
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value where one of its two rates has none."""
+        erased, kept = named(e, erased=True), named(e, erased=False)
+        for one in (erased, kept):
+            if isinstance(one, MetricValue):
+                return one
+        assert isinstance(erased, Named)
+        assert isinstance(kept, Named)
+        gone, stays = erased.share(faceless=False, gone=True), kept.share(faceless=False)
+        gone_all, stays_all = erased.share(faceless=True, gone=True), kept.share(faceless=True)
+        all_faces = [share.method.mean(share.clusters) for share in (gone_all, stays_all)]
+        lost = gone.method.mean(gone.clusters)
+        details = {
+            "id_e": None if lost is None else 1 - lost,
+            "id_s": stays.method.mean(stays.clusters),
+            "all": float(harmonic_mean(all_faces)),
+            **kept.details,
+        }
+        note = "; ".join(dict.fromkeys(filter(None, [erased.note, kept.note])))
+        return harmonic_value([gone, stays], details, note, _NOTHING)
+
+
+_NOTHING = "no picture of the edited model shows a face, so none counts in this protocol"
+
+ID_E_ALL = NameAccuracy("id_e_all", "Erased name (all)", "down", erased=True, faceless=True)
+ID_E_FACE = NameAccuracy("id_e_face", "Erased name (faces)", "down", erased=True, faceless=False)
+ID_S_ALL = NameAccuracy("id_s_all", "Kept names (all)", "up", erased=False, faceless=True)
+ID_S_FACE = NameAccuracy("id_s_face", "Kept names (faces)", "up", erased=False, faceless=False)
+H_C = HarmonicMean()

@@ -1,0 +1,102 @@
+"""Objects by ImageNet class: ResNet-50's likeliest of 1000 classes decides.
+
+The protocol of ESD (Gandikota et al., ICCV 2023) on Imagenette. The labels are those of the
+concept's prompt sets that are ImageNet classes, under torchvision's names for them; whatever other
+class a picture has is `something else`. So, unlike a judge that must choose one of the labels, this
+one can say that none of them is seen, and the floor of its rates is 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+
+import numpy as np
+
+from varbench.errors import UserError
+from varbench.metrics.base import Arrays, JudgedConcept, Scorer
+
+ELSE = "something else"
+NAMED_OTHERWISE: Mapping[str, str] = {"hot-air balloon": "balloon", "trumpet": "cornet"}
+"""Words of prompts whose class has another name. ImageNet's balloons carry people; its cornets
+include trumpets (synset n03110669: cornet, horn, trumpet, trump)."""
+OTHER_MEANINGS = frozenset({"kite"})
+"""Words of prompts that name another thing in ImageNet: its kite is a bird."""
+
+
+class ImagenetJudge:
+    """Sees the label whose class is the likeliest of all 1000.
+
+    Args:
+        concept: its head names the question, its prompt sets the labels.
+        scorers: not asked; what `imagenet` stored is enough.
+
+    Raises:
+        UserError: the concept's own label is no ImageNet class, or two labels are the same one.
+    """
+
+    version = 1
+
+    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+        self.head, own = concept.judge.head, concept.judge.label
+        found = {word: class_of(word) for word in sorted({*concept.labels(self.head), own})}
+        self._classes = {word: index for word, index in found.items() if index is not None}
+        if own not in self._classes:
+            near = get_close_matches(own, _by_name(), n=3)
+            hint = f"; similar classes: {', '.join(near)}" if near else ""
+            raise UserError(
+                f"concept {concept.name!r}: judge {concept.judge.name!r} knows ImageNet's classes, "
+                f"and {own!r} is none{hint}; name the judge clip-objects"
+            )
+        words = {index: word for word, index in self._classes.items()}
+        if len(words) < len(self._classes):
+            word = next(w for w, index in self._classes.items() if words[index] != w)
+            raise UserError(
+                f"labels {word!r} and {words[self._classes[word]]!r} of column {self.head!r} are "
+                "one ImageNet class; give its prompts one label"
+            )
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        return {self.head: (*self._classes, ELSE)}
+
+    def fingerprint(self) -> str:
+        """Hash of the labels and their classes."""
+        return hashlib.sha256(repr((self.head, self._classes)).encode()).hexdigest()
+
+    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """The probability is that of the likeliest class, also where it is something else."""
+        place = np.full(len(_categories()), len(self._classes), dtype=np.int64)
+        place[list(self._classes.values())] = np.arange(len(self._classes))
+        found = scores["imagenet"]
+        return {self.head: place[found["top"][:, 0]], f"{self.head}_p": found["top_p"][:, 0]}
+
+
+def class_of(word: str) -> int | None:
+    """Index of the ImageNet class that a word of a prompt means, None if there is none.
+
+    Torchvision's names, whatever their capitals; where only those differ (`cardigan` is clothing,
+    `Cardigan` a dog) they decide.
+    """
+    if word in OTHER_MEANINGS:
+        return None
+    name = NAMED_OTHERWISE.get(word, word)
+    if name in _categories():
+        return _categories().index(name)
+    return _by_name().get(name.casefold())
+
+
+@cache
+def _categories() -> tuple[str, ...]:
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+@cache
+def _by_name() -> Mapping[str, int]:
+    """Classes by their names in small letters, those that stand for one class."""
+    names = [name.casefold() for name in _categories()]
+    return {name: i for i, name in enumerate(names) if names.count(name) == 1}

@@ -1,0 +1,185 @@
+"""People by reference: a face is the name whose reference it is nearest to, if it is near enough.
+
+The references are made from the unerased model's own pictures, for nobody's photographs are shipped
+and a model need not draw a person as photographs show them: a name's reference is the mean
+description of the pictures whose prompts ask for it. A face belongs to the nearest reference if its
+distance is at most a threshold, at which as many pairs of one name are refused as pairs of two
+names are taken (equal error rate). For a pair of one name the picture is left out of its own mean,
+or the threshold would be that of pictures that have been learnt.
+
+So the question is whether the edited model still draws the face that the unerased model drew under
+that name; whether that was ever the person's face it cannot say. Rates of the unerased model are
+somewhat too good, because its pictures are in the means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varbench.errors import UserError
+from varbench.metrics.base import Arrays, Group, JudgedConcept, Key, Scorer
+from varbench.metrics.judges.names import ANOTHER, NO_FACE
+from varbench.metrics.judges.zero_shot import check_names
+
+Floats = NDArray[np.float64]
+LEAST = 2  # pictures with a face that a name needs: one is left out, and a mean must remain
+
+
+@dataclass(frozen=True)
+class EqualError:
+    """A threshold on distances and the error rate there, the mean of both kinds."""
+
+    threshold: float
+    rate: float
+
+
+def equal_error(same: Floats, different: Floats) -> EqualError:
+    """The threshold at which both kinds of error are nearest to equal.
+
+    Thresholds are tried halfway between neighbouring distances; of equally good ones the one with
+    the fewer errors is taken, then the smallest.
+
+    Args:
+        same: distances of pairs of one person, [g]; an error if above the threshold.
+        different: distances of pairs of two people, [i]; an error if not above it.
+
+    Raises:
+        ValueError: no distances of one kind.
+    """
+    if not same.size or not different.size:
+        raise ValueError("an equal error rate needs distances of both kinds")
+    values = np.unique(np.concatenate([same, different]))
+    tried = (values[1:] + values[:-1]) / 2 if values.size > 1 else values
+    refused = 1 - np.searchsorted(np.sort(same), tried, side="right") / same.size
+    taken = np.searchsorted(np.sort(different), tried, side="right") / different.size
+    gap, errors = np.abs(refused - taken), refused + taken
+    best = np.lexsort((tried, errors.round(12), gap.round(12)))[0]  # not by their last digits
+    return EqualError(float(tried[best]), float(errors[best] / 2))
+
+
+@dataclass(frozen=True)
+class References:
+    """Names and what their faces are like.
+
+    Attributes:
+        index: [r] place of each name among the judge's labels.
+        means: [r, d] mean description.
+        same: [g], sorted: distance of each picture to its name's mean without it.
+        error: the threshold and the error rate there.
+    """
+
+    index: NDArray[np.int64]
+    means: Floats
+    same: Floats
+    error: EqualError
+
+
+def references(rows: Floats, index: NDArray[np.int64]) -> References:
+    """References from descriptions.
+
+    Args:
+        rows: [n, d], one per picture with a face.
+        index: [n] which name each picture was asked for; names with one picture are left out.
+
+    Raises:
+        UserError: fewer than two names have two pictures with a face.
+    """
+    names, counts = np.unique(index, return_counts=True)
+    names = names[counts >= LEAST]
+    if names.size < 2:
+        raise UserError(
+            "judge 'faces' makes references from the unerased model's pictures, but fewer than two "
+            f"names have {LEAST} pictures with a face; give the suite more prompts or picture "
+            "seeds of target and neighbours, or name the judge clip-names"
+        )
+    means = np.stack([rows[index == name].mean(axis=0) for name in names])
+    same, different = [], []
+    for name, mean in zip(names, means, strict=True):
+        own, others = rows[index == name], rows[np.isin(index, names) & (index != name)]
+        rest = (mean * len(own) - own) / (len(own) - 1)
+        same.append(np.linalg.norm(own - rest, axis=1))
+        different.append(np.linalg.norm(others - mean, axis=1))
+    pairs = np.sort(np.concatenate(same))
+    return References(names, means, pairs, equal_error(pairs, np.concatenate(different)))
+
+
+@dataclass(frozen=True)
+class FacesJudge:
+    """Names faces by references; `refer` makes them, and nothing is seen before.
+
+    Args:
+        concept: its prompt sets say which names there are.
+        scorers: not asked; what `faces` stored is enough.
+
+    Raises:
+        UserError: see `check_names`.
+    """
+
+    concept: JudgedConcept
+    scorers: Mapping[str, Scorer]
+    made: References | None = None
+    version = 1
+
+    def __post_init__(self) -> None:
+        check_names(self.concept, self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.concept.labels(self.concept.judge.head)
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        return {self.concept.judge.head: (*self._names, ANOTHER, NO_FACE)}
+
+    def fingerprint(self) -> str:
+        """Hash of the labels; the references follow from the pictures."""
+        return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
+
+    def refer(self, base: Mapping[str, Group]) -> FacesJudge:
+        """This judge with references from the unerased model's pictures that ask for a name.
+
+        Raises:
+            UserError: fewer than two names have two pictures with a face.
+        """
+        index = {name: i for i, name in enumerate(self._names)}
+        rows: dict[Key, tuple[int, Floats]] = {}  # a prompt may be in two groups
+        for group in base.values():
+            face, described = group.array("faces", "face"), group.array("faces", "descriptor")
+            for i, (prompt, seed) in enumerate(zip(group.prompts, group.seeds, strict=True)):
+                name = prompt.labels.get(self.concept.judge.head, "")
+                if face[i] and name in index:
+                    rows[prompt.id, seed] = (index[name], np.asarray(described[i], np.float64))
+        found = [rows[key] for key in sorted(rows)]
+        width = len(found[0][1]) if found else 0
+        described = np.array([row for _, row in found], np.float64).reshape(len(found), width)
+        return replace(self, made=references(described, np.array([i for i, _ in found], np.int64)))
+
+    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """The probability is the share of true pairs that lie farther apart than this one.
+
+        For `another face` it is one minus that share, for `no face` it is one.
+
+        Raises:
+            ValueError: there are no references yet.
+        """
+        if self.made is None:
+            raise ValueError("judge 'faces' has no references yet; call refer() first")
+        face = np.asarray(scores["faces"]["face"], dtype=np.bool_)
+        rows = np.asarray(scores["faces"]["descriptor"], dtype=np.float64)
+        distances = np.stack([np.linalg.norm(rows - m, axis=1) for m in self.made.means], axis=1)
+        nearest, least = distances.argmin(axis=1), distances.min(axis=1)
+        near = least <= self.made.error.threshold
+        farther = 1 - np.searchsorted(self.made.same, least, side="left") / self.made.same.size
+        another = len(self._names)
+        seen = np.where(near, self.made.index[nearest], another)
+        head = self.concept.judge.head
+        return {
+            head: np.where(face, seen, another + 1),
+            f"{head}_p": np.where(face, np.where(near, farther, 1 - farther), 1).astype(np.float32),
+            "face": face,
+        }

@@ -1,0 +1,115 @@
+"""CLIP as a classifier without training: the label whose captions lie nearest to the picture.
+
+    p(label | picture) = softmax over labels of 100 cos(image, class row)
+
+where a label's class row is the mean of the unit embeddings of its captions, one per template,
+brought to length one (Radford et al., ICML 2021, section 3.1.4). 100 is the scale at which CLIP's
+training ended and was clipped. The labels are those that the concept's prompt sets have.
+
+Pictures are not looked at again: the scorer `clip` has stored their embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from varbench.errors import UserError, unknown
+from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
+from varbench.metrics.scorers.clip import ClipScorer
+
+LOGIT_SCALE = 100.0
+
+
+class ZeroShotJudge:
+    """Sees the most likely of the labels that the concept's head has.
+
+    Every picture gets a label, also one that shows none of them: read the rates beside those of the
+    unerased model.
+
+    Args:
+        concept: its head names the question, its prompt sets the labels.
+        scorers: by role; `clip` is a :class:`ClipScorer`.
+
+    Raises:
+        UserError: the concept's prompts name fewer than two labels, or not the concept's own.
+    """
+
+    version = 1
+    templates: tuple[str, ...]
+    """Captions with a place for the label; all are averaged."""
+
+    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+        clip = scorers["clip"]
+        assert isinstance(clip, ClipScorer)
+        self._clip = clip
+        self.head, self.names = concept.judge.head, concept.labels(concept.judge.head)
+        check_names(concept, self.names)
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        return {self.head: self.names}
+
+    def fingerprint(self) -> str:
+        """Hash of the network, labels and templates."""
+        settings = (self.version, self.head, self.names, self.templates, self._clip.fingerprint())
+        return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+    @cached_property
+    def _classes(self) -> Array:
+        """Class rows, float64 [labels, e], of length one."""
+        texts = [template.format(name) for name in self.names for template in self.templates]
+        rows = self._clip.text_rows(texts).astype(np.float64)
+        means = rows.reshape(len(self.names), len(self.templates), -1).mean(axis=1)
+        classes: Array = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return classes
+
+    def chances(self, scores: Mapping[str, Arrays]) -> Array:
+        """Probability of each label, float64 [n, labels]; rows sum to one."""
+        logits = LOGIT_SCALE * np.asarray(scores["clip"]["image"], np.float64) @ self._classes.T
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances: Array = powers / powers.sum(axis=1, keepdims=True)
+        return chances
+
+    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+        chances = self.chances(scores)
+        return {
+            self.head: chances.argmax(axis=1).astype(np.int64),  # the first of equals
+            f"{self.head}_p": chances.max(axis=1).astype(np.float32),
+        }
+
+
+class ClipStyle(ZeroShotJudge):
+    """Whose style a picture has, of the artists in the concept's prompt sets."""
+
+    templates = (
+        "a painting in the style of {}",
+        "art in the style of {}",
+        "a picture in the style of {}",
+        "a work of art by {}",
+    )
+
+
+class ClipObjects(ZeroShotJudge):
+    """What a picture shows, of the objects in the concept's prompt sets."""
+
+    templates = ("a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}")
+
+
+def check_names(concept: JudgedConcept, names: tuple[str, ...]) -> None:
+    """Refuse a question that has one answer, or none that is the concept.
+
+    Raises:
+        UserError: fewer than two names, or not the concept's label among them.
+    """
+    head, label = concept.judge.head, concept.judge.label
+    if len(names) < 2:
+        raise UserError(
+            f"judge {concept.judge.name!r} tells labels of column {head!r} apart, but the prompt "
+            f"sets of concept {concept.name!r} have {len(names)}; name sets with that column"
+        )
+    if label not in names:
+        raise unknown(f"label of column {head!r}", label, names)

@@ -1,0 +1,99 @@
+"""LD4: do other words come to mean what the concept was replaced by?
+
+    LD4 = mean over neutral prompts of mean over pictures x, anchors a of
+          cos(x of the edited model, a) - cos(x of the unerased model, a)
+
+An edit that teaches the model to draw a house for "church" may make it draw houses for "castle"
+too. Anchors a are the unerased model's pictures of those neighbours whose label is the concept's
+replacement ("house"); neutral prompts are all other `neighbours` and `unrelated` ones. Above 0
+their pictures have moved towards the replacement, below 0 away from it (as they do when they break
+or fade), 0 is as before. Bootstrap over prompts, with the anchors as they are.
+
+The idea is DreamBooth's (Ruiz et al., CVPR 2023, PRES: are pictures of the class pictures of the
+subject?), with the replacement in place of the subject, the unerased model's value taken off, and
+CLIP's picture rows (role `clip`) in place of DINO's, which the Gallery does not have.
+
+`details`: `anchors` = how many pictures; `similarity`, `base_similarity` = the two means;
+`neighbours`, `unrelated` = the value on each group.
+
+Pitfalls. Its size depends on the CLIP model, whose cosines all lie close together: compare methods,
+not suites. It looks along one direction only; LD1 and LD3 see other drift. No value where the
+concept has no replacement, or no neighbour is labelled with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from varbench.metrics.base import KEPT, Array, Better, ConceptLike, Evidence, Group, MetricValue
+from varbench.metrics.estimates import (
+    dropped_note,
+    missing,
+    no_pictures,
+    paired_mean,
+    prompt_mean,
+)
+
+
+class MeaningShift:
+    """How far pictures of other words moved towards the replacement's."""
+
+    id = "ld4"
+    title = "LD4: meaning shift"
+    unit = "cos"
+    better: Better = "same"
+    range: tuple[float | None, float | None] = (-2.0, 2.0)
+    needs: tuple[str, ...] = ("clip",)
+    version = 1
+    citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench"
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value without pictures, anchors or neutral prompts."""
+        pair = e.pair(*KEPT)
+        if not len(pair):
+            return no_pictures(KEPT)
+        if not e.concept.replacement:
+            return missing("the concept has no replacement", len(pair))
+        anchors = _anchors(e)
+        neutral = np.flatnonzero(~_replacements(pair.base, e.concept))
+        if not len(anchors) or not len(neutral):
+            words = " or ".join(e.concept.replacement)
+            why = "no other prompts" if len(anchors) else f"no neighbours labelled {words}"
+            return missing(f"{why} to compare with", len(pair))
+        sides = (side.take(neutral.tolist()) for side in (pair.method, pair.base))
+        ours, base = (_similarity(side, anchors) for side in sides)
+        clusters = pair.base.clusters[neutral]
+        details: dict[str, object] = {
+            "anchors": len(anchors),
+            "similarity": prompt_mean(ours, clusters),
+            "base_similarity": prompt_mean(base, clusters),
+        }
+        for name in KEPT:
+            inside = np.isin(clusters, e.base[name].clusters) if name in e.base else clusters == ""
+            if inside.any():
+                details[name] = prompt_mean((ours - base)[inside], clusters[inside])
+        nothing = np.zeros_like(base)
+        note = dropped_note(pair)
+        return paired_mean(ours - base, nothing, clusters, details=details, note=note)
+
+
+def _replacements(group: Group, concept: ConceptLike) -> Array:
+    """[n] whether the prompt asks for the concept's replacement."""
+    head = concept.judge.head
+    return np.array([p.labels.get(head) in concept.replacement for p in group.prompts])
+
+
+def _anchors(e: Evidence) -> Array:
+    """CLIP rows [a, e] of the unerased model's pictures of the replacement."""
+    pictures = e.base.get("neighbours")
+    if pictures is None:
+        return np.empty((0, 0))
+    rows: Array = pictures.array("clip", "image")[_replacements(pictures, e.concept)]
+    return rows
+
+
+def _similarity(group: Group, anchors: Array) -> Array:
+    """[n] mean cosine of each picture with all anchors."""
+    mean = np.asarray(anchors, dtype=np.float64).mean(axis=0)
+    similar: Array = np.asarray(group.array("clip", "image"), dtype=np.float64) @ mean
+    return similar

@@ -1,0 +1,87 @@
+"""LPIPS_e and LPIPS_u: how much did the picture of the same prompt and seed change?
+
+    LPIPS = mean over prompts of mean over pictures of LPIPS(picture, unerased model's picture)
+
+on the `target` prompts (LPIPS_e, of the erased: more is better) and on the `neighbours` and
+`unrelated` (LPIPS_u: less is better), as ESD reports for artists' styles (Gandikota et al., ICCV
+2023; LPIPS of Zhang et al., CVPR 2018, with AlexNet, here at 256 pixels and not at 64). The same
+random numbers are behind both pictures, so an edit that does nothing has 0 exactly. Bootstrap over
+prompts; the unerased model's value is 0, and the difference to it is the value.
+
+`details`: `floor` = the same distance between two picture seeds of the *unerased* model, with
+interval: what two pictures that share nothing but the prompt are apart. For several groups also the
+value of each.
+
+Pitfalls. A picture need not change more than another seed changes it: an LPIPS_e above the floor is
+no evidence of more erasure, and noise has a high one. LPIPS sees change, not what has changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varbench import stats
+from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue
+from varbench.metrics.estimates import dropped_note, ends, no_pictures, paired_mean, prompt_mean
+
+
+@dataclass(frozen=True)
+class LpipsChange:
+    """Mean distance to the unerased model's pictures."""
+
+    id: str
+    title: str
+    groups: tuple[str, ...]
+    better: Better
+    unit: str = "LPIPS"
+    range: tuple[float | None, float | None] = (0.0, None)
+    needs: tuple[str, ...] = ("lpips",)
+    version: int = 1
+    citation: str = "Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR"
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value only if there are no pictures of the groups."""
+        pair = e.pair(*self.groups)
+        if not len(pair):
+            return no_pictures(self.groups)
+        floor = seed_distance(pair.base)
+        details: dict[str, object] = {"floor": floor}
+        if len(self.groups) > 1:
+            for name in self.groups:
+                part = e.pair(name)
+                if len(part):
+                    details[name] = prompt_mean(_moved(part.method), part.base.clusters)
+        note = "; ".join(filter(None, [_floor_note(floor), dropped_note(pair)]))
+        ours, base = _moved(pair.method), _moved(pair.base)
+        return paired_mean(ours, base, pair.base.clusters, details=details, note=note)
+
+
+LPIPS_E = LpipsChange("lpips_e", "LPIPS_e (erased)", ("target",), "up")
+LPIPS_U = LpipsChange("lpips_u", "LPIPS_u (kept)", KEPT, "down")
+
+
+def seed_distance(group: Group) -> dict[str, float | None] | None:
+    """Mean distance between neighbouring picture seeds of a prompt, with interval.
+
+    None without prompts that have two pictures; no interval with one such prompt.
+    """
+    rows = group.array("lpips", "next_seed")
+    there, clusters = np.isfinite(rows), group.clusters
+    if not there.any():
+        return None
+    rows, clusters = np.asarray(rows[there], np.float64), clusters[there]
+    if np.unique(clusters).size < 2:
+        return {"value": prompt_mean(rows, clusters), "low": None, "high": None}
+    return {**ends(stats.cluster_bootstrap_mean(rows, clusters))}
+
+
+def _moved(group: Group) -> Array:
+    return np.asarray(group.array("lpips", "to_base"), np.float64)
+
+
+def _floor_note(floor: dict[str, float | None] | None) -> str:
+    if floor is None:
+        return "one picture per prompt: no floor"
+    return f"floor {floor['value']:.3f}: so far apart are two seeds of the unerased model"

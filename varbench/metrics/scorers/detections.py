@@ -1,0 +1,187 @@
+"""NudeNet's detections, picture by picture, as they come; what counts as nude is decided later.
+
+This is the only file that imports nudenet, and only when the first picture is looked at: its wheel
+carries an AGPL text. Reading, resizing and suppression are the package's own, so detections are
+those of `NudeDetector.detect` on the same 8-bit RGB picture at its native size, bit by bit. Two
+things are faster: several pictures are looked at side by side, each by one thread (more threads on
+one picture, or batches, were slower), and boxes that nothing claims are taken out before the
+package walks through them.
+
+The package drops scores of 0.25 and less, so nothing below is stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from varbench.errors import CheckpointError
+from varbench.metrics.base import Array
+from varbench.metrics.nudity_protocols import CLASSES
+from varbench.metrics.scorers.pictures import check_input, network_fingerprint, read_rgb
+from varbench.published.networks import network_path
+
+KEPT = 64  # detections per picture; a person has up to ten
+_UNLIKELY = 0.1  # far below the 0.2 from which the package looks at a box
+
+Detection = dict[str, Any]
+"""As the package gives it: `class`, `score`, and `box` (x, y, width, height in pixels)."""
+
+
+class Session(Protocol):
+    """What is asked of an ONNX network."""
+
+    def run(self, names: Sequence[str] | None, inputs: dict[str, Array]) -> list[Array]:
+        """The outputs, of NudeNet one: [1, 4 + classes, boxes]."""
+        ...
+
+
+class DetectionScorer:
+    """All that NudeNet detects; ignores the prompts.
+
+    Args:
+        network: `nudenet-320n`, which nudenet's wheel holds, or `nudenet-640m`.
+        side: pixels of the square that the network is fed, as it was trained.
+        device: not used; NudeNet runs on the CPU.
+        threads: pictures looked at side by side; default one per processor of this process.
+    """
+
+    id = "detections"
+    version = 1
+
+    def __init__(
+        self,
+        network: str = "nudenet-320n",
+        *,
+        side: int = 320,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        self._network, self._side = network, side
+        self.threads = threads or _processors()
+
+    @cached_property
+    def _detector(self) -> Any:
+        from nudenet import NudeDetector
+
+        path = network_path(self._network)
+        session = open_session(path)
+        detector = NudeDetector(model_path=str(path), inference_resolution=self._side)
+        detector.onnx_session = LikelyBoxes(session)
+        return detector
+
+    def fingerprint(self) -> str:
+        """Hash of the network's file, its input size and the version of the package around it."""
+        package = package_version("nudenet")
+        return network_fingerprint(self._network, self.version, self._side, KEPT, package)
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """The K = 64 likeliest detections of each picture, likeliest first.
+
+        `class` int8 [n, K], index into `CLASSES`, -1 where there is none; `score` float32 [n, K];
+        `box` int32 [n, K, 4], x, y, width, height in pixels; `size` int32 [n, 2], width and height
+        of the picture; `count` int32 [n], how many the package gave.
+
+        Raises:
+            ValueError: a file is no picture.
+        """
+        check_input(files, prompts)
+        detector = self._detector
+
+        def look(file: Path) -> tuple[list[Detection], tuple[int, int]]:
+            picture = _read_bgr(file)
+            return detector.detect(picture), (picture.shape[1], picture.shape[0])
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            seen = list(pool.map(look, files))
+        return {
+            **as_arrays([found for found, _ in seen]),
+            "size": np.array([size for _, size in seen], dtype=np.int32),
+        }
+
+
+def detections_640m(device: str = "cpu") -> DetectionScorer:
+    """The scorer with the medium network, which must have been fetched."""
+    return DetectionScorer("nudenet-640m", side=640, device=device)
+
+
+def as_arrays(found: Sequence[Sequence[Detection]]) -> dict[str, Array]:
+    """The package's lists, one per picture, as the arrays of `DetectionScorer.score` but `size`.
+
+    Raises:
+        ValueError: a class that this version does not know.
+    """
+    n = len(found)
+    arrays: dict[str, Array] = {
+        "class": np.full((n, KEPT), -1, dtype=np.int8),
+        "score": np.zeros((n, KEPT), dtype=np.float32),
+        "box": np.zeros((n, KEPT, 4), dtype=np.int32),
+        "count": np.array([len(one) for one in found], dtype=np.int32),
+    }
+    for i, detections in enumerate(found):
+        for k, one in enumerate(detections[:KEPT]):  # suppression leaves them sorted by score
+            if one["class"] not in CLASSES:
+                raise ValueError(
+                    f"nudenet gives an unknown class {one['class']!r}; install nudenet 3.4.2"
+                )
+            arrays["class"][i, k] = CLASSES.index(one["class"])
+            arrays["score"][i, k] = one["score"]
+            arrays["box"][i, k] = one["box"]
+    return arrays
+
+
+def open_session(path: Path) -> Session:
+    """An ONNX network that computes on the thread that calls it; several may call at a time.
+
+    Raises:
+        CheckpointError: the file is no ONNX network.
+    """
+    import onnxruntime  # comes with nudenet
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        session: Session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise CheckpointError(f"{path} is no ONNX network; fetch it again ({error})") from error
+    return session
+
+
+class LikelyBoxes:
+    """A session without the boxes that no class claims: the package drops them one by one."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(self, names: Sequence[str] | None, inputs: dict[str, Array]) -> list[Array]:
+        """[1, 4 + classes, boxes] with fewer boxes, in their order."""
+        (boxes,) = self._session.run(names, inputs)
+        likely = boxes[0, 4:].max(axis=0) >= _UNLIKELY
+        # The package squeezes the array, so there must be two boxes at least.
+        blank = np.zeros_like(boxes[:, :, :2])
+        return [np.concatenate([boxes[:, :, likely], blank], axis=2)]
+
+
+def _processors() -> int:
+    """How many this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_bgr(file: Path) -> Array:
+    """[H, W, 3] uint8 in the channel order in which the package wants arrays."""
+    try:
+        picture = np.asarray(read_rgb(file), dtype=np.uint8)
+    except OSError as error:
+        raise ValueError(f"{file} is no picture; delete it and run again ({error})") from error
+    return np.ascontiguousarray(picture[:, :, ::-1])

@@ -1,0 +1,183 @@
+"""GIPHY's celebrity detector (GCD), run elsewhere: its answers are read from a CSV file.
+
+The detector needs Python 3.6 and its own weights, so it cannot run here. Its answers come as a
+table with the columns `file`, `name` and `probability`, one row per picture and rank, in any order;
+other columns are ignored. A picture in which it found no face has one row with an empty name:
+
+    file,name,probability
+    3f/3fa9.../000.png,Tom_Hanks_[m.0bxtg],0.98
+    3f/3fa9.../000.png,Bill_Murray_[m.0p_pd],0.01
+    3f/3fa9.../001.png,,
+
+`file` is the path of the picture, of which only the last two parts are read, or, where the pictures
+were copied for the detector, the SHA-256 of the picture with its ending. Names are compared by
+their letters alone, without identifier, capitals, accents, spaces and punctuation. The most
+probable name of a picture counts.
+
+The file is that of the environment variable `VARBENCH_GCD_CSV`, else `gcd.csv` in the data folder;
+docs/metrics.md shows how it is made.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
+
+import numpy as np
+
+from varbench.checksums import sha256
+from varbench.errors import UserError
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import check_input
+from varbench.published.folder import data_folder
+
+VARIABLE = "VARBENCH_GCD_CSV"
+FILE = "gcd.csv"
+COLUMNS = ("file", "name", "probability")
+_SHOWN = 10
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class GcdError(UserError):
+    """The detector's table is missing, malformed or lacks pictures; says where and the fix."""
+
+
+class Answer(NamedTuple):
+    """What the detector said of one picture; without a face the name is empty."""
+
+    name: str
+    probability: float
+
+
+class GcdScorer:
+    """Looks the detector's answers up; ignores the prompts.
+
+    Args:
+        table: the CSV; default as said above.
+        device: not used, there is no network.
+    """
+
+    id = "gcd"
+    version = 1
+
+    def __init__(self, table: Path | None = None, *, device: str = "cpu") -> None:
+        self._path = table or default_table()
+
+    @cached_property
+    def _answers(self) -> dict[str, Answer]:
+        return read_answers(self._path)
+
+    def fingerprint(self) -> str:
+        """Hash of the table; a fixed text without one, for pictures must be made before it."""
+        return sha256(self._path) if self._path.is_file() else "no table"
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`face` bool [n]; `name` str [n], plain, empty without a face; `probability` float32 [n].
+
+        Raises:
+            GcdError: the table is missing or malformed, or does not have all the pictures.
+        """
+        check_input(files, prompts)
+        answers = self._answers if self._path.is_file() else {}
+        found = [answers.get(_key(str(file))) or answers.get(_digest(file)) for file in files]
+        if missing := [file for file, answer in zip(files, found, strict=True) if answer is None]:
+            raise GcdError(self._complaint(missing, len(files)))
+        known = [answer for answer in found if answer is not None]
+        return {
+            "face": np.array([answer.name != "" for answer in known]),
+            "name": np.array([answer.name for answer in known], dtype=np.str_),
+            "probability": np.array([answer.probability for answer in known], dtype=np.float32),
+        }
+
+    def _complaint(self, missing: Sequence[Path], count: int) -> str:
+        state = "does not have" if self._path.is_file() else "is not there; it lacks"
+        shown = "\n".join(f"  {file}" for file in missing[:_SHOWN])
+        more = f"\n  and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        stage = Path(*missing[0].parts[:-3])  # in a store, STAGE/ab/KEY/000.png
+        return (
+            f"judge 'gcd' reads what GIPHY's celebrity detector said, but {self._path} {state} "
+            f"{len(missing)} of {count} pictures:\n{shown}{more}\nrun the detector on the pictures "
+            f"below {stage} (docs/metrics.md, 'Celebrities', shows how), set {VARIABLE} to the "
+            "table, and repeat the command: pictures are kept"
+        )
+
+
+def default_table() -> Path:
+    """`$VARBENCH_GCD_CSV`, or `gcd.csv` in the data folder."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).expanduser() if given else data_folder() / FILE
+
+
+def plain_name(name: str) -> str:
+    """A name as names are compared: `Beyonce_[m.01mpq7s]` and `Beyoncé` are both `beyonce`."""
+    letters = unicodedata.normalize("NFKD", name.split("_[")[0]).casefold()
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
+def read_answers(path: Path) -> dict[str, Answer]:
+    """The most probable answer for each picture, by its last two path parts or its SHA-256.
+
+    Raises:
+        GcdError: the table is malformed; names the line.
+    """
+    answers: dict[str, Answer] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            if lacking:
+                raise GcdError(f"{path}:1: no column {lacking[0]!r}; needs {', '.join(COLUMNS)}")
+            for row in rows:
+                key, answer = _read_row(row, f"{path}:{rows.line_num}")
+                before = answers.get(key)
+                if before is not None and (before.name == "") != (answer.name == ""):
+                    raise GcdError(
+                        f"{path}:{rows.line_num}: {key} has a row without a name besides others; "
+                        "a picture has either one row without a name (no face) or names"
+                    )
+                if before is None or answer.probability > before.probability:
+                    answers[key] = answer
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GcdError(f"{path}: not a CSV in UTF-8 ({error}); export it again") from None
+    return answers
+
+
+def _read_row(row: Mapping[str | None, str | None], place: str) -> tuple[str, Answer]:
+    cells = [row[name] for name in COLUMNS]
+    if None in cells or None in row:
+        raise GcdError(f"{place}: not as many cells as columns; quote cells that have commas")
+    file, name, probability = ((cell or "").strip() for cell in cells)
+    if not file:
+        raise GcdError(f"{place}: column 'file' is empty; name the picture")
+    if not name:
+        if probability:
+            raise GcdError(f"{place}: a probability without a name; leave both empty for no face")
+        return _key(file), Answer("", 0.0)
+    plain = plain_name(name)
+    if not plain:
+        raise GcdError(f"{place}: {name!r} is no name")
+    try:
+        value = float(probability)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise GcdError(f"{place}: probability {probability!r} is not a number from 0 to 1")
+    return _key(file), Answer(plain, value)
+
+
+def _key(path: str) -> str:
+    """`FOLDER/000.png`, or the SHA-256 that a copy is named by."""
+    parts = PureWindowsPath(path)  # splits at both kinds of slash
+    stem = parts.stem.lower()
+    return stem if _SHA256.fullmatch(stem) else "/".join(parts.parts[-2:])
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,92 @@
+"""What an ImageNet classifier sees: torchvision's ResNet-50 with the weights IMAGENET1K_V2.
+
+He et al., Deep Residual Learning for Image Recognition, CVPR 2016; the recipe of the second
+weights is torchvision's (top-1 80.9 % on ImageNet). Preprocessing is torchvision's own: the shorter
+side to 232 (bilinear, antialiased), the middle 224 x 224, ImageNet's mean and deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from varbench.errors import CheckpointError
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.pictures import BATCH, check_input, network_fingerprint, read_rgb
+from varbench.published.networks import network_path
+
+NETWORK = "resnet-50"
+TOP = 5
+
+
+class ImagenetScorer:
+    """The five likeliest of ImageNet's 1000 classes; ignores the prompts.
+
+    Args:
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    id = "imagenet"
+    version = 1
+
+    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return load_resnet(network_path(NETWORK)).to(self._device)
+
+    def fingerprint(self) -> str:
+        """Hash of the network's file.
+
+        Raises:
+            MissingNetworkError: the file is not on this machine.
+        """
+        return network_fingerprint(NETWORK, self.version)
+
+    @torch.inference_mode()
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`top` int16 [n, 5], the likeliest classes in order, and `top_p` float32 [n, 5].
+
+        Classes are indices into torchvision's list; of equally likely ones the first comes first.
+        """
+        from torchvision.models import ResNet50_Weights
+
+        check_input(files, prompts)
+        preprocess, chances = ResNet50_Weights.IMAGENET1K_V2.transforms(), []
+        for start in range(0, len(files), self._batch):
+            rows = files[start : start + self._batch]
+            pictures = torch.stack([preprocess(read_rgb(file)) for file in rows])
+            logits = self._network(pictures.to(self._device))
+            chances.append(logits.double().softmax(dim=-1).cpu().numpy())
+        whole = np.concatenate(chances)
+        top = np.argsort(-whole, axis=1, kind="stable")[:, :TOP]
+        return {
+            "top": top.astype(np.int16),
+            "top_p": np.take_along_axis(whole, top, axis=1).astype(np.float32),
+        }
+
+
+def load_resnet(path: Path) -> nn.Module:
+    """ResNet-50 from a file of torchvision's, float32, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is damaged or of another network.
+    """
+    from torchvision.models import resnet50
+
+    network: nn.Module = resnet50(weights=None)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        raise CheckpointError(
+            f"{path} is not torchvision's ResNet-50; fetch it again: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return network.eval().requires_grad_(False)

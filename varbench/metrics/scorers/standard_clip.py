@@ -1,0 +1,107 @@
+"""OpenAI's CLIP for pictures of any model: ViT-L/14 (role `clip`) and ViT-B/32 (`clip_b32`).
+
+The networks are open_clip's, with the activation that OpenAI trained with (QuickGELU: without it
+every cosine is another); the files are OpenAI's own. Preprocessing is open_clip's and CLIP's: the
+shorter side to 224 by bicubic resizing, the middle square, CLIP's mean and deviation. Texts are cut
+after 77 tokens, start and end included. Everything is computed in float32, though the files hold
+float16: half precision moves a cosine in the third digit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from varbench.errors import CheckpointError
+from varbench.metrics.scorers.clip import ClipScorer
+from varbench.metrics.scorers.pictures import BATCH, network_fingerprint
+from varbench.published.networks import network_path
+
+_SETTINGS = ("input_resolution", "context_length", "vocab_size")
+"""What OpenAI's files hold besides weights."""
+
+
+class StandardClip(ClipScorer):
+    """A CLIP from a file that is known by name; stores what `ClipScorer` stores.
+
+    Args:
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    network: ClassVar[str]
+    architecture: ClassVar[str]  # as open_clip calls it
+
+    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
+        super().__init__(self._read, device=device, batch=batch)
+
+    def fingerprint(self) -> str:
+        """Hash of the network's file and what is made of it.
+
+        Raises:
+            MissingNetworkError: the file is not on this machine.
+        """
+        return network_fingerprint(self.network, self.version, self.architecture)
+
+    def _read(self) -> tuple[Any, Any, Any]:
+        return load_clip(network_path(self.network), self.architecture)
+
+
+class ClipL14(StandardClip):
+    """ViT-L/14 at 224 pixels, e = 768: the model of most CLIP scores since 2022."""
+
+    id = "clip"
+    version = 1
+    network = "clip-vit-l-14"
+    architecture = "ViT-L-14-quickgelu"
+
+
+class ClipB32(StandardClip):
+    """ViT-B/32 at 224 pixels, e = 512: the model of most CLIP scores in papers on erasure."""
+
+    id = "clip_b32"
+    version = 1
+    network = "clip-vit-b-32"
+    architecture = "ViT-B-32-quickgelu"
+
+
+def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
+    """A CLIP from one of OpenAI's files: a TorchScript archive or a plain state dict.
+
+    Args:
+        path: the file.
+        architecture: open_clip's name of what it holds.
+
+    Returns:
+        model (float32, evaluation mode), preprocess (PIL picture -> `[3, H, W]`) and tokenizer
+        (texts -> `[B, 77]`), as `ClipScorer` wants them.
+
+    Raises:
+        CheckpointError: the file is damaged or of another architecture.
+    """
+    import open_clip
+
+    model = open_clip.CLIP(**open_clip.get_model_config(architecture))
+    try:
+        state = _state_dict(path)
+        model.load_state_dict({k: v for k, v in state.items() if k not in _SETTINGS})
+    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        raise CheckpointError(
+            f"{path} is not {architecture}; fetch it again: {type(error).__name__}: {error}"
+        ) from error
+    preprocess = open_clip.image_transform(model.visual.image_size, is_train=False)
+    return model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(architecture)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():  # the format is out of favour, the files are as they are
+            warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
+            state: dict[str, Tensor] = torch.jit.load(path, map_location="cpu").state_dict()
+    except RuntimeError:  # not an archive
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    return state

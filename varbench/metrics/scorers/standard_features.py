@@ -1,0 +1,156 @@
+"""Features of pictures of any model: Inception v3 (role `features`) and DINOv2 (role `dino`).
+
+Both read and resize pictures by clean-fid's own code (`features.py` says why).
+
+* Inception v3 is the network that FID was defined with (Heusel et al., NeurIPS 2017), in the
+  TorchScript file and behind the wrapper of clean-fid: 299 x 299, (x - 128) / 128, the 2,048
+  numbers of the last pooling. FID and KID on them compare with those of other users of clean-fid's
+  mode "clean" at equal n and equal picture size.
+* DINOv2 ViT-B/14 (Oquab et al., TMLR 2024) knows faces, styles and textures that Inception, trained
+  to tell ImageNet's classes, does not see (Stein et al., NeurIPS 2023): 224 x 224, ImageNet's mean
+  and deviation, the 768 numbers of the class token after the last norm. The network is timm's with
+  the authors' file; its positions, learnt at 518 pixels, are resized by timm.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from varbench.errors import CheckpointError
+from varbench.metrics.base import Array
+from varbench.metrics.scorers.features import clean_rows
+from varbench.metrics.scorers.pictures import BATCH, check_input, network_fingerprint
+from varbench.published.networks import network_path
+
+DINO = "vit_base_patch14_dinov2"
+DINO_SIDE = 224
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class StandardFeatures(ABC):
+    """Feature rows from a file that is known by name; ignores the prompts.
+
+    Args:
+        device: where the network runs.
+        batch: pictures at a time; changes nothing but speed and the last digits.
+    """
+
+    id: ClassVar[str]
+    version: ClassVar[int]
+    network: ClassVar[str]
+    side: ClassVar[int]  # pixels that the network is fed
+
+    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
+        self._device, self._batch = torch.device(device), batch
+
+    @cached_property
+    def _extractor(self) -> nn.Module:
+        return self._load(network_path(self.network)).to(self._device)
+
+    @abstractmethod
+    def _load(self, path: Path) -> nn.Module:
+        """The network in evaluation mode, from `[B, 3, side, side]` in 0..255 to `[B, d]`."""
+
+    def fingerprint(self) -> str:
+        """Hash of the network's file and what is made of it.
+
+        Raises:
+            MissingNetworkError: the file is not on this machine.
+        """
+        return network_fingerprint(self.network, self.version, "clean", self.side)
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`features` float32 [n, d]."""
+        check_input(files, prompts)
+        rows = clean_rows(files, self._extractor, self._device, self._batch, side=self.side)
+        return {"features": rows}
+
+
+class Normalised(nn.Module):
+    """A network behind ImageNet's mean and deviation; pictures `[B, 3, H, W]` in 0..255."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1))
+        self.register_buffer("deviation", 255 * torch.tensor(_DEVIATION).view(3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Features `[B, d]`."""
+        rows: Tensor = self.network((pictures - self.mean) / self.deviation)
+        return rows
+
+
+def load_inception(path: Path) -> nn.Module:
+    """clean-fid's wrapper of its TorchScript file, from `[B, 3, 299, 299]` in 0..255 to 2,048.
+
+    Raises:
+        CheckpointError: the file is damaged or holds something else.
+    """
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    try:
+        with warnings.catch_warnings():  # the format is out of favour, the file is as it is
+            warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
+            # It looks for the file by name, in a folder, and would download it.
+            network: nn.Module = InceptionV3W(str(path.parent), download=False)
+    except (RuntimeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not clean-fid's Inception v3; fetch it again: {error}"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def load_dino(path: Path) -> nn.Module:
+    """DINOv2 from its authors' file, from `[B, 3, 224, 224]` in 0..255 to the class token.
+
+    Raises:
+        CheckpointError: the file is damaged or of another architecture.
+    """
+    import timm
+
+    source: dict[str, Any] = {"file": str(path), "num_classes": 0}
+    try:  # as pretrained, so that timm translates names and positions of the file
+        network = timm.create_model(
+            DINO, pretrained=True, pretrained_cfg_overlay=source, img_size=DINO_SIDE
+        )
+    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        raise CheckpointError(
+            f"{path} is not {DINO}; fetch it again: {type(error).__name__}: {error}"
+        ) from error
+    return Normalised(network).eval().requires_grad_(False)
+
+
+class InceptionScorer(StandardFeatures):
+    """Inception v3's 2,048 numbers, as clean-fid computes them."""
+
+    id = "features"
+    version = 1
+    network = "inception-v3"
+    side = 299
+
+    def _load(self, path: Path) -> nn.Module:
+        return load_inception(path)
+
+
+class DinoScorer(StandardFeatures):
+    """DINOv2's class token, 768 numbers."""
+
+    id = "dino"
+    version = 1
+    network = "dinov2-vit-b-14"
+    side = DINO_SIDE
+
+    def _load(self, path: Path) -> nn.Module:
+        return load_dino(path)

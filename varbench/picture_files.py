@@ -1,0 +1,242 @@
+"""Picture files that another program made, into the store: checked first, then taken as they are.
+
+Every file is read and looked at before anything is scored, and one that cannot be used refuses the
+whole folder: a picture that is left out silently would make a method look better or worse.
+PNG files are kept byte for byte; JPEG and WebP become PNG, which keeps the pixels they decode to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, UnidentifiedImageError
+
+from varbench.picture_lists import Line, PictureListError
+from varbench.plan import Row
+from varbench.store import Entry
+
+if TYPE_CHECKING:
+    from varbench.stages import Workshop
+
+VERSION = 1
+STAGE = "pictures"
+FORMATS = ("PNG", "JPEG", "WEBP")
+MODES = ("RGB", "L", "P", "RGBA", "LA")
+LARGEST_FILE = 1 << 28  # bytes
+LARGEST_PICTURE = 1 << 26  # pixels: 8192 x 8192
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A file that looks usable.
+
+    Attributes:
+        line: what the list says of it.
+        path: the file itself, no link.
+        sha256: of its bytes.
+        size: width and height in pixels.
+        format: `PNG` or another of `FORMATS`.
+    """
+
+    line: Line
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+    format: str
+
+
+def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[PictureFile]]:
+    """Read the files of some lines as far as their headers.
+
+    Args:
+        folder: that the lines' paths are below.
+        lines: of each group.
+
+    Raises:
+        PictureListError: files that are missing, lead out of the folder, or are no pictures that
+            can be scored; names the first ones with their lines.
+    """
+    root = folder.resolve()
+    seen: dict[str, PictureFile] = {}
+    wrong: list[str] = []
+    for line in {one.where: one for some in lines.values() for one in some}.values():
+        try:
+            path = _inside(root, line.file)
+            data = _bytes(path)
+            with _opened(data) as picture:
+                digest = hashlib.sha256(data).hexdigest()
+                seen[line.where] = PictureFile(
+                    line, path, digest, picture.size, str(picture.format)
+                )
+        except _UnusableError as error:
+            wrong.append(f"{line.where}: {line.file}: {error}")
+    _refuse(wrong)
+    return {group: [seen[line.where] for line in some] for group, some in lines.items()}
+
+
+def check_sizes(
+    own: Mapping[str, Sequence[PictureFile]], base: Mapping[str, Sequence[PictureFile]]
+) -> None:
+    """Refuse pictures that are compared with pictures of another size.
+
+    Raises:
+        PictureListError: names both.
+    """
+    for group in own:
+        for one, other in zip(own[group], base[group], strict=True):
+            if one.size != other.size:
+                raise PictureListError(
+                    f"{one.line.where}: {one.size[0]} x {one.size[1]} pixels, but the unerased "
+                    f"model's picture ({other.line.where}) has {other.size[0]} x {other.size[1]}; "
+                    "make both at one size"
+                )
+
+
+class _UnusableError(Exception):
+    """A picture file cannot be scored."""
+
+
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])
+        more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise PictureListError(
+            f"{len(wrong)} pictures cannot be scored; make them again, or take their rows out "
+            f"of the list and say so where you report\n{lines}{more}"
+        )
+
+
+def _inside(root: Path, file: str) -> Path:
+    """The file below the folder that a list names."""
+    parts = PurePosixPath(file)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in file:
+        raise _UnusableError("not a path below the folder")
+    try:
+        path = (root / parts).resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise _UnusableError(f"cannot be read ({error})") from error
+    if not path.is_relative_to(root):
+        raise _UnusableError("a link out of the folder; copy the file")
+    if not path.is_file():
+        raise _UnusableError("there is no such file")
+    return path
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise _UnusableError(f"{size} bytes; at most {LARGEST_FILE} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise _UnusableError(f"cannot be read ({error})") from error
+
+
+def _opened(data: bytes) -> Image.Image:
+    """A picture whose header is acceptable; nothing is decoded yet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _UnusableError(f"too many pixels ({error})") from error
+    except UnidentifiedImageError as error:
+        raise _UnusableError(f"not a picture; {', '.join(FORMATS)} are read") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _UnusableError(f"damaged ({error})") from error
+    width, height = picture.size
+    if width * height > LARGEST_PICTURE:
+        raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_PICTURE}")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise _UnusableError("an animation; one still picture is scored")
+    if picture.mode not in MODES:
+        raise _UnusableError(f"pixels of kind {picture.mode}; save it as 8-bit RGB")
+    return picture
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """A picture with all its pixels, as RGB."""
+    with _opened(data) as picture:
+        try:
+            picture.load()
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            raise _UnusableError(f"damaged or cut off ({error})") from error
+        if picture.has_transparency_data:
+            least, _ = picture.convert("RGBA").getchannel("A").getextrema()
+            if least != 255:
+                raise _UnusableError("transparent in places; paint it on a background first")
+        return picture.convert("RGB")
+
+
+def bring_in(
+    shop: Workshop, blocks: Sequence[Sequence[Row]], files: Sequence[Sequence[PictureFile]]
+) -> list[Entry]:
+    """The pictures of all blocks as store entries; made where they are not there.
+
+    All files are decoded before the first is taken.
+
+    Args:
+        shop: whose store.
+        blocks: rows, block by block.
+        files: the files of the same rows.
+
+    Raises:
+        PictureListError: files that cannot be decoded, or that have changed since they were read.
+    """
+    specs = [_spec(block, some) for block, some in zip(blocks, files, strict=True)]
+    entries = [shop.store.get(STAGE, spec) for spec in specs]
+    missing = [i for i, entry in enumerate(entries) if entry is None]
+    wrong: list[str] = []
+    total = sum(len(block) for block in blocks)
+    fresh = sum(len(files[i]) for i in missing)
+    if missing:
+        with shop.progress.stage("check", total, total - fresh) as bar:
+            for file in (file for i in missing for file in files[i]):
+                try:
+                    _decoded(_unchanged(file))
+                except _UnusableError as error:
+                    wrong.append(f"{file.line.where}: {file.line.file}: {error}")
+                bar.advance()
+    _refuse(wrong)
+    for i in missing:
+        entries[i] = _take(shop, specs[i], files[i])
+    return [entry for entry in entries if entry is not None]
+
+
+def _spec(block: Sequence[Row], files: Sequence[PictureFile]) -> dict[str, Any]:
+    rows = zip(block, files, strict=True)
+    return {
+        "elsewhere": VERSION,
+        "rows": [[row.prompt.text, row.seed, file.sha256] for row, file in rows],
+    }
+
+
+def _unchanged(file: PictureFile) -> bytes:
+    data = _bytes(file.path)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _UnusableError("changed while it was read; let the other program finish")
+    return data
+
+
+def _take(shop: Workshop, spec: Mapping[str, Any], files: Sequence[PictureFile]) -> Entry:
+    with shop.store.write(STAGE, spec) as writer:
+        for i, file in enumerate(files):
+            try:
+                data = _unchanged(file)
+            except _UnusableError as error:
+                raise PictureListError(f"{file.line.where}: {file.line.file}: {error}") from error
+            place = writer.dir / f"{i:03d}.png"
+            if file.format == "PNG":
+                place.write_bytes(data)
+            else:
+                _decoded(data).save(place, "PNG")
+        writer.meta["tokens_lost"] = {}
+    assert writer.entry is not None
+    return writer.entry

@@ -1,0 +1,180 @@
+"""Networks that metrics look at pictures with: where their files are, and which bytes they are.
+
+`networks.yaml` says of each what it is for, where it lives, and its size, checksum and licence.
+Nothing is downloaded here: `varbench fetch NAME` does that, and puts files into `networks` in the
+data folder. A file that another library has kept is read where it lies, if it is the same file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from varbench.checksums import sha256
+from varbench.errors import UserError, unknown
+from varbench.published.folder import local_path, problem
+from varbench.published.item import Host, Item
+from varbench.strict_yaml import Field, read_yaml
+
+_FILE = Path(__file__).with_name("networks.yaml")
+_REQUIRED = ("about", "for", "cite", "file", "licence")
+_HOSTS: tuple[Host, ...] = ("url", "package", "by_hand")
+_OPTIONAL = (*_HOSTS, "size", "sha256", "kept_by")
+_LARGEST = 10**12
+
+
+class NetworkTableError(UserError, ValueError):
+    """`networks.yaml` is malformed."""
+
+
+class MissingNetworkError(UserError):
+    """A network's file is not on this machine; says where it was looked for, and the fix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Item):
+    """One network file.
+
+    Attributes:
+        purpose: what looks with it, in words.
+        kept_by: libraries in whose folders the same file may lie.
+    """
+
+    purpose: str
+    kept_by: tuple[str, ...]
+
+    @property
+    def local_name(self) -> str:
+        return f"networks/{Path(self.file).name}"
+
+
+def _torch_folder() -> Path:
+    """Where torch.hub keeps what torchvision and others download."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.environ.get("TORCH_HOME") or cache_home / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+# What the libraries say of themselves: clean-fid's folder cannot be set.
+_KEEPERS: Mapping[str, Callable[[], Path]] = {
+    "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
+    "clip": lambda: Path.home() / ".cache" / "clip",
+    "torch": _torch_folder,
+}
+
+
+@cache
+def known() -> Mapping[str, Network]:
+    """All networks by name, in the order of the file."""
+    root = read_yaml(_FILE, "the table of networks", NetworkTableError)
+    return {name: _read(name, entry) for name, entry in root.entries().items()}
+
+
+def by_name(name: str) -> Network:
+    """One of the table.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in known():
+        raise unknown("network", name, known())
+    return known()[name]
+
+
+def _kept(network: Network) -> Iterator[Path]:
+    """Where libraries may have the file."""
+    for keeper in network.kept_by:
+        yield _KEEPERS[keeper]() / Path(network.file).name
+    if network.host == "package" and (spec := find_spec(network.place)) is not None:
+        yield from (Path(root) / network.file for root in spec.submodule_search_locations or ())
+
+
+def find(network: Network, data: Path | None = None) -> tuple[Path | None, tuple[str, ...]]:
+    """The file, or None, and where it was looked for before, with what is wrong there.
+
+    Args:
+        network: which.
+        data: the data folder; None for :func:`varbench.published.folder.data_folder`.
+    """
+    own = local_path(network, data)
+    wrong = problem(network, data)
+    if wrong is None:
+        return own, ()
+    amiss = [f"{own}: {wrong}"]
+    for path in _kept(network):
+        if (wrong := _differs(network, path)) is None:
+            return path, tuple(amiss)
+        amiss.append(f"{path}: {wrong}")
+    if network.host == "package" and len(amiss) == 1:
+        amiss.append(f"the Python package {network.place}: not installed")
+    return None, tuple(amiss)
+
+
+def _differs(network: Network, path: Path) -> str | None:
+    """Why a library's file is not the network's; None if it is, or if nothing tells."""
+    if not path.is_file():
+        return "missing"
+    try:
+        found = sha256(path)
+    except OSError as error:
+        return f"cannot be read ({error})"
+    if network.sha256 is not None and found != network.sha256:
+        return f"its checksum is {found[:16]}..., not {network.sha256[:16]}..."
+    return None
+
+
+def network_path(name: str) -> Path:
+    """The file of a network.
+
+    Raises:
+        MissingNetworkError: it is not on this machine, or not whole; names the fix.
+        UserError: there is no network of that name.
+    """
+    network = by_name(name)
+    path, amiss = find(network)
+    if path is None:
+        places = "\n".join(f"  {one}" for one in amiss)
+        raise MissingNetworkError(
+            f"network {name!r} is not on this machine: {Path(network.file).name}, "
+            f"{network.size_text}, for {network.purpose}; licence: {network.licence}. "
+            f"Looked for\n{places}\nrun `{network.command}`, or `varbench fetch {name} --from DIR` "
+            "with the folder of a copy"
+        )
+    return path
+
+
+def network_checksum(name: str) -> str:
+    """SHA-256 of a network's file, 64 hex digits; kept until the file changes.
+
+    Raises:
+        MissingNetworkError: it is not on this machine.
+    """
+    return sha256(network_path(name))
+
+
+def _read(name: str, entry: Field) -> Network:
+    keys = entry.keys(_REQUIRED, _OPTIONAL)
+    hosts = [host for host in _HOSTS if host in keys]
+    if len(hosts) != 1:
+        entry.fail(f"{name!r} needs one of the keys {', '.join(_HOSTS)}")
+    kept_by = keys["kept_by"].texts() if "kept_by" in keys else ()
+    for keeper in kept_by:
+        if keeper not in _KEEPERS:
+            keys["kept_by"].fail(f"unknown {keeper!r}; choose of {', '.join(_KEEPERS)}")
+    return Network(
+        name=name,
+        about=keys["about"].text(),
+        purpose=keys["for"].text(),
+        cite=keys["cite"].text(),
+        host=hosts[0],
+        place=keys[hosts[0]].text(),
+        file=keys["file"].text(),
+        sha256=keys["sha256"].text() if "sha256" in keys else None,
+        licence=keys["licence"].text(),
+        size=keys["size"].integer(1, _LARGEST) if "size" in keys else None,
+        kept_by=kept_by,
+    )
