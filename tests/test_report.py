@@ -25,6 +25,7 @@ from varbench.report import (
     load_cells,
     load_records,
     main_table,
+    only_metrics,
     render,
     write_report,
 )
@@ -238,6 +239,14 @@ def test_filters_keep_the_base_and_name_what_there_is(store: Store) -> None:
         load_records(store, Filters(concept=("x",)))
     with pytest.raises(ReportError, match="run `varbench run`"):
         load_records(Store(store.root / "empty"))
+
+
+def test_only_some_metrics(store: Store) -> None:
+    records = load_records(store)
+    found = render(only_metrics(records, ("acc_u", "erasure_rate")), "md", "main")
+    assert "Erasure rate" in found and "ACC\\_u" in found and "CLIP score" not in found
+    with pytest.raises(ReportError, match=r"no results for metric 'acc_x'; there are: .*acc_u"):
+        only_metrics(records, ("acc_x",))
 
 
 def test_page_shows_table_plots_pictures_and_provenance(store: Store, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def report(
     method: MethodFilter = "",
     concept: ConceptFilter = "",
     suite: SuiteFilter = "",
+    metric: Annotated[str, typer.Option(help="Only these metrics, by comma.")] = "",
     ablation: Annotated[
         str | None, typer.Option(help="The table of this ablation, as it was last run.")
     ] = None,
@@ -46,7 +47,7 @@ def report(
 ) -> None:
     """Tables and the page, from a store or from results files."""
     with user_errors():
-        from varbench.report import render, write_views
+        from varbench.report import only_metrics, render, write_views
         from varbench.report.ablations import render as render_ablation
         from varbench.store import Store
 
@@ -57,6 +58,8 @@ def report(
             typer.echo(render_ablation(Store(store), ablation, format), nl=False)
             return
         records, cells, rest = _shown(store, results, filters)
+        if metric:
+            records = only_metrics(records, names(metric, "--metric"))
         if out is not None:
             for path in write_views(records, cells, out, **rest):
                 typer.echo(f"wrote {path}", err=True)

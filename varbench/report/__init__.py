@@ -15,6 +15,7 @@ from varbench.report.records import (
     build_records,
     load_cells,
     load_records,
+    only_metrics,
     plain,
     select,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "load_cells",
     "load_records",
     "main_table",
+    "only_metrics",
     "plain",
     "render",
     "render_page",

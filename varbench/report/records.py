@@ -215,6 +215,17 @@ def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
     return build_records(select(load_cells(store), filters or Filters()))
 
 
+def only_metrics(records: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The rows of some metrics. Raises ReportError for one that no cell has."""
+    there = set(records["metric"])
+    for name in metrics:
+        if name not in there:
+            raise ReportError(
+                f"no results for metric {name!r}; there are: {', '.join(sorted(there))}"
+            )
+    return records[records["metric"].isin(metrics)]
+
+
 def means(records: pd.DataFrame) -> pd.DataFrame:
     """The rows that tables show: the means over edit seeds (`seed` null)."""
     return records[records["seed"].isna()]
