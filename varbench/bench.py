@@ -81,6 +81,7 @@ def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
     """What decides a cell's content."""
     config = plain(cell.config)
     config["model"].pop("weights", None)  # a path; the fingerprint says what is there
+    config["model"].pop("methods", None)  # of all methods; the cell's own is in `method`
     return {
         "schema": SCHEMA,
         "model": registry.fingerprint(cell.config.model),

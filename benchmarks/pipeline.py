@@ -1,0 +1,48 @@
+r"""What the harness costs besides the models, and how it grows; on the Gallery, on a CPU.
+
+    python benchmarks/pipeline.py overhead   # wall time of a run over the time in networks
+    python benchmarks/pipeline.py scoring    # scorers on blocks against one picture at a time
+    python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 pictures
+    python benchmarks/pipeline.py planning   # two million pictures
+    python benchmarks/pipeline.py resume     # a run that finds 100,000 pictures done
+
+Ratios are of one run of the benchmark. Processor time is that of all cores; wall time is what it
+took beside whatever else the machine did. ``--scale 0.05`` makes a part smaller, to try it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline_growth import growth, planning, resume
+from pipeline_models import Table, overhead, scoring
+from tabulate import tabulate
+
+PARTS: dict[str, Callable[[Path, float], list[Table]]] = {
+    part.__name__: part for part in (overhead, scoring, growth, planning, resume)
+}
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS) + "; all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")
+    args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in args.parts or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            for table in PARTS[name](Path(folder) / "store", args.scale):
+                sys.stdout.write(f"\n{name}: {table.title}\n\n")
+                sys.stdout.write(
+                    tabulate(table.rows, table.columns, tablefmt="pipe", floatfmt=".3g") + "\n"
+                )
+
+
+if __name__ == "__main__":
+    main()
