@@ -21,13 +21,13 @@ a shift of the mean embedding, 10 |mean x - mean y|^2, and little of a loss of d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures
-from varbench.metrics.mmd import STEP, paired_mmd
+from varbench.metrics.base import COCO, Array
+from varbench.metrics.mmd import STEP, MmdMetric, paired_mmd
 from varbench.stats import Interval
 
 SIGMA = 10.0
@@ -35,31 +35,22 @@ SCALE = 1000.0
 
 
 @dataclass(frozen=True)
-class Cmmd:
+class Cmmd(MmdMetric):
     """Gaussian-kernel MMD^2 of CLIP's picture rows to the unerased model's."""
 
-    id: str
-    title: str
-    groups: tuple[str, ...] = KEPT
-    unit: str = ""
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (None, None)
-    needs: tuple[str, ...] = ("clip",)
-    version: int = 1
     citation: str = "Jayasumana et al. 2024, Rethinking FID, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value with fewer than three prompts: a jackknife of pairs needs three."""
-        pair = e.pair(*self.groups)
-        if not len(pair):
-            return no_pictures(self.groups)
-        if np.unique(pair.base.clusters).size < 3:
-            return missing("fewer than three prompts", len(pair))
-        ours, base = (side.array("clip", "image") for side in (pair.method, pair.base))
-        found = paired_cmmd(ours, base, pair.base.clusters)
-        details = {"with_same": cmmd_with_same(ours, base)}
-        note = dropped_note(pair)
-        return MetricValue(found.value, found.low, found.high, found.n, 0.0, found, note, details)
+    @property
+    def rows(self) -> tuple[str, str]:
+        return "clip", "image"
+
+    def distance(self, ours: Array, base: Array, clusters: Array) -> Interval:
+        """See :func:`paired_cmmd`."""
+        return paired_cmmd(ours, base, clusters)
+
+    def details(self, ours: Array, base: Array) -> Mapping[str, float]:
+        """The number as its authors compute it."""
+        return {"with_same": cmmd_with_same(ours, base)}
 
 
 def paired_cmmd(x: Array, y: Array, clusters: Array) -> Interval:

@@ -9,9 +9,6 @@
 model's, so stray pictures of the edited model help it nothing: read with the Vendi score, which
 noise raises, it tells variety from decay. The unerased model's own value is 1.
 
-The interval is over the unerased model's prompts (Wilson, clustered), with both models'
-neighbourhoods as they are: a resample of pictures would repeat some and shrink their balls.
-
 Samples are coupled: a picture and its counterpart share prompt and random numbers, so an x lies
 near each y, and the value is above that of two independent samples of one model, which is
 `details["independent"]` in the mean, for n pictures each
@@ -26,53 +23,34 @@ nothing but a prompt's own pictures.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean
-from varbench.metrics.neighbourhoods import NEIGHBOURS, reached, squared_radii
+from varbench.metrics.base import Array
+from varbench.metrics.neighbourhoods import (
+    NEIGHBOURS,
+    Flags,
+    NeighbourhoodMetric,
+    reached,
+    squared_radii,
+)
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(NeighbourhoodMetric):
     """Share of the unerased model's pictures with one of the edited model's nearby."""
 
-    id: str
-    title: str
-    role: str
-    unit: str = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    version: int = 1
     citation: str = "Naeem et al. 2020, ICML"
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return (self.role,)
+    def hits(self, ours: Array, base: Array) -> Flags:
+        """[n] whether a row's neighbourhood holds any picture of the edited model."""
+        return reached(base, squared_radii(base), ours)
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value with k pictures or fewer."""
-        pair = e.pair(*KEPT)
-        if not len(pair):
-            return no_pictures(KEPT)
-        if len(pair) <= NEIGHBOURS:
-            return missing(f"{NEIGHBOURS} pictures or fewer have no neighbourhoods", len(pair))
-        ours, base = (side.array(self.role, "features") for side in (pair.method, pair.base))
-        hits = reached(base, squared_radii(base), ours)
-        details = {
-            "k": NEIGHBOURS,
-            "dimensions": base.shape[1],
-            "independent": independent_coverage(len(pair), len(pair)),
-        }
-        return paired_mean(
-            hits,
-            np.ones_like(hits),  # a picture is in its own neighbourhood
-            pair.base.clusters,
-            details=details,
-            note=dropped_note(pair),
-        )
+    def details(self, count: int) -> Mapping[str, float]:
+        """What two independent samples of one model would have."""
+        return {"independent": independent_coverage(count, count)}
 
 
 def independent_coverage(n: int, m: int, k: int = NEIGHBOURS) -> float:

@@ -14,44 +14,33 @@ Pitfalls. Values depend on the features' scale: compare only within one scorer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures
-from varbench.metrics.mmd import paired_mmd
+from varbench.metrics.base import COCO, Array
+from varbench.metrics.mmd import MmdMetric, paired_mmd
 from varbench.stats import Interval
 
 
 @dataclass(frozen=True)
-class KidBase:
+class KidBase(MmdMetric):
     """Cubic-kernel MMD^2 to the unerased model's pictures."""
 
-    id: str
-    title: str
-    groups: tuple[str, ...] = KEPT
-    unit: str = ""
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (None, None)
-    needs: tuple[str, ...] = ("features",)
-    version: int = 1
     citation: str = "Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value with fewer than three prompts: a jackknife of pairs needs three."""
-        pair = e.pair(*self.groups)
-        if not len(pair):
-            return no_pictures(self.groups)
-        ours = pair.method.array("features", "features")
-        base = pair.base.array("features", "features")
-        clusters = pair.base.clusters
-        if np.unique(clusters).size < 3:
-            return missing("fewer than three prompts", len(pair))
-        kid = paired_kid(ours, base, clusters)
-        details = {"clean_fid": clean_fid_kid(ours, base)}
-        note = dropped_note(pair)
-        return MetricValue(kid.value, kid.low, kid.high, kid.n, 0.0, kid, note, details)
+    @property
+    def rows(self) -> tuple[str, str]:
+        return "features", "features"
+
+    def distance(self, ours: Array, base: Array, clusters: Array) -> Interval:
+        """See :func:`paired_kid`."""
+        return paired_kid(ours, base, clusters)
+
+    def details(self, ours: Array, base: Array) -> Mapping[str, float]:
+        """The number as clean-fid computes it."""
+        return {"clean_fid": clean_fid_kid(ours, base)}
 
 
 def paired_kid(x: Array, y: Array, clusters: Array) -> Interval:

@@ -16,16 +16,61 @@ conservative near 0. It may reach below 0, as may the value: that means "no diff
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import Array
+from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_pictures
 from varbench.stats import Interval
 
 Kernel = Callable[[Array, Array], Array]
 """Rows [n, d] and [m, d] to [n, m]."""
 STEP = 512  # rows of the kernel matrix held at a time
+
+
+@dataclass(frozen=True)
+class MmdMetric:
+    """Distance of the edited model's rows to the unerased model's; a metric says of which rows."""
+
+    id: str
+    title: str
+    groups: tuple[str, ...] = KEPT
+    unit: str = ""
+    better: Better = "down"
+    range: tuple[float | None, float | None] = (None, None)
+    version: int = 1
+
+    @property
+    def rows(self) -> tuple[str, str]:
+        """Role of the scorer and name of the array [n, d]."""
+        raise NotImplementedError
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.rows[0],)
+
+    def distance(self, ours: Array, base: Array, clusters: Array) -> Interval:
+        """Of coupled rows [n, d] with prompts [n], at least three of them."""
+        raise NotImplementedError
+
+    def details(self, ours: Array, base: Array) -> Mapping[str, float]:
+        """What is told besides."""
+        raise NotImplementedError
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value with fewer than three prompts: a jackknife of pairs needs three."""
+        pair = e.pair(*self.groups)
+        if not len(pair):
+            return no_pictures(self.groups)
+        clusters = pair.base.clusters
+        if np.unique(clusters).size < 3:
+            return missing("fewer than three prompts", len(pair))
+        ours, base = (side.array(*self.rows) for side in (pair.method, pair.base))
+        found = self.distance(ours, base, clusters)
+        note, details = dropped_note(pair), self.details(ours, base)
+        return MetricValue(found.value, found.low, found.high, found.n, 0.0, found, note, details)
 
 
 def paired_mmd(x: Array, y: Array, clusters: Array, kernel: Kernel) -> Interval:

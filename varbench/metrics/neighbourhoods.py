@@ -7,15 +7,70 @@ all that the model may draw.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import Array
+from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean
 
 NEIGHBOURS = 5
 _STEP = 512  # rows of the distance matrix held at a time
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class NeighbourhoodMetric:
+    """Share of the unerased model's pictures that `hits` finds; a metric says which those are.
+
+    The interval is over the unerased model's prompts (Wilson, clustered), with neighbourhoods as
+    they are: a resample of pictures would repeat some and shrink their balls.
+
+    Attributes:
+        role: of the scorer whose `features` are rows.
+    """
+
+    id: str
+    title: str
+    role: str
+    unit: str = "fraction"
+    better: Better = "up"
+    range: tuple[float | None, float | None] = (0.0, 1.0)
+    version: int = 1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.role,)
+
+    def hits(self, ours: Array, base: Array) -> Flags:
+        """[n] for each of the unerased model's rows [n, d], given the edited model's [n, d]."""
+        raise NotImplementedError
+
+    def details(self, count: int) -> Mapping[str, float]:
+        """What is told besides of so many pictures."""
+        raise NotImplementedError
+
+    def compute(self, e: Evidence) -> MetricValue:
+        """No value with k pictures or fewer."""
+        pair = e.pair(*KEPT)
+        if not len(pair):
+            return no_pictures(KEPT)
+        if len(pair) <= NEIGHBOURS:
+            return missing(f"{NEIGHBOURS} pictures or fewer have no neighbourhoods", len(pair))
+        ours, base = (side.array(self.role, "features") for side in (pair.method, pair.base))
+        hits = self.hits(ours, base)
+        told = {"k": NEIGHBOURS, "dimensions": base.shape[1], **self.details(len(pair))}
+        return paired_mean(
+            hits,
+            np.ones_like(hits),  # a picture is in its own neighbourhood
+            pair.base.clusters,
+            details=told,
+            note=dropped_note(pair),
+        )
 
 
 def squared_radii(rows: Array, k: int = NEIGHBOURS) -> Floats:
@@ -28,7 +83,7 @@ def squared_radii(rows: Array, k: int = NEIGHBOURS) -> Floats:
     return found
 
 
-def within(points: Array, centres: Array, squared: Floats) -> NDArray[np.bool_]:
+def within(points: Array, centres: Array, squared: Floats) -> Flags:
     """[n] whether each of `points` [n, d] is in any neighbourhood of `centres` [m, d]."""
     found = np.empty(len(points), dtype=np.bool_)
     for start in range(0, len(points), _STEP):
@@ -37,7 +92,7 @@ def within(points: Array, centres: Array, squared: Floats) -> NDArray[np.bool_]:
     return found
 
 
-def reached(centres: Array, squared: Floats, points: Array) -> NDArray[np.bool_]:
+def reached(centres: Array, squared: Floats, points: Array) -> Flags:
     """[n] whether any of `points` [m, d] is in the neighbourhood of each of `centres` [n, d]."""
     found = np.empty(len(centres), dtype=np.bool_)
     for start in range(0, len(centres), _STEP):
