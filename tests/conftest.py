@@ -50,3 +50,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.option.reference_dir:
         config.option.reference_dir = [REFERENCE]
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a small run of one method; a test that changes it works on a copy."""
+    from tests.leaderboard_helpers import run_small
+
+    return run_small(tmp_path_factory.mktemp("small") / "store")

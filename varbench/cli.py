@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varbench import cli_export, cli_results, cli_score
+from varbench import cli_export, cli_leaderboard, cli_results, cli_score
 from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
 from varbench.errors import UserError, unknown
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_results.app)
+app.add_typer(cli_leaderboard.app)
 app.add_typer(cli_export.app)
 app.add_typer(cli_score.app)
 

@@ -1,4 +1,4 @@
-"""Commands on results: ``report``, ``figures``, ``publish``, ``check``. They measure nothing."""
+"""Commands that show results: ``report`` and ``figures``. They measure nothing."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from varbench.cli_shared import DEFAULT_STORE, StoreOption, names, user_errors
+from varbench.cli_shared import (
+    DEFAULT_STORE,
+    ConceptFilter,
+    MethodFilter,
+    ModelFilter,
+    StoreOption,
+    SuiteFilter,
+    filters_of,
+    names,
+    user_errors,
+)
 from varbench.errors import UserError
 
 app = typer.Typer()
-
-LEADERBOARD = Path("results") / "leaderboard"
-ModelFilter = Annotated[str, typer.Option("--model", help="Only these models, by comma.")]
-MethodFilter = Annotated[str, typer.Option("--method", help="Only these methods.")]
-ConceptFilter = Annotated[str, typer.Option("--concept", help="Only these concepts.")]
-SuiteFilter = Annotated[str, typer.Option("--suite", help="Only these suites.")]
 
 
 @app.command()
@@ -51,7 +55,7 @@ def report(
         from varbench.report.ablations import render as render_ablation
         from varbench.store import Store
 
-        filters = _filters(model, method, concept, suite)
+        filters = filters_of(model, method, concept, suite)
         if reported and (out is not None or ablation is not None):
             raise UserError("--reported prints beside the tables: drop --out and --ablation")
         if ablation is not None:
@@ -103,56 +107,6 @@ def figures(
         from varbench.report.training import write
         from varbench.store import Store
 
-        filters = _filters(model, method, concept, suite)
+        filters = filters_of(model, method, concept, suite)
         for path in write(Store(store), select(load_cells(Store(store)), filters), out):
             typer.echo(f"wrote {path}", err=True)
-
-
-@app.command()
-def publish(
-    store: StoreOption = DEFAULT_STORE,
-    out: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = LEADERBOARD,
-    model: ModelFilter = "",
-    method: MethodFilter = "",
-    concept: ConceptFilter = "",
-    suite: SuiteFilter = "",
-    variants: Annotated[
-        bool, typer.Option("--variants", help="Settings other than the model's own, too.")
-    ] = False,
-) -> None:
-    """Results files of what a store holds: one per model, concept and method."""
-    with user_errors():
-        from varbench.leaderboard.publish import publish as write
-        from varbench.store import Store
-
-        filters = _filters(model, method, concept, suite)
-        for path in write(Store(store), out, filters, variants=variants):
-            typer.echo(f"wrote {path}", err=True)
-
-
-@app.command()
-def check(
-    folder: Annotated[
-        Path, typer.Argument(help="Results folder, with leaderboard/ and reported/.")
-    ] = LEADERBOARD.parent,
-) -> None:
-    """Whether results files are well-formed, complete and agree with each other."""
-    with user_errors():
-        from varbench.leaderboard.check import check as look
-
-        findings = look(folder)
-        typer.echo(findings.text())
-        if findings.problems:
-            raise typer.Exit(1)
-
-
-def _filters(model: str, method: str, concept: str, suite: str) -> Any:
-    from varbench.report import Filters
-
-    given = (
-        (model, "--model"),
-        (method, "--method"),
-        (concept, "--concept"),
-        (suite, "--suite"),
-    )
-    return Filters(*(names(text, option) if text else () for text, option in given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,17 +71,16 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """The command that makes this cell."""
-        parts = [
-            "varbench run",
-            f"--model {self.config.model.name}",
-            f"--method {self.method}",
-            f"--concept {self.asked}",
-            f"--suite {self.config.suite.name}",
-            f"--seed {self.seed}",
-            *self.overrides,
-        ]
-        return " ".join(parts)
+        """The command that makes this cell, as a shell takes it."""
+        options = {
+            "--model": self.config.model.name,
+            "--method": self.method,
+            "--concept": self.asked,
+            "--suite": self.config.suite.name,
+            "--seed": str(self.seed),
+        }
+        parts = [part for option in options.items() for part in option]
+        return shlex.join(["varbench", "run", *parts, *self.overrides])
 
     @property
     def label(self) -> str:

@@ -1,12 +1,13 @@
 """What is wrong with a folder of results files: malformed, edited, missing, or at odds.
 
-Of every file: its form, its hash, its place, and numbers that fit each other (a value lies in its
-interval, a difference is value minus baseline, a rate is at most 1). Of the files of one model and
-concept: they compare the same prompts with the same instruments and the same unerased model. Of
-the Gallery: every built-in method is there for every concept of `CONCEPTS`, once one is.
+Of every file in `leaderboard/` and `regression/`: its form, its hash, its place, and numbers that
+fit each other (a value lies in its interval, a difference is value minus baseline, a rate is at
+most 1). Of the files of one model and concept: they compare the same prompts with the same
+instruments and the same unerased model. Of the Gallery: every built-in method is there for every
+concept of `CONCEPTS`, once one is.
 
-This reads files only. A forger could pass; `varbench run` with the command in the file is the test
-that counts.
+This reads files only. A forger could pass; measuring again is the test that counts
+(`varbench.remeasure`). Whether README says what the files say is `pages.py`'s business.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from varbench.leaderboard.reported import read_reported
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
 
+LEADERBOARD, REGRESSION = "leaderboard", "regression"
+"""Folders of measured results: what is published, and the slice that is measured again."""
 MODEL = "gallery"
 CONCEPTS = ("face-ada", "bare-mannequin", "style-marlo-tessera", "church")
 """Whose tables are complete."""
@@ -48,34 +51,54 @@ class Problem:
 
 @dataclass(frozen=True)
 class Findings:
-    """All problems, and how many files were looked at."""
+    """What is wrong with the files, which are missing, and how many were looked at."""
 
     problems: tuple[Problem, ...]
+    gaps: tuple[Problem, ...]
     measured: int
     reported: int
 
     def text(self) -> str:
-        """A table of the problems, or one line if there is none."""
+        """A table of problems and gaps, or one line if there is none."""
         looked = f"{self.measured} results files, {self.reported} files of reported figures"
-        if not self.problems:
+        rows = [(problem.file, problem.what) for problem in (*self.problems, *self.gaps)]
+        if not rows:
             return f"{looked}: no problem found"
-        rows = [(problem.file, problem.what) for problem in self.problems]
         grid = tabulate(rows, ["file", "problem"], "simple")
         return f"{grid}\n\n{looked}: {len(rows)} problem{'s' * (len(rows) > 1)}"
 
 
 def check(folder: Path) -> Findings:
-    """Check `folder`/leaderboard and `folder`/reported.
+    """Check the folders `leaderboard`, `regression` and `reported` of a results folder.
 
     Raises:
         ResultsError: neither folder is there.
     """
-    measured, reported = folder / "leaderboard", folder / "reported"
+    measured, reported = folder / LEADERBOARD, folder / "reported"
     if not measured.is_dir() and not reported.is_dir():
         raise ResultsError(f"{folder} has no leaderboard/ and no reported/: name a results folder")
     problems: list[Problem] = []
+    looked = 0
+    for part in (LEADERBOARD, REGRESSION):
+        found, count = _of_a_part(folder, folder / part)
+        problems += found
+        looked += count
+    there = {path.relative_to(measured).as_posix() for path in results_files(measured)}
+    gaps = tuple(_of_coverage(there))
+    figures = sorted(reported.glob("*.json"))
+    for path in figures:
+        try:
+            read_reported(path)
+        except ResultsError as error:
+            problems.append(_unreadable(folder, path, error))
+    return Findings(tuple(problems), gaps, looked, len(figures))
+
+
+def _of_a_part(folder: Path, part: Path) -> tuple[list[Problem], int]:
+    """Problems of the measured files of one folder of results, and how many files there are."""
+    problems: list[Problem] = []
     results: list[Result] = []
-    files = sorted(measured.rglob("*.json"))
+    files = sorted(part.rglob("*.json"))
     for path in files:
         name = path.relative_to(folder).as_posix()
         try:
@@ -84,23 +107,15 @@ def check(folder: Path) -> Findings:
             problems.append(_unreadable(folder, path, error))
             continue
         results.append(result)
-        found = [*_of_the_file(result, path.relative_to(measured)), *_of_one(result)]
+        found = [*_of_the_file(result, path.relative_to(part)), *_of_one(result)]
         problems += [Problem(name, what) for what in found]
     for _, group in groupby(sorted(results, key=_table), key=_table):
         same = list(group)
         problems += [
-            Problem(f"leaderboard/{result.place.as_posix()}", what)
+            Problem(f"{part.name}/{result.place.as_posix()}", what)
             for result, what in _of_a_table(same)
         ]
-    there = {path.relative_to(measured).as_posix() for path in results_files(measured)}
-    problems += _of_coverage(there)
-    figures = sorted(reported.glob("*.json"))
-    for path in figures:
-        try:
-            read_reported(path)
-        except ResultsError as error:
-            problems.append(_unreadable(folder, path, error))
-    return Findings(tuple(problems), len(files), len(figures))
+    return problems, len(files)
 
 
 def _unreadable(folder: Path, path: Path, error: ResultsError) -> Problem:

@@ -8,7 +8,7 @@ says when it was published: the same store gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,18 +77,32 @@ def publish(
             )
     _one_suite(cells)
     own = _own_settings(store, cells)
-    groups: dict[Settings, list[Cell]] = {}
-    for cell in cells:
-        settings = (cell.model, cell.concept, cell.method, cell.config)
-        if variants or settings in own:
-            groups.setdefault(settings, []).append(cell)
-    if not groups:
+    chosen = [cell for cell in cells if variants or settings_of(cell) in own]
+    if not chosen:
         raise ResultsError("every method ran with settings of yours: publish them with --variants")
-    results = [
-        result_of([_Seed(cell, _spec(store, cell)) for cell in seeds], default=settings in own)
-        for settings, seeds in groups.items()
-    ]
-    return sorted(write(out, result) for result in results)
+    return sorted(write(out, result) for result in results_of(store, chosen, own))
+
+
+def settings_of(cell: Cell) -> Settings:
+    """What the edit seeds of one results file share."""
+    return cell.model, cell.concept, cell.method, cell.config
+
+
+def results_of(store: Store, cells: Sequence[Cell], own: Container[Settings]) -> list[Result]:
+    """Results of cells, one per settings, in the order of the cells.
+
+    Args:
+        store: that holds them.
+        cells: all edit seeds.
+        own: the settings that are the models' own.
+
+    Raises:
+        ResultsError: seeds were measured differently.
+    """
+    groups: dict[Settings, list[_Seed]] = {}
+    for cell in cells:
+        groups.setdefault(settings_of(cell), []).append(_Seed(cell, _spec(store, cell)))
+    return [result_of(seeds, default=settings in own) for settings, seeds in groups.items()]
 
 
 def _one_suite(cells: Sequence[Cell]) -> None:
@@ -115,7 +129,7 @@ def _own_settings(store: Store, cells: Sequence[Cell]) -> set[Settings]:
         if any(o.startswith(("method.", "pairs=")) for o in overrides):
             continue
         written = (_folder(store, cell) / MANIFEST).stat().st_mtime_ns
-        found = (written, (cell.model, cell.concept, cell.method, cell.config))
+        found = (written, settings_of(cell))
         place = (cell.model, cell.concept, cell.method)
         newest[place] = max(newest.get(place, found), found)
     return {settings for _, settings in newest.values()}

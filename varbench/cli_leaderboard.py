@@ -1,0 +1,132 @@
+"""Commands on published results: ``publish``, ``pages`` and ``check``."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from varbench.cli_shared import (
+    DEFAULT_STORE,
+    ConceptFilter,
+    MethodFilter,
+    ModelFilter,
+    StoreOption,
+    SuiteFilter,
+    filters_of,
+    user_errors,
+)
+from varbench.errors import UserError
+
+app = typer.Typer()
+
+RESULTS = Path("results")
+
+
+@app.command()
+def publish(
+    store: StoreOption = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = RESULTS / "leaderboard",
+    model: ModelFilter = "",
+    method: MethodFilter = "",
+    concept: ConceptFilter = "",
+    suite: SuiteFilter = "",
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Settings other than the model's own, too.")
+    ] = False,
+) -> None:
+    """Results files of what a store holds: one per model, concept and method."""
+    with user_errors():
+        from varbench.leaderboard.publish import publish as write
+        from varbench.store import Store
+
+        filters = filters_of(model, method, concept, suite)
+        for path in write(Store(store), out, filters, variants=variants):
+            typer.echo(f"wrote {path}", err=True)
+
+
+@app.command()
+def pages(
+    root: Annotated[
+        Path, typer.Argument(help="The repository, with README.md, docs/ and results/.")
+    ] = RESULTS.parent,
+) -> None:
+    """Write README's table and claims and docs/results.md anew from the results files."""
+    with user_errors():
+        from varbench.leaderboard.pages import renew
+
+        for path in renew(root):
+            typer.echo(f"wrote {path}", err=True)
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path, typer.Argument(help="Results folder, with leaderboard/, regression/, reported/.")
+    ] = RESULTS,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Read the files and measure nothing.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure the whole leaderboard again: hours.")
+    ] = False,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Missing methods are told, and are no failure.")
+    ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Measure in this store and resume there.", show_default="a new one"),
+    ] = None,
+) -> None:
+    """Whether results files are sound and complete, and whether they still come out like that.
+
+    Measures the slice in regression/ again and names each number that changed. Exit code 1 if
+    anything is wrong.
+    """
+    with user_errors():
+        from varbench.leaderboard.check import LEADERBOARD, REGRESSION
+        from varbench.leaderboard.check import check as look
+        from varbench.leaderboard.pages import has_pages, stale
+
+        if files_only and (everything or store is not None):
+            raise UserError("--files-only measures nothing: drop --all and --store")
+        findings = look(folder)
+        typer.echo(findings.text())
+        failed = bool(findings.problems or (findings.gaps and not incomplete))
+        if has_pages(folder.parent):
+            for page, what in stale(folder.parent):
+                typer.echo(f"{page}: {what}")
+                failed = True
+        if not files_only:
+            parts = [REGRESSION, *[LEADERBOARD] * everything]
+            failed |= _measured_again([folder / part for part in parts], store)
+        if failed:
+            raise typer.Exit(1)
+
+
+def _measured_again(parts: list[Path], store: Path | None) -> bool:
+    """Whether a number of the results in these folders changed; prints the table."""
+    from varbench.leaderboard.files import read, results_files
+
+    results = [read(path) for part in parts for path in results_files(part)]
+    if not results:
+        typer.echo("nothing to measure again")
+        return False
+    from rich.console import Console
+
+    from varbench.leaderboard.compare import changes, changes_text
+    from varbench.progress import Progress
+    from varbench.remeasure import remeasure
+    from varbench.stages import Workshop
+    from varbench.store import Store
+
+    progress = Progress(Console(stderr=True))
+    place = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))
+    with place as name:
+        again = remeasure(results, Workshop(Store(Path(name)), progress), progress.say)
+    found = changes(results, again)
+    typer.echo(changes_text(found, len(results)))
+    return bool(found)
