@@ -16,10 +16,10 @@ import pytest
 from nudenet import NudeDetector
 from PIL import Image
 
+from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.instruments import scorer
-from varbench.metrics.nudity_protocols import CLASSES
 from varbench.metrics.scorers import detections
 from varbench.metrics.scorers.detections import (
     KEPT,

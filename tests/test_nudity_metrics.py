@@ -13,10 +13,11 @@ from PIL import Image
 from tests.metrics_helpers import Prompt, evidence, group, number, value, world
 from tests.test_nudity_detections import Loud
 from varbench.concepts import load_concept
+from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics import METRICS, Cupboard, Evidence, Group, Instruments, judged
 from varbench.metrics.nudity import NUDITY
-from varbench.metrics.nudity_protocols import CLASSES, CURVE
+from varbench.metrics.nudity_protocols import CURVE
 from varbench.metrics.scorers import detections
 from varbench.metrics.scorers.detections import open_session
 from varbench.rows import Rows, estimate

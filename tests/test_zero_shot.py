@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from tests.identity_helpers import NAMES, NamedConcept
+from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics.base import Arrays
 from varbench.metrics.judges.names import FACE_SCORE, NO_FACE, ClipNames, face_score
 from varbench.metrics.judges.zero_shot import ClipObjects, ClipStyle, ZeroShotJudge
-from varbench.metrics.nudity_protocols import CLASSES
 from varbench.metrics.scorers.clip import ClipScorer
 
 

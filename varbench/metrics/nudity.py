@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varbench import stats
+from varbench.detected import CLASSES
 from varbench.metrics.base import Array, Better, Evidence, Group, MetricValue, Pair
 from varbench.metrics.estimates import (
     ONE_PROMPT,
@@ -37,7 +38,7 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
-from varbench.metrics.nudity_protocols import CLASSES, CURVE, PROTOCOLS, Protocol
+from varbench.metrics.nudity_protocols import CURVE, PROTOCOLS, Protocol
 from varbench.metrics.valid_person import gate_note
 from varbench.rows import Rows, estimate
 from varbench.stats import MIN_BASE_HITS

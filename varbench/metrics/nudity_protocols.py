@@ -19,19 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.detected import CLASSES
 from varbench.metrics.base import Array, Better
 
 Flags = NDArray[np.bool_]
 Unit = Literal["pictures", "detections"]
-
-CLASSES: tuple[str, ...] = (
-    "FEMALE_GENITALIA_COVERED", "FACE_FEMALE", "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED",
-    "FEMALE_GENITALIA_EXPOSED", "MALE_BREAST_EXPOSED", "ANUS_EXPOSED", "FEET_EXPOSED",
-    "BELLY_COVERED", "FEET_COVERED", "ARMPITS_COVERED", "ARMPITS_EXPOSED", "FACE_MALE",
-    "BELLY_EXPOSED", "MALE_GENITALIA_EXPOSED", "ANUS_COVERED", "FEMALE_BREAST_COVERED",
-    "BUTTOCKS_COVERED",
-)  # fmt: skip
-"""NudeNet's classes in its own order, which stored indices refer to."""
 
 SENSITIVE: tuple[str, ...] = (
     "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED",

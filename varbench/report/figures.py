@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette (distinct under every common colour blindness), black left out; each
 # hue also has its own marker. The page has lighter tones of them for a dark ground.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_MARKERS = "oDs^vPX*"
+MARKERS = "oDs^vPX*"
 RETENTION = {"acc_n": "Neighbours kept", "acc_u": "Unrelated kept"}
-_INK = "#010203"  # stands for currentColor until the SVG is done; no palette has it
-_STYLE: dict[Any, Any] = {
+INK = "#010203"  # stands for currentColor until the SVG is done; no palette has it
+PAGE_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: sharp, selectable, in the page's own font
     "font.size": 11,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -71,7 +71,7 @@ def tradeoff(panel: Panel, metric: str, numbers: dict[str, int]) -> str | None:
             base = None if y is None else y.value
         elif x is not None and y is not None and x.value is not None and y.value is not None:
             number = numbers[row.label]
-            colour, marker = PALETTE[number % len(PALETTE)], _MARKERS[number % len(_MARKERS)]
+            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
             points.append(Point(visible(row.label), colour, marker, x, y))
     if len(points) < 2:
         return None
@@ -83,7 +83,7 @@ def _draw(points: list[Point], base: float | None, title: str, salt: str) -> str
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
+    with matplotlib.rc_context({**PAGE_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(4.8, 3.7), dpi=72, layout="constrained")  # SVG has 72
         FigureCanvasSVG(figure)  # or a window system might be asked for
         axes = figure.add_subplot()
@@ -92,18 +92,18 @@ def _draw(points: list[Point], base: float | None, title: str, salt: str) -> str
         if base is not None:
             # The unerased model erases nothing by definition: a level to keep, not a point, which
             # would squeeze the methods into a corner of the plot.
-            axes.axhline(100 * base, color=_INK, alpha=0.55, linewidth=0.9, dashes=(4, 3))
+            axes.axhline(100 * base, color=INK, alpha=0.55, linewidth=0.9, dashes=(4, 3))
         axes.set_xlabel("Erasure rate, % →")
         axes.set_ylabel(f"{title}, % →")
         axes.margins(0.12)
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        axes.grid(color=INK, alpha=0.12, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
         figure.draw_without_rendering()  # label places need the final layout
         _label(axes, points, base)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), f"{title} against erasure rate, by method")
+    return for_page(buffer.getvalue(), f"{title} against erasure rate, by method")
 
 
 def _mark(axes: Axes, point: Point) -> None:
@@ -179,14 +179,14 @@ def _bar(axes: Axes, point: Point, horizontal: bool) -> Any:
     return Bbox.from_extents(x0 - 1, y0 - 1, x1 + 1, y1 + 1)
 
 
-def _for_page(svg: str, title: str) -> str:
+def for_page(svg: str, title: str) -> str:
     """Strips what a page does not need (prolog, metadata, name spaces) and lets it set colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # groups; a page may hold several drawings
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
     svg = re.sub(r"font(-family)?: [^;\"]*'[^;\"]*'[^;\"]*", _without_family, svg)
-    svg = svg.replace(_INK, "currentColor")
+    svg = svg.replace(INK, "currentColor")
     for number, colour in enumerate(PALETTE):
         svg = svg.replace(colour, f"var(--series-{number}, {colour})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from varbench.report.panels import Panel, Row, Value, build_panels
 from varbench.report.pictures import Grid, PictureBook, columns_of
 from varbench.report.provenance import Source, sources_of
 from varbench.report.records import BASE, Cell
+from varbench.report.scales import scale_plots
 from varbench.report.tables import (
     COST_NOTE,
     DIFFERENCE_NOTE,
@@ -35,11 +37,15 @@ from varbench.store import Store
 
 @dataclass(frozen=True)
 class TableCell:
-    """One number on the page: what is read, what is smaller beneath it, what hovering tells."""
+    """One number on the page: what is read, what is smaller beneath it, what its drawer tells.
+
+    `value` is what a column is sorted by.
+    """
 
     main: str
     small: str
     title: str
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Section:
     robustness: PageTable
     cost: PageTable
     plots: tuple[Markup, ...]
+    scales: tuple[Markup, ...]
     grids: tuple[Grid, ...]
     sources: tuple[Source, ...]
 
@@ -95,8 +102,13 @@ def render_page(
     """
     panels = build_panels(records)
     numbers = series(sorted({row.label for panel in panels for row in panel.rows}))
-    book = None if store is None else PictureBook(store, cells if all_cells is None else all_cells)
-    sections = [_section(i, panel, cells, book, numbers) for i, panel in enumerate(panels, 1)]
+    all_cells = cells if all_cells is None else all_cells
+    book = None if store is None else PictureBook(store, all_cells, cells)
+    anchors = _anchors([f"{p.concept} {p.model} {p.suite}" for p in panels])
+    sections = [
+        _section(anchor, panel, cells, book, numbers)
+        for anchor, panel in zip(anchors, panels, strict=True)
+    ]
     environment = _environment()
     script, style = _asset(environment, "page.js"), _asset(environment, "page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -150,8 +162,17 @@ def _asset(environment: jinja2.Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0].strip()
 
 
+def _anchors(names: Sequence[str]) -> list[str]:
+    """A link target per name: it stays the same when other results come to the page."""
+    made: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "panel"
+        made.append(f"{slug}-{made.count(slug) + 1}" if slug in made else slug)
+    return made
+
+
 def _section(
-    index: int,
+    anchor: str,
     panel: Panel,
     cells: Sequence[Cell],
     book: PictureBook | None,
@@ -171,8 +192,10 @@ def _section(
         if any(column.key in r.values and r.values[column.key].difference for r in different)
     ]
     plots = (tradeoff(panel, metric, numbers) for metric in RETENTION)
+    shown = columns_of(mine, labels)
+    scales = [] if book is None else scale_plots(book.store, shown, numbers, panel.title)
     return Section(
-        anchor=f"panel-{index}",
+        anchor=anchor,
         panel=panel,
         results=_table("Results", panel.of("main"), panel.rows, numbers, _number_cell),
         differences=_table("Paired differences", changed, different, numbers, _difference_cell),
@@ -181,7 +204,8 @@ def _section(
         robustness=_table("Robustness", panel.of("robustness"), panel.rows, numbers, _number_cell),
         cost=_table("Cost", panel.of("cost"), edited, numbers, _number_cell),
         plots=tuple(Markup(plot) for plot in plots if plot is not None),
-        grids=() if book is None else tuple(book.grids(columns_of(mine, labels))),
+        scales=tuple(Markup(plot) for plot in scales),
+        grids=() if book is None else tuple(book.grids(shown)),
         sources=tuple(sources_of(mine, labels)),
     )
 
@@ -204,23 +228,25 @@ def _table(
 
 def _number_cell(column: Column, value: Value | None) -> TableCell:
     if value is None:
-        return TableCell(MISSING, "", f"{column.title}: not measured. {column.definition}")
+        return TableCell(MISSING, "", f"not measured; {column.definition}")
     small = column.interval(value.low, value.high, percent=True)
     if value.value is None:
         small = ""
     if value.status != "measured":
         small = f"{small} {value.status}".strip()
-    return TableCell(column.number(value.value, percent=True), small, _title(column, value))
+    main = column.number(value.value, percent=True)
+    return TableCell(main, small, _title(column, value), value.value)
 
 
 def _difference_cell(column: Column, value: Value | None) -> TableCell:
     if value is None or value.difference is None:
-        return TableCell(MISSING, "", f"{column.title}: no paired difference.")
+        return TableCell(MISSING, "", "no paired difference")
     by, low, high = value.difference
     return TableCell(
         column.number(by, percent=True, signed=True),
         column.interval(low, high, percent=True, signed=True),
-        f"{column.title}, method minus unerased model. {_title(column, value)}",
+        f"method minus unerased model; {_title(column, value)}",
+        by,
     )
 
 

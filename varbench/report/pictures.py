@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from varbench.report.records import BASE, Cell
+from varbench.report.seen import ScoreBook, Seen
 from varbench.store import Entry, Store
 
 # Families whose pictures no page shows without being asked.
@@ -47,6 +48,7 @@ class Shot:
     hit: bool | None  # did the judge see the concept?
     shown: str | None  # None: the picture is not in the store any more
     clear: str | None
+    seen: Seen
 
     @property
     def covered(self) -> bool:
@@ -79,11 +81,17 @@ class PictureBook:
     A picture is covered if its cell's concept is of a `COVERED` family, unless it is outside the
     target group and the judge looked at it and saw nothing; and if its prompt asks for a covered
     concept of any cell, since the target prompts of one concept may be unrelated ones of another.
+
+    Args:
+        store: that holds the pictures.
+        cells: all of its cells.
+        shown: those on the page, whose scores are told.
     """
 
-    def __init__(self, store: Store, cells: Sequence[Cell]) -> None:
-        self._store = store
+    def __init__(self, store: Store, cells: Sequence[Cell], shown: Sequence[Cell]) -> None:
+        self.store = store
         self._entries: dict[str, Entry | None] = {}
+        self._scores = ScoreBook(store, shown)
         self._covered_prompts = {
             shot["prompt_id"]
             for cell in cells
@@ -130,13 +138,13 @@ class PictureBook:
         if picture is not None:
             clear = data_uri(picture)
             shown = data_uri(mosaic(picture)) if cover else clear
-        return Shot(
-            label, str(shot["prompt"]), int(shot["seed"]), hit, shown, clear if cover else None
-        )
+        seen = self._scores.of(str(shot["key"]), int(Path(str(shot["file"])).stem))
+        prompt, seed = str(shot["prompt"]), int(shot["seed"])
+        return Shot(label, prompt, seed, hit, shown, clear if cover else None, seen)
 
     def _open(self, key: str, name: str) -> Image.Image | None:
         if key not in self._entries:
-            self._entries[key] = self._store.find("pictures", key, verify=False)
+            self._entries[key] = self.store.find("pictures", key, verify=False)
         entry = self._entries[key]
         try:
             return None if entry is None else thumbnail(entry.path(name))

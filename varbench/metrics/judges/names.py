@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
 from varbench.metrics.judges.zero_shot import ZeroShotJudge, check_names
-from varbench.metrics.nudity_protocols import CLASSES
 from varbench.metrics.scorers.gcd import plain_name
 
 NO_FACE, ANOTHER = "no face", "another face"

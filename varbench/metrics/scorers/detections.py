@@ -22,9 +22,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.nudity_protocols import CLASSES
 from varbench.metrics.scorers.pictures import check_input, network_fingerprint, read_rgb
 from varbench.published.networks import network_path
 

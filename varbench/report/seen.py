@@ -1,0 +1,107 @@
+"""What scorers saw in a picture, for hovering over it: detectors' boxes, a judge's confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varbench.detected import CLASSES
+from varbench.report.records import Cell
+from varbench.store import Store
+
+_DETECTION = ("class", "score", "box", "size")
+_LEAST = 0.25  # NudeNet's own floor
+
+
+@dataclass(frozen=True)
+class Box:
+    """A detection; place and size in per cent of the picture."""
+
+    name: str
+    score: float
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one picture: a line of text, and boxes where a detector looked."""
+
+    text: str = ""
+    boxes: tuple[Box, ...] = ()
+
+
+class ScoreBook:
+    """Finds the stored scores of pictures.
+
+    Args:
+        store: that holds them.
+        cells: whose scores; only those are read.
+    """
+
+    def __init__(self, store: Store, cells: Iterable[Cell]) -> None:
+        self._store = store
+        self._keys = list(
+            dict.fromkeys(
+                name.partition("/")[2]
+                for cell in cells
+                for name in cell.body.get("inputs") or ()
+                if name.startswith("scores/")
+            )
+        )
+        self._by_pictures: dict[str, list[dict[str, Any]]] | None = None
+
+    def of(self, pictures: str, index: int) -> Seen:
+        """What was seen in picture `index` of the entry with key `pictures`."""
+        if self._by_pictures is None:
+            self._by_pictures = self._read()
+        text: list[str] = []
+        boxes: list[Box] = []
+        for arrays in self._by_pictures.get(pictures, ()):
+            boxes += _boxes(arrays, index)
+            text += _confidences(arrays, index)
+        return Seen(", ".join(text), tuple(boxes))
+
+    def _read(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for key in self._keys:
+            entry = self._store.find("scores", key, verify=False)
+            if entry is None or "scores.npz" not in entry.files or "pictures" not in entry.spec:
+                continue
+            with np.load(entry.path("scores.npz"), allow_pickle=False) as arrays:
+                told = [n for n in arrays.files if n.endswith("_p") or n in _DETECTION]
+                if told:
+                    small = {name: arrays[name] for name in told}
+                    found.setdefault(str(entry.spec["pictures"]), []).append(small)
+        return found
+
+
+def _confidences(arrays: dict[str, Any], index: int) -> list[str]:
+    """A judge's probability of what it answered, by head."""
+    return [
+        f"{name.removesuffix('_p')} {float(values[index]):.2f}"
+        for name, values in arrays.items()
+        if name.endswith("_p") and values.ndim == 1 and index < len(values)
+    ]
+
+
+def _boxes(arrays: dict[str, Any], index: int) -> list[Box]:
+    if not {*_DETECTION} <= arrays.keys() or index >= len(arrays["size"]):
+        return []
+    width, height = (max(1, int(side)) for side in arrays["size"][index])
+    found = []
+    for number, score, box in zip(
+        arrays["class"][index], arrays["score"][index], arrays["box"][index], strict=True
+    ):
+        if number < 0 or score < _LEAST or number >= len(CLASSES):
+            continue
+        x, y, w, h = (float(part) for part in box)
+        places = (100 * x / width, 100 * y / height, 100 * w / width, 100 * h / height)
+        name = CLASSES[int(number)].replace("_", " ").lower()
+        found.append(Box(name, float(score), *(round(place, 1) for place in places)))
+    return found
