@@ -27,8 +27,8 @@ Deviates: the code compares each of a bit's two logits by itself, although their
 no effect; here a symbol is chosen as a whole, and for a bit with opposite logits it is the same.
 It keys on the first picture of a batch; here every picture has its own relevance. It samples
 greedily at temperature 0.5, here as for every other method. The safe prompt is the concept's
-replacement, and serves as the reference too, where the code has two wordings. All four branches
-are computed at all scales.
+replacement, or "a picture" where nothing takes its place (styles), and serves as the reference
+too, where the code has two wordings. All four branches are computed at all scales.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.errors import UserError
 from varbench.methods.base import ConceptLike
 from varbench.methods.losses import centred
 from varbench.models.base import CapabilityError, Condition, Guidance, NextScaleModel
@@ -48,6 +47,7 @@ from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, 
 
 from .wording import concept_prompt
 
+PLAIN = "a picture"
 STATED_SCALES = 13
 """Scales of the schedule that the figures were stated for."""
 
@@ -57,7 +57,7 @@ class ScaleErasureConfig:
     """Settings of ScaleErasure.
 
     Attributes:
-        safe: prompt of the safe branch; empty = the concept's replacement.
+        safe: prompt of the safe branch; empty = the concept's replacement, else ``PLAIN``.
         others: what else pictures show, the third reference of token relevance.
         penalty: weight of the steering away from the concept (lambda).
         threshold: the concept's share of a token from which on it is steered.
@@ -196,9 +196,7 @@ class ScaleErasure:
                 f"none of {model.name}'s {scales} scales lies in the window; "
                 "set method.first and method.end"
             )
-        safe = config.safe or ", ".join(concept.replacement)
-        if not safe:
-            raise UserError(f"{concept.name} has no replacement; set method.safe=PROMPT")
+        safe = config.safe or ", ".join(concept.replacement) or PLAIN
         told = model.encode([concept_prompt(concept), safe, config.others])
         return SelectiveGuidance(
             own=model.guidance(weight),

@@ -44,7 +44,7 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
     rows: dict[str, Rows] = changes.pop("rows", {})
     same = {"model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": concept}
     records = []
-    for metric, (value, low, high) in NUMBERS[method].items():
+    for metric, (value, low, high) in NUMBERS.get(method, {}).items():
         base = NUMBERS["none"].get(metric, (None,))[0]
         difference = None
         if base is not None and value is not None and method != "none":

@@ -19,7 +19,6 @@ from varbench_baselines.scaleerasure import (
 
 from tests import infinity_tiny, switti_tiny
 from tests.tiny import TinyConcept, tiny_model
-from varbench.errors import UserError
 from varbench.models.base import CapabilityError
 from varbench.models.capabilities import SeesQueries
 from varbench.models.guidance import ClassifierFreeGuidance
@@ -217,8 +216,15 @@ def test_what_it_needs_and_what_it_refuses() -> None:
     method, config = ScaleErasure(), ScaleErasureConfig()
     with pytest.raises(CapabilityError, match="needs a model that offers HasTextAttention"):
         method.guidance(switti_tiny.tiny_model(), TinyConcept(), config, 2.0)
-    with pytest.raises(UserError, match="has no replacement"):
-        method.guidance(tiny_model(), Nothing(), config, 2.0)
+    model = tiny_model()
+    drawn = model.generate(model.encode(["a cat"]), KEYS[:1])
+
+    def safe(prompt: str) -> list[Tensor]:
+        made = method.guidance(model, Nothing(), replace(config, safe=prompt), 2.0)
+        return [model.logits(drawn, made.safe)]
+
+    torch.testing.assert_close(safe(""), safe("a picture"), rtol=0, atol=0)
+    assert not torch.equal(safe("")[0], safe("a house")[0])
     with pytest.raises(CapabilityError, match="blocks 0 to 1 only"):
         method.guidance(tiny_model(), TinyConcept(), replace(config, blocks=(2, 7)), 2.0)
     with pytest.raises(CapabilityError, match="none of tiny's 3 scales"):

@@ -32,7 +32,9 @@ def report(
     format: Annotated[str, typer.Option(help="table, json, csv, md or latex.")] = "table",
     table: Annotated[
         str | None,
-        typer.Option(help="Only this table: main, difference, nudity, drift, robustness, cost."),
+        typer.Option(
+            help="Only this table: main, difference, nudity, drift, robustness, cost; or paper."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
@@ -64,6 +66,9 @@ def report(
         records, cells, rest = _shown(store, results, filters)
         if metric:
             records = only_metrics(records, names(metric, "--metric"))
+        if table == "paper":
+            _paper(records, cells, rest.get("store"), format, out, reported)
+            return
         if out is not None:
             for path in write_views(records, cells, out, **rest):
                 typer.echo(f"wrote {path}", err=True)
@@ -74,6 +79,24 @@ def report(
 
             text += "\n" + render_reported(reported_root(), format)
         typer.echo(text, nl=False)
+
+
+def _paper(
+    records: Any, cells: Any, store: Any, format: str, out: Path | None, reported: bool
+) -> None:
+    """The tables of a paper, printed or written into a folder."""
+    from varbench.leaderboard.reported import render_reported, reported_root
+    from varbench.report.paper import ablation_tables, paper_tables, render_paper, write_paper
+
+    tables = paper_tables(records, cells)
+    tables += [] if store is None else ablation_tables(store)
+    if out is not None:
+        for path in write_paper(tables, out):
+            typer.echo(f"wrote {path}", err=True)
+        return
+    form = "md" if format == "table" else format
+    more = render_reported(reported_root(), form) if reported else ""
+    typer.echo(render_paper(tables, form, more), nl=False)
 
 
 def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:

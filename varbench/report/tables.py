@@ -210,12 +210,13 @@ def _markdown(records: pd.DataFrame, names: list[str]) -> str:
 
 
 def _markdown_table(title: str, body: pd.DataFrame, note: str) -> str:
-    rows = [[_md(cell) for cell in row] for row in body.values.tolist()]
-    grid = tabulate(rows, map(_md, body.columns), "pipe", disable_numparse=True)
-    return f"## {_md(title)}\n\n{grid}\n\n{note}\n"
+    rows = [[markdown(cell) for cell in row] for row in body.values.tolist()]
+    grid = tabulate(rows, map(markdown, body.columns), "pipe", disable_numparse=True)
+    return f"## {markdown(title)}\n\n{grid}\n\n{note}\n"
 
 
-def _md(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text as Markdown shows it literally."""
     for char, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("_", "\\_"), ("*", "\\*")):
         text = text.replace(char, safe)
     return text
@@ -230,11 +231,15 @@ def _latex(records: pd.DataFrame, names: list[str]) -> str:
 
 def _latex_table(title: str, body: pd.DataFrame, note: str) -> str:
     grid = tabulate(body.values.tolist(), body.columns, "latex_booktabs", disable_numparse=True)
-    caption = "".join(LATEX_ESCAPE_RULES.get(c, c) for c in f"{title}. {note}")
-    return _latex_symbols(
-        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n"
-        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+    return (
+        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{latex(f'{title}. {note}')}}}\n"
+        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{_latex_symbols(grid)}}}\n\\end{{table}}\n"
     )
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX shows it literally."""
+    return _latex_symbols("".join(LATEX_ESCAPE_RULES.get(char, char) for char in text))
 
 
 def _latex_symbols(text: str) -> str:
