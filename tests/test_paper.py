@@ -61,7 +61,7 @@ def many(folder: Path, shares: dict[str, float]) -> tuple[Store, dict[str, np.nd
         drawn[name] = hits(share, number)
         own = {"acc_u": Rows("mean", drawn[name], hits(1.0), PROMPTS)}
         record = {"model": "gallery", "method": name, "config": name, "concept": "face-ada"}
-        record |= {"suite": "smoke", "prompt_set": "x", "metric": "acc_u", "seed": 0}
+        record |= {"suite": "smoke", "prompt_set": "gallery-faces", "metric": "acc_u", "seed": 0}
         record |= {"value": float(drawn[name].mean()), "ci_low": 0.0, "ci_high": 1.0, "n": 80}
         record |= {"n_failed": 0, "baseline": 1.0, "status": "measured", "difference": None}
         put_cell(store, name, rows=own, records=[record], config=name)
