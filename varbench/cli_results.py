@@ -124,12 +124,13 @@ def figures(
     concept: ConceptFilter = "",
     suite: SuiteFilter = "",
 ) -> None:
-    """Figures of the edits' training: where the concept is, what is kept, do losses agree."""
+    """Figures for papers, PDF and PNG: trade-off, ablations, pictures, thresholds, training."""
     with user_errors():
         from varbench.report import load_cells, select
-        from varbench.report.training import write
+        from varbench.report.paper.figures import write_figures
         from varbench.store import Store
 
-        filters = filters_of(model, method, concept, suite)
-        for path in write(Store(store), select(load_cells(Store(store)), filters), out):
+        everything = load_cells(Store(store))
+        chosen = select(everything, filters_of(model, method, concept, suite))
+        for path in write_figures(Store(store), chosen, everything, out):
             typer.echo(f"wrote {path}", err=True)

@@ -44,7 +44,7 @@ def table(store: Store, ablation: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows = []
     for variant in ablation["variants"]:
-        cells = [_cell(store, key) for key in variant["cells"]]
+        cells = [cell_of(store, key) for key in variant["cells"]]
         values = means(build_records(cells))
         for concept in dict.fromkeys(cell.concept for cell in cells):
             for base in (True, False):
@@ -57,7 +57,8 @@ def table(store: Store, ablation: Mapping[str, Any]) -> pd.DataFrame:
     return frame.drop(columns="concept") if frame["concept"].nunique() == 1 else frame
 
 
-def _cell(store: Store, key: str) -> Cell:
+def cell_of(store: Store, key: str) -> Cell:
+    """A cell of an ablation. Raises ReportError if it is no longer in the store."""
     entry = store.find("cell", key)
     if entry is None:
         raise ReportError(f"cell {key[:8]} of the ablation is gone: run the ablation again")

@@ -208,6 +208,12 @@ def data_uri(picture: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
+def picture_of(uri: str) -> Image.Image:
+    """The picture in a data URI, as RGB."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
+        return opened.convert("RGB")
+
+
 def columns_of(
     cells: Sequence[Cell], labels: Mapping[tuple[str, str], str]
 ) -> list[tuple[str, Cell]]:

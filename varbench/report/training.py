@@ -11,11 +11,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from varbench.report.figures import PALETTE
-from varbench.report.records import Cell, ReportError
+from varbench.report.records import Cell
 from varbench.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 WINDOW = 10
 """Steps that a curve is averaged over: one step sees only a few pairs."""
-_STYLE: dict[Any, Any] = {
+PAPER_STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,  # fonts embedded whole, so that text can be searched and edited
     "font.size": 8,
     "axes.spines.top": False,
@@ -33,14 +32,9 @@ _STYLE: dict[Any, Any] = {
 
 
 def figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]:
-    """File name (without ending) and figure of all that the cells' edits kept records for.
-
-    Raises:
-        ReportError: none of the cells has an edit with such records.
-    """
+    """File name (without ending) and figure of all that the cells' edits kept records for."""
     import matplotlib
 
-    drawn = 0
     for cell in cells:
         entry = _edit(store, cell)
         if entry is None:
@@ -48,18 +42,13 @@ def figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]
         name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
         notes = entry.json("notes.json")
         log = [json.loads(line) for line in entry.path("log.jsonl").read_text().splitlines()]
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(PAPER_STYLE):
             if "concept_tokens" in notes:
                 yield f"{name}-tokens", concept_map(notes["schedule"], notes["concept_tokens"])
-                drawn += 1
             if log and "kept_0" in log[0]:
                 yield f"{name}-kept", kept_over_steps(log, notes.get("schedule"))
-                drawn += 1
             if any("conflict" in line for line in log):
                 yield f"{name}-conflict", conflict_over_steps(log)
-                drawn += 1
-    if not drawn:
-        raise ReportError("no edit here kept records of its training: run svare, or drop a filter")
 
 
 def _edit(store: Store, cell: Cell) -> Entry | None:
@@ -67,19 +56,8 @@ def _edit(store: Store, cell: Cell) -> Entry | None:
     return store.find("edit", key) if key else None
 
 
-def write(store: Store, cells: Sequence[Cell], out: Path) -> list[Path]:
-    """Write all figures as PDF and PNG into a folder; returns the files."""
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, figure in figures(store, cells):
-        for ending in ("pdf", "png"):
-            path = out / f"{name}.{ending}"
-            figure.savefig(path, metadata={"CreationDate": None} if ending == "pdf" else None)
-            written.append(path)
-    return written
-
-
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, drawn without a window system."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -95,7 +73,7 @@ def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> F
         schedule: (height, width) of every scale, coarse to fine.
         shares: one number 0 to 1 per token of the whole sequence.
     """
-    figure = _figure(1.15 * len(schedule) + 0.7, 1.5)
+    figure = new_figure(1.15 * len(schedule) + 0.7, 1.5)
     panels = figure.subplots(1, len(schedule), squeeze=False)[0]
     ends = list(accumulate(height * width for height, width in schedule))
     drawn = None
@@ -116,7 +94,7 @@ def kept_over_steps(
     log: Sequence[Mapping[str, float]], schedule: Sequence[Sequence[int]] | None
 ) -> Figure:
     """Share of tokens that the filter keeps, per scale, over training."""
-    figure = _figure(3.4, 2.3)
+    figure = new_figure(3.4, 2.3)
     axes = figure.add_subplot()
     scales = sum(1 for key in log[0] if key.startswith("kept_"))
     for scale in range(scales):
@@ -133,7 +111,7 @@ def kept_over_steps(
 
 def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
     """Cosine of the erasing and the preserving gradient; below 0 they pull against each other."""
-    figure = _figure(3.4, 2.0)
+    figure = new_figure(3.4, 2.0)
     axes = figure.add_subplot()
     known = [line for line in log if "conflict" in line]
     steps, cosines = [line["step"] for line in known], [line["conflict"] for line in known]
