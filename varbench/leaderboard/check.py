@@ -216,12 +216,17 @@ _ALIKE: dict[str, Callable[[Result], Any]] = {
     "prompts": lambda r: r.provenance.prompts_sha256,
     "concept": lambda r: r.provenance.concept_sha256,
     "model": lambda r: r.provenance.model_fingerprint,
-    "settings of the model": lambda r: r.provenance.resolved_config.get("model"),
+    "settings of the model": lambda r: _model(r.provenance.resolved_config),
     "scorers": lambda r: r.provenance.scorers,
     "judge": lambda r: r.provenance.judge,
     "code of the stages": lambda r: r.provenance.stage_versions,
     "metrics": lambda r: [(m.metric, m.prompt_set) for m in r.metrics],
 }
+
+
+def _model(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the model without those that it has for methods: a file is of one of them."""
+    return {name: value for name, value in config.get("model", {}).items() if name != "methods"}
 
 
 def _of_a_table(results: Sequence[Result]) -> Iterator[tuple[Result, str]]:
