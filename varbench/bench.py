@@ -36,9 +36,9 @@ def run(request: Request, shop: Workshop) -> list[Entry]:
         shop.progress.label = f"{cell.method} on {cell.label}, seed {cell.seed}"
         if cell.method == NONE:
             base = None
-        entry = _finished(shop, cell)
+        entry = finished_cell(shop, cell)
         if entry is None:
-            base = base or measure(shop, _unerased(cells, cell))
+            base = base or measure(shop, unerased(cells, cell))
             entry = _record(shop, cell, base)
         done.append(entry)
     return done
@@ -72,7 +72,8 @@ def run_ablation(ablation: Ablation, asked: Request, shop: Workshop) -> Entry:
     return writer.entry
 
 
-def _unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
+def unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
+    """The unerased model's cell among the cells of a plan, for what `cell` tests."""
     same = (c for c in cells if c.concept is cell.concept and c.asked == cell.asked)
     return next(c for c in same if c.method == NONE)
 
@@ -99,7 +100,7 @@ def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
     }
 
 
-def _finished(shop: Workshop, cell: Cell) -> Entry | None:
+def finished_cell(shop: Workshop, cell: Cell) -> Entry | None:
     """The cell's entry, if it and everything it was computed from is there and undamaged."""
     return finished(shop.store, cell_spec(cell, shop.instruments(cell)))
 

@@ -99,6 +99,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
         **own: Any,
     ) -> None:
         with user_errors():
+            from varbench.engines.config import split
             from varbench.plan import Request
 
             given = tuple(overrides or ())
@@ -108,6 +109,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
             or_default = {"concept": DEFAULT_CONCEPT, "suite": DEFAULT_SUITE}
             if varied is not None:
                 or_default = dict.fromkeys(or_default, "")
+            engine, given = split(given)
             request = Request(
                 model,
                 names(method or DEFAULT_METHOD, "--method") if varied is None else (),
@@ -116,6 +118,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
                 _seeds(seed),
                 given,
                 device,
+                engine,
             )
             if from_ is not None:
                 request = _request_of(from_, device, store)
@@ -222,12 +225,18 @@ def run(request: Any, store: Path, ablation: Any) -> None:
 
     from varbench import bench
     from varbench.devices import pick_device
+    from varbench.engines.config import RAY
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
 
     request = dataclasses.replace(request, device=pick_device(request.device))
     shop = Workshop(Store(store), Progress(Console(stderr=True)), request.device)
+    if request.engine.name == RAY:
+        from varbench.engines.ray import prepare
+
+        for _, one in _requests(request, ablation):
+            prepare(one, shop)
     if ablation is not None:
         bench.run_ablation(ablation, request, shop)
         typer.echo(render_ablation(shop.store, ablation.name, "table"), nl=False)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from varbench.concepts import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
+from varbench.engines.config import EngineConfig
 from varbench.erased import JOIN, Erased
 from varbench.errors import UserError
 from varbench.fit import check_fit
@@ -28,7 +29,7 @@ from varbench.store import digest
 
 @dataclass(frozen=True)
 class Request:
-    """A run as asked for on the command line."""
+    """A run as asked for on the command line; `engine` says who does it, and decides no number."""
 
     model: str
     methods: tuple[str, ...]
@@ -37,6 +38,7 @@ class Request:
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
     device: str = "cpu"
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""A tiny run for tests of the Ray engine: its arguments, and its results as comparable content."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from varbench.store import Store
+
+REPO = Path(__file__).resolve().parents[1]
+RUN = [
+    "--method", "uce,neg-prompt",
+    *(
+        f"suite.groups.{group}.{size}={count}"
+        for group in ("target", "neighbours", "unrelated")
+        for size, count in (("prompts", 4), ("seeds", 2))
+    ),
+    "suite.block=4", "suite.probe.prompts=2", "suite.robustness.prompts=2",
+]  # fmt: skip
+BLOCKS = 3 * 2 * 3
+"""Blocks of pictures that the suite's groups need: groups x blocks x models."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    threads = {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**os.environ, "PYTHONPATH": str(REPO), **threads, **more}
+
+
+def start(store: Path, *args: str, **more: str) -> subprocess.Popen[str]:
+    """The run as a process of its own."""
+    command = [sys.executable, "-m", "varbench.cli", "run", "--store", str(store), *RUN, *args]
+    out = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=REPO, env=environment(**more), stdout=out, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
+    """What it said; it must have ended well."""
+    said, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, said[-4000:]
+    return said
+
+
+def content(store: Path) -> dict[str, Any]:
+    """Everything that a run is judged by: cells without costs, and the hash of every picture."""
+    made = Store(store)
+    cells = {entry.key: entry.json("cell.json") for entry in made.entries("cell")}
+    pictures = {
+        entry.key: {name: info.sha256 for name, info in entry.files.items()}
+        for stage in ("pictures", "attacked", "completions")
+        for entry in made.entries(stage)
+    }
+    return {"cells": cells, "pictures": pictures}

@@ -1,0 +1,259 @@
+"""The Ray engine: one actor per worker, each with a model of its own, on one shared store.
+
+The driver hands every free worker one shard whose needs are done, so no more is under way than
+there are workers, and memory does not grow with the run. Results never travel: they are in the
+store. A worker that dies, runs out of memory or hangs is replaced and its shard is done again, by
+whoever is free; the store's locks are the operating system's, so they end with the process that
+held them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varbench.engines.config import EngineConfig
+from varbench.engines.shards import Shard, done, perform, shards_of
+from varbench.errors import UserError
+from varbench.plan import Request
+from varbench.progress import Progress
+from varbench.stages import Workshop
+from varbench.store import Store, StoreBusyError, StoreError
+
+POLL_S = 1.0
+PATIENCE_S = 60.0
+"""How long a cluster may have no room for a single worker."""
+
+
+class EngineError(UserError):
+    """The cluster cannot do the work; what is done is in the store."""
+
+
+class Worker:
+    """What runs in an actor.
+
+    Args:
+        root: the store's folder, the same on every machine.
+        device: to compute on.
+        threads: of each operation; the driver's, for bits may depend on it.
+    """
+
+    def __init__(self, root: str, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.shop = Workshop(Store(Path(root)), Progress(), device)
+
+    def where(self) -> tuple[str, int]:
+        """Host and process number."""
+        return socket.gethostname(), os.getpid()
+
+    def do(self, request: Request, shard: Shard) -> tuple[str, str] | None:
+        """Do a shard; what a user can mend comes back as (kind, message) and is not tried again."""
+        try:
+            perform(request, shard, self.shop)
+        except StoreBusyError:
+            raise
+        except (UserError, StoreError) as error:
+            return type(error).__name__, str(error)
+        return None
+
+
+@dataclass
+class _Place:
+    """A worker as the driver sees it: its actor, and what it is doing since when."""
+
+    actor: Any
+    host: str
+    pid: int
+    task: Any = None
+    shard: Shard | None = None
+    since: float = 0.0
+
+
+@dataclass
+class _Run:
+    """One request under way."""
+
+    request: Request
+    needs: dict[Shard, frozenset[Shard]]
+    finished: set[Shard] = field(default_factory=set)
+    tries: dict[Shard, int] = field(default_factory=dict)
+
+    def ready(self, busy: set[Shard]) -> Shard | None:
+        """The next shard that can be begun; None if all wait for others."""
+        for shard, needs in self.needs.items():
+            if shard not in self.finished and shard not in busy and needs <= self.finished:
+                return shard
+        return None
+
+
+def prepare(request: Request, shop: Workshop) -> None:
+    """Do all shards of a run on a cluster; afterwards the store has everything but the cells.
+
+    Args:
+        request: the run, with the device of the workers.
+        shop: the driver's place of work.
+
+    Raises:
+        EngineError: Ray is not installed, the cluster has no room, or a shard failed too often.
+        UserError, StoreError: a stage found something that the user has to mend.
+    """
+    engine = request.engine
+    run = _Run(request, shards_of(request, shop))
+    run.finished = {shard for shard in run.needs if done(request, shard, shop)}
+    if len(run.finished) == len(run.needs):
+        return
+    with _Cluster(engine, shop) as cluster:
+        total = len(run.needs)
+        with shop.progress.stage("shards", total, len(run.finished)) as bar:
+            while len(run.finished) < total:
+                before = len(run.finished)
+                _turn(run, cluster, engine)
+                bar.advance(len(run.finished) - before)
+
+
+def _turn(run: _Run, cluster: _Cluster, engine: EngineConfig) -> None:
+    """Give free workers work, wait for one to finish, and see after the lost and the hung."""
+    cluster.grow()
+    busy = {place.shard for place in cluster.places if place.shard is not None}
+    for place in cluster.places:
+        if place.shard is None and (shard := run.ready(busy)) is not None:
+            run.tries[shard] = run.tries.get(shard, 0) + 1
+            place.shard, place.since = shard, time.monotonic()
+            place.task = place.actor.do.remote(run.request, shard)
+            busy.add(shard)
+    for place, outcome in cluster.wait(engine.timeout):
+        shard = place.shard
+        assert shard is not None
+        place.shard = place.task = None
+        if outcome is None:
+            run.finished.add(shard)
+            continue
+        if run.tries[shard] >= engine.attempts:
+            raise EngineError(
+                f"{shard} failed {engine.attempts} times, at last: {outcome}. What is done is in "
+                "the store: mend the cause and run the same command again"
+            )
+
+
+class _Cluster:
+    """The actors of a run; leaving it ends them."""
+
+    def __init__(self, engine: EngineConfig, shop: Workshop) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise EngineError("engine=ray needs Ray: pip install 'varbench[ray]'") from error
+        self.ray: Any = ray
+        self.engine = engine
+        self.shop = shop
+        self.places: list[_Place] = []
+        self._roomless_since: float | None = None
+
+    def __enter__(self) -> _Cluster:
+        self._started = not self.ray.is_initialized()
+        if self._started:
+            address = self.engine.address or os.environ.get("RAY_ADDRESS") or None
+            cpus = max(1, self.engine.workers or os.cpu_count() or 1)
+            here = {} if address else {"num_cpus": cpus}
+            try:
+                self.ray.init(
+                    address=address, log_to_driver=False, include_dashboard=False,
+                    configure_logging=False, **here,
+                )  # fmt: skip
+            except ConnectionError as error:
+                raise EngineError(f"no Ray cluster at {address}: {error}") from error
+        settings = {"num_cpus": self.engine.cpus, "num_gpus": self.engine.gpus, "max_restarts": 0}
+        self._actor = self.ray.remote(**settings)(Worker)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for place in self.places:
+            self._end(place)
+        if self._started:
+            self.ray.shutdown()
+
+    def grow(self) -> None:
+        """Start workers while there is room for them.
+
+        Raises:
+            EngineError: there is none, and there was none for `PATIENCE_S`.
+        """
+        wanted = self.engine.workers or 10**6
+        while len(self.places) < wanted and self._room():
+            actor = self._actor.remote(
+                str(self.shop.store.root), self.shop.device, torch.get_num_threads()
+            )
+            try:
+                host, pid = self.ray.get(actor.where.remote(), timeout=PATIENCE_S)
+            except (self.ray.exceptions.RayError, TimeoutError):
+                self.ray.kill(actor)
+                break
+            self.places.append(_Place(actor, host, pid))
+        if self.places:
+            self._roomless_since = None
+            return
+        now = time.monotonic()
+        self._roomless_since = self._roomless_since or now
+        if now - self._roomless_since > PATIENCE_S:
+            raise EngineError(
+                f"the cluster has no room for a worker of {self.engine.cpus:g} CPUs and "
+                f"{self.engine.gpus:g} GPUs: set engine.cpus and engine.gpus, or add machines"
+            )
+        time.sleep(POLL_S)
+
+    def _room(self) -> bool:
+        free = self.ray.available_resources()
+        enough = free.get("CPU", 0) >= self.engine.cpus
+        return bool(enough and free.get("GPU", 0) >= self.engine.gpus)
+
+    def wait(self, timeout: float) -> list[tuple[_Place, str | None]]:
+        """Workers that finished a shard (None) or lost it (why), after a moment at most.
+
+        Raises:
+            UserError: a stage found something that the user has to mend.
+        """
+        tasks = {place.task: place for place in self.places if place.task is not None}
+        if not tasks:
+            return []
+        finished, _ = self.ray.wait(list(tasks), num_returns=1, timeout=POLL_S)
+        out: list[tuple[_Place, str | None]] = []
+        for task in finished:
+            place = tasks[task]
+            try:
+                told = self.ray.get(task)
+            except self.ray.exceptions.RayError as error:
+                self._replace(place)
+                out.append((place, str(error).strip().splitlines()[-1]))
+                continue
+            if told is not None:
+                kind, message = told
+                raise StoreError(message) if kind == "StoreError" else UserError(message)
+            out.append((place, None))
+        now = time.monotonic()
+        for place in tasks.values():
+            if place.task is None or place.task in finished:
+                continue
+            if now - place.since > timeout:
+                self._replace(place)
+                out.append((place, f"no answer for {timeout:g} s (engine.timeout)"))
+        return out
+
+    def _replace(self, place: _Place) -> None:
+        """End a worker; `grow` starts another where there is room."""
+        self.places.remove(place)
+        self._end(place)
+
+    def _end(self, place: _Place) -> None:
+        with contextlib.suppress(Exception):  # it may be gone, with its node
+            self.ray.kill(place.actor)
+        if place.host == socket.gethostname():  # a stopped process hears no request
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(place.pid, signal.SIGKILL)
