@@ -5,6 +5,7 @@ r"""What the harness costs besides the models, and how it grows; on the Gallery,
     python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 pictures
     python benchmarks/pipeline.py planning   # two million pictures
     python benchmarks/pipeline.py resume     # a run that finds 100,000 pictures done
+    python benchmarks/pipeline.py workers    # two workers of one thread against one (Ray)
 
 Ratios are of one run of the benchmark. Processor time is that of all cores; wall time is what it
 took beside whatever else the machine did. ``--scale 0.05`` makes a part smaller, to try it.
@@ -20,10 +21,11 @@ from pathlib import Path
 
 from pipeline_growth import growth, planning, resume
 from pipeline_models import Table, overhead, scoring
+from pipeline_workers import workers
 from tabulate import tabulate
 
 PARTS: dict[str, Callable[[Path, float], list[Table]]] = {
-    part.__name__: part for part in (overhead, scoring, growth, planning, resume)
+    part.__name__: part for part in (overhead, scoring, growth, planning, resume, workers)
 }
 
 
