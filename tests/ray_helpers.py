@@ -49,6 +49,8 @@ def content(store: Path) -> dict[str, Any]:
     """Everything that a run is judged by: cells without costs, and the hash of every picture."""
     made = Store(store)
     cells = {entry.key: entry.json("cell.json") for entry in made.entries("cell")}
+    for cell in cells.values():
+        del cell["provenance"]["commit"]  # of the checkout, in which somebody may be at work
     pictures = {
         entry.key: {name: info.sha256 for name, info in entry.files.items()}
         for stage in ("pictures", "attacked", "completions")
