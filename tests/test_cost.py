@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_report import page_of, put_cell, put_pictures
+from tests.report_helpers import put_cell, put_pictures
+from tests.test_report import page_of
 from varbench.cost import metered
 from varbench.report import load_records, render
 from varbench.report.records import means

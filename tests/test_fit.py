@@ -57,7 +57,7 @@ def test_the_gallery_refuses_published_prompts() -> None:
         plan(request("gallery", "face-ada", suite="paper"))
     told = str(caught.value)
     assert told.startswith("suite 'paper' is for real models")
-    assert told.endswith("suites that fit: quick, smoke, tune")
+    assert told.endswith("suites that fit: quick, regression, smoke, tune")
 
 
 def test_a_users_concept_with_a_few_words_of_its_own_is_not_refused(tmp_path: Path) -> None:

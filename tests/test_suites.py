@@ -118,9 +118,12 @@ def test_impossible_groups_are_refused() -> None:
         resolve("gallery", "smoke", "none", ["suite.groups.target.families=[nude]"])
 
 
+SPLITS = {"paper": "all", "quick": "test", "regression": "test", "smoke": "test", "tune": "tune"}
+
+
 def test_the_suites_are_what_the_page_says() -> None:
-    assert names("suite") == ["paper", "quick", "smoke", "tune"]
-    for name, split in (("paper", "all"), ("quick", "test"), ("smoke", "test"), ("tune", "tune")):
+    assert names("suite") == ["paper", "quick", "regression", "smoke", "tune"]
+    for name, split in SPLITS.items():
         assert suite(name).split == split
     paper = suite("paper")
     sizes = {name: (size.prompts, size.seeds) for name, size in suite("smoke").groups.items()}
@@ -139,7 +142,7 @@ def test_a_suite_names_every_metric_that_its_judges_allow_or_none() -> None:
     """A metric that is added is named in `paper`, or left out here on purpose."""
     left_out = {"fid_real"}  # of neighbours and unrelated, for which no real pictures are known
     assert set(METRICS) - set(suite("paper").metrics) == left_out
-    assert all(not suite(name).metrics for name in ("quick", "smoke", "tune"))
+    assert all(not suite(name).metrics for name in SPLITS if name != "paper")
 
 
 @cache
@@ -153,7 +156,7 @@ def counts(name: str) -> dict[str, int]:
     return {c.name: sum(pictures(suite(name), c).values()) for c in meant}
 
 
-@pytest.mark.parametrize("name", ["paper", "quick", "smoke", "tune"])
+@pytest.mark.parametrize("name", ["paper", "quick", "regression", "smoke", "tune"])
 def test_a_suites_first_lines_tell_its_pictures(name: str) -> None:
     text = (resources.files("varbench.conf") / "suite" / f"{name}.yaml").read_text()
     head = " ".join(line.strip("# ") for line in text.split("defaults:")[0].splitlines())

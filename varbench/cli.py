@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -226,22 +227,26 @@ def run(request: Any, store: Path, ablation: Any) -> None:
     from varbench import bench
     from varbench.devices import pick_device
     from varbench.engines.config import RAY
+    from varbench.journal import kept
+    from varbench.provenance import commit, versions
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
 
     request = dataclasses.replace(request, device=pick_device(request.device))
-    shop = Workshop(Store(store), Progress(Console(stderr=True)), request.device)
-    if request.engine.name == RAY:
-        from varbench.engines.ray import prepare
+    origin = versions()["varbench"], commit()
+    with kept(Store(store).root, shlex.join(sys.argv), request.device, *origin) as journal:
+        shop = Workshop(Store(store), Progress(Console(stderr=True), journal), request.device)
+        if request.engine.name == RAY:
+            from varbench.engines.ray import prepare
 
-        for _, one in _requests(request, ablation):
-            prepare(one, shop)
-    if ablation is not None:
-        bench.run_ablation(ablation, request, shop)
-        typer.echo(render_ablation(shop.store, ablation.name, "table"), nl=False)
-        return
-    done = [entry.json("cell.json") for entry in bench.run(request, shop)]
+            for _, one in _requests(request, ablation):
+                prepare(one, shop)
+        if ablation is not None:
+            bench.run_ablation(ablation, request, shop)
+            typer.echo(render_ablation(shop.store, ablation.name, "table"), nl=False)
+            return
+        done = [entry.json("cell.json") for entry in bench.run(request, shop)]
     concepts = tuple(dict.fromkeys(cell["concept"] for cell in done))
     shown = Filters((request.model,), request.methods, concepts, (request.suite,))
     typer.echo(render(load_records(shop.store, shown), "table"))

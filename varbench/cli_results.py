@@ -1,4 +1,4 @@
-"""Commands that show results: ``report`` and ``figures``. They measure nothing."""
+"""Commands that look into a store: ``report``, ``figures``, ``status``. They measure nothing."""
 
 from __future__ import annotations
 
@@ -113,6 +113,19 @@ def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, d
     everything = load_cells(Store(store))
     cells = select(everything, filters)
     return build_records(cells), cells, {"store": Store(store), "all_cells": everything}
+
+
+@app.command()
+def status(
+    store: StoreOption = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
+    """What a store holds, and what its runs are doing: running, failed and why."""
+    with user_errors():
+        from varbench.status import status as look
+
+        found = look(store)
+        typer.echo(found.json() if as_json else found.text())
 
 
 @app.command()

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from varbench.journal import Journal
+
 LINE_EVERY_S = 5.0
 
 
@@ -42,6 +44,8 @@ class Bar:
     def advance(self, amount: int = 1) -> None:
         """``amount`` more units are done."""
         self.done += amount
+        if self.owner.journal is not None:
+            self.owner.journal.stage(self.name, self.done, self.total)
         if self.rich is not None:
             self.rich.advance(self.task, amount)  # type: ignore[arg-type]
         elif time.monotonic() - self.last_line >= LINE_EVERY_S or self.done == self.total:
@@ -57,10 +61,12 @@ class Progress:
 
     Args:
         console: where to write; None shows nothing.
+        journal: what is told of stages, too.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, journal: Journal | None = None) -> None:
         self.console = console
+        self.journal = journal
         self.label = ""
 
     def say(self, text: str) -> None:
@@ -74,6 +80,8 @@ class Progress:
         name = f"{name} {self.label}".strip()
         now = time.monotonic()
         bar = Bar(self, name, total, done, now, done, now)
+        if self.journal is not None:
+            self.journal.stage(name, done, total, new=True)
         if self.console is None or not self.console.is_terminal:
             if self.console is not None and total > done:
                 self.say(f"{name} {done}/{total}")

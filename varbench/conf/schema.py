@@ -196,6 +196,8 @@ class SuiteConfig:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        if self.block < 1:
+            raise ValueError(f"block counts pictures and must be positive, got {self.block}")
         for name, size in self.groups.items():
             if name not in GROUPS and not size.set:
                 raise ValueError(

@@ -1,0 +1,163 @@
+"""What a store holds and what its runs are doing, by its journals and entries; changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from varbench.journal import FOLDER
+from varbench.store import MANIFEST, StoreError
+
+RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
+SILENT_S = 3600.0
+"""A run of another machine that has said nothing for so long counts as dead."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its journal tells.
+
+    Attributes:
+        state: finished, failed, interrupted, running, dead (its process is gone without a word), or
+            unknown (of another machine, silent for long).
+        stage: the last stage, with what was done and how much there is.
+        left: seconds of that stage that are left at its pace; None where nobody can tell.
+        reason: why it failed.
+        warnings: how many there were.
+    """
+
+    name: str
+    command: str
+    state: str
+    started: float
+    last: float
+    stage: str
+    done: int
+    total: int
+    left: float | None
+    reason: str
+    warnings: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """A store: finished entries by stage, entries set aside as damaged, and its runs by start."""
+
+    entries: Mapping[str, int]
+    damaged: int
+    runs: tuple[Run, ...]
+
+    def json(self) -> str:
+        """For other programs."""
+        return json.dumps(asdict(self), indent=1)
+
+    def text(self) -> str:
+        """Tables for a terminal."""
+        stages = tabulate(sorted(self.entries.items()), ["stage", "finished entries"], "simple")
+        rows = [
+            (
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)),
+                run.state,
+                f"{run.stage} {run.done}/{run.total}" if run.stage else "",
+                "" if run.left is None else f"{run.left / 60:.0f} min",
+                run.warnings or "",
+                run.command,
+            )
+            for run in self.runs
+        ]
+        head = ["started", "state", "last stage", "left", "warnings", "command"]
+        parts = [stages, tabulate(rows, head, "simple", disable_numparse=True)]
+        parts += [f"{run.name}: {run.reason}" for run in self.runs if run.reason]
+        if self.damaged:
+            parts.append(f"{self.damaged} damaged entries were set aside, and are made again")
+        return "\n\n".join(part for part in parts if part)
+
+
+def status(root: Path) -> Status:
+    """What is known of a store.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    if not root.is_dir():
+        raise StoreError(f"there is no store at {root}: check --store")
+    stages = sorted(p for p in root.iterdir() if p.is_dir() and p.name not in _NO_STAGES)
+    counts = {p.name: sum(1 for _ in p.glob(f"??/*/{MANIFEST}")) for p in stages}
+    damaged = root / "damaged"
+    journals = sorted((root / FOLDER).glob("*.jsonl"))
+    runs = [run for path in journals for run in [_run(path)] if run is not None]
+    return Status(
+        {name: count for name, count in counts.items() if count},
+        len(list(damaged.iterdir())) if damaged.is_dir() else 0,
+        tuple(runs),
+    )
+
+
+_NO_STAGES = {"tmp", "locks", "damaged", FOLDER, "concepts", "figures"}
+
+
+def events(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a journal; the last one may be torn, and is left out then."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("time"), int | float):
+            yield event
+
+
+def _run(path: Path) -> Run | None:
+    told = list(events(path))
+    first = next((e for e in told if e.get("event") == "started"), None)
+    if first is None:
+        return None
+    stages = [e for e in told if e.get("event") in ("stage", "progress")]
+    ended = next((e for e in told if e.get("event") == "ended"), None)
+    failed = next((e for e in told if e.get("event") == "failed"), {})
+    last = stages[-1] if stages else {}
+    reason = f"{failed['error']}: {failed['reason']}" if failed else ""
+    state = str(ended["outcome"]) if ended else _state(first, told[-1]["time"])
+    return Run(
+        name=path.stem,
+        command=str(first.get("command", "")),
+        state=state,
+        started=first["time"],
+        last=told[-1]["time"],
+        stage=str(last.get("name", "")),
+        done=int(last.get("done", 0)),
+        total=int(last.get("total", 0)),
+        left=_left(stages) if state == RUNNING else None,
+        reason=reason,
+        warnings=sum(e.get("event") == "warning" for e in told),
+    )
+
+
+def _state(first: Mapping[str, Any], last: float) -> str:
+    """Of a run that has not said how it ended."""
+    if first.get("host") != socket.gethostname():
+        return UNKNOWN if time.time() - last > SILENT_S else RUNNING
+    try:
+        os.kill(int(first["pid"]), 0)
+    except PermissionError:
+        return RUNNING
+    except (ProcessLookupError, KeyError, ValueError):
+        return DEAD
+    return RUNNING
+
+
+def _left(stages: list[dict[str, Any]]) -> float | None:
+    """Seconds at the pace of this process since the stage began; what it found done counts not."""
+    same = [e for e in stages if e["name"] == stages[-1]["name"]] if stages else []
+    if len(same) < 2 or same[-1]["done"] == same[0]["done"]:
+        return None
+    pace = (same[-1]["time"] - same[0]["time"]) / (same[-1]["done"] - same[0]["done"])
+    return float(pace * (same[-1]["total"] - same[-1]["done"]))
