@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -17,9 +18,15 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from varbench.journal import Journal
-
 LINE_EVERY_S = 5.0
+
+
+class Stages(Protocol):
+    """Who is told where stages are, such as a journal."""
+
+    def stage(self, name: str, done: int, total: int, *, new: bool = False) -> None:
+        """A stage began (`new`) or went on."""
+        ...
 
 
 def _clock(seconds: float) -> str:
@@ -64,7 +71,7 @@ class Progress:
         journal: what is told of stages, too.
     """
 
-    def __init__(self, console: Console | None = None, journal: Journal | None = None) -> None:
+    def __init__(self, console: Console | None = None, journal: Stages | None = None) -> None:
         self.console = console
         self.journal = journal
         self.label = ""
