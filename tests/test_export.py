@@ -77,6 +77,9 @@ def test_the_gallery_comes_back_bit_by_bit_and_draws_the_same(tmp_path: Path) ->
         wanted = model.decode(model.generate(model.encode(["ada"]), [("x", 0)]))
     assert torch.equal(back.decode(back.generate(back.encode(["ada"]), [("x", 0)])), wanted)
     card = (out / "README.md").read_text()
+    assert not (out / "README.md").is_symlink()
+    original = Path(gallery.__file__).parent / "weights" / "README.md"
+    assert original.read_text().startswith("# Weights of the Gallery")  # not written through a link
     assert plan(asked)[-1].command in card and "Not measured yet" in card
     assert json.loads((out / "edit.json").read_text())["method"] == "svare"
 

@@ -100,9 +100,9 @@ def _whole(cell: Cell, entry: Entry, out: Path) -> list[Path]:
 
 
 def _complete(root: Path, names: list[Path], out: Path) -> None:
-    """Link to the files that the edit does not touch."""
+    """Link to the files that the edit does not touch; a card of the original's is not of this."""
     for name in names:
-        if not (out / name).exists():
+        if name.name not in (CARD_FILE, ORIGIN_FILE) and not (out / name).exists():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).symlink_to((root / name).resolve())
 
