@@ -330,7 +330,9 @@ def _resolve(
         try:
             tree = compose("config", overrides=[*groups, *fitted, *overrides])
             resolved = OmegaConf.to_object(tree)
-        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        except (
+            HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError,
+        ) as error:  # fmt: skip
             plain_model = compose("config", overrides=groups).model
             model_type = OmegaConf.get_type(plain_model) or ModelConfig
             raise UserError(_explain(error, overrides, model_type, config)) from error
