@@ -12,16 +12,16 @@ from varbench.store import Store
 
 REPO = Path(__file__).resolve().parents[1]
 RUN = [
-    "--method", "uce,neg-prompt",
+    "--method", "uce",
     *(
         f"suite.groups.{group}.{size}={count}"
         for group in ("target", "neighbours", "unrelated")
         for size, count in (("prompts", 4), ("seeds", 2))
     ),
     "suite.block=4", "suite.probe.prompts=2", "suite.robustness.prompts=2",
+    "suite.robustness.steps=3", "suite.robustness.examples=4", "suite.robustness.scales=[1]",
+    "suite.metrics=[acc_e,acc_u,fid_base,ld1,attack_success]",
 ]  # fmt: skip
-BLOCKS = 3 * 2 * 3
-"""Blocks of pictures that the suite's groups need: groups x blocks x models."""
 
 
 def environment(**more: str) -> dict[str, str]:

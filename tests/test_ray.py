@@ -18,10 +18,9 @@ from typing import Any
 import pytest
 
 from tests.leaderboard_helpers import run_cli
-from tests.ray_helpers import BLOCKS, REPO, content, environment, finish, start
+from tests.ray_helpers import content, environment, finish, start
 from varbench.engines.config import EngineConfig, split
 from varbench.errors import UserError
-from varbench.store import Store
 
 slow = pytest.mark.slow
 
@@ -112,14 +111,10 @@ def entries(store: Path, stage: str) -> int:
 
 
 @slow
-def test_one_and_two_workers_here_give_the_local_bits(
-    local: dict[str, Any], tmp_path: Path
-) -> None:
-    for count in (1, 2):
-        store = tmp_path / str(count)
-        finish(start(store, "engine=ray", f"engine.workers={count}"))
-        assert content(store) == local
-    assert "shards" not in finish(start(store, "engine=ray"))  # all done: no cluster is started
+def test_workers_here_give_the_local_bits(local: dict[str, Any], tmp_path: Path) -> None:
+    finish(start(tmp_path, "engine=ray", "engine.workers=2"))
+    assert content(tmp_path) == local
+    assert "shards" not in finish(start(tmp_path, "engine=ray"))  # all done: no cluster is started
 
 
 @slow
@@ -149,9 +144,6 @@ def test_a_node_killed_in_any_stage_costs_a_shard_at_most(
         made.kill()
         finish(process)
     assert content(tmp_path) == local
-    assert entries(tmp_path, "pictures") == len(
-        [key for key in local["pictures"] if (tmp_path / "pictures" / key[:2] / key).exists()]
-    )
 
 
 @slow
@@ -212,4 +204,3 @@ def test_no_cluster_at_the_address_is_told(tmp_path: Path) -> None:
     process = start(tmp_path, "engine=ray", "engine.address=127.0.0.1:1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in said
-    assert Store(tmp_path).root == tmp_path and BLOCKS and REPO

@@ -160,9 +160,10 @@ class _Cluster:
     def __enter__(self) -> _Cluster:
         self._started = not self.ray.is_initialized()
         if self._started:
-            address = self.engine.address or os.environ.get("RAY_ADDRESS") or None
+            # "local": else Ray would join whatever cluster was last started on this machine.
+            address = self.engine.address or os.environ.get("RAY_ADDRESS") or "local"
             cpus = max(1, self.engine.workers or os.cpu_count() or 1)
-            here = {} if address else {"num_cpus": cpus}
+            here = {"num_cpus": cpus} if address == "local" else {}
             try:
                 self.ray.init(
                     address=address, log_to_driver=False, include_dashboard=False,
