@@ -164,13 +164,11 @@ class _Cluster:
             address = self.engine.address or os.environ.get("RAY_ADDRESS") or "local"
             cpus = max(1, self.engine.workers or os.cpu_count() or 1)
             here = {"num_cpus": cpus} if address == "local" else {}
-            try:
-                self.ray.init(
-                    address=address, log_to_driver=False, include_dashboard=False,
-                    configure_logging=False, **here,
-                )  # fmt: skip
-            except ConnectionError as error:
-                raise EngineError(f"no Ray cluster at {address}: {error}") from error
+            _answers(address)
+            self.ray.init(
+                address=address, log_to_driver=False, include_dashboard=False,
+                configure_logging=False, **here,
+            )  # fmt: skip
         settings = {"num_cpus": self.engine.cpus, "num_gpus": self.engine.gpus, "max_restarts": 0}
         self._actor = self.ray.remote(**settings)(Worker)
         return self
@@ -258,3 +256,20 @@ class _Cluster:
         if place.host == socket.gethostname():  # a stopped process hears no request
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(place.pid, signal.SIGKILL)
+
+
+def _answers(address: str) -> None:
+    """Ray itself tries an address that nobody listens at for minutes, and then aborts.
+
+    Raises:
+        EngineError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "local" or "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise EngineError(
+            f"no Ray cluster at {address}: {error}; see `ray status` there"
+        ) from error
