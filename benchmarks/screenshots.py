@@ -1,6 +1,6 @@
 """Pictures of the page for the docs, by a headless Chromium.
 
-    varbench report --out page --concept face-ada --method none,svare,vare,naive,esd,uce
+    varbench report --out page --concept face-ada --method svare,vare,esd,salun,nft-distill
     python benchmarks/screenshots.py page/index.html docs/images
 
 writes ``report.png`` (desktop), ``report-dark.png`` and ``report-phone.png``. Nothing is uncovered.
@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 SHOTS = {
-    "report": ({"width": 1280, "height": 1500}, "light"),
+    "report": ({"width": 1280, "height": 2450}, "light"),
     "report-dark": ({"width": 1280, "height": 1500}, "dark"),
     "report-phone": ({"width": 375, "height": 1500}, "light"),
 }
