@@ -76,7 +76,7 @@ class Ablation:
     reported: Reported | None
 
     def request(self, variant: Variant, asked: Request) -> Request:
-        """The run of a variant; ``asked`` has the rest: model, concepts, seeds, device."""
+        """The run of a variant; ``asked`` has the rest: model, concepts, seeds, device, engine."""
         return Request(
             model=asked.model,
             methods=(variant.method,),
@@ -85,6 +85,7 @@ class Ablation:
             seeds=asked.seeds,
             overrides=(*variant.overrides, *asked.overrides),
             device=asked.device,
+            engine=asked.engine,
         )
 
 

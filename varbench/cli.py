@@ -100,6 +100,8 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
         **own: Any,
     ) -> None:
         with user_errors():
+            from dataclasses import replace
+
             from varbench.engines.config import split
             from varbench.plan import Request
 
@@ -122,7 +124,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
                 engine,
             )
             if from_ is not None:
-                request = _request_of(from_, device, store)
+                request = replace(_request_of(from_, device, store), engine=engine)
             if show_config:
                 for _, one in _requests(request, varied):
                     _show(one)
