@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.store_helpers import results
 from varbench import bench, robustness, stages
 from varbench.conf.schema import RobustnessConfig
 from varbench.methods.base import Edit, applied
@@ -254,11 +255,10 @@ def test_guidance_is_attacked_with_the_unerased_models_vectors(shop: Workshop) -
 
 
 def test_the_second_run_does_nothing(root: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
+    before = results(root)
     again = workshop(root)
     bench.run(REQUEST, again)
-    after = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
-    assert not {p for p, at in after.items() if before.get(p) != at and "locks" not in p.parts}
+    assert results(root) == before
     assert not again._models, "nothing was to do, and a model was loaded"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.store_helpers import results
 from tests.test_run import SMALL, cells, varbench
 from varbench.store import Store
 
@@ -46,12 +47,10 @@ def test_pictures_are_made_without_an_edit(finished: Path) -> None:
 
 
 def test_the_second_run_finds_everything(finished: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    before = results(finished)
     result = varbench("run", "--method", "neg-prompt", "--store", str(finished), *FEW)
     assert result.exit_code == 0, result.output
-    after = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    made = {p: t for p, t in after.items() if before.get(p) != t and "locks" not in p.parts}
-    assert not made
+    assert results(finished) == before
 
 
 def test_a_changed_setting_makes_new_pictures_of_the_method_and_nothing_else(
