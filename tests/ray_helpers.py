@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ RUN = [
 
 def environment(**more: str) -> dict[str, str]:
     threads = {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    return {**os.environ, "PYTHONPATH": str(REPO), **threads, **more}
+    return {**os.environ, "PYTHONPATH": f"{REPO}:{REPO / 'tests' / 'counting'}", **threads, **more}
 
 
 def start(store: Path, *args: str, **more: str) -> subprocess.Popen[str]:
@@ -43,6 +44,20 @@ def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
     said, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, said[-4000:]
     return said
+
+
+class Counted:
+    """How often each block of pictures was begun since this was made, by stage and key."""
+
+    def __init__(self) -> None:
+        self.file = Path(os.environ["COUNTED"])
+        self.start = len(self._lines())
+
+    def _lines(self) -> list[str]:
+        return self.file.read_text().splitlines() if self.file.exists() else []
+
+    def __call__(self) -> Counter[str]:
+        return Counter(self._lines()[self.start :])
 
 
 def content(store: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.leaderboard_helpers import run_cli
-from tests.ray_helpers import content, environment, finish, start
+from tests.ray_helpers import Counted, content, environment, finish, start
 from varbench.engines.config import EngineConfig, split
 from varbench.errors import UserError
 
@@ -84,9 +84,9 @@ class nodes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _workers_import_this_checkout() -> Iterator[None]:
+def _workers_import_this_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
-    os.environ.update(environment())
+    os.environ.update(environment(COUNTED=str(tmp_path_factory.mktemp("counted") / "pictures")))
     yield
     os.environ.clear()
     os.environ.update(before)
@@ -112,8 +112,10 @@ def entries(store: Path, stage: str) -> int:
 
 @slow
 def test_workers_here_give_the_local_bits(local: dict[str, Any], tmp_path: Path) -> None:
+    made = Counted()
     finish(start(tmp_path, "engine=ray", "engine.workers=2"))
     assert content(tmp_path) == local
+    assert set(made().values()) == {1} and len(made()) == len(local["pictures"])
     assert "shards" not in finish(start(tmp_path, "engine=ray"))  # all done: no cluster is started
 
 
@@ -137,19 +139,22 @@ STAGES = {
 def test_a_node_killed_in_any_stage_costs_a_shard_at_most(
     local: dict[str, Any], tmp_path: Path, stage: str
 ) -> None:
-    made = nodes(2)
-    with made as address:
+    two, made = nodes(2), Counted()
+    with two as address:
         process = start(tmp_path, "engine=ray", f"engine.address={address}")
         wait_for(lambda: STAGES[stage](tmp_path))
-        made.kill()
+        two.kill()
         finish(process)
     assert content(tmp_path) == local
+    again = [count for count in made().values() if count > 1]
+    assert again in ([], [2])  # the one block that the dead worker had in hand
 
 
 @slow
 def test_a_killed_driver_goes_on_where_it_was(
     local: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
+    made = Counted()
     process = start(tmp_path, "engine=ray", f"engine.address={cluster}")
     wait_for(lambda: entries(tmp_path, "pictures") >= 3)
     process.send_signal(signal.SIGKILL)
@@ -158,6 +163,7 @@ def test_a_killed_driver_goes_on_where_it_was(
     finish(start(tmp_path, "engine=ray", f"engine.address={cluster}"))
     assert content(tmp_path) == local
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert max(made().values()) <= 2
 
 
 @slow

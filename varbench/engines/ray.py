@@ -29,8 +29,8 @@ from varbench.stages import Workshop
 from varbench.store import Store, StoreBusyError, StoreError
 
 POLL_S = 1.0
-PATIENCE_S = 60.0
-"""How long a cluster may have no room for a single worker."""
+PATIENCE_S = 180.0
+"""How long it may take until there is a first worker: Ray finds it a place, it imports torch."""
 
 
 class EngineError(UserError):
@@ -155,7 +155,9 @@ class _Cluster:
         self.engine = engine
         self.shop = shop
         self.places: list[_Place] = []
-        self._roomless_since: float | None = None
+        self._coming: dict[Any, Any] = {}  # what a new actor answers first -> the actor
+        self._alone_since = time.monotonic()
+        self._trouble = ""
 
     def __enter__(self) -> _Cluster:
         self._started = not self.ray.is_initialized()
@@ -174,44 +176,53 @@ class _Cluster:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for place in self.places:
-            self._end(place)
+        for actor in (*(place.actor for place in self.places), *self._coming.values()):
+            self._end(actor)
         if self._started:
             self.ray.shutdown()
 
     def grow(self) -> None:
-        """Start workers while there is room for them.
+        """Ask for workers while there seems to be room for them, and take in those that came.
+
+        Nobody waits for one while others work: free processors may lie on different machines, so
+        a worker that Ray was asked for may have to wait for its place.
 
         Raises:
             EngineError: there is none, and there was none for `PATIENCE_S`.
         """
         wanted = self.engine.workers or 10**6
-        while len(self.places) < wanted and self._room():
+        room = self._room() - len(self._coming)
+        for _ in range(min(room, wanted - len(self.places) - len(self._coming))):
             actor = self._actor.remote(
                 str(self.shop.store.root), self.shop.device, torch.get_num_threads()
             )
+            self._coming[actor.where.remote()] = actor
+        patience = 0.0 if self.places else POLL_S
+        came, _ = self.ray.wait(list(self._coming), timeout=patience) if self._coming else ([], 0)
+        for answer in came:
+            actor = self._coming.pop(answer)
             try:
-                host, pid = self.ray.get(actor.where.remote(), timeout=PATIENCE_S)
-            except (self.ray.exceptions.RayError, TimeoutError):
-                self.ray.kill(actor)
-                break
-            self.places.append(_Place(actor, host, pid))
+                self.places.append(_Place(actor, *self.ray.get(answer)))
+            except self.ray.exceptions.RayError as error:
+                self._trouble = f"; the last one died: {_last_line(error)}"
+                self._end(actor)
         if self.places:
-            self._roomless_since = None
+            self._alone_since = time.monotonic()
             return
-        now = time.monotonic()
-        self._roomless_since = self._roomless_since or now
-        if now - self._roomless_since > PATIENCE_S:
+        if time.monotonic() - self._alone_since > PATIENCE_S:
             raise EngineError(
-                f"the cluster has no room for a worker of {self.engine.cpus:g} CPUs and "
-                f"{self.engine.gpus:g} GPUs: set engine.cpus and engine.gpus, or add machines"
+                f"no worker of {self.engine.cpus:g} CPUs and {self.engine.gpus:g} GPUs came within "
+                f"{PATIENCE_S:g} s{self._trouble}: set engine.cpus and engine.gpus to what one "
+                "machine has, or add machines"
             )
-        time.sleep(POLL_S)
+        if not self._coming:
+            time.sleep(POLL_S)
 
-    def _room(self) -> bool:
+    def _room(self) -> int:
+        """Workers that what is free in the whole cluster is enough for."""
         free = self.ray.available_resources()
-        enough = free.get("CPU", 0) >= self.engine.cpus
-        return bool(enough and free.get("GPU", 0) >= self.engine.gpus)
+        asked = {"CPU": self.engine.cpus, "GPU": self.engine.gpus}
+        return int(min(free.get(kind, 0) // need for kind, need in asked.items() if need))
 
     def wait(self, timeout: float) -> list[tuple[_Place, str | None]]:
         """Workers that finished a shard (None) or lost it (why), after a moment at most.
@@ -229,8 +240,8 @@ class _Cluster:
             try:
                 told = self.ray.get(task)
             except self.ray.exceptions.RayError as error:
-                self._replace(place)
-                out.append((place, str(error).strip().splitlines()[-1]))
+                self._drop(place)
+                out.append((place, _last_line(error)))
                 continue
             if told is not None:
                 kind, message = told
@@ -241,21 +252,26 @@ class _Cluster:
             if place.task is None or place.task in finished:
                 continue
             if now - place.since > timeout:
-                self._replace(place)
+                self._drop(place, hung=True)
                 out.append((place, f"no answer for {timeout:g} s (engine.timeout)"))
         return out
 
-    def _replace(self, place: _Place) -> None:
-        """End a worker; `grow` starts another where there is room."""
+    def _drop(self, place: _Place, *, hung: bool = False) -> None:
+        """End a worker; `grow` asks for another where there is room."""
         self.places.remove(place)
-        self._end(place)
-
-    def _end(self, place: _Place) -> None:
-        with contextlib.suppress(Exception):  # it may be gone, with its node
-            self.ray.kill(place.actor)
-        if place.host == socket.gethostname():  # a stopped process hears no request
+        self._end(place.actor)
+        # A stopped process hears no request. Of a dead one the number may be another's by now.
+        if hung and place.host == socket.gethostname():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(place.pid, signal.SIGKILL)
+
+    def _end(self, actor: Any) -> None:
+        with contextlib.suppress(Exception):  # it may be gone, with its node
+            self.ray.kill(actor)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _answers(address: str) -> None:
