@@ -19,6 +19,7 @@ import typer
 from varbench import cli_export, cli_leaderboard, cli_results, cli_score
 from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
 from varbench.errors import UserError, unknown
+from varbench.failed import LIMIT, forget
 
 app = typer.Typer(
     add_completion=False,
@@ -214,7 +215,18 @@ def _check(requests: list[tuple[str, Any]]) -> None:
 
 @app.command("run")
 @_on_a_run
-def run(request: Any, store: Path, ablation: Any) -> None:
+def run(
+    request: Any,
+    store: Path,
+    ablation: Any,
+    *,
+    max_failed: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of a group's pictures that may fail.")
+    ] = LIMIT,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make all failed pictures of the store again.")
+    ] = False,
+) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
     from rich.console import Console
 
@@ -238,7 +250,10 @@ def run(request: Any, store: Path, ablation: Any) -> None:
     request = dataclasses.replace(request, device=pick_device(request.device))
     origin = versions()["varbench"], commit()
     with kept(Store(store).root, shlex.join(sys.argv), request.device, *origin) as journal:
-        shop = Workshop(Store(store), Progress(Console(stderr=True), journal), request.device)
+        progress = Progress(Console(stderr=True), journal)
+        shop = Workshop(Store(store), progress, request.device, max_failed)
+        if retry_failed:
+            typer.echo(f"{forget(shop.store)} entries with failed pictures removed", err=True)
         if request.engine.name == RAY:
             from varbench.engines.ray import prepare
 

@@ -7,6 +7,8 @@ A scorer sees one picture; a comparer, such as LPIPS, sees two. Kept per picture
     next_seed  distance to the same model's picture of the same prompt and its next picture seed;
                NaN for a prompt's last
 
+Both are NaN where the other picture failed.
+
 A distance follows from the two pictures and the comparer, so these are what an entry's spec names.
 """
 
@@ -20,8 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from varbench.failed import failed_in, left_in, note
 from varbench.metrics.comparers import Comparer
 from varbench.plan import Row
+from varbench.series import picture_name
 from varbench.stages import Workshop
 from varbench.store import Entry
 
@@ -99,16 +103,18 @@ class _Block:
         """Every distance to compute; row by row, so that what is read once serves twice."""
         found = []
         for i, place in enumerate(self.following):
-            file = _file(self.pictures, i)
-            if self.base.key != self.pictures.key:
-                found.append(_Pair("to_base", i, file, _file(self.base, i)))
-            if place is not None:
-                found.append(_Pair("next_seed", i, file, _file(*place)))
+            if (file := _file(self.pictures, i)) is None:
+                continue
+            if self.base.key != self.pictures.key and (other := _file(self.base, i)) is not None:
+                found.append(_Pair("to_base", i, file, other))
+            if place is not None and (other := _file(*place)) is not None:
+                found.append(_Pair("next_seed", i, file, other))
         return found
 
 
-def _file(pictures: Entry, row: int) -> Path:
-    return pictures.path(f"{row:03d}.png")
+def _file(pictures: Entry, number: int) -> Path | None:
+    """A picture; None if it failed."""
+    return None if number in failed_in(pictures) else pictures.path(picture_name(number))
 
 
 def compare(
@@ -152,15 +158,16 @@ def _compare_block(shop: Workshop, role: str, who: Comparer, block: _Block) -> E
         if entry := shop.store.get(STAGE, spec):
             return entry
         count = len(block.following)
-        arrays = {
-            "to_base": np.zeros(count, np.float32),
-            "next_seed": np.full(count, np.nan, np.float32),
-        }
+        arrays = {name: np.full(count, np.nan, np.float32) for name in ("to_base", "next_seed")}
+        if block.base.key == block.pictures.key:
+            arrays["to_base"][:] = 0
         if pairs := block.pairs():
             distances = who.compare([p.ours for p in pairs], [p.theirs for p in pairs])
             for pair, distance in zip(pairs, distances, strict=True):
                 arrays[pair.array][pair.row] = distance
         with shop.store.write(STAGE, spec) as writer:
-            np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
+            kept = {name: rows[left_in(block.pictures, count)] for name, rows in arrays.items()}
+            np.savez(writer.dir / "scores.npz", allow_pickle=False, **kept)
+            note(writer, failed_in(block.pictures))
     assert writer.entry is not None
     return writer.entry

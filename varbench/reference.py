@@ -20,7 +20,7 @@ from varbench.metrics import Instruments
 from varbench.metrics.base import KEPT, Array, Moments
 from varbench.plan import Cell, blocks
 from varbench.published import Published, known, local_path, problem
-from varbench.scored import stack
+from varbench.series import Series
 from varbench.stages import Workshop
 
 FEATURES = "features"
@@ -66,7 +66,7 @@ def _renders(shop: Workshop, cell: Cell, instruments: Instruments) -> dict[str, 
         todo = list(blocks(rows.get(name, []), cell.config.suite.block))
         if pictures := stages.reference(shop, cell, todo):
             scores = stages.score(shop, only, pictures, todo)
-            found[name] = stack(scores)[FEATURES][FEATURES]
+            found[name] = Series(todo, pictures, scores).group().array(FEATURES, FEATURES)
     return found
 
 

@@ -39,6 +39,7 @@ from varbench.plan import Cell, Row, blocks
 from varbench.probes import read_history, roll_outs, rollouts_spec
 from varbench.prompts import Prompt
 from varbench.selection import spread
+from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, digest
 
@@ -77,22 +78,18 @@ class Robustness:
     """What was tried on one model.
 
     Attributes:
-        rows, pictures, scores: of each group, as those of `varbench.bench.Scored`.
+        series: by group.
         same: groups whose pictures are some rows of another group's, which is named.
         others: further entries that values rest on: roll-outs and vectors.
     """
 
-    rows: dict[str, list[Row]] = field(default_factory=dict)
-    pictures: dict[str, list[Entry]] = field(default_factory=dict)
-    scores: dict[str, list[dict[str, Entry]]] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
     same: Mapping[str, tuple[str, list[Row]]] = field(default_factory=dict)
     others: Sequence[Entry] = ()
 
     def entries(self) -> list[Entry]:
         """Everything that values were computed from."""
-        drawn = [entry for group in self.pictures.values() for entry in group]
-        seen = [e for group in self.scores.values() for block in group for e in block.values()]
-        return [*drawn, *seen, *self.others]
+        return [*(entry for one in self.series.values() for entry in one.entries()), *self.others]
 
 
 def tried_rows(cell: Cell) -> list[Row]:
@@ -180,9 +177,7 @@ def challenge(shop: Workshop, cell: Cell, edit: Entry | None) -> Robustness:
     scores = stages.score(shop, instruments.judge_scorers, pictures, todo)
     made = Robustness(same=_own(cell) if COMPLETION in instruments.wanted else {}, others=others)
     for task, entry, seen in zip(asked, pictures, scores, strict=True):
-        made.rows.setdefault(task.group, []).extend(task.block)
-        made.pictures.setdefault(task.group, []).append(entry)
-        made.scores.setdefault(task.group, []).append(seen)
+        made.series.setdefault(task.group, Series()).add(task.block, entry, seen)
     return made
 
 

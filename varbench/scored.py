@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from varbench import provenance, stages
 from varbench.comparisons import compare
+from varbench.failed import Failed, check_share, note_cell
 from varbench.metrics import Evidence, Group, MetricValue, concept_hits, judged
+from varbench.metrics.base import Key
+from varbench.metrics.regained import TARGET
 from varbench.plan import Cell, Row, blocks, concept_text
 from varbench.probes import Probed
 from varbench.robustness import Robustness
 from varbench.rows import write_rows
+from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
 
@@ -28,45 +31,53 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Scored:
-    """Pictures and scores of one model, group by group; entries in block order.
+    """What there is of one model.
 
     Attributes:
         edit: what changed its weights; None where nothing did.
+        series: its pictures and what was seen in them, by group.
         probed: what it predicts, besides the pictures.
         tried: pictures in which it was tried to get the concept back.
     """
 
     edit: Entry | None
-    rows: Mapping[str, list[Row]]
-    pictures: Mapping[str, list[Entry]]
-    scores: Mapping[str, list[dict[str, Entry]]]
+    series: Mapping[str, Series]
     probed: Probed
     tried: Robustness = field(default_factory=Robustness)
 
     def groups(self) -> dict[str, Group]:
         """What scorers saw."""
-        return _groups(self.rows, self.scores)
+        return {name: one.group() for name, one in self.series.items()}
 
-    def all_groups(self) -> dict[str, Group]:
-        """The same, and what the judge's scorers saw where something was tried."""
+    def all_groups(self, lost: Mapping[str, Mapping[Key, Failed]]) -> dict[str, Group]:
+        """The same, and what the judge's scorers saw where something was tried.
+
+        Args:
+            lost: pictures to leave out of each group.
+        """
         plain = self.groups()
+        tried = {name: one.group(lost.get(name, ())) for name, one in self.tried.series.items()}
         same = {
-            name: plain[of].at(stages.keys_of(rows)) for name, (of, rows) in self.tried.same.items()
+            name: plain[of].at(k for k in stages.keys_of(rows) if k not in lost.get(name, ()))
+            for name, (of, rows) in self.tried.same.items()
         }
-        return plain | _groups(self.tried.rows, self.tried.scores) | same
+        return plain | tried | same
+
+    def failed(self) -> dict[str, dict[Key, Failed]]:
+        """Pictures that failed, by group; with all groups, also those without any."""
+        return {name: one.failed() for name, one in {**self.series, **self.tried.series}.items()}
 
     def tokens_lost(self) -> dict[str, int]:
         """Tokens that a prompt was too long by, by prompt id; empty if all were read whole."""
         lost: dict[str, int] = {}
-        for group in self.pictures.values():
-            for entry in group:
+        for one in self.series.values():
+            for entry in one.pictures:
                 lost |= entry.meta["tokens_lost"]
         return lost
 
     def keys(self) -> list[str]:
         """Keys of everything that values were computed from."""
-        entries = [e for group in self.pictures.values() for e in group]
-        entries += [e for group in self.scores.values() for block in group for e in block.values()]
+        entries = [e for one in self.series.values() for e in one.entries()]
         entries += [*self.probed.entries(), *self.tried.entries()]
         entries += [self.edit] if self.edit else []
         return [f"{e.stage}/{e.key}" for e in entries]
@@ -112,48 +123,41 @@ def look(
     todo = {name: list(blocks(some, cell.config.suite.block)) for name, some in rows.items()}
     flat = [block for group in todo.values() for block in group]
     scores = stages.score(shop, instruments.scorers, pictures, flat)
-    unerased = [entry for name in todo for entry in base.pictures[name]] if base else pictures
+    unerased = [e for name in todo for e in base.series[name].pictures] if base else pictures
     compared = compare(shop, instruments.comparers, flat, pictures, unerased)
     seen = [{**one, **two} for one, two in zip(scores, compared, strict=True)]
-    sizes = [len(group) for group in todo.values()]
-    return Scored(
-        edit,
-        rows,
-        dict(zip(todo, _split(pictures, sizes), strict=True)),
-        dict(zip(todo, _split(seen, sizes), strict=True)),
-        probed or Probed(),
-        tried or Robustness(),
-    )
-
-
-def _groups(
-    rows_of: Mapping[str, list[Row]], scores: Mapping[str, list[dict[str, Entry]]]
-) -> dict[str, Group]:
-    return {
-        name: Group([r.prompt for r in rows], [r.seed for r in rows], stack(scores[name]))
-        for name, rows in rows_of.items()
+    made = zip(pictures, seen, strict=True)
+    series = {
+        name: Series(some, *map(list, zip(*islice(made, len(some)), strict=True)))
+        for name, some in todo.items()
     }
+    return Scored(edit, series, probed or Probed(), tried or Robustness())
 
 
-def _split(items: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
-    out, start = [], 0
-    for size in sizes:
-        out.append(list(items[start : start + size]))
-        start += size
-    return out
+def lost_in(own: Scored, base: Scored) -> dict[str, dict[Key, Failed]]:
+    """Pictures that one model or the other lacks, by group.
+
+    Where something was tried, a picture is compared with those of the same prompt and picture seed
+    that nothing, or something else, was tried on: it counts as lost if any of these is.
+    """
+    sides = (own.failed(), base.failed())
+    names = {*sides[0], *sides[1], *own.tried.same, *base.tried.same}
+    lost = {name: {**sides[1].get(name, {}), **sides[0].get(name, {})} for name in sorted(names)}
+    tried = {name for one in (own, base) for name in (*one.tried.series, *one.tried.same)}
+    if tried:
+        linked = {key: why for name in (TARGET, *sorted(tried)) for key, why in lost[name].items()}
+        asked = {key for name in tried for key in _asked(own, base, name)}
+        both = {key: why for key, why in linked.items() if key in asked}
+        lost |= dict.fromkeys(tried, both)
+    return lost
 
 
-def stack(per_block: Sequence[Mapping[str, Entry]]) -> dict[str, dict[str, Any]]:
-    """Stored arrays of several blocks as one, by role and name."""
-    loaded: dict[str, list[dict[str, Any]]] = {}
-    for block in per_block:
-        for name, entry in block.items():
-            with np.load(entry.path("scores.npz"), allow_pickle=False) as arrays:
-                loaded.setdefault(name, []).append(dict(arrays))
-    return {
-        name: {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
-        for name, parts in loaded.items()
-    }
+def _asked(own: Scored, base: Scored, name: str) -> list[Key]:
+    """The keys of a group in which something was tried."""
+    for one in (own, base):
+        if name in one.tried.series:
+            return stages.keys_of(one.tried.series[name].rows)
+    return stages.keys_of(base.tried.same[name][1])
 
 
 def finished(store: Store, spec: Mapping[str, Any]) -> Entry | None:
@@ -186,18 +190,26 @@ def write_cell(
         told: what the cell says of its pictures.
         reference: features of real pictures by group, where there are any (``reference.py``).
     """
+    lost = lost_in(own, base)
+    sizes = {name: len(one.rows) for name, one in {**own.series, **own.tried.series}.items()}
+    check_share({name: list(lost[name].values()) for name in sizes}, sizes, shop.max_failed)
     instruments = shop.instruments(cell)
     judge = instruments.judge_of(base.groups())
     evidence = Evidence(
         concept=cell.concept,
         judge_labels=judge.labels,
-        method=judged(own.all_groups(), judge),
-        base=judged(base.all_groups(), judge),
+        method=judged(own.all_groups(lost), judge),
+        base=judged(base.all_groups(lost), judge),
         reference=reference or {},
         method_probe=own.probed.groups(),
         base_probe=base.probed.groups(),
     )
-    found_by = {id: metric.compute(evidence) for id, metric in instruments.metrics.items()}
+    found_by: dict[str, MetricValue] = {}
+    failed_by: dict[str, int] = {}
+    for id, metric in instruments.metrics.items():
+        asked = replace(evidence, asked=set())
+        found_by[id] = metric.compute(asked)
+        failed_by[id] = len({key for name in asked.asked for key in lost.get(name, ())})
     looked = instruments.spec()
     content = {
         "schema": SCHEMA,
@@ -223,19 +235,23 @@ def write_cell(
             "commit": provenance.commit(),
             "device": provenance.device_name(shop.device),
         },
-        "records": list(_records(cell, found_by)),
+        "records": list(_records(cell, found_by, failed_by)),
         "pictures": _picture_list(own, evidence),
+        "failed": _failed_list(own),
         "inputs": list(dict.fromkeys([*own.keys(), *base.keys()])),
     }
     with shop.store.write("cell", told.spec) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(content, indent=1, allow_nan=False))
         rows = {id: found.rows for id, found in found_by.items() if found.rows is not None}
         write_rows(writer.dir / "rows.npz", rows)
+        note_cell(writer, lost)
     assert writer.entry is not None
     return writer.entry
 
 
-def _records(cell: Cell, found_by: Mapping[str, MetricValue]) -> Iterator[dict[str, Any]]:
+def _records(
+    cell: Cell, found_by: Mapping[str, MetricValue], failed_by: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
     for id, found in found_by.items():
         d = found.difference
         yield {
@@ -251,7 +267,7 @@ def _records(cell: Cell, found_by: Mapping[str, MetricValue]) -> Iterator[dict[s
             "ci_low": found.low,
             "ci_high": found.high,
             "n": found.n,
-            "n_failed": 0,
+            "n_failed": failed_by[id],
             "baseline": found.baseline,
             "status": "measured",
             "difference": None if d is None else {"value": d.value, "low": d.low, "high": d.high},
@@ -262,20 +278,28 @@ def _records(cell: Cell, found_by: Mapping[str, MetricValue]) -> Iterator[dict[s
 
 def _picture_list(own: Scored, evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
     listed: dict[str, list[dict[str, Any]]] = {}
-    entries = {**own.pictures, **own.tried.pictures}
-    for name, rows in {**own.rows, **own.tried.rows}.items():
-        hits = concept_hits(evidence.method[name], evidence.concept, evidence.judge_labels)
-        places = [(e, f"{i:03d}.png") for e in entries[name] for i in range(len(e.files))]
+    for name, one in {**own.series, **own.tried.series}.items():
+        group, files = evidence.method[name], one.files()
+        hits = concept_hits(group, evidence.concept, evidence.judge_labels)
         listed[name] = [
-            {
-                "prompt": row.prompt.text,
-                "prompt_id": row.prompt.id,
-                "seed": row.seed,
-                "stage": entry.stage,
-                "key": entry.key,
-                "file": file,
-                "hit": bool(hit),
-            }
-            for row, (entry, file), hit in zip(rows, places, hits, strict=True)
+            _shown(prompt.text, key, *files[key], hit=bool(hit))
+            for key, prompt, hit in zip(group.keys(), group.prompts, hits, strict=True)
         ]
     return listed
+
+
+def _shown(prompt: str, key: Key, entry: Entry, file: str, *, hit: bool) -> dict[str, Any]:
+    told = {"prompt": prompt, "prompt_id": key[0], "seed": key[1]}
+    return {**told, "stage": entry.stage, "key": entry.key, "file": file, "hit": hit}
+
+
+def _failed_list(own: Scored) -> dict[str, list[dict[str, Any]]]:
+    """Pictures of the model that failed, by group."""
+    return {
+        name: [
+            {"prompt_id": prompt, "seed": seed, "entry": why.entry, "reason": why.reason}
+            for (prompt, seed), why in lost.items()
+        ]
+        for name, lost in own.failed().items()
+        if lost
+    }

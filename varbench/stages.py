@@ -19,17 +19,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from varbench import failed
 from varbench.conf.schema import plain
 from varbench.cost import metered
+from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
 from varbench.methods.registry import NONE, load_method
 from varbench.metrics import METRICS, Cupboard, Instruments, Scorer
+from varbench.metrics.base import Key
 from varbench.models import registry
 from varbench.models.base import Guidance, NextScaleModel, Rollout
 from varbench.models.text import HasTextEncoder
 from varbench.models.text_cache import cached_text
 from varbench.plan import Cell, Row
 from varbench.progress import Progress
+from varbench.series import key_of, picture_name
+from varbench.soundness import looked_at, unsound, warn
 from varbench.store import Entry, Store, digest
 
 GENERATE_VERSION = 1
@@ -37,11 +42,15 @@ GENERATE_VERSION = 1
 
 @dataclass
 class Workshop:
-    """What the stages share in one process: store, progress, and lazily loaded networks."""
+    """What the stages share in one process: store, progress, and lazily loaded networks.
+
+    `max_failed` is the largest share of a group's pictures that may fail in a recorded cell.
+    """
 
     store: Store
     progress: Progress
     device: str = "cpu"
+    max_failed: float = failed.LIMIT
     _models: dict[str, NextScaleModel] = field(default_factory=dict)
     _instruments: dict[str, Instruments] = field(default_factory=dict)
     _cupboard: Cupboard = field(init=False)
@@ -113,6 +122,7 @@ def erase(shop: Workshop, cell: Cell) -> Entry | None:
         resumed = scratch.exists()
         with metered(shop.device) as cost:
             edit = method.erase(model, cell.erased, cell.config.method, place)
+        _check_finite(edit, cell, scratch)
         with shop.store.write("edit", spec) as writer:
             edit.save(writer.dir / "edit.safetensors")
             log = "".join(json.dumps(dict(line)) + "\n" for line in edit.log)
@@ -124,6 +134,18 @@ def erase(shop: Workshop, cell: Cell) -> Entry | None:
             writer.meta["parameters"] = sum(t.numel() for t in edit.tensors.values())
     assert writer.entry is not None
     return writer.entry
+
+
+def _check_finite(edit: Edit, cell: Cell, scratch: Path) -> None:
+    """Refuse an edit that diverged; what it left to go on from would only diverge again."""
+    wrong = [name for name, tensor in edit.tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        scratch.unlink(missing_ok=True)
+        raise UserError(
+            f"{cell.method} on {cell.label}, seed {cell.seed}, diverged: {len(wrong)} of "
+            f"{len(edit.tensors)} changed tensors are not finite, such as {wrong[0]}; lower its "
+            "learning rate or its number of steps"
+        )
 
 
 def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dict[str, Any]:
@@ -205,10 +227,15 @@ def draw(
             return entry
         began = time.monotonic()
         with fixed_threads(cell):
-            pictures = to_uint8(model.decode(make()))
+            rollout = make()
+            decoded = model.decode(rollout)
+        bad = {i: why for i, why in unsound(rollout, decoded).items() if i < len(block)}
+        warn(stage, {i: repr(row.prompt.text) for i, row in enumerate(block)}, bad)
         with shop.store.write(stage, spec) as writer:
-            for i, array in enumerate(pictures[: len(block)]):
-                Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
+            for i, array in enumerate(to_uint8(decoded[: len(block)])):
+                if i not in bad:
+                    Image.fromarray(array).save(writer.dir / picture_name(i))
+            failed.note(writer, bad)
             writer.meta["seconds"] = time.monotonic() - began
             writer.meta["tokens_lost"] = _tokens_lost(model, block)
             writer.meta["extra_passes"] = _extra_passes(cell, model, guidance, block)
@@ -233,9 +260,9 @@ def padded(cell: Cell, block: Sequence[Row]) -> list[Row]:
     return [*block, *[block[0]] * (cell.config.suite.block - len(block))]
 
 
-def keys_of(rows: Sequence[Row]) -> list[tuple[str, int]]:
+def keys_of(rows: Sequence[Row]) -> list[Key]:
     """What decides the random numbers of some pictures."""
-    return [(row.prompt.id, row.seed) for row in rows]
+    return [key_of(row) for row in rows]
 
 
 def _extra_passes(
@@ -285,7 +312,7 @@ def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
             with shop.store.write("reference", spec) as writer:
                 for i, row in enumerate(block):
                     array = world.reference_picture(row.prompt.labels, row.prompt.id, row.seed)
-                    Image.fromarray(array).save(writer.dir / f"{i:03d}.png")
+                    Image.fromarray(array).save(writer.dir / picture_name(i))
             entry = writer.entry
         assert entry is not None
         entries.append(entry)
@@ -319,22 +346,24 @@ def score(
         with shop.progress.stage("score", total, total - len(missing)) as bar:
             for i, name, spec in missing:
                 who = wanted[name]
-                results[i][name] = _score_block(shop, who, spec, pictures[i], len(todo[i]))
+                results[i][name] = _score_block(shop, who, spec, pictures[i])
                 bar.advance()
     return results
 
 
-def _score_block(
-    shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: Entry, count: int
-) -> Entry:
+def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: Entry) -> Entry:
     with shop.store.lock("scores", spec):
         if entry := shop.store.get("scores", spec):
             return entry
-        files: list[Path] = [pictures.path(f"{i:03d}.png") for i in range(count)]
+        prompts, missing = spec["prompts"], failed.failed_in(pictures)
+        there = failed.left_in(pictures, len(prompts))
+        files = {i: pictures.path(picture_name(i)) for i in there}
         began = time.monotonic()
-        arrays = who.score(files, spec["prompts"])
+        arrays, bad = looked_at(who.score, files, prompts)
+        warn(who.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, bad)
         with shop.store.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
+            failed.note(writer, missing | bad)
             writer.meta["seconds"] = time.monotonic() - began
     assert writer.entry is not None
     return writer.entry

@@ -13,10 +13,12 @@ from typing import Any
 
 from tabulate import tabulate
 
+from varbench.failed import all_failed
 from varbench.journal import FOLDER
-from varbench.store import MANIFEST, StoreError
+from varbench.store import MANIFEST, Store, StoreError
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
+_SHOWN = 20
 SILENT_S = 3600.0
 """A run of another machine that has said nothing for so long counts as dead."""
 
@@ -49,11 +51,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Status:
-    """A store: finished entries by stage, entries set aside as damaged, and its runs by start."""
+    """A store: finished entries by stage, entries set aside as damaged, runs by start, and failed
+    pictures (stage and key of the entry, number in the block, reason)."""
 
     entries: Mapping[str, int]
     damaged: int
     runs: tuple[Run, ...]
+    failed: tuple[Mapping[str, Any], ...]
 
     def json(self) -> str:
         """For other programs."""
@@ -78,7 +82,18 @@ class Status:
         parts += [f"{run.name}: {run.reason}" for run in self.runs if run.reason]
         if self.damaged:
             parts.append(f"{self.damaged} damaged entries were set aside, and are made again")
+        if self.failed:
+            parts.append(self._failed())
         return "\n\n".join(part for part in parts if part)
+
+    def _failed(self) -> str:
+        lines = [
+            f"{one['stage']}/{one['key'][:12]}, picture {one['number']}: {one['reason']}"
+            for one in self.failed[:_SHOWN]
+        ]
+        lines += [f"and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        head = f"{len(self.failed)} failed pictures; `varbench run --retry-failed` makes them again"
+        return "\n".join([head, *lines])
 
 
 def status(root: Path) -> Status:
@@ -98,6 +113,7 @@ def status(root: Path) -> Status:
         {name: count for name, count in counts.items() if count},
         len(list(damaged.iterdir())) if damaged.is_dir() else 0,
         tuple(runs),
+        tuple(all_failed(Store(root))),
     )
 
 

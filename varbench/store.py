@@ -214,6 +214,22 @@ class Store:
         path = self.root / "locks" / self._folder(stage).name / f"{digest(spec)}.lock"
         return self._held(path, -1 if timeout is None else timeout)
 
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out of the store; whoever reads its files meanwhile sees them vanish.
+
+        Raises StoreError if the root is not writable.
+        """
+        aside = self.root / "tmp" / f"{entry.key}-{os.getpid()}-{_host()}-{secrets.token_hex(4)}"
+        try:
+            with self._held(self.root / "locks" / "damaged.lock", -1):
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                entry.dir.rename(aside)
+            shutil.rmtree(aside)
+        except FileNotFoundError:
+            pass  # somebody else was faster
+        except OSError as error:
+            raise self._failure(error) from error
+
     def sweep(self, max_age_days: float = 7.0) -> list[Path]:
         """Removes what interrupted writes left behind; returns the folders removed.
 

@@ -142,6 +142,12 @@ class Group:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def keys(self) -> list[Key]:
+        """What tells its pictures apart."""
+        return [
+            (prompt.id, int(seed)) for prompt, seed in zip(self.prompts, self.seeds, strict=True)
+        ]
+
     @property
     def clusters(self) -> Array:
         """Prompt id of each picture, [n] str."""
@@ -219,12 +225,15 @@ class Evidence:
     # Empty where the suite probes nothing; the method's also where it changes no prediction.
     method_probe: Mapping[str, Group] = field(default_factory=dict)
     base_probe: Mapping[str, Group] = field(default_factory=dict)
+    # Groups whose pictures `pair` was asked for: failed ones of them are counted with the value.
+    asked: set[str] = field(default_factory=set, compare=False)
 
     def pair(self, *names: str) -> Pair:
         """Pictures of the named groups, pooled and matched; absent groups count as empty.
 
         A prompt that two groups share is taken once, for otherwise it would weigh double.
         """
+        self.asked.update(names)
         return _match(self.method, self.base, names)
 
     def real(self, *names: str) -> Array | Moments | None:
@@ -308,9 +317,10 @@ def _match(method: Mapping[str, Group], base: Mapping[str, Group], names: Sequen
 
 def _rows(group: Group) -> dict[Key, int]:
     rows: dict[Key, int] = {}
-    for i, (prompt, seed) in enumerate(zip(group.prompts, group.seeds, strict=True)):
-        if rows.setdefault((prompt.id, int(seed)), i) != i:
-            raise ValueError(f"prompt {prompt.text!r} has picture seed {seed} twice in one group")
+    for i, key in enumerate(group.keys()):
+        if rows.setdefault(key, i) != i:
+            text = group.prompts[i].text
+            raise ValueError(f"prompt {text!r} has picture seed {key[1]} twice in one group")
     return rows
 
 

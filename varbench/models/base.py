@@ -76,11 +76,14 @@ class Rollout:
         inputs: ``[B, L', C]`` float, what teacher forcing feeds the model (model specific; for
             Infinity L' = L - 1, the running sum of codes resized to each next scale).
         schedule: the grids that tokens and inputs follow.
+        finite: ``[B]`` bool, whether all logits that the tokens were drawn from were finite; None
+            where none were drawn.
     """
 
     tokens: Tensor
     inputs: Tensor
     schedule: Schedule
+    finite: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.tokens.shape[0])
@@ -88,13 +91,14 @@ class Rollout:
     def select(self, rows: Sequence[int]) -> Rollout:
         """Some of the pictures, in the given order."""
         index = torch.as_tensor(list(rows), device=self.tokens.device)
-        return Rollout(self.tokens[index], self.inputs[index], self.schedule)
+        finite = None if self.finite is None else self.finite[index]
+        return Rollout(self.tokens[index], self.inputs[index], self.schedule, finite)
 
     def first_scales(self, count: int) -> Rollout:
         """The first scales alone, where the inputs are those of the scales after the first."""
         schedule = Schedule(self.schedule.scales[:count])
         inputs = self.inputs[:, : schedule.total - schedule.lengths[0]]
-        return Rollout(self.tokens[:, : schedule.total], inputs, schedule)
+        return Rollout(self.tokens[:, : schedule.total], inputs, schedule, self.finite)
 
 
 class Guidance(Protocol):

@@ -61,7 +61,8 @@ def generate_in_batches(
         for rows in at_once(len(keys), model.batch)
     ]
     tokens, inputs = torch.cat([p.tokens for p in parts]), torch.cat([p.inputs for p in parts])
-    return Rollout(tokens, inputs, model.schedule)
+    finite = [p.finite for p in parts if p.finite is not None]
+    return Rollout(tokens, inputs, model.schedule, torch.cat(finite) if finite else None)
 
 
 def given_symbols(model: NextScaleModel, prefix: Rollout, scales: int, count: int) -> Tensor:

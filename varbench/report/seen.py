@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from varbench.detected import CLASSES
+from varbench.failed import left_in
 from varbench.report.records import Cell
 from varbench.store import Store
 
 _DETECTION = ("class", "score", "box", "size")
 _LEAST = 0.25  # NudeNet's own floor
+_Scores = tuple[list[int], dict[str, Any]]  # numbers of the pictures, and arrays with a row of each
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ScoreBook:
                 if name.startswith("scores/")
             )
         )
-        self._by_pictures: dict[str, list[dict[str, Any]]] | None = None
+        self._by_pictures: dict[str, list[_Scores]] | None = None
 
     def of(self, pictures: str, index: int) -> Seen:
         """What was seen in picture `index` of the entry with key `pictures`."""
@@ -62,13 +64,14 @@ class ScoreBook:
             self._by_pictures = self._read()
         text: list[str] = []
         boxes: list[Box] = []
-        for arrays in self._by_pictures.get(pictures, ()):
-            boxes += _boxes(arrays, index)
-            text += _confidences(arrays, index)
+        for there, arrays in self._by_pictures.get(pictures, ()):
+            if index in there:
+                boxes += _boxes(arrays, there.index(index))
+                text += _confidences(arrays, there.index(index))
         return Seen(", ".join(text), tuple(boxes))
 
-    def _read(self) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
+    def _read(self) -> dict[str, list[_Scores]]:
+        found: dict[str, list[_Scores]] = {}
         for key in self._keys:
             entry = self._store.find("scores", key, verify=False)
             if entry is None or "scores.npz" not in entry.files or "pictures" not in entry.spec:
@@ -77,7 +80,8 @@ class ScoreBook:
                 told = [n for n in arrays.files if n.endswith("_p") or n in _DETECTION]
                 if told:
                     small = {name: arrays[name] for name in told}
-                    found.setdefault(str(entry.spec["pictures"]), []).append(small)
+                    there = left_in(entry, len(entry.spec["prompts"]))
+                    found.setdefault(str(entry.spec["pictures"]), []).append((there, small))
         return found
 
 

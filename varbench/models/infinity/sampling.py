@@ -55,7 +55,7 @@ def sample(
     text = _concatenate(texts)
     cache = transformer.new_cache(text, schedule)
     sums = Accumulator(layout)
-    tokens, inputs, traced = [], [], []
+    tokens, inputs, traced, finite = [], [], [], []
     known = 0 if given is None else given.shape[1]
     for scale, (length, rows) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
         x = None
@@ -65,6 +65,7 @@ def sample(
             x = x.repeat(len(texts), 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(len(texts))))
+        finite.append(guided.isfinite().flatten(1).all(dim=1))
         guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
         if given is not None and rows.stop <= known:
             bits = given[:, rows]  # the step before has filled caches and guidance all the same
@@ -76,9 +77,9 @@ def sample(
         traced.append(guided)
     assert sums.total is not None
     all_inputs = torch.cat(inputs, dim=1) if inputs else tokens[0].new_zeros(batch, 0, 1).float()
-    return Rollout(torch.cat(tokens, dim=1), all_inputs, schedule), Trace(
-        traced, inputs, sums.total
-    )
+    sound = torch.stack(finite).all(dim=0)
+    rollout = Rollout(torch.cat(tokens, dim=1), all_inputs, schedule, sound)
+    return rollout, Trace(traced, inputs, sums.total)
 
 
 def _concatenate(texts: Sequence[TextState]) -> TextState:

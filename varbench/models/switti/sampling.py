@@ -44,7 +44,7 @@ def sample(
     branches = rows // batch
     cache = transformer.new_cache(rows, schedule)
     sums = Accumulator(codebook, schedule)
-    tokens, traced = [], []
+    tokens, traced, finite = [], [], []
     inputs = [text.pooled_BC.new_zeros(batch, 0, codebook.embedding.embedding_dim)]
     known = 0 if given is None else given.shape[1]
     for scale, (length, place) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
@@ -54,6 +54,7 @@ def sample(
             x = inputs[-1].repeat(branches, 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
+        finite.append(guided.isfinite().flatten(1).all(dim=1))
         if given is not None and place.stop <= known:
             symbols = given[:, place]  # the step before has filled the cache all the same
         else:
@@ -62,5 +63,6 @@ def sample(
         sums.add(symbols)
         tokens.append(symbols)
         traced.append(guided)
-    rollout = Rollout(torch.cat(tokens, dim=1), torch.cat(inputs, dim=1), schedule)
+    sound = torch.stack(finite).all(dim=0)
+    rollout = Rollout(torch.cat(tokens, dim=1), torch.cat(inputs, dim=1), schedule, sound)
     return rollout, torch.cat(traced, dim=1)

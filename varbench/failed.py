@@ -1,0 +1,108 @@
+"""Pictures that could not be made, or not be looked at: kept with the reason, counted, never used.
+
+A block of pictures lacks the files of those that failed, and the arrays of scores lack their rows;
+``meta`` of the entry then has ``failed``: number in the block -> reason. What is computed from an
+entry that has it inherits it. Making them again gives the same, as long as the cause is the same:
+:func:`forget` removes such entries, for a run to make them anew. What makes a picture fail is in
+``soundness.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from varbench.errors import UserError
+from varbench.store import Entry, Store, Writer
+
+LIMIT = 0.05
+"""The largest share of a group's pictures that may fail in a cell that is recorded."""
+STAGES = ("pictures", "completions", "attacked", "scores", "compare", "cell")
+_META = "failed"
+_SHOWN = 5
+
+
+class FailedPicturesError(UserError):
+    """Too many pictures failed for the numbers to mean what they seem to."""
+
+
+class Failed(NamedTuple):
+    """A picture that failed: in which entry ("stage/key"), and why."""
+
+    entry: str
+    reason: str
+
+
+def failed_in(entry: Entry) -> dict[int, str]:
+    """Reason by number in the block; empty where nothing failed."""
+    return {int(number): str(reason) for number, reason in entry.meta.get(_META, {}).items()}
+
+
+def left_in(entry: Entry, count: int) -> list[int]:
+    """The numbers, of `count` in the block, that the entry has a picture or a row of scores of."""
+    failed = failed_in(entry)
+    return [number for number in range(count) if number not in failed]
+
+
+def note(writer: Writer, failed: Mapping[int, str]) -> None:
+    """Keep with an entry what failed in it."""
+    if failed:
+        writer.meta[_META] = {str(number): reason for number, reason in sorted(failed.items())}
+
+
+def note_cell(writer: Writer, lost: Mapping[str, Mapping[Any, Failed]]) -> None:
+    """Keep with a cell how many pictures it lacks, by group."""
+    if counts := {name: len(some) for name, some in lost.items() if some}:
+        writer.meta[_META] = counts
+
+
+def check_share(
+    failed: Mapping[str, Sequence[Failed]], sizes: Mapping[str, int], limit: float
+) -> None:
+    """Refuse groups of which too little is left.
+
+    Args:
+        failed: of each group.
+        sizes: pictures of each group, with the failed ones.
+        limit: the largest share.
+
+    Raises:
+        FailedPicturesError: names the groups, and reasons.
+    """
+    over = {group: some for group, some in failed.items() if len(some) > limit * sizes[group]}
+    if not over:
+        return
+    counts = ", ".join(f"{len(some)} of {sizes[group]} in {group}" for group, some in over.items())
+    told = dict.fromkeys(one for some in over.values() for one in some)
+    lines = "\n".join(f"  {one.entry[:24]}: {one.reason}" for one in list(told)[:_SHOWN])
+    raise FailedPicturesError(
+        f"pictures failed: {counts}. Nothing was recorded, as the rest may not stand for all; what "
+        "is done is in the store. Mend the cause and add --retry-failed, or record what there is "
+        f"with --max-failed SHARE (now {limit:g})\n{lines}"
+    )
+
+
+def forget(store: Store) -> int:
+    """Remove all entries in which something failed, so that they are made again; gives how many."""
+    entries = (one for stage in STAGES for one in store.entries(stage, verify=False))
+    found = [one for one in entries if one.meta.get(_META)]
+    for entry in found:
+        store.remove(entry)
+    return len(found)
+
+
+def all_failed(store: Store) -> list[dict[str, Any]]:
+    """Failed pictures of a store: stage, key, number in the block and reason; none twice."""
+    return [
+        {"stage": entry.stage, "key": entry.key, "number": number, "reason": reason}
+        for stage in STAGES[:-1]
+        for entry in store.entries(stage, verify=False)
+        for number, reason in failed_in(entry).items()
+        if "pictures" not in entry.spec or not _inherited(store, entry, number)
+    ]
+
+
+def _inherited(store: Store, entry: Entry, number: int) -> bool:
+    """Whether scores lack a row because there is no picture."""
+    drawn = (store.find(stage, entry.spec["pictures"], verify=False) for stage in STAGES[:3])
+    return any(one is not None and number in failed_in(one) for one in drawn)

@@ -1,0 +1,108 @@
+"""Whether a picture is one, and whether a scorer can look at it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from varbench.errors import UserError
+from varbench.metrics.base import Array
+from varbench.models.base import Rollout
+from varbench.store import StoreError
+
+log = logging.getLogger("varbench.failed")
+
+
+def unsound(rollout: Rollout, pictures: Tensor) -> dict[int, str]:
+    """Which pictures of a batch are none, and why.
+
+    Args:
+        rollout: what they were decoded from.
+        pictures: ``[B, 3, H, W]``.
+    """
+    found: dict[int, str] = {}
+    wrong = (~pictures.isfinite()).flatten(1).sum(dim=1).tolist()
+    size = pictures[0].numel() if len(pictures) else 0
+    found |= {i: f"{n} of {size} pixel values are not finite" for i, n in enumerate(wrong) if n}
+    if rollout.finite is not None:
+        lost = (~rollout.finite).nonzero().flatten().tolist()
+        found |= dict.fromkeys(lost, "the model's predictions are not finite")
+    return found
+
+
+def looked_at(
+    score: Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]],
+    files: Mapping[int, Path],
+    prompts: Sequence[str],
+) -> tuple[dict[str, Array], dict[int, str]]:
+    """What a scorer gives for the pictures of a block, and which it fails on.
+
+    Where it fails on several at once, they are tried one by one. One that fails on all of them is
+    broken itself, and its error is raised, as are errors of memory, of files, and those that name
+    a fix.
+
+    Args:
+        score: of a scorer.
+        files: pictures by number in the block.
+        prompts: of the whole block.
+
+    Returns:
+        Arrays with a row per picture that did not fail, and the reasons of those that did.
+    """
+    if not files:
+        return {}, {}
+    try:
+        arrays = score(list(files.values()), [prompts[i] for i in files])
+    except _NO_PICTURES_FAULT:
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
+            raise
+        return _one_by_one(score, files, prompts, error)
+    good = _finite(arrays)
+    bad = {i: "its scores are not finite" for i, ok in zip(files, good, strict=True) if not ok}
+    return {name: rows[good] for name, rows in arrays.items()}, bad
+
+
+_NO_PICTURES_FAULT = (UserError, StoreError, OSError, MemoryError, ImportError)
+
+
+def _one_by_one(
+    score: Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]],
+    files: Mapping[int, Path],
+    prompts: Sequence[str],
+    error: Exception,
+) -> tuple[dict[str, Array], dict[int, str]]:
+    if len(files) == 1:
+        (number,) = files
+        return {}, {number: f"{type(error).__name__}: {error}"}
+    parts: list[dict[str, Array]] = []
+    failed: dict[int, str] = {}
+    for number, file in files.items():
+        arrays, wrong = looked_at(score, {number: file}, prompts)
+        failed |= wrong
+        parts += [] if wrong else [arrays]
+    if not parts:
+        raise error
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, failed
+
+
+def _finite(arrays: Mapping[str, Array]) -> Array:
+    """``[n]`` whether all that is known of a picture is finite."""
+    found = [
+        np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        for rows in arrays.values()
+        if rows.dtype.kind == "f"
+    ]
+    count = len(next(iter(arrays.values())))
+    return np.asarray(np.all([np.ones(count, np.bool_), *found], axis=0))
+
+
+def warn(stage: str, names: Mapping[int, str], failed: Mapping[int, str]) -> None:
+    """Tell of failed pictures, by what they show, as they fail."""
+    for number, reason in failed.items():
+        log.warning("%s failed for %s: %s", stage, names[number], reason)
