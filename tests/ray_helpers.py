@@ -17,10 +17,10 @@ RUN = [
     *(
         f"suite.groups.{group}.{size}={count}"
         for group in ("target", "neighbours", "unrelated")
-        for size, count in (("prompts", 4), ("seeds", 2))
+        for size, count in (("prompts", 2), ("seeds", 2))
     ),
-    "suite.block=4", "suite.probe.prompts=2", "suite.robustness.prompts=2",
-    "suite.robustness.steps=3", "suite.robustness.examples=4", "suite.robustness.scales=[1]",
+    "suite.block=2", "suite.probe.prompts=2", "suite.robustness.prompts=2",
+    "suite.robustness.steps=2", "suite.robustness.examples=2", "suite.robustness.scales=[1]",
     "suite.metrics=[acc_e,acc_u,fid_base,ld1,attack_success]",
 ]  # fmt: skip
 

@@ -99,7 +99,7 @@ def workers(address: str) -> list[int]:
     return [int(pid) for pid, args in lines if args.startswith("ray::Worker")]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come"

@@ -24,6 +24,7 @@ from varbench.robustness import challenge
 from varbench.scored import SCHEMA, Scored, Told, finished, look, write_cell
 from varbench.stages import Workshop
 from varbench.store import Entry
+from varbench.turns import next_turn
 
 
 def run(request: Request, shop: Workshop) -> list[Entry]:
@@ -68,6 +69,7 @@ def run_ablation(ablation: Ablation, asked: Request, shop: Workshop) -> Entry:
         return entry
     with shop.store.write("ablation", spec) as writer:
         (writer.dir / "ablation.json").write_text(json.dumps(content, indent=1))
+        writer.meta |= next_turn(shop.store, "ablation")
     assert writer.entry is not None
     return writer.entry
 

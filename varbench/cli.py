@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -166,19 +167,23 @@ def _request_of(path: Path, device: str, store: Path) -> Any:
     from varbench.plan import Request
 
     try:
-        cell = json.loads(path.read_text())
-        concept = cell["erased"]
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        known = [cell[name] for name in ("model", "method", "suite", "erased")]
+        overrides, seed = cell["overrides"], cell["seed"]
+        if not all(isinstance(text, str) for text in (*known, *overrides)):
+            raise TypeError("names and overrides must be text")
+        if not isinstance(seed, int):
+            raise TypeError(f"seed {seed!r} is no number")
+        model, method, suite, concept = known
         if cell["concept_file"] is not None:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_-]*", concept):
+                raise ValueError(f"{concept!r} cannot name a concept")  # nor a file, elsewhere
             kept = store / "concepts" / f"{concept}.yaml"
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(cell["concept_file"])
+            kept.write_text(cell["concept_file"], encoding="utf-8")
             concept = str(kept)
-        overrides = tuple(cell["overrides"])
-        return Request(
-            cell["model"], (cell["method"],), (concept,), cell["suite"], (cell["seed"],),
-            overrides, device,
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Request(model, (method,), (concept,), suite, (seed,), tuple(overrides), device)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a cell.json of varbench: {error}") from error
 
 

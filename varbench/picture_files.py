@@ -156,8 +156,11 @@ def _opened(data: bytes) -> Image.Image:
         raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_PICTURE}")
     if getattr(picture, "n_frames", 1) > 1:
         raise _UnusableError("an animation; one still picture is scored")
-    if picture.mode not in MODES:
-        raise _UnusableError(f"pixels of kind {picture.mode}; save it as 8-bit RGB")
+    # Pillow reads 16 bits as 8 and says so nowhere; in a PNG file the depth is the 25th byte.
+    deep = picture.format == "PNG" and data[24:25] == b"\x10"
+    if picture.mode not in MODES or deep:
+        kind = f"16-bit {picture.mode}" if deep else picture.mode
+        raise _UnusableError(f"pixels of kind {kind}; save it as 8-bit RGB")
     return picture
 
 

@@ -25,6 +25,7 @@ from varbench.rows import write_rows
 from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
+from varbench.turns import next_turn
 
 SCHEMA = 1
 
@@ -245,6 +246,7 @@ def write_cell(
         rows = {id: found.rows for id, found in found_by.items() if found.rows is not None}
         write_rows(writer.dir / "rows.npz", rows)
         note_cell(writer, lost)
+        writer.meta |= next_turn(shop.store, "cell")
     assert writer.entry is not None
     return writer.entry
 

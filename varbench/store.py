@@ -40,7 +40,7 @@ _PIECE = 1 << 18
 _STAGE = re.compile(r"(?!(tmp|damaged|locks)$)[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TMP = re.compile(r"[0-9a-f]{64}-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-[0-9a-f]+")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What an entry with a hole in it, or a failing disk, answers. Any other error (permissions, too
 # many open files) says nothing about the entry, so it must not cost the entry its place.

@@ -33,6 +33,8 @@ from varbench.whole_file import write_whole
 
 T = TypeVar("T", bound=BaseModel)
 
+VERSION = 1
+"""Of the schema of all files in a results folder."""
 WIDTH = 150
 """Characters of a line: one metric's numbers of one edit seed fit."""
 
@@ -236,13 +238,27 @@ def parse(kind: type[T], path: Path) -> T:
         ResultsError: it cannot be read or does not fit; says where and why.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        return kind.model_validate_json(data)
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
+        if (newer := _version(data)) > VERSION:
+            raise ResultsError(
+                f"{path}: written by a newer varbench (schema {newer}, here {VERSION}); upgrade"
+            ) from error
         found = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ResultsError(f"{path}: {'; '.join(found[:3])}{more}") from error
+
+
+def _version(data: bytes) -> int:
+    """What a file says of itself; 0 where it says nothing."""
+    try:
+        found = json.loads(data)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return found if isinstance(found, int) else 0
 
 
 def results_files(folder: Path) -> list[Path]:

@@ -31,7 +31,7 @@ from varbench.leaderboard.files import (
 )
 from varbench.report.records import Cell, Filters, build_records, load_cells, select
 from varbench.rows import Statistic, read_rows
-from varbench.store import MANIFEST, Store, digest
+from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]
 """Model, concept, method, config."""
@@ -123,20 +123,15 @@ def _own_settings(store: Store, cells: Sequence[Cell]) -> set[Settings]:
 
     Where they changed since, those that ran last.
     """
-    newest: dict[tuple[str, str, str], tuple[int, Settings]] = {}
+    newest: dict[tuple[str, str, str], tuple[tuple[int, str], Settings]] = {}
     for cell in cells:
         overrides = cell.body["overrides"]
         if any(o.startswith(("method.", "pairs=")) for o in overrides):
             continue
-        written = (_folder(store, cell) / MANIFEST).stat().st_mtime_ns
-        found = (written, settings_of(cell))
+        found = (cell.turn, settings_of(cell))
         place = (cell.model, cell.concept, cell.method)
         newest[place] = max(newest.get(place, found), found)
     return {settings for _, settings in newest.values()}
-
-
-def _folder(store: Store, cell: Cell) -> Path:
-    return store.root / "cell" / cell.key[:2] / cell.key
 
 
 def _spec(store: Store, cell: Cell) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from varbench.errors import CheckpointError
 from varbench.models.base import Guidance, NextScaleModel
 from varbench.progress import Progress
 
@@ -88,15 +89,20 @@ def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel
     They wait in host memory: the device may have no room for a second copy of them.
 
     Raises:
-        KeyError: the edit names a tensor that the model does not have.
+        CheckpointError: the edit has a tensor that the model lacks, or has in another shape.
     """
     own = model.weights().state_dict()
     changed = dict(edit.tensors) if edit is not None else {}
     unknown = sorted(set(changed) - set(own))
     if unknown:
-        raise KeyError(
-            f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}"
+        raise CheckpointError(
+            f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}; it is of "
+            "another model"
         )
+    for name, value in changed.items():
+        if value.shape != own[name].shape:
+            shapes = f"{list(value.shape)} instead of {list(own[name].shape)}"
+            raise CheckpointError(f"{name} of the edit is {shapes}; it is of another model")
     before = {name: own[name].to("cpu", copy=True) for name in changed}
     try:
         with torch.no_grad():

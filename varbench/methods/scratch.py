@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+
+log = logging.getLogger("varbench.training")
 
 
 def resume(
@@ -21,14 +26,26 @@ def resume(
     if not path.exists():
         return 0, []
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a half-written or damaged checkpoint only costs the work it held
+        state = _read(path, parameters)
+    except Exception as error:  # of whatever kind: damage only costs the work that the file held
+        log.warning("%s is damaged (%s): the training starts again", path, error)
         return 0, []
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(state["parameters"][name])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"]), list(state["log"])
+
+
+def _read(path: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:  # which is what torch writes
+        if (damaged := archive.testzip()) is not None:  # torch itself compares no checksum
+            raise ValueError(f"the checksum of {damaged} differs")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    shapes = {name: value.shape for name, value in state["parameters"].items()}
+    if shapes != {name: p.shape for name, p in parameters.items()}:
+        raise ValueError("it is of other parameters")
+    return state
 
 
 def save(

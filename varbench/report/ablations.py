@@ -11,7 +11,8 @@ from tabulate import tabulate
 from varbench.report.columns import column
 from varbench.report.records import BASE, Cell, ReportError, build_records, means, read_cell
 from varbench.report.text import MISSING
-from varbench.store import Entry, Store
+from varbench.store import Store
+from varbench.turns import turn_of
 
 STAGE = "ablation"
 FILE = "ablation.json"
@@ -28,12 +29,8 @@ def load(store: Store, name: str) -> dict[str, Any]:
         there = sorted({e.spec["name"] for e in store.entries(STAGE)})
         known = f"there are: {', '.join(there)}" if there else "there is none"
         raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
-    body: dict[str, Any] = max(found, key=_written).json(FILE)
+    body: dict[str, Any] = max(found, key=turn_of).json(FILE)
     return body
-
-
-def _written(entry: Entry) -> tuple[int, str]:
-    return entry.dir.stat().st_mtime_ns, entry.key
 
 
 def table(store: Store, ablation: Mapping[str, Any]) -> pd.DataFrame:

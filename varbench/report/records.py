@@ -24,7 +24,8 @@ import pandas as pd
 
 from varbench.report.costs import costs_of
 from varbench.rows import Estimate, Rows, estimate, read_rows
-from varbench.store import MANIFEST, Entry, Store
+from varbench.store import Entry, Store
+from varbench.turns import turn_of
 
 CELL_SCHEMA = 1
 BASE = "none"  # the unerased model
@@ -109,6 +110,8 @@ class Cell:
     body: Mapping[str, Any]
     rows_file: Path | None
     costs: Mapping[str, float]
+    turn: tuple[int, str] = (0, "")
+    """When it was written, see `varbench.turns`."""
 
     @property
     def identity(self) -> tuple[str, str, str, str, str, int]:
@@ -130,6 +133,7 @@ def read_cell(entry: Entry, store: Store) -> Cell:
         body=body,
         rows_file=entry.path("rows.npz"),
         costs={} if texts["method"] == BASE else costs_of(store, body),
+        turn=turn_of(entry),
         **texts,
     )
 
@@ -137,17 +141,15 @@ def read_cell(entry: Entry, store: Store) -> Cell:
 def load_cells(store: Store) -> list[Cell]:
     """All cells of a store, sorted. Where several measure the same thing (a prompt set, the
     weights or a metric changed since) the one written last counts."""
-    newest: dict[tuple[str, str, str, str, str, int], tuple[int, Cell]] = {}
+    newest: dict[tuple[str, str, str, str, str, int], Cell] = {}
     for entry in store.entries("cell"):
         cell = read_cell(entry, store)
         if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
             log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
             continue
-        written = (entry.dir / MANIFEST).stat().st_mtime_ns
-        rival = newest.get(cell.identity)
-        if rival is None or (written, cell.key) > (rival[0], rival[1].key):
-            newest[cell.identity] = (written, cell)
-    return [cell for _, (_, cell) in sorted(newest.items())]
+        rival = newest.setdefault(cell.identity, cell)
+        newest[cell.identity] = max(rival, cell, key=lambda one: one.turn)
+    return [cell for _, cell in sorted(newest.items())]
 
 
 def select(cells: Sequence[AnyFiled], filters: Filters) -> list[AnyFiled]:
