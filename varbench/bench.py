@@ -39,8 +39,9 @@ def run(request: Request, shop: Workshop) -> list[Entry]:
             base = None
         entry = finished_cell(shop, cell)
         if entry is None:
-            base = base or measure(shop, unerased(cells, cell))
-            entry = _record(shop, cell, base)
+            with stages.fixed_threads(cell):
+                base = base or measure(shop, unerased(cells, cell))
+                entry = _record(shop, cell, base)
         done.append(entry)
     return done
 

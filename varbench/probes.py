@@ -138,9 +138,8 @@ def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
         entry = shop.store.get(ROLLOUTS, spec)
         if entry is None:
             model = stages.prepared(shop, cell, block)
-            with stages.fixed_threads(cell):
-                guidance = model.guidance(cell.config.model.sampling.guidance)
-                rollout = stages.roll_out(cell, model, guidance, block)
+            guidance = model.guidance(cell.config.model.sampling.guidance)
+            rollout = stages.roll_out(cell, model, guidance, block)
             with shop.store.write(ROLLOUTS, spec) as writer:
                 kept = {"tokens": rollout.tokens, "inputs": rollout.inputs}
                 arrays = {name: t[: len(block)].cpu().contiguous() for name, t in kept.items()}
@@ -163,7 +162,7 @@ def _ask(
     change = Edit.load(edit.path("edit.safetensors")) if edit else None
     total = sum(len(block) for _, _, block in todo) * (2 if edit else 1)
     made = []
-    with stages.fixed_threads(cell), shop.progress.stage(PROBE, total) as bar:
+    with shop.progress.stage(PROBE, total) as bar:
         asked = []
         for spec, entry, block in todo:
             history = read_history(entry, model)

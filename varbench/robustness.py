@@ -244,7 +244,7 @@ def _attack(shop: Workshop, cell: Cell, edit: Entry | None, examples: Sequence[E
         parts = [read_history(entry, model) for entry in examples]
         tokens, inputs = (torch.cat([getattr(p, n) for p in parts]) for n in ("tokens", "inputs"))
         watched = shop.progress.stage(ATTACK, asked.steps)
-        with _applied(model, edit), stages.fixed_threads(cell), watched as bar:
+        with _applied(model, edit), watched as bar:
             found = find_soft_prompt(
                 model,
                 [row.prompt.text for row in rows],

@@ -38,6 +38,8 @@ def looked_at(
     score: Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]],
     files: Mapping[int, Path],
     prompts: Sequence[str],
+    *,
+    singly: bool = False,
 ) -> tuple[dict[str, Array], dict[int, str]]:
     """What a scorer gives for the pictures of a block, and which it fails on.
 
@@ -49,12 +51,15 @@ def looked_at(
         score: of a scorer.
         files: pictures by number in the block.
         prompts: of the whole block.
+        singly: look at one after the other, so that no batch decides how sums are rounded.
 
     Returns:
         Arrays with a row per picture that did not fail, and the reasons of those that did.
     """
     if not files:
         return {}, {}
+    if singly and len(files) > 1:
+        return _one_by_one(score, files, prompts)
     try:
         arrays = score(list(files.values()), [prompts[i] for i in files])
     except _NO_PICTURES_FAULT:
@@ -62,7 +67,9 @@ def looked_at(
     except Exception as error:
         if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
             raise
-        return _one_by_one(score, files, prompts, error)
+        if len(files) > 1:
+            return _one_by_one(score, files, prompts, error)
+        return {}, dict.fromkeys(files, f"{type(error).__name__}: {error}")
     good = _finite(arrays)
     bad = {i: "its scores are not finite" for i, ok in zip(files, good, strict=True) if not ok}
     return {name: rows[good] for name, rows in arrays.items()}, bad
@@ -75,20 +82,18 @@ def _one_by_one(
     score: Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]],
     files: Mapping[int, Path],
     prompts: Sequence[str],
-    error: Exception,
+    error: Exception | None = None,
 ) -> tuple[dict[str, Array], dict[int, str]]:
-    if len(files) == 1:
-        (number,) = files
-        return {}, {number: f"{type(error).__name__}: {error}"}
     parts: list[dict[str, Array]] = []
     failed: dict[int, str] = {}
     for number, file in files.items():
         arrays, wrong = looked_at(score, {number: file}, prompts)
         failed |= wrong
         parts += [] if wrong else [arrays]
-    if not parts:
+    if error is not None and not parts:
         raise error
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, failed
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}, failed
 
 
 def _finite(arrays: Mapping[str, Array]) -> Array:

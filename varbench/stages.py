@@ -85,6 +85,7 @@ def edit_spec(cell: Cell) -> dict[str, Any] | None:
         "model": registry.fingerprint(cell.config.model),
         **_method_spec(cell),
         "seed": cell.seed,
+        **_strict(cell),
     }
 
 
@@ -93,6 +94,11 @@ def steering_spec(cell: Cell) -> dict[str, Any] | None:
     if cell.method == NONE or isinstance(load_method(cell.method), Method):
         return None
     return _method_spec(cell)
+
+
+def _strict(cell: Cell) -> dict[str, bool]:
+    """Marks what strict mode makes: it is not to be found by other runs' bits, nor the reverse."""
+    return {"strict": True} if cell.config.model.strict else {}
 
 
 def _method_spec(cell: Cell) -> dict[str, Any]:
@@ -226,9 +232,8 @@ def draw(
         if entry := shop.store.get(stage, spec):
             return entry
         began = time.monotonic()
-        with fixed_threads(cell):
-            rollout = make()
-            decoded = model.decode(rollout)
+        rollout = make()
+        decoded = model.decode(rollout)
         bad = {i: why for i, why in unsound(rollout, decoded).items() if i < len(block)}
         warn(stage, {i: repr(row.prompt.text) for i, row in enumerate(block)}, bad)
         with shop.store.write(stage, spec) as writer:
@@ -283,7 +288,10 @@ def _tokens_lost(model: NextScaleModel, block: Sequence[Row]) -> dict[str, int]:
 
 @contextmanager
 def fixed_threads(cell: Cell) -> Iterator[None]:
-    """Strict mode computes on one thread: how a sum is split over threads changes its rounding."""
+    """Strict mode computes on one thread: how a sum is split over threads changes its rounding.
+
+    Whoever does a cell's work does all of it inside.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if cell.config.model.strict else before)
     try:
@@ -306,7 +314,8 @@ def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
     entries = []
     for block in todo:
         rows = [[row.prompt.id, row.seed, dict(row.prompt.labels)] for row in block]
-        spec = {"world": cell.config.model.name, "version": world.VERSION, "rows": rows}
+        told = {"world": cell.config.model.name, "version": world.VERSION, "rows": rows}
+        spec = told | _strict(cell)
         entry = shop.store.get("reference", spec)
         if entry is None:
             with shop.store.write("reference", spec) as writer:
@@ -359,7 +368,8 @@ def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: En
         there = failed.left_in(pictures, len(prompts))
         files = {i: pictures.path(picture_name(i)) for i in there}
         began = time.monotonic()
-        arrays, bad = looked_at(who.score, files, prompts)
+        singly = bool(pictures.spec.get("strict"))
+        arrays, bad = looked_at(who.score, files, prompts, singly=singly)
         warn(who.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, bad)
         with shop.store.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)

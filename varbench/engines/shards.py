@@ -93,7 +93,11 @@ def perform(request: Request, shard: Shard, shop: Workshop) -> None:
     Raises:
         Whatever the stage raises.
     """
-    cells = cells_of(request)
+    with stages.fixed_threads(cells_of(request)[shard.cell]):
+        _perform(cells_of(request), shard, shop)
+
+
+def _perform(cells: Sequence[Cell], shard: Shard, shop: Workshop) -> None:
     cell = cells[shard.cell]
     base = bench.unerased(cells, cell)
     edit = _edit(cell, shop) if shard.stage != EDIT else stages.erase(shop, cell)
