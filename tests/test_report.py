@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import subprocess
@@ -31,6 +32,7 @@ from varbench.report import (
 )
 from varbench.report.columns import CORE, column
 from varbench.report.figures import series, tradeoff
+from varbench.report.page import render_page
 from varbench.report.panels import build_panels
 from varbench.report.pictures import choose, mosaic
 from varbench.report.records import RECORD_FIELDS
@@ -307,3 +309,26 @@ def test_torch_is_never_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_report_says_where_devices_or_precision_differ(store: Store) -> None:
+    cells = [
+        dataclasses.replace(c, body={**c.body, "provenance": {"device": "x86_64"}})
+        for c in load_cells(store)
+    ]
+    (panel,) = build_panels(build_records(cells))
+    assert panel.note == ""  # all on one machine
+    moved = [
+        dataclasses.replace(c, body={**c.body, "provenance": {"device": "NVIDIA H100"}})
+        if c.method == "naive"
+        else c
+        for c in cells
+    ]
+    records = build_records(moved)
+    for form in ("table", "md", "latex"):
+        assert "naive on NVIDIA H100" in render(records, form, "main")
+    assert "naive on NVIDIA H100" in render_page(None, moved, records)
+    halved = dataclasses.replace(
+        cells[0], body={**cells[0].body, "resolved_config": {"model": {"precision": "bf16"}}}
+    )
+    assert ", bf16" in render(build_records([halved, *cells[1:]]), "md", "main")

@@ -14,10 +14,11 @@ from varbench.leaderboard.files import (
     MetricValues,
     Result,
     ResultsError,
+    Run,
     read,
     results_files,
 )
-from varbench.report.records import BASE, Cell, load_records, typed
+from varbench.report.records import BASE, Cell, load_records, machine_of, typed
 from varbench.store import Store
 
 
@@ -66,12 +67,14 @@ def records_of(results: Sequence[Result]) -> pd.DataFrame:
 def _rows(result: Result) -> Iterator[dict[str, Any]]:
     names = ("model", "method", "config", "concept", "suite", "family", "embedded", "status")
     same = {name: getattr(result, name) for name in names}
+    machines = {c.seed: machine_of(c.body) for c in cells_of([result])}
+    all_machines = "; ".join(sorted(set(machines.values())))
     for metric in result.metrics:
         for row in _metric(metric):
-            yield same | row
+            yield same | {"machine": machines.get(row.get("seed"), all_machines)} | row
     for cost in result.costs.values:
         for row in _cost(cost):
-            yield same | {"prompt_set": result.suite} | row
+            yield same | {"prompt_set": result.suite, "machine": all_machines} | row
 
 
 def _metric(metric: MetricValues) -> Iterator[dict[str, Any]]:
@@ -124,7 +127,7 @@ def cells_of(results: Sequence[Result]) -> list[Cell]:
             family=result.family,
             suite=result.suite,
             seed=run.seed,
-            body=_body(result, run.command),
+            body=_body(result, run),
             rows_file=None,
             costs={},
         )
@@ -133,8 +136,8 @@ def cells_of(results: Sequence[Result]) -> list[Cell]:
     ]
 
 
-def _body(result: Result, command: str) -> dict[str, Any]:
-    provenance = result.provenance.model_dump(mode="json")
+def _body(result: Result, run: Run) -> dict[str, Any]:
+    provenance = result.provenance.model_dump(mode="json") | {"device": run.device}
     config = provenance.pop("resolved_config")
     own = {"method_config": config["method"], "resolved_config": config}
-    return {"command": command, "provenance": provenance} | own
+    return {"command": run.command, "provenance": provenance} | own

@@ -62,6 +62,7 @@ class Panel:
     embedded: bool
     columns: tuple[Column, ...]  # the built-in ones in fixed order, then others by id
     rows: tuple[Row, ...]
+    note: str = ""  # where the rows were not all computed alike
 
     def of(self, *tables: str) -> tuple[Column, ...]:
         """The columns of some tables that at least one row has a value for."""
@@ -90,9 +91,22 @@ def build_panels(records: pd.DataFrame) -> list[Panel]:
                 embedded=bool(first["embedded"]),
                 columns=columns,
                 rows=_rows(group, keys),
+                note=_machines(group),
             )
         )
     return panels
+
+
+def _machines(group: pd.DataFrame) -> str:
+    """Which devices and precisions rows were computed with; empty where it was one for all."""
+    by_machine: dict[str, list[str]] = {}
+    for method, machines in group.groupby("method")["machine"].unique().items():
+        for machine in sorted({_name(one) for one in machines} - {""}):
+            by_machine.setdefault(machine, []).append(str(method))
+    if len(by_machine) < 2:
+        return ""
+    parts = [f"{', '.join(methods)} on {machine}" for machine, methods in by_machine.items()]
+    return f"Not all was computed alike, so small differences may be rounding: {'; '.join(parts)}."
 
 
 def _columns(group: pd.DataFrame) -> tuple[tuple[Column, ...], dict[tuple[str, str], str]]:

@@ -38,6 +38,7 @@ RECORD_FIELDS = (
 # What a row of the DataFrame (and of the CSV) has besides.
 EXTRA_FIELDS = (
     "diff_value", "diff_low", "diff_high", "seeds", "seed_min", "seed_max", "family", "embedded",
+    "machine",
 )  # fmt: skip
 _SAME = ["model", "method", "config", "concept", "suite", "prompt_set", "metric"]
 _DTYPES = {
@@ -188,6 +189,7 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
                 | {"seeds": record.get("seeds", None if seed is None else 1)}
                 | {end: record.get(end, value) for end in ("seed_min", "seed_max")}
                 | {"family": cell.family, "embedded": cell.embedded}
+                | {"machine": machine_of(cell.body)}
             )
     frame = typed(rows)
     kept = cache(_rows)
@@ -202,6 +204,13 @@ def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
     order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
     order = order.sort_values(["place", "seed"], kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
+
+
+def machine_of(body: Mapping[str, Any]) -> str:
+    """What computed a cell, as far as rounding depends on it: device, and precision if told."""
+    device = (body.get("provenance") or {}).get("device")
+    precision = ((body.get("resolved_config") or {}).get("model") or {}).get("precision")
+    return ", ".join(str(part) for part in (device, precision) if part)
 
 
 def _cost_records(cell: Cell) -> list[dict[str, Any]]:
@@ -267,6 +276,7 @@ def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, Rows]]) -> dict[str, 
     row["seeds"] = len(measured)
     row["seed_min"], row["seed_max"] = measured["value"].min(), measured["value"].max()
     row["status"] = max(group["status"], key=_rank)
+    row["machine"] = "; ".join(sorted(set(group["machine"])))
     return row
 
 

@@ -155,6 +155,8 @@ def _sections(
 ) -> list[tuple[str, str, str, pd.DataFrame]]:
     """(heading, table name, note, table) per panel and table, without columns that are empty."""
     sections = []
+    panels = build_panels(records)
+    notes = {tuple(map(visible, (p.model, p.concept, p.suite))): p.note for p in panels}
     for name in names:
         build, note = TABLES[name]
         whole = build(records, percent=percent).map(visible)
@@ -166,7 +168,8 @@ def _sections(
                 continue
             body = body.loc[:, filled | always]
             model, concept, suite = map(str, lead)
-            sections.append((f"{concept} · {model} · {suite}", name, note, body))
+            told = " ".join(filter(None, [note, notes[model, concept, suite]]))
+            sections.append((f"{concept} · {model} · {suite}", name, told, body))
     return sections
 
 

@@ -171,6 +171,7 @@ def _notes(layout: Layout, panels: Sequence[Panel], rows: PromptRows) -> tuple[s
     notes.append(
         "One edit per method." if most == 1 else f"Means over up to {most} edits per method."
     )
+    notes += dict.fromkeys(p.note for p in panels if p.note)
     return tuple(notes)
 
 
