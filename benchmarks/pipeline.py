@@ -2,6 +2,7 @@ r"""What the harness costs besides the models, and how it grows; on the Gallery,
 
     python benchmarks/pipeline.py overhead   # wall time of a run over the time in networks
     python benchmarks/pipeline.py scoring    # scorers on blocks against one picture at a time
+    python benchmarks/pipeline.py strict     # strict mode against the usual one
     python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 pictures
     python benchmarks/pipeline.py planning   # two million pictures
     python benchmarks/pipeline.py resume     # a run that finds 100,000 pictures done
@@ -20,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_growth import growth, planning, resume
-from pipeline_models import Table, overhead, scoring
+from pipeline_models import Table, overhead, scoring, strict
 from pipeline_workers import workers
 from tabulate import tabulate
 
 PARTS: dict[str, Callable[[Path, float], list[Table]]] = {
-    part.__name__: part for part in (overhead, scoring, growth, planning, resume, workers)
+    part.__name__: part for part in (overhead, scoring, strict, growth, planning, resume, workers)
 }
 
 

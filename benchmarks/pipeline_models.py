@@ -16,7 +16,7 @@ from varbench import bench, robustness
 from varbench.methods.registry import load_method
 from varbench.metrics import METRICS, Cupboard, Instruments
 from varbench.models.infinity.model import InfinityModel
-from varbench.plan import Request, blocks, plan
+from varbench.plan import Request, plan
 from varbench.progress import Progress
 from varbench.scored import Scored
 from varbench.stages import Workshop
@@ -136,8 +136,8 @@ def scoring(folder: Path, scale: float) -> list[Table]:
     cell = plan(asked)[0]
     todo = [
         (entry, [row.prompt.text for row in rows])
-        for name, entries in kept[0].pictures.items()
-        for entry, rows in zip(entries, blocks(kept[0].rows[name], 50), strict=True)
+        for one in kept[0].series.values()
+        for entry, rows in zip(one.pictures, one.blocks, strict=True)
     ]
     rows = []
     for role, who in shop.instruments(cell).scorers.items():
@@ -146,6 +146,25 @@ def scoring(folder: Path, scale: float) -> list[Table]:
         rows.append((role, f"{pictures / one:.0f}", f"{pictures / block:.0f}", one / block))
     columns = ("scorer", "loop, pictures / s", "blocks, pictures / s", "ratio")
     return [Table(f"{sum(len(p) for _, p in todo)} pictures of 64 x 64", columns, rows)]
+
+
+def strict(folder: Path, scale: float) -> list[Table]:
+    """Pictures and scores of the unerased model in strict mode, over those as usual."""
+    seeds = (f"suite.groups.{name}.seeds={max(1, round(4 * scale))}" for name in GROUPS)
+    few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
+    asked = (*seeds, *few, "suite.probe.prompts=0")
+    spent: dict[str, list[float]] = {"false": [], "true": []}
+    for turn in range(3):
+        for mode, seconds in spent.items():
+            one = request("none", *asked, f"model.strict={mode}")
+            shop = workshop(folder / f"{mode}{turn}")
+            shop.model(plan(one)[0])
+            began = time.process_time()
+            bench.run(one, shop)
+            seconds.append(time.process_time() - began)
+    usual, singly = (median(seconds) for seconds in spent.values())
+    rows: list[tuple[Any, ...]] = [("usual", usual, 1.0), ("strict", singly, singly / usual)]
+    return [Table("the unerased model", ("mode", "processor s", "over usual"), rows)]
 
 
 def _alternately(who: Any, todo: list[tuple[Entry, list[str]]]) -> tuple[float, float]:
