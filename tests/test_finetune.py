@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.tiny import TinyConcept, tiny_model
+from varbench.errors import CheckpointError
 from varbench.methods.base import Edit, Workplace, applied
 from varbench.methods.finetune import Batch, FineTuneConfig, draw_batch
 from varbench.methods.losses import preservation_loss, token_filter
@@ -130,7 +131,7 @@ def test_applied_puts_an_edit_in_and_takes_it_out() -> None:
         assert torch.equal(model.weights().state_dict()[name], before + 1)
     assert torch.equal(model.weights().state_dict()[name], before)
     with (
-        pytest.raises(KeyError, match="no-such-tensor"),
+        pytest.raises(CheckpointError, match="no-such-tensor"),
         applied(model, Edit({"no-such-tensor": before})),
     ):
         pass

@@ -286,6 +286,7 @@ def test_full_size_files_load(name: str, tmp_path: Path) -> None:
     assert all(p.dtype == torch.bfloat16 for p in loaded.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["infinity-2b", "infinity-8b"])
 def test_one_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> None:
     last = f"block_chunks.7.module.{ZOO[name]['depth'] // 8 - 1}."
@@ -309,6 +310,7 @@ def test_one_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["infinity-2b", "infinity-8b"])
 def test_the_other_models_file_is_refused(name: str, tmp_path: Path) -> None:
     other = {"infinity-2b": "infinity-8b", "infinity-8b": "infinity-2b"}[name]

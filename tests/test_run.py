@@ -131,6 +131,7 @@ def test_a_stored_cell_repeats_itself(finished: Path, tmp_path: Path) -> None:
     assert cells(other)["svare/face-ada/0"] == cells(finished)["svare/face-ada/0"]
 
 
+@pytest.mark.slow
 def test_block_size_of_other_groups_does_not_matter(finished: Path, tmp_path: Path) -> None:
     """A smaller suite makes a subset of the same pictures, bit for bit."""
     small = [o for o in SMALL if "neighbours" not in o and "unrelated" not in o]

@@ -159,7 +159,7 @@ def _opened(data: bytes) -> Image.Image:
     # Pillow reads 16 bits as 8 and says so nowhere; in a PNG file the depth is the 25th byte.
     deep = picture.format == "PNG" and data[24:25] == b"\x10"
     if picture.mode not in MODES or deep:
-        kind = f"16-bit {picture.mode}" if deep else picture.mode
+        kind = "16-bit RGB" if deep and picture.mode in MODES else picture.mode
         raise _UnusableError(f"pixels of kind {kind}; save it as 8-bit RGB")
     return picture
 
