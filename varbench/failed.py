@@ -18,7 +18,7 @@ from varbench.store import Entry, Store, Writer
 LIMIT = 0.05
 """The largest share of a group's pictures that may fail in a cell that is recorded."""
 STAGES = ("pictures", "completions", "attacked", "scores", "compare", "cell")
-_META = "failed"
+META = "failed"
 _SHOWN = 5
 
 
@@ -35,7 +35,7 @@ class Failed(NamedTuple):
 
 def failed_in(entry: Entry) -> dict[int, str]:
     """Reason by number in the block; empty where nothing failed."""
-    return {int(number): str(reason) for number, reason in entry.meta.get(_META, {}).items()}
+    return {int(number): str(reason) for number, reason in entry.meta.get(META, {}).items()}
 
 
 def left_in(entry: Entry, count: int) -> list[int]:
@@ -47,13 +47,13 @@ def left_in(entry: Entry, count: int) -> list[int]:
 def note(writer: Writer, failed: Mapping[int, str]) -> None:
     """Keep with an entry what failed in it."""
     if failed:
-        writer.meta[_META] = {str(number): reason for number, reason in sorted(failed.items())}
+        writer.meta[META] = {str(number): reason for number, reason in sorted(failed.items())}
 
 
 def note_cell(writer: Writer, lost: Mapping[str, Mapping[Any, Failed]]) -> None:
     """Keep with a cell how many pictures it lacks, by group."""
     if counts := {name: len(some) for name, some in lost.items() if some}:
-        writer.meta[_META] = counts
+        writer.meta[META] = counts
 
 
 def check_share(
@@ -85,24 +85,7 @@ def check_share(
 def forget(store: Store) -> int:
     """Remove all entries in which something failed, so that they are made again; gives how many."""
     entries = (one for stage in STAGES for one in store.entries(stage, verify=False))
-    found = [one for one in entries if one.meta.get(_META)]
+    found = [one for one in entries if one.meta.get(META)]
     for entry in found:
         store.remove(entry)
     return len(found)
-
-
-def all_failed(store: Store) -> list[dict[str, Any]]:
-    """Failed pictures of a store: stage, key, number in the block and reason; none twice."""
-    return [
-        {"stage": entry.stage, "key": entry.key, "number": number, "reason": reason}
-        for stage in STAGES[:-1]
-        for entry in store.entries(stage, verify=False)
-        for number, reason in failed_in(entry).items()
-        if "pictures" not in entry.spec or not _inherited(store, entry, number)
-    ]
-
-
-def _inherited(store: Store, entry: Entry, number: int) -> bool:
-    """Whether scores lack a row because there is no picture."""
-    drawn = (store.find(stage, entry.spec["pictures"], verify=False) for stage in STAGES[:3])
-    return any(one is not None and number in failed_in(one) for one in drawn)

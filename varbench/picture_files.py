@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from varbench.picture_lists import Line, PictureListError
 from varbench.plan import Row
+from varbench.series import picture_name
 from varbench.store import Entry
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _take(shop: Workshop, spec: Mapping[str, Any], files: Sequence[PictureFile])
                 data = _unchanged(file)
             except _UnusableError as error:
                 raise PictureListError(f"{file.line.where}: {file.line.file}: {error}") from error
-            place = writer.dir / f"{i:03d}.png"
+            place = writer.dir / picture_name(i)
             if file.format == "PNG":
                 place.write_bytes(data)
             else:

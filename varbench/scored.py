@@ -127,11 +127,11 @@ def look(
     unerased = [e for name in todo for e in base.series[name].pictures] if base else pictures
     compared = compare(shop, instruments.comparers, flat, pictures, unerased)
     seen = [{**one, **two} for one, two in zip(scores, compared, strict=True)]
-    made = zip(pictures, seen, strict=True)
-    series = {
-        name: Series(some, *map(list, zip(*islice(made, len(some)), strict=True)))
-        for name, some in todo.items()
-    }
+    made = zip(flat, pictures, seen, strict=True)
+    series = {name: Series() for name in todo}
+    for name, some in todo.items():
+        for block in islice(made, len(some)):
+            series[name].add(*block)
     return Scored(edit, series, probed or Probed(), tried or Robustness())
 
 

@@ -197,9 +197,7 @@ class _Cluster:
                 str(self.shop.store.root), self.shop.device, torch.get_num_threads()
             )
             self._coming[actor.where.remote()] = actor
-        patience = 0.0 if self.places else POLL_S
-        came, _ = self.ray.wait(list(self._coming), timeout=patience) if self._coming else ([], 0)
-        for answer in came:
+        for answer in self._answered():
             actor = self._coming.pop(answer)
             try:
                 self.places.append(_Place(actor, *self.ray.get(answer)))
@@ -217,6 +215,14 @@ class _Cluster:
             )
         if not self._coming:
             time.sleep(POLL_S)
+
+    def _answered(self) -> list[Any]:
+        """First answers of new actors; waits a moment for one if there is no worker yet."""
+        if not self._coming:
+            return []
+        patience = 0.0 if self.places else POLL_S
+        found: list[Any] = self.ray.wait(list(self._coming), timeout=patience)[0]
+        return found
 
     def _room(self) -> int:
         """Workers that what is free in the whole cluster is enough for."""

@@ -82,7 +82,7 @@ def _times(ratios: Sequence[float]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * round(share, 2):.0f} %"  # as the table rounds it
 
 
 def _points(by: Difference) -> str:

@@ -76,8 +76,8 @@ class Rollout:
         inputs: ``[B, L', C]`` float, what teacher forcing feeds the model (model specific; for
             Infinity L' = L - 1, the running sum of codes resized to each next scale).
         schedule: the grids that tokens and inputs follow.
-        finite: ``[B]`` bool, whether all logits that the tokens were drawn from were finite; None
-            where none were drawn.
+        finite: ``[B]`` bool, whether all probabilities that tokens were drawn from were finite (a
+            guidance may well exclude a value with a logit of -inf); None where none were drawn.
     """
 
     tokens: Tensor

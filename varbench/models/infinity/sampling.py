@@ -65,19 +65,20 @@ def sample(
             x = x.repeat(len(texts), 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(len(texts))))
-        finite.append(guided.isfinite().flatten(1).all(dim=1))
         guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
         if given is not None and rows.stop <= known:
             bits = given[:, rows]  # the step before has filled caches and guidance all the same
         else:
             numbers = uniforms(keys, scale, length, guided.shape[2], guided.device)
-            bits = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+            chances = filter_probabilities(guided, sampling.top_k, sampling.top_p)
+            finite.append(chances.isfinite().flatten(1).all(dim=1))
+            bits = draw(chances, numbers)
         sums.add(layout.to_map(bits, scale))
         tokens.append(bits)
         traced.append(guided)
     assert sums.total is not None
     all_inputs = torch.cat(inputs, dim=1) if inputs else tokens[0].new_zeros(batch, 0, 1).float()
-    sound = torch.stack(finite).all(dim=0)
+    sound = torch.stack(finite).all(dim=0) if finite else None
     rollout = Rollout(torch.cat(tokens, dim=1), all_inputs, schedule, sound)
     return rollout, Trace(traced, inputs, sums.total)
 

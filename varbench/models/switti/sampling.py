@@ -54,15 +54,16 @@ def sample(
             x = inputs[-1].repeat(branches, 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
         guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
-        finite.append(guided.isfinite().flatten(1).all(dim=1))
         if given is not None and place.stop <= known:
             symbols = given[:, place]  # the step before has filled the cache all the same
         else:
             numbers = uniforms(keys, scale, length, 1, guided.device)
-            symbols = draw(filter_probabilities(guided, sampling.top_k, sampling.top_p), numbers)
+            chances = filter_probabilities(guided, sampling.top_k, sampling.top_p)
+            finite.append(chances.isfinite().flatten(1).all(dim=1))
+            symbols = draw(chances, numbers)
         sums.add(symbols)
         tokens.append(symbols)
         traced.append(guided)
-    sound = torch.stack(finite).all(dim=0)
+    sound = torch.stack(finite).all(dim=0) if finite else None
     rollout = Rollout(torch.cat(tokens, dim=1), torch.cat(inputs, dim=1), schedule, sound)
     return rollout, torch.cat(traced, dim=1)
