@@ -57,7 +57,7 @@ def _detect(store: Store, block: str) -> None:
     entry = next(e for e in cells if e.spec["method"] == block.split("/")[1])
     body = entry.json("cell.json")
     key = body["pictures"]["target"][0]["key"]
-    spec = {"pictures": key, "scorer": "detections"}
+    spec = {"pictures": key, "scorer": "detections", "prompts": [HOSTILE] * 4}
     with store.write("scores", spec) as writer:
         size = np.full((4, 2), 64, dtype=np.int32)
         box = np.tile(np.array([16, 32, 32, 16], dtype=np.int32), (4, 1, 1))
