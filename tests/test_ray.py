@@ -20,7 +20,12 @@ import pytest
 from tests.leaderboard_helpers import run_cli
 from tests.ray_helpers import Counted, content, environment, finish, start
 from varbench.engines.config import EngineConfig, split
+from varbench.engines.shards import shards_of
 from varbench.errors import UserError
+from varbench.plan import Request
+from varbench.progress import Progress
+from varbench.stages import Workshop
+from varbench.store import Store
 
 slow = pytest.mark.slow
 
@@ -44,6 +49,22 @@ def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any)
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run_cli("run", "--store", tmp_path, "--method", "neg-prompt", "engine=ray")
     assert done.exit_code == 2 and "pip install 'varbench[ray]'" in done.output
+
+
+def test_what_nobody_can_share_is_begun_first(tmp_path: Path) -> None:
+    asked = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
+    shards = shards_of(asked, Workshop(Store(tmp_path), Progress()))
+    stages = [shard.stage for shard in shards]
+    assert stages.count("edit") == 2 and stages.count("probe") == stages.count("rest") == 3
+    assert max(i for i, one in enumerate(stages) if one in ("edit", "probe", "attack")) < min(
+        i for i, one in enumerate(stages) if one in ("pictures", "score")
+    )
+    left, turns = dict(shards), 0
+    while left:  # with as many workers as shards, everything is done after a few turns
+        ready = [shard for shard, needs in left.items() if not needs & left.keys()]
+        assert ready
+        left, turns = {s: needs for s, needs in left.items() if s not in ready}, turns + 1
+    assert turns == 4  # pictures, scores, what is left of the unerased model, and of the edits
 
 
 @pytest.fixture(scope="module")

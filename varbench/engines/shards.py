@@ -19,6 +19,9 @@ from varbench.stages import Workshop
 from varbench.store import Entry, digest
 
 EDIT, PICTURES, PROBE, ATTACK, SCORE, REST = "edit", "pictures", "probe", "attack", "score", "rest"
+_WHOLE = (EDIT, PROBE, ATTACK)
+"""Stages with one long shard per cell. They are begun first: at the end of a run others would wait
+for whoever got it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,14 @@ def cells_of(request: Request) -> tuple[Cell, ...]:
 
 
 def shards_of(request: Request, shop: Workshop) -> dict[Shard, frozenset[Shard]]:
-    """All shards of the cells that are not finished, each with those that come before it.
+    """All shards of the cells that are not finished, in the order in which to begin them.
 
     Args:
         request: the run.
         shop: whose store is asked what is there.
+
+    Returns:
+        To each shard those that it needs.
     """
     cells = cells_of(request)
     found: dict[Shard, frozenset[Shard]] = {}
@@ -59,11 +65,11 @@ def shards_of(request: Request, shop: Workshop) -> dict[Shard, frozenset[Shard]]
         if bench.finished_cell(shop, cell) is None:
             for one in {cells.index(bench.unerased(cells, cell)), number}:
                 if Shard(REST, one) not in found:
-                    found |= _of_a_cell(cells, one, shop)
-    return found
+                    found |= _of_a_cell(cells, one)
+    return dict(sorted(found.items(), key=lambda one: one[0].stage not in _WHOLE))
 
 
-def _of_a_cell(cells: Sequence[Cell], number: int, shop: Workshop) -> dict[Shard, frozenset[Shard]]:
+def _of_a_cell(cells: Sequence[Cell], number: int) -> dict[Shard, frozenset[Shard]]:
     cell, base = cells[number], cells.index(bench.unerased(cells, cells[number]))
     spec = stages.edit_spec(cell)
     edit = frozenset([Shard(EDIT, number)] if spec else [])
