@@ -121,7 +121,7 @@ def _filled(folder: Path, asked: Request) -> None:
     encoded = path.read_bytes()
     path.unlink()
     with (
-        mock.patch.object(InfinityModel, "generate", return_value=None),
+        mock.patch.object(InfinityModel, "generate", return_value=mock.Mock(finite=None)),
         mock.patch.object(InfinityModel, "decode", return_value=torch.zeros(50, 3, 1, 1)),
         mock.patch.object(Image.Image, "save", save),
         mock.patch.object(JudgeScorer, "score", _first_scored(JudgeScorer.score)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from functools import cache
@@ -83,9 +84,25 @@ def _git(root: Path, *args: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """What computed: the GPU's name, or the processor's."""
-    if device.startswith("cuda"):
-        import torch
+    """What computed, as far as rounding depends on it.
 
+    The GPU's name; or the processor's, its widest vector instructions and the number of threads,
+    among which sums are divided.
+    """
+    import torch
+
+    if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    counted = f"{threads} thread" + ("s" if threads > 1 else "")
+    return ", ".join((_processor(), torch.backends.cpu.get_cpu_capability(), counted))
+
+
+@cache
+def _processor() -> str:
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        said = ""
+    names = re.search(r"^model name\s*:\s*(.+?)\s*$", said, re.MULTILINE)
+    return names[1] if names else platform.processor() or platform.machine()
