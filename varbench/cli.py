@@ -241,7 +241,6 @@ def run(
     _check(_requests(request, ablation))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     _warn_of_plugins()
-    import dataclasses
 
     from varbench import bench
     from varbench.devices import pick_device
@@ -252,11 +251,11 @@ def run(
     from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
 
-    request = dataclasses.replace(request, device=pick_device(request.device))
+    device = pick_device(request.device)
     origin = versions()["varbench"], commit()
-    with kept(Store(store).root, shlex.join(sys.argv), request.device, *origin) as journal:
+    with kept(Store(store).root, shlex.join(sys.argv), device, *origin) as journal:
         progress = Progress(Console(stderr=True), journal)
-        shop = Workshop(Store(store), progress, request.device, max_failed)
+        shop = Workshop(Store(store), progress, device, max_failed)
         if retry_failed:
             typer.echo(f"{forget(shop.store)} entries with failed pictures removed", err=True)
         if request.engine.name == RAY:

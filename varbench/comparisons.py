@@ -165,7 +165,7 @@ def _compare_block(shop: Workshop, role: str, who: Comparer, block: _Block) -> E
             distances = who.compare([p.ours for p in pairs], [p.theirs for p in pairs])
             for pair, distance in zip(pairs, distances, strict=True):
                 arrays[pair.array][pair.row] = distance
-        with shop.store.write(STAGE, spec) as writer:
+        with shop.write(STAGE, spec) as writer:
             kept = {name: rows[left_in(block.pictures, count)] for name, rows in arrays.items()}
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **kept)
             note(writer, failed_in(block.pictures))

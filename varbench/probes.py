@@ -140,7 +140,7 @@ def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
             model = stages.prepared(shop, cell, block)
             guidance = model.guidance(cell.config.model.sampling.guidance)
             rollout = stages.roll_out(cell, model, guidance, block)
-            with shop.store.write(ROLLOUTS, spec) as writer:
+            with shop.write(ROLLOUTS, spec) as writer:
                 kept = {"tokens": rollout.tokens, "inputs": rollout.inputs}
                 arrays = {name: t[: len(block)].cpu().contiguous() for name, t in kept.items()}
                 (writer.dir / "rollouts.safetensors").write_bytes(save(arrays))
@@ -186,7 +186,7 @@ def _ask(
                         bar.advance()
                     else:
                         rows.append(summary(old, old, old[0], model))
-                with shop.store.write(PROBE, spec) as writer:
+                with shop.write(PROBE, spec) as writer:
                     arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
                     np.savez(writer.dir / "probe.npz", allow_pickle=False, **arrays)
                 assert writer.entry is not None

@@ -256,7 +256,7 @@ def _attack(shop: Workshop, cell: Cell, edit: Entry | None, examples: Sequence[E
                 recompute=bool(cell.config.model.train.get("checkpointing", False)),
                 advance=bar.advance,
             )
-        with shop.store.write(ATTACK, spec) as writer:
+        with shop.write(ATTACK, spec) as writer:
             kept = {"vectors": found.vectors.cpu().contiguous()}
             (writer.dir / VECTORS).write_bytes(save(kept))
             lines = [json.dumps({"step": i, "nll": nll}) for i, nll in enumerate(found.log)]

@@ -76,12 +76,20 @@ class Scored:
                 lost |= entry.meta["tokens_lost"]
         return lost
 
-    def keys(self) -> list[str]:
-        """Keys of everything that values were computed from."""
+    def entries(self) -> list[Entry]:
+        """Everything that values were computed from."""
         entries = [e for one in self.series.values() for e in one.entries()]
         entries += [*self.probed.entries(), *self.tried.entries()]
-        entries += [self.edit] if self.edit else []
-        return [f"{e.stage}/{e.key}" for e in entries]
+        return entries + ([self.edit] if self.edit else [])
+
+    def keys(self) -> list[str]:
+        """Their keys, with the stage."""
+        return [f"{e.stage}/{e.key}" for e in self.entries()]
+
+    def device(self) -> str:
+        """What computed them; several where the work was spread over unlike ones, or moved."""
+        told = (entry.meta.get(stages.DEVICE) for entry in self.entries())
+        return " and ".join(sorted({name for name in told if name}))
 
 
 @dataclass(frozen=True)
@@ -234,21 +242,37 @@ def write_cell(
             "versions": provenance.versions(),
             "plugins": provenance.plugins(cell),
             "commit": provenance.commit(),
-            "device": provenance.device_name(shop.device),
+            "device": own.device() or provenance.device_name(shop.device),
         },
         "records": list(_records(cell, found_by, failed_by)),
         "pictures": _picture_list(own, evidence),
         "failed": _failed_list(own),
         "inputs": list(dict.fromkeys([*own.keys(), *base.keys()])),
     }
+    text = json.dumps(content, indent=1, allow_nan=False)
+    _drop_other(shop.store, told.spec, json.loads(text))
     with shop.store.write("cell", told.spec) as writer:
-        (writer.dir / "cell.json").write_text(json.dumps(content, indent=1, allow_nan=False))
+        (writer.dir / "cell.json").write_text(text)
         rows = {id: found.rows for id, found in found_by.items() if found.rows is not None}
         write_rows(writer.dir / "rows.npz", rows)
         note_cell(writer, lost)
         writer.meta |= next_turn(shop.store, "cell")
     assert writer.entry is not None
     return writer.entry
+
+
+def _drop_other(store: Store, spec: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Remove a cell of pictures that were lost since and made again, elsewhere, with other bits.
+
+    One that says the same, such as of another run into this store at the same time, stays.
+    """
+    entry = store.get("cell", spec)
+    if entry is None:
+        return
+    before = entry.json("cell.json")
+    devices = [one["provenance"]["device"] for one in (before, content)]
+    if devices[0] != devices[1] or any(before[n] != content[n] for n in ("records", "pictures")):
+        store.remove(entry)
 
 
 def _records(

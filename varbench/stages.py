@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench import failed
+from varbench import failed, provenance
 from varbench.conf.schema import plain
 from varbench.cost import metered
 from varbench.errors import UserError
@@ -35,9 +35,10 @@ from varbench.plan import Cell, Row
 from varbench.progress import Progress
 from varbench.series import key_of, picture_name
 from varbench.soundness import looked_at, unsound, warn
-from varbench.store import Entry, Store, digest
+from varbench.store import Entry, Store, Writer, digest
 
 GENERATE_VERSION = 1
+DEVICE = "device"
 
 
 @dataclass
@@ -75,6 +76,13 @@ class Workshop:
             made = Instruments(cell.concept, suite.metrics, METRICS, self._cupboard)
             self._instruments[key] = made
         return self._instruments[key]
+
+    @contextmanager
+    def write(self, stage: str, spec: Mapping[str, Any]) -> Iterator[Writer]:
+        """As of the store, for what is computed here: the entry tells on which device."""
+        with self.store.write(stage, spec) as writer:
+            writer.meta[DEVICE] = provenance.device_name(self.device)
+            yield writer
 
 
 def edit_spec(cell: Cell) -> dict[str, Any] | None:
@@ -129,7 +137,7 @@ def erase(shop: Workshop, cell: Cell) -> Entry | None:
         with metered(shop.device) as cost:
             edit = method.erase(model, cell.erased, cell.config.method, place)
         _check_finite(edit, cell, scratch)
-        with shop.store.write("edit", spec) as writer:
+        with shop.write("edit", spec) as writer:
             edit.save(writer.dir / "edit.safetensors")
             log = "".join(json.dumps(dict(line)) + "\n" for line in edit.log)
             (writer.dir / "log.jsonl").write_text(log)
@@ -236,7 +244,7 @@ def draw(
         decoded = model.decode(rollout)
         bad = {i: why for i, why in unsound(rollout, decoded).items() if i < len(block)}
         warn(stage, {i: repr(row.prompt.text) for i, row in enumerate(block)}, bad)
-        with shop.store.write(stage, spec) as writer:
+        with shop.write(stage, spec) as writer:
             for i, array in enumerate(to_uint8(decoded[: len(block)])):
                 if i not in bad:
                     Image.fromarray(array).save(writer.dir / picture_name(i))
@@ -371,7 +379,7 @@ def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: En
         singly = bool(pictures.spec.get("strict"))
         arrays, bad = looked_at(who.score, files, prompts, singly=singly)
         warn(who.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, bad)
-        with shop.store.write("scores", spec) as writer:
+        with shop.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
             failed.note(writer, missing | bad)
             writer.meta["seconds"] = time.monotonic() - began

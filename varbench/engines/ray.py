@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from varbench.devices import pick_device
 from varbench.engines.config import EngineConfig
 from varbench.engines.shards import Shard, done, perform, shards_of
 from varbench.errors import UserError
@@ -42,13 +43,13 @@ class Worker:
 
     Args:
         root: the store's folder, the same on every machine.
-        device: to compute on.
+        device: to compute on; "auto" is decided where the worker is.
         threads: of each operation; the driver's, for bits may depend on it.
     """
 
     def __init__(self, root: str, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.shop = Workshop(Store(Path(root)), Progress(), device)
+        self.shop = Workshop(Store(Path(root)), Progress(), pick_device(device))
 
     def where(self) -> tuple[str, int]:
         """Host and process number."""
@@ -110,7 +111,7 @@ def prepare(request: Request, shop: Workshop) -> None:
     run.finished = {shard for shard in run.needs if done(request, shard, shop)}
     if len(run.finished) == len(run.needs):
         return
-    with _Cluster(engine, shop) as cluster:
+    with _Cluster(request, shop) as cluster:
         total = len(run.needs)
         with shop.progress.stage("shards", total, len(run.finished)) as bar:
             while len(run.finished) < total:
@@ -146,13 +147,14 @@ def _turn(run: _Run, cluster: _Cluster, engine: EngineConfig) -> None:
 class _Cluster:
     """The actors of a run; leaving it ends them."""
 
-    def __init__(self, engine: EngineConfig, shop: Workshop) -> None:
+    def __init__(self, request: Request, shop: Workshop) -> None:
         try:
             import ray
         except ImportError as error:
             raise EngineError("engine=ray needs Ray: pip install 'varbench[ray]'") from error
         self.ray: Any = ray
-        self.engine = engine
+        self.engine = request.engine
+        self.device = request.device
         self.shop = shop
         self.places: list[_Place] = []
         self._coming: dict[Any, Any] = {}  # what a new actor answers first -> the actor
@@ -194,7 +196,7 @@ class _Cluster:
         room = self._room() - len(self._coming)
         for _ in range(min(room, wanted - len(self.places) - len(self._coming))):
             actor = self._actor.remote(
-                str(self.shop.store.root), self.shop.device, torch.get_num_threads()
+                str(self.shop.store.root), self.device, torch.get_num_threads()
             )
             self._coming[actor.where.remote()] = actor
         for answer in self._answered():
