@@ -1,0 +1,130 @@
+"""What of today's code decides keys and published files besides the specs, as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from varbench import comparisons
+from varbench.concepts import list_concepts, load_concept
+from varbench.conf.schema import model_config, names, plain, resolve
+from varbench.errors import UserError
+from varbench.methods.registry import METHODS, NONE, load_method, uses_seed
+from varbench.metrics import METRICS
+from varbench.metrics.instruments import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
+from varbench.models import registry
+from varbench.models.text_cache import CachedTextEncoder
+from varbench.prompts import list_prompt_sets, load_prompt_set
+from varbench.report.columns import column
+from varbench.store import digest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("results/leaderboard", "results/regression", "results/reported")
+MODELS = ("gallery", "infinity-2b", "switti")
+
+
+def frozen() -> dict[str, Any]:
+    """Digests, fingerprints, versions, titles and resolved settings."""
+    return {
+        "concepts": {name: _concept(name) for name in list_concepts()},
+        "prompt_sets": {name: load_prompt_set(name).sha256 for name in list_prompt_sets()},
+        "models": {name: _model(name) for name in names("model")},
+        "compare": digest(
+            comparisons.spec_of("lpips", (1, "of"), "own", "base", [("own", 1), None])
+        ),
+        "scorers": {f"{s}/{r}": _scorer(s, r) for s, roles in SCORERS.items() for r in roles},
+        "comparers": {f"{s}/{r}": _comparer(s, r) for s, roles in COMPARERS.items() for r in roles},
+        "judges": {name: _judge(name) for name in list_concepts()},
+        "reads": {name: [j.set, list(j.reads), list(j.gives)] for name, j in JUDGES.items()},
+        "text": _text(),
+        "metrics": {name: _metric(name) for name in METRICS},
+        "methods": {name: _method(name) for name in METHODS},
+        "settings": _settings(),
+    }
+
+
+def files() -> dict[str, str]:
+    """One hash per folder, over the sorted paths of its files and their own hashes."""
+    patterns = {f"{folder}/**/*": folder for folder in FOLDERS}
+    patterns |= {one: one for one in ("varbench/conf/concept/*.yaml", "prompts/*.csv")}
+    found = {}
+    for pattern, name in patterns.items():
+        paths = sorted(p for p in ROOT.glob(pattern) if p.is_file())
+        sums = [(p.relative_to(ROOT).as_posix(), _sha256(p)) for p in paths]
+        found[name] = f"{len(sums)} files {hashlib.sha256(repr(sums).encode()).hexdigest()}"
+    return found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _or_error(make: Any, *args: str) -> Any:
+    """What is made; None where a network's file is not on this machine."""
+    try:
+        return make(*args)
+    except UserError:
+        return None
+
+
+def _concept(name: str) -> list[str]:
+    concept = load_concept(name)
+    return [concept.digest(), concept.training_digest()]
+
+
+def _model(name: str) -> str:
+    """The fingerprint; of a released model, whose files are not here, what goes into it besides."""
+    config = model_config(name)
+    return (
+        digest(config.described()) if hasattr(config, "described") else registry.fingerprint(config)
+    )
+
+
+def _scorer(instruments: str, role: str) -> list[Any]:
+    one = scorer(role, instruments=instruments)
+    return [one.version, _or_error(one.fingerprint)]
+
+
+def _comparer(instruments: str, role: str) -> list[Any]:
+    one = Cupboard().comparers(instruments, [role])[role]
+    return [one.version, _or_error(one.fingerprint)]
+
+
+def _judge(concept: str) -> list[Any]:
+    judge = Instruments(load_concept(concept), (), METRICS, Cupboard()).judge
+    return [judge.version, _or_error(judge.fingerprint)]
+
+
+def _text() -> str:
+    """The key of one prompt's text features, which only released models keep."""
+    source = SimpleNamespace(fingerprint="of", maxlen=512, dtype=torch.bfloat16)
+    return digest(CachedTextEncoder._spec(SimpleNamespace(source=source), "a cat"))  # type: ignore[arg-type]
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric, shown = METRICS[name], column(name)
+    return {
+        "version": metric.version,
+        "needs": sorted(metric.needs),
+        "title": shown.title,
+        "better": shown.better,
+        "table": shown.table,
+        "rate": shown.rate,
+        "digits": shown.digits,
+    }
+
+
+def _method(name: str) -> dict[str, Any]:
+    hashes = {m: digest(plain(resolve(m, "smoke", name).method))[:8] for m in MODELS}
+    return {"version": load_method(name).version, "seeded": uses_seed(name), "configs": hashes}
+
+
+def _settings() -> dict[str, str]:
+    """Digest of the whole resolved configuration, by model and suite."""
+    pairs = [(model, "smoke") for model in names("model")]
+    pairs += [("infinity-2b", suite) for suite in names("suite")]
+    return {f"{m}/{s}": digest(plain(resolve(m, s, NONE))) for m, s in dict.fromkeys(pairs)}

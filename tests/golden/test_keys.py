@@ -1,0 +1,25 @@
+"""The keys of all entries of some runs are those of the code before the redesign."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.golden.keys import keys_of_request
+from tests.golden.requests import REQUESTS
+
+FROZEN = json.loads((Path(__file__).parent / "keys.json").read_text(encoding="utf-8"))
+
+
+def test_every_request_is_frozen() -> None:
+    assert list(FROZEN) == list(REQUESTS)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_keys_are_as_frozen(name: str) -> None:
+    found = keys_of_request(REQUESTS[name])
+    assert list(found) == list(FROZEN[name])
+    for stage, keys in FROZEN[name].items():
+        assert found[stage] == keys, stage
