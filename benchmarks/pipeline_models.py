@@ -17,10 +17,10 @@ from varbench.methods.registry import load_method
 from varbench.metrics import METRICS, Cupboard, Instruments
 from varbench.models.infinity.model import InfinityModel
 from varbench.plan import Request, plan
-from varbench.progress import Progress
 from varbench.scored import Scored
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
+from varbench.utils.progress import Progress
 
 CONCEPT = "face-ada"
 GROUPS = ("target", "neighbours", "unrelated")

@@ -35,7 +35,6 @@ from literal_infinity import Literal
 from tabulate import tabulate
 
 from varbench.conf.schema import names, resolve
-from varbench.devices import pick_device
 from varbench.methods.live_bytes import LiveBytes
 from varbench.models.base import Sampling
 from varbench.models.execution import Execution
@@ -46,6 +45,7 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.utils.devices import pick_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from varbench.devices import pick_device
 from varbench.methods.finetune import FineTuneConfig, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.losses import preservation_loss
@@ -39,6 +38,7 @@ from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.utils.devices import pick_device
 
 
 @dataclass(frozen=True)

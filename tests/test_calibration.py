@@ -33,9 +33,9 @@ from varbench.models import registry
 from varbench.outlook import outlook
 from varbench.outlook_text import duration
 from varbench.plan import Cell, Request, plan
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 from varbench.work import Load, Work
 
 SMALL = (*TINY, "pairs=4")

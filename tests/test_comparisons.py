@@ -21,10 +21,10 @@ from varbench.metrics.base import Array
 from varbench.metrics.instruments import COMPARERS, SCORERS, needs
 from varbench.outlook import outlook
 from varbench.plan import Request, Row, plan
-from varbench.progress import Progress
 from varbench.prompts import Prompt
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 # Three seeds and blocks of four: a prompt's pictures go on in the next block.
 SMALL = (

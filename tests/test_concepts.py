@@ -26,7 +26,7 @@ from varbench.models.gallery import vocabulary
 from varbench.pairs import PairRecipe, make_pairs, make_retained, placeholders
 from varbench.prompts import list_prompt_sets, load_prompt_set
 from varbench.selection import choose, split_of, spread
-from varbench.wording import normalise, says
+from varbench.utils.text import normalise, says
 
 GALLERY = [
     "bare-mannequin", "church", "clock", "face-ada", "face-hugo", "style-marlo-tessera",

@@ -18,7 +18,7 @@ from varbench.methods.memory import training_memory
 from varbench.methods.registry import load_method
 from varbench.methods.rollouts import auxiliary_tokens
 from varbench.methods.svare import SvareConfig, SvareObjective
-from varbench.progress import Progress
+from varbench.utils.progress import Progress
 
 TRAIN = FineTuneConfig(steps=4, batch=2, rate=1e-3)
 

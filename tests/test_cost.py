@@ -13,11 +13,11 @@ import torch
 
 from tests.report_helpers import put_cell, put_pictures
 from tests.test_report import page_of
-from varbench.cost import metered
 from varbench.report import load_records, render
 from varbench.report.records import means
 from varbench.report.tables import TABLES, cost_table, main_table
 from varbench.store import Store, digest
+from varbench.utils.metering import metered
 
 MB = 1_000_000
 

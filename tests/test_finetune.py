@@ -19,7 +19,7 @@ from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.svare import Svare, SvareConfig
 from varbench.methods.vare import Vare
 from varbench.models.base import CapabilityError
-from varbench.progress import Bar, Progress
+from varbench.utils.progress import Bar, Progress
 
 TRAIN = FineTuneConfig(steps=6, batch=2, rate=1e-3)
 

@@ -26,9 +26,9 @@ from varbench.elsewhere import Offer, plan_offer
 from varbench.errors import UserError
 from varbench.picture_files import bring_in
 from varbench.plan import blocks
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 PICTURES = 4
 

@@ -20,9 +20,9 @@ from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text import PromptFeatures
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.plan import Cell, Request, Row, blocks, plan
-from varbench.progress import Progress
 from varbench.prompts import Prompt
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 MAXLEN = 8
 CPU = torch.device("cpu")

@@ -19,9 +19,9 @@ from tests.leaderboard_helpers import METHOD, SMALL, run_cli
 from tests.store_helpers import make_store, put
 from varbench.errors import UserError
 from varbench.journal import FOLDER, kept
-from varbench.progress import Progress
 from varbench.status import DEAD, RUNNING, UNKNOWN, events, status
 from varbench.store import StoreError
+from varbench.utils.progress import Progress
 
 
 def open_journal(root: Path) -> Any:

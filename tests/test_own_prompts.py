@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from varbench.prompts import PromptSet, licence, list_prompt_sets, load_prompt_set, prompts_root
-from varbench.wording import normalise, says
+from varbench.utils.text import normalise, says
 
 OWN = ["artist-styles", "celebrities", "objects", "people", "people-pairs"]
 IMAGENETTE = {

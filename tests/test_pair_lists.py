@@ -10,7 +10,7 @@ from tests.test_docs_examples import ROOT, named_blocks
 from varbench.concepts import ConceptError, load_concept
 from varbench.erased import Erased
 from varbench.prompts import load_prompt_set
-from varbench.wording import normalise, says
+from varbench.utils.text import normalise, says
 
 EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["undressed.yaml"]
 

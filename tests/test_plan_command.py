@@ -21,9 +21,9 @@ from varbench.footprint import Footprint, footprint
 from varbench.outlook import outlook
 from varbench.outlook_text import size
 from varbench.plan import Request, plan
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 from varbench.work import Work
 
 ASKED = ["--method", "svare,scaleerasure", "--concept", "face-ada+church", "--seed", "0,1"]

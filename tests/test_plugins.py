@@ -14,8 +14,8 @@ from tests.test_run import cells, varbench
 from tests.test_wheel import TINY
 from varbench.catalogue import PLUGINS, problems
 from varbench.methods.registry import PLUGINS as METHODS
-from varbench.plugins import PluginError
 from varbench.prompts import prompts_root
+from varbench.utils.plugins import PluginError
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
 

@@ -21,9 +21,9 @@ from varbench.metrics import METRICS, Evidence
 from varbench.models.base import Rollout, Schedule
 from varbench.plan import Cell, Request, plan
 from varbench.probes import Probed, probe, probed_rows, summary
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
+from varbench.utils.progress import Progress
 
 SMALL = (
     "suite.groups.target.prompts=1",

@@ -27,7 +27,7 @@ from varbench.prompts import (
     load_prompt_set,
     prompts_root,
 )
-from varbench.wording import normalise, says, suggest
+from varbench.utils.text import normalise, says, suggest
 
 GALLERY = ["gallery-compositions", "gallery-faces", "gallery-mannequins", "gallery-objects"]
 FIELDS = ("identity", "mannequin", "object", "colour", "style", "background")

@@ -23,9 +23,9 @@ from varbench.engines.config import EngineConfig, split
 from varbench.engines.shards import shards_of
 from varbench.errors import UserError
 from varbench.plan import Request
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 slow = pytest.mark.slow
 

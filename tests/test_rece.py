@@ -15,7 +15,7 @@ from tests.tiny import TinyConcept, tiny_model
 from varbench.conf.schema import resolve
 from varbench.methods.base import Edit, Workplace
 from varbench.methods.registry import load_method
-from varbench.progress import Progress
+from varbench.utils.progress import Progress
 
 PLACE = Workplace(0, Path("unused"), Progress())
 

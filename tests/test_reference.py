@@ -18,10 +18,10 @@ from varbench.metrics.base import Moments
 from varbench.metrics.instruments import scorer
 from varbench.models.gallery import reference as renders
 from varbench.plan import Request, plan
-from varbench.progress import Progress
 from varbench.reference import references, statistics_spec
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 STATISTICS = "coco-30k-statistics"
 

@@ -14,10 +14,10 @@ import torch
 from varbench.leaderboard.compare import Change, changes
 from varbench.leaderboard.files import Result, read
 from varbench.methods import losses
-from varbench.progress import Progress
 from varbench.remeasure import remeasure
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 SLICE = Path(__file__).parents[1] / "results" / "regression" / "gallery" / "face-ada"
 

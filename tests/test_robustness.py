@@ -23,10 +23,10 @@ from varbench.models.base import Rollout
 from varbench.outlook import outlook
 from varbench.plan import Cell, Request, plan
 from varbench.probes import rollouts_spec
-from varbench.progress import Progress
 from varbench.robustness import ATTACKED, COMPLETIONS
 from varbench.stages import Workshop
 from varbench.store import Entry, Store, digest
+from varbench.utils.progress import Progress
 
 SMALL = (
     "suite.groups.target.prompts=3",

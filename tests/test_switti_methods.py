@@ -18,7 +18,7 @@ from varbench.methods.registry import load_method
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.models.base import CapabilityError
 from varbench.models.switti.model import SwittiModel
-from varbench.progress import Progress
+from varbench.utils.progress import Progress
 
 BOTH = pytest.mark.parametrize("causal", [False, True], ids=["switti", "ar"])
 METHODS = ("naive", "svare", "vare")

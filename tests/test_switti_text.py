@@ -26,9 +26,9 @@ from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.plan import Request, Row, blocks, plan
-from varbench.progress import Progress
 from varbench.prompts import Prompt
 from varbench.store import Store
+from varbench.utils.progress import Progress
 
 
 @pytest.fixture(scope="module")

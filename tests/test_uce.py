@@ -21,7 +21,7 @@ from varbench.methods.registry import load_method
 from varbench.models.base import CapabilityError
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
-from varbench.progress import Progress
+from varbench.utils.progress import Progress
 
 POOL = "text_proj_for_sos.ca.mat_kv.weight"
 BLOCKS = {f"blocks.{i}.ca.mat_kv.weight" for i in range(2)}

@@ -30,10 +30,10 @@ from varbench.methods.registry import NONE, load_method
 from varbench.models import registry
 from varbench.plan import Cell
 from varbench.probes import ROLLOUTS
-from varbench.progress import Bar, Progress
 from varbench.robustness import ATTACKED, COMPLETIONS
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
+from varbench.utils.progress import Bar, Progress
 from varbench.work import Work, steers
 
 PICTURES, PAIRS, STEPS = 8, 8, 3

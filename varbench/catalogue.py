@@ -19,8 +19,8 @@ from varbench.models import weights
 from varbench.models.cards import card
 from varbench.models.released_config import ReleasedConfig, Source
 from varbench.models.weights import Part
-from varbench.plugins import FileKind, ObjectKind
 from varbench.published import listing
+from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
     from varbench.conf.schema import GroupConfig

@@ -235,21 +235,21 @@ def run(
     """Erase, generate, score, record; then print the table. The same command resumes."""
     from rich.console import Console
 
-    from varbench.progress import Progress
     from varbench.store import Store
+    from varbench.utils.progress import Progress
 
     _check(_requests(request, ablation))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     _warn_of_plugins()
 
     from varbench import bench
-    from varbench.devices import pick_device
     from varbench.engines.config import RAY
     from varbench.journal import kept
     from varbench.provenance import commit, versions
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
+    from varbench.utils.devices import pick_device
 
     device = pick_device(request.device)
     origin = versions()["varbench"], commit()
@@ -316,11 +316,11 @@ def fetch(
     with user_errors():
         from rich.console import Console
 
-        from varbench.progress import Progress
         from varbench.published.fetch import by_name, notice
         from varbench.published.fetch import fetch as get
         from varbench.published.folder import data_folder
         from varbench.published.listing import listing, where
+        from varbench.utils.progress import Progress
 
         folder = data or data_folder()
         if not names:

@@ -118,10 +118,10 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
     from rich.console import Console
 
     from varbench.leaderboard.compare import changes, changes_text
-    from varbench.progress import Progress
     from varbench.remeasure import remeasure
     from varbench.stages import Workshop
     from varbench.store import Store
+    from varbench.utils.progress import Progress
 
     progress = Progress(Console(stderr=True))
     place = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))

@@ -62,12 +62,12 @@ def score(
             return
         job = plan_offer(offer)  # refuse bad input before torch and the networks are loaded
         typer.echo(job.summary(), err=True)
-        from varbench.devices import pick_device
         from varbench.elsewhere_cells import score as score_all
-        from varbench.progress import Progress
         from varbench.report import Filters, load_records, render
         from varbench.stages import Workshop
         from varbench.store import Store
+        from varbench.utils.devices import pick_device
+        from varbench.utils.progress import Progress
 
         shop = Workshop(Store(store), Progress(Console(stderr=True)), pick_device(device))
         cell = score_all(job, shop)[-1].json("cell.json")

@@ -50,11 +50,11 @@ from varbench.pairs import (
     make_retained,
     read_recipe,
 )
-from varbench.plugins import FileKind
 from varbench.prompts import Prompt, PromptSet, is_path
 from varbench.selection import Selection, choose, read_selection
 from varbench.strict_yaml import Field, read_yaml
-from varbench.wording import normalise, says, suggest
+from varbench.utils.plugins import FileKind
+from varbench.utils.text import normalise, says, suggest
 
 __all__ = [
     "ASKING",

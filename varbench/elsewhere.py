@@ -24,7 +24,7 @@ from varbench.picture_files import PictureFile, check_sizes, look
 from varbench.picture_groups import Sorter, matched
 from varbench.picture_lists import GROUP, MANIFEST, REQUIRED, read_list
 from varbench.plan import Cell, Row
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 DEFAULT = "elsewhere"  # name of a model, and of a suite, that nobody has named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from varbench.concepts import Concept
 from varbench.pairs import Pair
 from varbench.prompts import Prompt
-from varbench.wording import says
+from varbench.utils.text import says
 
 T = TypeVar("T")
 JOIN = "+"

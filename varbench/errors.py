@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 
 class UserError(Exception):

@@ -17,7 +17,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics.instruments import JUDGES
 from varbench.models.gallery.captions import vocabulary
 from varbench.models.released_config import ReleasedConfig
-from varbench.wording import normalise
+from varbench.utils.text import normalise
 
 GALLERY = "gallery"
 """Name of the embedded model, and of the set of instruments that know its drawings."""

@@ -18,7 +18,6 @@ from varbench.calibration import (
     timed_rates,
     units,
 )
-from varbench.devices import pick_device
 from varbench.errors import UserError
 from varbench.footprint import SPARE, Footprint, Training, TrainingNeeds, device_memory, footprint
 from varbench.metrics.base import ATTACK, PROBE
@@ -26,9 +25,10 @@ from varbench.models import registry
 from varbench.models.cards import card
 from varbench.outlook import outlook
 from varbench.plan import Cell, Request, plan
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.utils.devices import pick_device
+from varbench.utils.progress import Progress
 from varbench.work import Work, fine_tuning, steers
 
 COUNTED = (

@@ -24,7 +24,7 @@ from varbench.pairs import Pair
 from varbench.prompts import Prompt
 from varbench.selection import choose, read_selection
 from varbench.strict_yaml import Field
-from varbench.wording import normalise, says
+from varbench.utils.text import normalise, says
 
 NEUTRAL = "neutral"
 _MOST_PAIRS = 1000

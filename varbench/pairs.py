@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from varbench.strict_yaml import Field
-from varbench.wording import normalise, says, suggest
+from varbench.utils.text import normalise, says, suggest
 
 PHRASE, REPLACEMENT = "concept", "replacement"
 _MOST_PAIRS = 1000

@@ -12,7 +12,7 @@ from varbench.ids import prompt_id
 from varbench.picture_lists import Line, PictureListError
 from varbench.plan import Row
 from varbench.prompts import Prompt, load_prompt_set
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 Key = tuple[str, int]
 """Prompt id and picture seed."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from varbench.errors import UserError
 from varbench.prompt_rows import PromptSetError, check_row, csv_rows, decode, read_bytes
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")

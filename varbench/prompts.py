@@ -20,7 +20,6 @@ from pathlib import Path
 
 from varbench import published
 from varbench.ids import prompt_id
-from varbench.plugins import FileKind
 from varbench.prompt_rows import (
     MissingPromptSetError,
     Prompt,
@@ -30,7 +29,8 @@ from varbench.prompt_rows import (
     csv_rows,
     read_bytes,
 )
-from varbench.wording import suggest
+from varbench.utils.plugins import FileKind
+from varbench.utils.text import suggest
 
 __all__ = [
     "MissingPromptSetError",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from varbench import concepts, metrics, prompts
 from varbench.methods import registry as methods
 from varbench.models import registry as models
-from varbench.plugins import FileKind, ObjectKind
+from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
     from varbench.plan import Cell

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from varbench.prompts import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
 from varbench.strict_yaml import Field
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from varbench import failed, provenance
 from varbench.conf.schema import plain
-from varbench.cost import metered
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
 from varbench.methods.registry import NONE, load_method
@@ -32,10 +31,11 @@ from varbench.models.base import Guidance, NextScaleModel, Rollout
 from varbench.models.text import HasTextEncoder
 from varbench.models.text_cache import cached_text
 from varbench.plan import Cell, Row
-from varbench.progress import Progress
 from varbench.series import key_of, picture_name
 from varbench.soundness import looked_at, unsound, warn
 from varbench.store import Entry, Store, Writer, digest
+from varbench.utils.metering import metered
+from varbench.utils.progress import Progress
 
 GENERATE_VERSION = 1
 DEVICE = "device"

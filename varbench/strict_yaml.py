@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import yaml
 
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _NULL = "tag:yaml.org,2002:null"

@@ -20,9 +20,9 @@ from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.outlook import outlook
 from varbench.plan import Cell, Request, blocks, plan
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store, digest
+from varbench.utils.progress import Progress
 
 DIGITS = 16
 STAGES = (

@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from varbench.devices import pick_device
 from varbench.engines.config import EngineConfig
 from varbench.engines.shards import Shard, done, perform, shards_of
 from varbench.errors import UserError
 from varbench.plan import Request
-from varbench.progress import Progress
 from varbench.stages import Workshop
 from varbench.store import Store, StoreBusyError, StoreError
+from varbench.utils.devices import pick_device
+from varbench.utils.progress import Progress
 
 POLL_S = 1.0
 PATIENCE_S = 180.0

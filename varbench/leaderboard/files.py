@@ -29,7 +29,7 @@ from pydantic import (
 from varbench.errors import UserError
 from varbench.rows import Statistic
 from varbench.store import digest
-from varbench.whole_file import write_whole
+from varbench.utils.files import write_whole
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -23,7 +23,7 @@ from varbench.methods.registry import NONE
 from varbench.report import render
 from varbench.report.panels import build_panels
 from varbench.report.text import MISSING
-from varbench.whole_file import write_whole
+from varbench.utils.files import write_whole
 
 README, TABLES = Path("README.md"), Path("docs") / "results.md"
 _COLUMNS = (

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from varbench.errors import CheckpointError
 from varbench.models.base import Guidance, NextScaleModel
-from varbench.progress import Progress
+from varbench.utils.progress import Progress
 
 
 class PairLike(Protocol):

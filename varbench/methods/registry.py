@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
-from varbench.plugins import ObjectKind
+from varbench.utils.plugins import ObjectKind
 
 if TYPE_CHECKING:
     from varbench.methods.base import Method, SamplingMethod

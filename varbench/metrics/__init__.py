@@ -46,7 +46,7 @@ from varbench.metrics.style_scores import CLIP_E, CLIP_S, StyleMargin
 from varbench.metrics.transfer import Transfer
 from varbench.metrics.valid_person import VALID_PERSON, VALID_PERSON_TARGET
 from varbench.metrics.vendi import Vendi
-from varbench.plugins import ObjectKind
+from varbench.utils.plugins import ObjectKind
 
 __all__ = [
     "METRICS",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from varbench.errors import UserError, unknown
 from varbench.models import weights
 from varbench.models.released_config import ReleasedConfig
-from varbench.plugins import ObjectKind
+from varbench.utils.plugins import ObjectKind
 
 if TYPE_CHECKING:
     from varbench.models.base import NextScaleModel

@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from varbench.errors import UserError
-from varbench.progress import Progress
 from varbench.published.item import Item
+from varbench.utils.progress import Progress
 
 _PIECE = 1 << 16
 _TIMEOUT_S = 60.0

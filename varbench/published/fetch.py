@@ -18,7 +18,6 @@ import filelock
 
 from varbench.checksums import sha256
 from varbench.errors import unknown
-from varbench.progress import Progress
 from varbench.prompt_rows import read_bytes
 from varbench.published import networks, table
 from varbench.published.download import FetchError, download, from_hub
@@ -27,6 +26,7 @@ from varbench.published.item import Item
 from varbench.published.listing import where
 from varbench.published.readers import read
 from varbench.published.table import Published
+from varbench.utils.progress import Progress
 
 __all__ = ["FetchError", "by_name", "fetch", "notice"]
 

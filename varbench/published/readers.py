@@ -24,7 +24,7 @@ from varbench.prompt_rows import (
     decode,
 )
 from varbench.published.table import Columns, Published
-from varbench.wording import suggest
+from varbench.utils.text import suggest
 
 _SHOWN = 3
 

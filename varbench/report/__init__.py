@@ -21,7 +21,7 @@ from varbench.report.records import (
 )
 from varbench.report.tables import FORMATS, TABLES, difference_table, main_table, render
 from varbench.store import Store
-from varbench.whole_file import write_whole
+from varbench.utils.files import write_whole
 
 FILES = {
     "table": "report.txt",

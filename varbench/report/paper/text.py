@@ -13,7 +13,7 @@ from tabulate import tabulate
 from varbench.report.paper.layouts import Line, Number, PaperTable
 from varbench.report.records import ReportError
 from varbench.report.tables import latex, markdown
-from varbench.whole_file import write_whole
+from varbench.utils.files import write_whole
 
 _PREAMBLE = r"""\documentclass{article}
 \usepackage{booktabs,graphicx}
