@@ -20,7 +20,6 @@ from torch import Tensor
 
 from tests.leaderboard_helpers import METHOD, SMALL, run_cli
 from tests.test_run import cells
-from varbench.failed import failed_in
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
@@ -29,6 +28,7 @@ from varbench.models.base import Rollout
 from varbench.models.infinity.model import InfinityModel
 from varbench.soundness import looked_at, unsound
 from varbench.store import Store
+from varbench.store.failures import failed_in
 
 ALL = ["--max-failed", "1"]
 

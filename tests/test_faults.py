@@ -25,7 +25,7 @@ from varbench.leaderboard.files import ResultsError, read
 from varbench.methods.base import Edit, applied
 from varbench.report.records import load_cells
 from varbench.store import Entry, Store
-from varbench.turns import next_turn
+from varbench.store.sequence import next_turn
 
 REPO = Path(__file__).resolve().parents[1]
 RUN = ["run", "--method", METHOD, *SMALL]

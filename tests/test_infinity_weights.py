@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.infinity_keys import hollow_shards
-from varbench import checksums
 from varbench.conf.schema import InfinityModelConfig, model_config
 from varbench.errors import CheckpointError
 from varbench.models import registry, weights
+from varbench.store import hashing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEXT = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
@@ -268,19 +268,19 @@ def test_a_checksum_is_computed_once_per_version_of_a_file(
 
     monkeypatch.setattr(hashlib, "file_digest", digest)
     # A file written a moment ago may change again unnoticed: its checksum is not kept.
-    monkeypatch.setattr(checksums, "SETTLED_NS", 10**13)
-    assert [checksums.sha256(path) for _ in range(2)] == [sha("one")] * 2
+    monkeypatch.setattr(hashing, "SETTLED_NS", 10**13)
+    assert [hashing.sha256(path) for _ in range(2)] == [sha("one")] * 2
     assert len(counted) == 2
-    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
-    assert [checksums.sha256(path) for _ in range(3)] == [sha("one")] * 3
+    monkeypatch.setattr(hashing, "SETTLED_NS", -1)
+    assert [hashing.sha256(path) for _ in range(3)] == [sha("one")] * 3
     assert len(counted) == 3
     before = path.stat()
     path.write_text("two")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert checksums.sha256(path) == sha("two"), "equal size and mtime do not fool it"
-    for kept in checksums.kept_folder().iterdir():
+    assert hashing.sha256(path) == sha("two"), "equal size and mtime do not fool it"
+    for kept in hashing.kept_folder().iterdir():
         kept.write_text("nonsense")
-    assert checksums.sha256(path) == sha("two")
+    assert hashing.sha256(path) == sha("two")
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -288,9 +288,9 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 ) -> None:
     (tmp_path / "blocked").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "blocked"))
-    monkeypatch.setattr(checksums, "SETTLED_NS", -1)
+    monkeypatch.setattr(hashing, "SETTLED_NS", -1)
     (tmp_path / "file").write_text("one")
-    assert checksums.sha256(tmp_path / "file") == sha("one")
+    assert hashing.sha256(tmp_path / "file") == sha("one")
 
 
 def test_finding_and_hashing_load_no_torch(tmp_path: Path) -> None:

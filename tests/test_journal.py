@@ -18,9 +18,9 @@ import pytest
 from tests.leaderboard_helpers import METHOD, SMALL, run_cli
 from tests.store_helpers import make_store, put
 from varbench.errors import UserError
-from varbench.journal import FOLDER, kept
-from varbench.status import DEAD, RUNNING, UNKNOWN, events, status
 from varbench.store import StoreError
+from varbench.store.run_log import FOLDER, kept
+from varbench.store.status import DEAD, RUNNING, UNKNOWN, events, status
 from varbench.utils.progress import Progress
 
 
@@ -87,7 +87,7 @@ def test_a_killed_run_is_dead_and_its_torn_line_is_left_out(tmp_path: Path) -> N
     code = f"""
 import sys, time
 from pathlib import Path
-from varbench.journal import kept
+from varbench.store.run_log import kept
 with kept(Path({str(tmp_path)!r}), "c", "cpu", "0", None) as journal:
     journal.stage("erase", 3, 10, new=True)
     print("go", flush=True)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from varbench.checksums import sha256
 from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
@@ -21,6 +20,7 @@ from varbench.plan import Request, plan
 from varbench.reference import references, statistics_spec
 from varbench.stages import Workshop
 from varbench.store import Store
+from varbench.store.hashing import sha256
 from varbench.utils.progress import Progress
 
 STATISTICS = "coco-30k-statistics"

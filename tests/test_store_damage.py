@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.store_helpers import SPEC, flip_bit, make_store, put, reopened, truncate
-from varbench import store as store_module
 from varbench.store import MANIFEST, Store, StoreError, digest
+from varbench.store import store as store_module
 
 store = pytest.fixture(make_store)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.store_helpers import SPEC, leftovers, make_store, put, reopened, truncate
-from varbench import store as store_module
 from varbench.store import MANIFEST, Store, StoreError
+from varbench.store import store as store_module
 
 store = pytest.fixture(make_store)
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.store_helpers import SPEC, leftovers, make_store, put, read_line, reopened, start
-from varbench import store as store_module
 from varbench.store import Store, StoreBusyError, digest
+from varbench.store import store as store_module
 
 store = pytest.fixture(make_store)
 

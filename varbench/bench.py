@@ -24,7 +24,7 @@ from varbench.robustness import challenge
 from varbench.scored import SCHEMA, Scored, Told, finished, look, write_cell
 from varbench.stages import Workshop
 from varbench.store import Entry
-from varbench.turns import next_turn
+from varbench.store.sequence import next_turn
 
 
 def run(request: Request, shop: Workshop) -> list[Entry]:

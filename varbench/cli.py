@@ -20,7 +20,7 @@ import typer
 from varbench import cli_export, cli_leaderboard, cli_results, cli_score
 from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
 from varbench.errors import UserError, unknown
-from varbench.failed import LIMIT, forget
+from varbench.store.failures import LIMIT, forget
 
 app = typer.Typer(
     add_completion=False,
@@ -244,11 +244,11 @@ def run(
 
     from varbench import bench
     from varbench.engines.config import RAY
-    from varbench.journal import kept
     from varbench.provenance import commit, versions
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation
     from varbench.stages import Workshop
+    from varbench.store.run_log import kept
     from varbench.utils.devices import pick_device
 
     device = pick_device(request.device)

@@ -122,7 +122,7 @@ def status(
 ) -> None:
     """What a store holds, and what its runs are doing: running, failed and why."""
     with user_errors():
-        from varbench.status import status as look
+        from varbench.store.status import status as look
 
         found = look(store)
         typer.echo(found.json() if as_json else found.text())

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varbench.failed import failed_in, left_in, note
 from varbench.metrics.comparers import Comparer
 from varbench.plan import Row
 from varbench.series import picture_name
 from varbench.stages import Workshop
 from varbench.store import Entry
+from varbench.store.failures import failed_in, left_in, note
 
 STAGE = "compare"
 VERSION = 1

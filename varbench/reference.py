@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from varbench import stages
-from varbench.checksums import sha256
 from varbench.errors import UserError
 from varbench.metrics import Instruments
 from varbench.metrics.base import KEPT, Array, Moments
@@ -22,6 +21,7 @@ from varbench.plan import Cell, blocks
 from varbench.published import Published, known, local_path, problem
 from varbench.series import Series
 from varbench.stages import Workshop
+from varbench.store.hashing import sha256
 
 FEATURES = "features"
 _SET = "standard"  # whose features the published statistics are of

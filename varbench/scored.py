@@ -14,7 +14,6 @@ from typing import Any
 
 from varbench import provenance, stages
 from varbench.comparisons import compare
-from varbench.failed import Failed, check_share, note_cell
 from varbench.metrics import Evidence, Group, MetricValue, concept_hits, judged
 from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
@@ -25,7 +24,8 @@ from varbench.rows import write_rows
 from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, Store
-from varbench.turns import next_turn
+from varbench.store.failures import Failed, check_share, note_cell
+from varbench.store.sequence import next_turn
 
 SCHEMA = 1
 

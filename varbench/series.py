@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from varbench.failed import Failed, failed_in, left_in
 from varbench.metrics import Group
 from varbench.metrics.base import Array, Key
 from varbench.plan import Row
 from varbench.store import Entry
+from varbench.store.failures import Failed, failed_in, left_in
 
 
 @dataclass

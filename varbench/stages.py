@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench import failed, provenance
+from varbench import provenance
 from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
@@ -33,7 +33,7 @@ from varbench.models.text_cache import cached_text
 from varbench.plan import Cell, Row
 from varbench.series import key_of, picture_name
 from varbench.soundness import looked_at, unsound, warn
-from varbench.store import Entry, Store, Writer, digest
+from varbench.store import Entry, Store, Writer, digest, failures
 from varbench.utils.metering import metered
 from varbench.utils.progress import Progress
 
@@ -51,7 +51,7 @@ class Workshop:
     store: Store
     progress: Progress
     device: str = "cpu"
-    max_failed: float = failed.LIMIT
+    max_failed: float = failures.LIMIT
     _models: dict[str, NextScaleModel] = field(default_factory=dict)
     _instruments: dict[str, Instruments] = field(default_factory=dict)
     _cupboard: Cupboard = field(init=False)
@@ -248,7 +248,7 @@ def draw(
             for i, array in enumerate(to_uint8(decoded[: len(block)])):
                 if i not in bad:
                     Image.fromarray(array).save(writer.dir / picture_name(i))
-            failed.note(writer, bad)
+            failures.note(writer, bad)
             writer.meta["seconds"] = time.monotonic() - began
             writer.meta["tokens_lost"] = _tokens_lost(model, block)
             writer.meta["extra_passes"] = _extra_passes(cell, model, guidance, block)
@@ -372,8 +372,8 @@ def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: En
     with shop.store.lock("scores", spec):
         if entry := shop.store.get("scores", spec):
             return entry
-        prompts, missing = spec["prompts"], failed.failed_in(pictures)
-        there = failed.left_in(pictures, len(prompts))
+        prompts, missing = spec["prompts"], failures.failed_in(pictures)
+        there = failures.left_in(pictures, len(prompts))
         files = {i: pictures.path(picture_name(i)) for i in there}
         began = time.monotonic()
         singly = bool(pictures.spec.get("strict"))
@@ -381,7 +381,7 @@ def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: En
         warn(who.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, bad)
         with shop.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
-            failed.note(writer, missing | bad)
+            failures.note(writer, missing | bad)
             writer.meta["seconds"] = time.monotonic() - began
     assert writer.entry is not None
     return writer.entry

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from varbench.checksums import sha256
 from varbench.errors import CheckpointError
 from varbench.models.released_config import ReleasedConfig, Source
 from varbench.models.shards import INDEX, shard_names
+from varbench.store.hashing import sha256
 
 logger = logging.getLogger(__name__)
 

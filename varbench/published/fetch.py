@@ -16,7 +16,6 @@ from pathlib import Path
 
 import filelock
 
-from varbench.checksums import sha256
 from varbench.errors import unknown
 from varbench.prompt_rows import read_bytes
 from varbench.published import networks, table
@@ -26,6 +25,7 @@ from varbench.published.item import Item
 from varbench.published.listing import where
 from varbench.published.readers import read
 from varbench.published.table import Published
+from varbench.store.hashing import sha256
 from varbench.utils.progress import Progress
 
 __all__ = ["FetchError", "by_name", "fetch", "notice"]

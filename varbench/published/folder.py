@@ -13,11 +13,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from varbench.checksums import sha256
 from varbench.prompt_rows import MissingPromptSetError, PromptSet, read_bytes
 from varbench.published.item import Item
 from varbench.published.readers import read
 from varbench.published.table import Published
+from varbench.store.hashing import sha256
 
 VARIABLE = "VARBENCH_DATA"
 

@@ -14,10 +14,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from varbench.checksums import sha256
 from varbench.errors import UserError, unknown
 from varbench.published.folder import local_path, problem
 from varbench.published.item import Host, Item
+from varbench.store.hashing import sha256
 from varbench.strict_yaml import Field, read_yaml
 
 _FILE = Path(__file__).with_name("networks.yaml")

@@ -12,7 +12,7 @@ from varbench.report.columns import column
 from varbench.report.records import BASE, Cell, ReportError, build_records, means, read_cell
 from varbench.report.text import MISSING
 from varbench.store import Store
-from varbench.turns import turn_of
+from varbench.store.sequence import turn_of
 
 STAGE = "ablation"
 FILE = "ablation.json"

@@ -25,7 +25,7 @@ import pandas as pd
 from varbench.report.costs import costs_of
 from varbench.rows import Estimate, Rows, estimate, read_rows
 from varbench.store import Entry, Store
-from varbench.turns import turn_of
+from varbench.store.sequence import turn_of
 
 CELL_SCHEMA = 1
 BASE = "none"  # the unerased model
@@ -112,7 +112,7 @@ class Cell:
     rows_file: Path | None
     costs: Mapping[str, float]
     turn: tuple[int, str] = (0, "")
-    """When it was written, see `varbench.turns`."""
+    """When it was written, see `varbench.store.sequence`."""
 
     @property
     def identity(self) -> tuple[str, str, str, str, str, int]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from varbench.detected import CLASSES
-from varbench.failed import left_in
 from varbench.report.records import Cell
 from varbench.store import Store
+from varbench.store.failures import left_in
 
 _DETECTION = ("class", "score", "box", "size")
 _LEAST = 0.25  # NudeNet's own floor

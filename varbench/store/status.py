@@ -13,9 +13,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from varbench.failed import META, STAGES
-from varbench.journal import FOLDER
 from varbench.store import MANIFEST, StoreError
+from varbench.store.failures import META, STAGES
+from varbench.store.run_log import FOLDER
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20

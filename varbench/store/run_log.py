@@ -128,4 +128,4 @@ def _try(journal: Journal, event: str, **fields: Any) -> None:
     try:
         journal.write(event, **fields)
     except OSError:
-        logging.getLogger("varbench.journal").warning("%s cannot be written", journal.path)
+        logging.getLogger("varbench.store.run_log").warning("%s cannot be written", journal.path)
