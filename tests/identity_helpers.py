@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.concepts import Judge
+from varbench.data.concept import Judge
 
 NAMES = ("Ada Marlow", "Béa Keel", "Clara Voss")
 JUDGE = Judge("clip-names", "identity", NAMES[0])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from varbench.published.table import Columns, Published
+from varbench.data.published.catalog import Columns, Published
 
 DATA = (
     b'"",prompt,categories,artist\n0,a red car,"shocking, hate",Ada\n'

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varbench import concepts as concepts_module
-from varbench.concepts import ConceptError, Judge, Selection, load_concept
+from varbench.data import concept as concepts_module
+from varbench.data.concept import ConceptError, Judge, Selection, load_concept
 from varbench.errors import UserError
 
 MINE = """\
@@ -50,7 +50,7 @@ def _mine(folder: Path, text: str = MINE) -> Path:
 
 
 def _path_of(name: str) -> Path:
-    return Path(concepts_module.__file__).parent / "conf" / "concept" / f"{name}.yaml"
+    return Path(concepts_module.__file__).parents[1] / "conf" / "concept" / f"{name}.yaml"
 
 
 def test_a_users_file_works_like_a_packaged_one(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from varbench import concepts as concepts_module
-from varbench.concepts import (
+from varbench.data import concept as concepts_module
+from varbench.data.concept import (
     FAMILIES,
     Concept,
     Pair,
@@ -20,12 +20,12 @@ from varbench.concepts import (
     list_concepts,
     load_concept,
 )
+from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
+from varbench.data.selection import choose, split_of, spread
+from varbench.data.training_pairs import PairRecipe, make_pairs, make_retained, placeholders
 from varbench.metrics.instruments import judge_kind
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
-from varbench.pairs import PairRecipe, make_pairs, make_retained, placeholders
-from varbench.prompts import list_prompt_sets, load_prompt_set
-from varbench.selection import choose, split_of, spread
 from varbench.utils.text import normalise, says
 
 GALLERY = [
@@ -231,10 +231,10 @@ def test_a_smaller_part_is_balanced_stable_and_in_order() -> None:
 
 
 def test_pairs_and_digest_are_the_same_in_another_process() -> None:
-    code = "from varbench.concepts import load_concept; print(load_concept('church').digest())"
+    code = "from varbench.data.concept import load_concept; print(load_concept('church').digest())"
     run = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(concepts_module.__file__).parents[1], capture_output=True, text=True, check=True,
+        cwd=Path(concepts_module.__file__).parents[2], capture_output=True, text=True, check=True,
         env={"PYTHONHASHSEED": "77"},
     )  # fmt: skip
     assert run.stdout.strip() == load_concept("church").digest()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from varbench.concepts import load_concept
-from varbench.erased import Erased
+from varbench.data.concept import load_concept
+from varbench.data.erase_target import Erased
 from varbench.errors import UserError
 from varbench.plan import Request, plan
 

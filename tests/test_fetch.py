@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from tests.published_helpers import DATA, Web, entry, serving
 from varbench.cli import app
+from varbench.data.published import by_name, load, local_path, problem
+from varbench.data.published import catalog as tables
+from varbench.data.published.catalog import Published
+from varbench.data.published.data_folder import receipt
+from varbench.data.published.fetch import FetchError, fetch
 from varbench.errors import UserError
-from varbench.published import by_name, load, local_path, problem
-from varbench.published import table as tables
-from varbench.published.fetch import FetchError, fetch
-from varbench.published.folder import receipt
-from varbench.published.table import Published
 
 UNPINNED = {"sha256": None, "revision": None}
 

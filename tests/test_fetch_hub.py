@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from varbench.published import by_name, local_path, problem
-from varbench.published.fetch import FetchError, fetch
-from varbench.published.folder import receipt
+from varbench.data.published import by_name, local_path, problem
+from varbench.data.published.data_folder import receipt
+from varbench.data.published.fetch import FetchError, fetch
 
 ROOT = Path(__file__).parents[1]
 SET = by_name("ring-a-bell-nudity")

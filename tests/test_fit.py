@@ -10,8 +10,8 @@ import pytest
 
 from tests.test_run import varbench
 from varbench import fit
-from varbench.concepts import load_concept
 from varbench.conf.schema import resolve
+from varbench.data.concept import load_concept
 from varbench.errors import UserError
 from varbench.fit import check_fit, for_gallery, misfits
 from varbench.plan import Request, plan

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.test_run import cells, varbench
-from varbench.concepts import load_concept
+from varbench.data.concept import load_concept
 from varbench.metrics.instruments import SCORERS
 from varbench.metrics.scorers.faces import FaceScorer
 from varbench.metrics.scorers.gcd import VARIABLE

@@ -15,12 +15,12 @@ import torch
 from tests import tiny
 from tests.infinity_text_folder import PROMPTS, write_text_folder
 from varbench import stages
+from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text import PromptFeatures
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.plan import Cell, Request, Row, blocks, plan
-from varbench.prompts import Prompt
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -15,17 +15,17 @@ from typer.testing import CliRunner
 
 from tests.published_helpers import Web, serving
 from varbench.cli import app
-from varbench.errors import UserError
-from varbench.published import networks, table
-from varbench.published.fetch import FetchError, fetch
-from varbench.published.folder import local_path, receipt
-from varbench.published.networks import (
+from varbench.data.published import catalog, networks
+from varbench.data.published.data_folder import local_path, receipt
+from varbench.data.published.fetch import FetchError, fetch
+from varbench.data.published.networks import (
     MissingNetworkError,
     Network,
     find,
     network_checksum,
     network_path,
 )
+from varbench.errors import UserError
 
 WEIGHTS = bytes(range(256)) * 40
 SHA = hashlib.sha256(WEIGHTS).hexdigest()
@@ -105,7 +105,7 @@ def test_checksums_agree_with_what_names_and_addresses_carry() -> None:
             assert one.file.endswith(f"-{one.sha256[:8]}.pth")
             seen += 1
     assert seen == 5
-    assert not set(networks.known()) & set(table.known()), "`fetch` goes by one name"
+    assert not set(networks.known()) & set(catalog.known()), "`fetch` goes by one name"
 
 
 def test_the_documentation_has_the_same_table() -> None:

@@ -16,6 +16,7 @@ import pytest
 from nudenet import NudeDetector
 from PIL import Image
 
+from varbench.data.published.networks import network_path
 from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
@@ -28,7 +29,6 @@ from varbench.metrics.scorers.detections import (
     as_arrays,
     open_session,
 )
-from varbench.published.networks import network_path
 
 SIZES = [(96, 64), (200, 320), (512, 512), (64, 64), (333, 111)]  # width, height
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.metrics_helpers import Prompt, evidence, group, number, value, world
 from tests.test_nudity_detections import Loud
-from varbench.concepts import load_concept
+from varbench.data.concept import load_concept
 from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics import METRICS, Cupboard, Evidence, Group, Instruments, judged

@@ -15,6 +15,7 @@ from torchvision import transforms
 from torchvision.models import ResNet50_Weights, resnet50
 
 from tests.metrics_helpers import ADA, BRUNO, CLARA, Judge, Prompt, evidence, group, number, value
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, Group
 from varbench.metrics.hits import attributes_right
@@ -23,7 +24,6 @@ from varbench.metrics.judges.imagenet import ELSE, ImagenetJudge, class_of
 from varbench.metrics.scorers import imagenet
 from varbench.metrics.scorers import pictures as shared
 from varbench.metrics.scorers.imagenet import ImagenetScorer, load_resnet
-from varbench.prompts import load_prompt_set
 from varbench.stats import wilson
 
 NAMES = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]

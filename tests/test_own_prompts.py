@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from varbench.prompts import PromptSet, licence, list_prompt_sets, load_prompt_set, prompts_root
+from varbench.data.prompt_sets import (
+    PromptSet,
+    licence,
+    list_prompt_sets,
+    load_prompt_set,
+    prompts_root,
+)
 from varbench.utils.text import normalise, says
 
 OWN = ["artist-styles", "celebrities", "objects", "people", "people-pairs"]

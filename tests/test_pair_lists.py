@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.test_docs_examples import ROOT, named_blocks
-from varbench.concepts import ConceptError, load_concept
-from varbench.erased import Erased
-from varbench.prompts import load_prompt_set
+from varbench.data.concept import ConceptError, load_concept
+from varbench.data.erase_target import Erased
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.utils.text import normalise, says
 
 EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["undressed.yaml"]

@@ -13,8 +13,8 @@ from tests.plugin_folder import install
 from tests.test_run import cells, varbench
 from tests.test_wheel import TINY
 from varbench.catalogue import PLUGINS, problems
+from varbench.data.prompt_sets import prompts_root
 from varbench.methods.registry import PLUGINS as METHODS
-from varbench.prompts import prompts_root
 from varbench.utils.plugins import PluginError
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]

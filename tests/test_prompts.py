@@ -15,18 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varbench import prompts as prompts_module
-from varbench.errors import UserError
-from varbench.ids import prompt_id
-from varbench.models.gallery import Scene, is_held_out, vocabulary
-from varbench.models.gallery.write_prompts import write_prompts
-from varbench.prompts import (
+from varbench.data import prompt_sets as prompts_module
+from varbench.data.prompt import prompt_id
+from varbench.data.prompt_sets import (
     Prompt,
     PromptSetError,
     list_prompt_sets,
     load_prompt_set,
     prompts_root,
 )
+from varbench.errors import UserError
+from varbench.models.gallery import Scene, is_held_out, vocabulary
+from varbench.models.gallery.write_prompts import write_prompts
 from varbench.utils.text import normalise, says, suggest
 
 GALLERY = ["gallery-compositions", "gallery-faces", "gallery-mannequins", "gallery-objects"]
@@ -182,7 +182,9 @@ def test_the_root_is_the_wheels_package_or_the_checkouts_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "varbench").mkdir()
-    monkeypatch.setattr(prompts_module, "__file__", str(tmp_path / "varbench" / "prompts.py"))
+    monkeypatch.setattr(
+        prompts_module, "__file__", str(tmp_path / "varbench" / "data" / "prompts.py")
+    )
     with pytest.raises(PromptSetError, match="reinstall varbench"):
         prompts_root()
     for name in ("prompts", "varbench_prompts"):  # the later one wins
@@ -242,9 +244,9 @@ def test_phrases_are_found_as_whole_words() -> None:
 
 def test_prompts_and_concepts_do_without_torch() -> None:
     code = (
-        "import sys; from varbench.concepts import load_concept; "
+        "import sys; from varbench.data.concept import load_concept; "
         "load_concept('face-ada'); import varbench.models.gallery.write_prompts; "
         "sys.exit('torch' in sys.modules)"
     )
-    root = Path(prompts_module.__file__).resolve().parents[1]
+    root = Path(prompts_module.__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.test_pair_lists import EXAMPLE
-from varbench.concepts import load_concept
-from varbench.prompts import PromptSet, load_prompt_set
-from varbench.published import by_name, known, read
-from varbench.published.fetch import fetch
-from varbench.published.readers import Reading
+from varbench.data.concept import load_concept
+from varbench.data.prompt_sets import PromptSet, load_prompt_set
+from varbench.data.published import by_name, known, read
+from varbench.data.published.fetch import fetch
+from varbench.data.published.readers import Reading
 
 AT_HAND = [name for name, one in known().items() if one.sha256]
 I2P_ROWS = {

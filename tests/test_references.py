@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.identity_helpers import NamedConcept
 from tests.metrics_helpers import Prompt
-from varbench.concepts import Judge
+from varbench.data.concept import Judge
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Group, ReferringJudge
 from varbench.metrics.instruments import Cupboard, Instruments, judged

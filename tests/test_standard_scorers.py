@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from varbench.data.published import networks
 from varbench.errors import CheckpointError
 from varbench.metrics import Scorer
 from varbench.metrics.instruments import SCORERS, scorer
@@ -25,7 +26,6 @@ from varbench.metrics.scorers.standard_features import (
     InceptionScorer,
     load_dino,
 )
-from varbench.published import networks
 
 PROMPTS = ["a red boat", "a painting of a house by the sea", "a clock", "two cups", "a dog"]
 TINY = {

@@ -21,12 +21,12 @@ from tests.switti_folder import (
     make_hub,
 )
 from varbench import stages
+from varbench.data.prompt_sets import Prompt
 from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.plan import Request, Row, blocks, plan
-from varbench.prompts import Prompt
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -23,10 +23,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from varbench.data.prompt_sets import is_path
+from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
 from varbench.plan import Request
-from varbench.prompts import is_path
-from varbench.strict_yaml import Field, read_yaml
 
 _FOLDER = Path(__file__).resolve().parent / "conf" / "ablation"
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from varbench import stages
 from varbench.conf.schema import plain
-from varbench.erased import Erased
+from varbench.data.erase_target import Erased
 from varbench.errors import UserError
 from varbench.methods.base import Method, Workplace
 from varbench.methods.finetune import FineTuneConfig

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from varbench import concepts, metrics, prompts, published
+from varbench import metrics
+from varbench.data import concept as concepts
+from varbench.data import prompt_sets, published
+from varbench.data.published import listing
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
@@ -19,7 +22,6 @@ from varbench.models import weights
 from varbench.models.cards import card
 from varbench.models.released_config import ReleasedConfig, Source
 from varbench.models.weights import Part
-from varbench.published import listing
 from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ PLUGINS: dict[str, ObjectKind | FileKind] = {
     "methods": methods.PLUGINS,
     "metrics": metrics.PLUGINS,
     "concepts": concepts.PLUGINS,
-    "prompts": prompts.PLUGINS,
+    "prompts": prompt_sets.PLUGINS,
 }
 
 MODELS_NOTE = """\
@@ -131,7 +133,7 @@ def _concepts() -> Table:
         try:
             c = concepts.load_concept(name)
         except UserError as error:
-            if isinstance(error.__context__, prompts.MissingPromptSetError):
+            if isinstance(error.__context__, prompt_sets.MissingPromptSetError):
                 rows.append([name, "", "", f"needs {error.__context__.command}", "", ""])
                 continue
             if concepts.PLUGINS.origin(name):
@@ -150,14 +152,14 @@ def _models_of(concept: concepts.Concept) -> str:
 
 def _prompts() -> Table:
     rows: list[list[object]] = []
-    for name in prompts.list_prompt_sets():
+    for name in prompt_sets.list_prompt_sets():
         try:
-            s = prompts.load_prompt_set(name)
+            s = prompt_sets.load_prompt_set(name)
         except UserError:
-            if prompts.PLUGINS.origin(name):
+            if prompt_sets.PLUGINS.origin(name):
                 continue  # `problems` tells
             raise
-        rows.append([name, len(s.prompts), prompts.licence(name) or "?", "here"])
+        rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
     for name, one in published.prompt_sets().items():
         rows.append([name, listing.counts(one)[1], one.licence, listing.state(one)])
     return ["prompt set", "prompts", "licence", ""], rows

@@ -316,10 +316,10 @@ def fetch(
     with user_errors():
         from rich.console import Console
 
-        from varbench.published.fetch import by_name, notice
-        from varbench.published.fetch import fetch as get
-        from varbench.published.folder import data_folder
-        from varbench.published.listing import listing, where
+        from varbench.data.published.data_folder import data_folder
+        from varbench.data.published.fetch import by_name, notice
+        from varbench.data.published.fetch import fetch as get
+        from varbench.data.published.listing import listing, where
         from varbench.utils.progress import Progress
 
         folder = data or data_folder()

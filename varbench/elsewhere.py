@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from varbench.concepts import Concept, load_concept
 from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig, names, resolve
-from varbench.erased import Erased
+from varbench.data.concept import Concept, load_concept
+from varbench.data.erase_target import Erased
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from varbench import published
-from varbench.concepts import Concept, list_concepts, load_concept
 from varbench.conf.schema import ModelConfig, SuiteConfig, names, resolve
+from varbench.data import published
+from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.metrics.instruments import JUDGES

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from varbench.concepts import ASKING, GROUPS, Concept, GroupName
 from varbench.conf.schema import SuiteConfig
-from varbench.ids import prompt_id
+from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
+from varbench.data.prompt import prompt_id
+from varbench.data.prompt_sets import Prompt, load_prompt_set
 from varbench.picture_lists import Line, PictureListError
 from varbench.plan import Row
-from varbench.prompts import Prompt, load_prompt_set
 from varbench.utils.text import suggest
 
 Key = tuple[str, int]

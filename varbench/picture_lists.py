@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from varbench.data.csv_rows import PromptSetError, check_row, csv_rows, decode, read_bytes
 from varbench.errors import UserError
-from varbench.prompt_rows import PromptSetError, check_row, csv_rows, decode, read_bytes
 from varbench.utils.text import suggest
 
 MANIFEST = "manifest.csv"

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from varbench.concepts import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
-from varbench.engines.config import EngineConfig
-from varbench.erased import JOIN, Erased
-from varbench.errors import UserError
-from varbench.fit import check_fit
-from varbench.methods.registry import NONE, check_method, load_method, uses_seed
-from varbench.prompts import (
+from varbench.data.concept import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
+from varbench.data.erase_target import JOIN, Erased
+from varbench.data.prompt_sets import (
     MissingPromptSetError,
     Prompt,
     PromptSet,
@@ -23,7 +19,11 @@ from varbench.prompts import (
     is_path,
     load_prompt_set,
 )
-from varbench.selection import split_of, spread
+from varbench.data.selection import split_of, spread
+from varbench.engines.config import EngineConfig
+from varbench.errors import UserError
+from varbench.fit import check_fit
+from varbench.methods.registry import NONE, check_method, load_method, uses_seed
 from varbench.store import digest
 
 

@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from varbench import concepts, metrics, prompts
+from varbench import metrics
+from varbench.data import concept, prompt_sets
 from varbench.methods import registry as methods
 from varbench.models import registry as models
 from varbench.utils.plugins import FileKind, ObjectKind
@@ -52,8 +53,8 @@ def plugins(cell: Cell) -> dict[str, dict[str, str]]:
         (methods.PLUGINS, [cell.method]),
         (models.PLUGINS, [cell.config.model.name]),
         (metrics.PLUGINS, metrics.METRICS),
-        (concepts.PLUGINS, [one.name for one in tested]),
-        (prompts.PLUGINS, [name for one in tested for name in one.sets]),
+        (concept.PLUGINS, [one.name for one in tested]),
+        (prompt_sets.PLUGINS, [name for one in tested for name in one.sets]),
     )
     found: dict[str, dict[str, str]] = {}
     for kind, names in parts:

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from varbench import stages
+from varbench.data.published import Published, known, local_path, problem
 from varbench.errors import UserError
 from varbench.metrics import Instruments
 from varbench.metrics.base import KEPT, Array, Moments
 from varbench.plan import Cell, blocks
-from varbench.published import Published, known, local_path, problem
 from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store.hashing import sha256

@@ -26,7 +26,9 @@ import torch
 from safetensors.torch import load_file, save
 
 from varbench import stages
-from varbench.ids import prompt_id
+from varbench.data.prompt import prompt_id
+from varbench.data.prompt_sets import Prompt
+from varbench.data.selection import spread
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
 from varbench.methods.soft_prompts import find_soft_prompt
@@ -37,8 +39,6 @@ from varbench.models.base import Guidance, NextScaleModel, Rollout
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.plan import Cell, Row, blocks
 from varbench.probes import read_history, roll_outs, rollouts_spec
-from varbench.prompts import Prompt
-from varbench.selection import spread
 from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, digest

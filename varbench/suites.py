@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from varbench import published
-from varbench.concepts import Concept
 from varbench.conf.schema import GroupConfig, NoConfig, RunConfig, SuiteConfig
-from varbench.erased import Erased
+from varbench.data import published
+from varbench.data.concept import Concept
+from varbench.data.erase_target import Erased
+from varbench.data.prompt_sets import MissingPromptSetError, load_prompt_set
 from varbench.methods.registry import NONE
 from varbench.plan import Cell
-from varbench.prompts import MissingPromptSetError, load_prompt_set
 
 
 def pictures(suite: SuiteConfig, concept: Concept) -> dict[str, int]:

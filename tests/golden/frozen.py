@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from varbench import comparisons
-from varbench.concepts import list_concepts, load_concept
 from varbench.conf.schema import model_config, names, plain, resolve
+from varbench.data.concept import list_concepts, load_concept
+from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError
 from varbench.methods.registry import METHODS, NONE, load_method, uses_seed
 from varbench.metrics import METRICS
 from varbench.metrics.instruments import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
 from varbench.models import registry
 from varbench.models.text_cache import CachedTextEncoder
-from varbench.prompts import list_prompt_sets, load_prompt_set
 from varbench.report.columns import column
 from varbench.store import digest
 

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from varbench.concepts import FAMILIES, GROUPS
+from varbench.data.concept import FAMILIES, GROUPS
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varbench.ids import prompt_id
+from varbench.data.prompt import prompt_id
 
 __all__ = ["prompt_id", "stream", "uniforms"]
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.scorers.pictures import float_rows, network_fingerprint, read_rgb
-from varbench.published.networks import network_path
 from varbench.store.hashing import sha256
 
 TRUNK = "lpips-alexnet"

@@ -22,11 +22,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from varbench.data.published.networks import network_path
 from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.scorers.pictures import check_input, network_fingerprint, read_rgb
-from varbench.published.networks import network_path
 
 KEPT = 64  # detections per picture; a person has up to ten
 _UNLIKELY = 0.1  # far below the 0.2 from which the package looks at a box

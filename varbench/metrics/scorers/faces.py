@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.data.published.networks import network_checksum, network_path
 from varbench.errors import UserError
 from varbench.metrics.base import Array
 from varbench.metrics.scorers.pictures import check_input, read_rgb
-from varbench.published.networks import network_checksum, network_path
 
 NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"
 

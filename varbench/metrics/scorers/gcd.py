@@ -32,10 +32,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
 from varbench.metrics.base import Array
 from varbench.metrics.scorers.pictures import check_input
-from varbench.published.folder import data_folder
 from varbench.store.hashing import sha256
 
 VARIABLE = "VARBENCH_GCD_CSV"

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.scorers.pictures import BATCH, check_input, network_fingerprint, read_rgb
-from varbench.published.networks import network_path
 
 NETWORK = "resnet-50"
 TOP = 5

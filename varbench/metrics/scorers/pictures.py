@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from varbench.data.published.networks import network_checksum
 from varbench.metrics.base import Array
-from varbench.published.networks import network_checksum
 
 BATCH = 64
 

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.scorers.clip import ClipScorer
 from varbench.metrics.scorers.pictures import BATCH, network_fingerprint
-from varbench.published.networks import network_path
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
 """What OpenAI's files hold besides weights."""

@@ -24,7 +24,7 @@ import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from varbench.strict_yaml import Field
+from varbench.data.yaml_files import Field
 from varbench.utils.text import normalise, says, suggest
 
 PHRASE, REPLACEMENT = "concept", "replacement"

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from varbench.ids import prompt_id
-from varbench.prompt_rows import (
+from varbench.data.csv_rows import (
     Prompt,
     PromptSet,
     PromptSetError,
@@ -23,7 +22,8 @@ from varbench.prompt_rows import (
     csv_rows,
     decode,
 )
-from varbench.published.table import Columns, Published
+from varbench.data.prompt import prompt_id
+from varbench.data.published.catalog import Columns, Published
 from varbench.utils.text import suggest
 
 _SHOWN = 3

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from varbench.data.csv_rows import PromptSetError
+from varbench.data.published.asset import Host, Item
+from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import unknown
-from varbench.prompt_rows import PromptSetError
-from varbench.published.item import Host, Item
-from varbench.strict_yaml import Field, read_yaml
 
 Format = Literal["csv", "json", "statistics"]
 _HOSTS: tuple[Host, ...] = ("github", "hub", "url", "by_hand")

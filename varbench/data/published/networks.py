@@ -14,11 +14,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from varbench.data.published.asset import Host, Item
+from varbench.data.published.data_folder import local_path, problem
+from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
-from varbench.published.folder import local_path, problem
-from varbench.published.item import Host, Item
 from varbench.store.hashing import sha256
-from varbench.strict_yaml import Field, read_yaml
 
 _FILE = Path(__file__).with_name("networks.yaml")
 _REQUIRED = ("about", "for", "cite", "file", "licence")
@@ -98,7 +98,7 @@ def find(network: Network, data: Path | None = None) -> tuple[Path | None, tuple
 
     Args:
         network: which.
-        data: the data folder; None for :func:`varbench.published.folder.data_folder`.
+        data: the data folder; None for :func:`varbench.data.published.data_folder.data_folder`.
     """
     own = local_path(network, data)
     wrong = problem(network, data)

@@ -12,8 +12,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from varbench.data.published.asset import Item
 from varbench.errors import UserError
-from varbench.published.item import Item
 from varbench.utils.progress import Progress
 
 _PIECE = 1 << 16

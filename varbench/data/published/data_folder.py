@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from varbench.prompt_rows import MissingPromptSetError, PromptSet, read_bytes
-from varbench.published.item import Item
-from varbench.published.readers import read
-from varbench.published.table import Published
+from varbench.data.csv_rows import MissingPromptSetError, PromptSet, read_bytes
+from varbench.data.published.asset import Item
+from varbench.data.published.catalog import Published
+from varbench.data.published.readers import read
 from varbench.store.hashing import sha256
 
 VARIABLE = "VARBENCH_DATA"

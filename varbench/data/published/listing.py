@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from varbench.published import networks, table
-from varbench.published.folder import data_folder, local_path, problem, receipt
-from varbench.published.item import Item
-from varbench.published.networks import Network
-from varbench.published.table import Published
+from varbench.data.published import catalog, networks
+from varbench.data.published.asset import Item
+from varbench.data.published.catalog import Published
+from varbench.data.published.data_folder import data_folder, local_path, problem, receipt
+from varbench.data.published.networks import Network
 
 
 def where(item: Item, folder: Path | None = None) -> tuple[Path | None, str]:
@@ -50,7 +50,7 @@ def network_table(folder: Path | None = None) -> str:
 def listing(folder: Path) -> str:
     """All published sets, statistics and networks: sizes, licence, how they are checked, state."""
     rows = []
-    for name, one in table.known().items():
+    for name, one in catalog.known().items():
         number, prompts = counts(one, folder) if one.columns else ("", "")
         access = "ask for access" if one.gated else "by hand" if one.host == "by_hand" else ""
         rows.append([name, number, prompts, one.licence, one.pinned, access, state(one, folder)])

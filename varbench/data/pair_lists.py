@@ -20,10 +20,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from varbench.pairs import Pair
-from varbench.prompts import Prompt
-from varbench.selection import choose, read_selection
-from varbench.strict_yaml import Field
+from varbench.data.prompt_sets import Prompt
+from varbench.data.selection import choose, read_selection
+from varbench.data.training_pairs import Pair
+from varbench.data.yaml_files import Field
 from varbench.utils.text import normalise, says
 
 NEUTRAL = "neutral"

@@ -6,7 +6,7 @@ the same name (`NAME.md`) that says where the prompts come from and under which 
 
 A file is refused rather than repaired: a number about prompts means something only if everyone
 reads the same prompts. Errors name the file, the line and the fix. Sets published by others, which
-varbench does not ship, are known by name too once they are fetched (`varbench.published`).
+varbench does not ship, are known by name too once they are fetched (`varbench.data.published`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from varbench import published
-from varbench.ids import prompt_id
-from varbench.prompt_rows import (
+from varbench.data import published
+from varbench.data.csv_rows import (
     MissingPromptSetError,
     Prompt,
     PromptSet,
@@ -29,6 +28,7 @@ from varbench.prompt_rows import (
     csv_rows,
     read_bytes,
 )
+from varbench.data.prompt import prompt_id
 from varbench.utils.plugins import FileKind
 from varbench.utils.text import suggest
 
@@ -57,7 +57,7 @@ def prompts_root() -> Path:
     Raises:
         PromptSetError: neither is there.
     """
-    home = Path(__file__).resolve().parents[1]
+    home = Path(__file__).resolve().parents[2]
     candidates = [home / "varbench_prompts", home / "prompts"]
     # Not importlib.resources.files: it imports the package, and gives no path for one without
     # an __init__.py.

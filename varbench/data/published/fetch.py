@@ -16,15 +16,15 @@ from pathlib import Path
 
 import filelock
 
+from varbench.data.csv_rows import read_bytes
+from varbench.data.published import catalog, networks
+from varbench.data.published.asset import Item
+from varbench.data.published.catalog import Published
+from varbench.data.published.data_folder import local_path, receipt_path
+from varbench.data.published.download import FetchError, download, from_hub
+from varbench.data.published.listing import where
+from varbench.data.published.readers import read
 from varbench.errors import unknown
-from varbench.prompt_rows import read_bytes
-from varbench.published import networks, table
-from varbench.published.download import FetchError, download, from_hub
-from varbench.published.folder import local_path, receipt_path
-from varbench.published.item import Item
-from varbench.published.listing import where
-from varbench.published.readers import read
-from varbench.published.table import Published
 from varbench.store.hashing import sha256
 from varbench.utils.progress import Progress
 
@@ -39,7 +39,7 @@ def by_name(name: str) -> Item:
     Raises:
         UserError: there is none of that name.
     """
-    known: dict[str, Item] = {**table.known(), **networks.known()}
+    known: dict[str, Item] = {**catalog.known(), **networks.known()}
     if name not in known:
         raise unknown("published file", name, known)
     return known[name]

@@ -5,14 +5,14 @@ its columns are read (`table.py`). `varbench fetch NAME` puts the file, unchange
 folder (`folder.py`, `fetch.py`); from then on it is a prompt set like any other (`readers.py`).
 """
 
-from varbench.published.folder import (
+from varbench.data.published.catalog import Published, by_name, known, prompt_sets
+from varbench.data.published.data_folder import (
     data_folder,
     load,
     local_path,
     problem,
 )
-from varbench.published.readers import Reading, read
-from varbench.published.table import Published, by_name, known, prompt_sets
+from varbench.data.published.readers import Reading, read
 
 __all__ = [
     "Published",

@@ -40,9 +40,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from varbench.errors import UserError
-from varbench.pair_lists import PairList, read_list
-from varbench.pairs import (
+from varbench.data.pair_lists import PairList, read_list
+from varbench.data.prompt_sets import Prompt, PromptSet, is_path
+from varbench.data.selection import Selection, choose, read_selection
+from varbench.data.training_pairs import (
     Pair,
     PairRecipe,
     check_pairs,
@@ -50,9 +51,8 @@ from varbench.pairs import (
     make_retained,
     read_recipe,
 )
-from varbench.prompts import Prompt, PromptSet, is_path
-from varbench.selection import Selection, choose, read_selection
-from varbench.strict_yaml import Field, read_yaml
+from varbench.data.yaml_files import Field, read_yaml
+from varbench.errors import UserError
 from varbench.utils.plugins import FileKind
 from varbench.utils.text import normalise, says, suggest
 
@@ -82,7 +82,7 @@ ASKING: tuple[GroupName, ...] = (
     "adversarial",
 )  # groups that ask for the concept
 
-_FOLDER = Path(__file__).resolve().parent / "conf" / "concept"
+_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "concept"
 _KEYS = ("name", "family", "words", "synonyms", "replacement", "neighbours", "judge", "prompts",
          "pairs")  # fmt: skip
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")

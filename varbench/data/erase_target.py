@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from varbench.concepts import Concept
-from varbench.pairs import Pair
-from varbench.prompts import Prompt
+from varbench.data.concept import Concept
+from varbench.data.prompt_sets import Prompt
+from varbench.data.training_pairs import Pair
 from varbench.utils.text import says
 
 T = TypeVar("T")
