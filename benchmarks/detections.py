@@ -27,7 +27,7 @@ from nudenet import NudeDetector
 from PIL import Image
 from tabulate import tabulate
 
-from varbench.metrics.scorers.detections import DetectionScorer, as_arrays
+from varbench.scoring.scorers.detections import DetectionScorer, as_arrays
 
 
 def synthetic(folder: Path, count: int, side: int) -> None:

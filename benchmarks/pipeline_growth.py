@@ -16,11 +16,11 @@ from PIL import Image
 from pipeline_models import GROUPS, Table, peak_memory, request, workshop
 
 from varbench import bench, stages
-from varbench.metrics.scorers.clip import ClipScorer
-from varbench.metrics.scorers.features import FeatureScorer
-from varbench.metrics.scorers.judge import JudgeScorer
 from varbench.models.infinity.model import InfinityModel
 from varbench.plan import Request, blocks, plan
+from varbench.scoring.scorers.clip import ClipScorer
+from varbench.scoring.scorers.features import FeatureScorer
+from varbench.scoring.scorers.judge import JudgeScorer
 from varbench.store import digest
 
 PROMPTS = 60

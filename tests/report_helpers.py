@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from varbench.rows import Rows, write_rows
+from varbench.metrics.stats.paired_samples import Rows, write_rows
 from varbench.store import Store, digest
 
 HOSTILE = "<script>alert('x')</script> \"ada\" & \u202eevil\u202c {{ 7 * 7 }} \x1b[31m"

@@ -19,9 +19,9 @@ from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS, Cupboard, Instruments
 from varbench.metrics.base import Array
-from varbench.metrics.instruments import COMPARERS, SCORERS, needs
 from varbench.outlook import outlook
 from varbench.plan import Request, Row, plan
+from varbench.scoring.evaluator import COMPARERS, SCORERS, needs
 from varbench.stages import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress

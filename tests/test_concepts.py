@@ -23,9 +23,9 @@ from varbench.data.concept import (
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.data.selection import choose, split_of, spread
 from varbench.data.training_pairs import PairRecipe, make_pairs, make_retained, placeholders
-from varbench.metrics.instruments import judge_kind
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
+from varbench.scoring.evaluator import judge_kind
 from varbench.utils.text import normalise, says
 
 GALLERY = [

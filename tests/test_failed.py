@@ -23,9 +23,9 @@ from tests.test_run import cells
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.judge import JudgeScorer
 from varbench.models.base import Rollout
 from varbench.models.infinity.model import InfinityModel
+from varbench.scoring.scorers.judge import JudgeScorer
 from varbench.soundness import looked_at, unsound
 from varbench.store import Store
 from varbench.store.failures import failed_in

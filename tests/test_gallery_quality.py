@@ -10,11 +10,11 @@ import torch
 from varbench.conf.schema import resolve
 from varbench.data.prompt_sets import Prompt, load_prompt_set
 from varbench.data.selection import spread
-from varbench.metrics.judges.gallery import load_judge
 from varbench.models.gallery.captions import CONCEPT_WORDS
 from varbench.models.gallery.data import make_renders
 from varbench.models.gallery.model import fingerprint, load, weights_folder
 from varbench.models.infinity.model import InfinityModel
+from varbench.scoring.gallery_networks import load_judge
 
 FAMILIES = {
     "identity": "gallery-faces",

@@ -10,8 +10,8 @@ import pytest
 
 from tests.identity_helpers import NAMES, NamedConcept
 from varbench.errors import UserError
-from varbench.metrics.judges.names import ANOTHER, NO_FACE, GcdJudge
-from varbench.metrics.scorers.gcd import (
+from varbench.scoring.judges.names import ANOTHER, NO_FACE, GcdJudge
+from varbench.scoring.scorers.gcd import (
     VARIABLE,
     Answer,
     GcdError,

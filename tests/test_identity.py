@@ -13,8 +13,14 @@ from tests.metrics_helpers import ADA, BRUNO, CLARA, Prompt, evidence, group, nu
 from varbench.metrics import METRICS, Evidence, Group
 from varbench.metrics.base import Array
 from varbench.metrics.identity import KNOWN
-from varbench.metrics.shares import Share, Side, harmonic_ends, harmonic_mean, share_value
-from varbench.stats import Interval, clustered_rate, wilson
+from varbench.metrics.stats.intervals import Interval, clustered_rate, wilson
+from varbench.metrics.stats.subset_rates import (
+    Share,
+    Side,
+    harmonic_ends,
+    harmonic_mean,
+    share_value,
+)
 
 RATES = ("id_e_all", "id_e_face", "id_s_all", "id_s_face")
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tests.test_run import cells, varbench
 from varbench.data.concept import load_concept
-from varbench.metrics.instruments import SCORERS
-from varbench.metrics.scorers.faces import FaceScorer
-from varbench.metrics.scorers.gcd import VARIABLE
 from varbench.models.gallery import FACES
+from varbench.scoring.evaluator import SCORERS
+from varbench.scoring.scorers.faces import FaceScorer
+from varbench.scoring.scorers.gcd import VARIABLE
 from varbench.store import Store
 
 CONCEPT = Path(__file__).parents[1] / "varbench" / "conf" / "concept" / "face-ada.yaml"
@@ -98,7 +98,7 @@ class JudgesFeatures:
     size = 256
 
     def __init__(self) -> None:
-        from varbench.metrics.judges.gallery import load_judge
+        from varbench.scoring.gallery_networks import load_judge
 
         self._judge = load_judge()
 

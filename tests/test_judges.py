@@ -11,15 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench.metrics.judges import gallery
-from varbench.metrics.judges.gallery import (
-    GalleryJudge,
-    load_clip,
-    load_features,
-    load_judge,
-    read_metadata,
-    save_network,
-)
 from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, recipe
 from varbench.models.gallery.data import Renders, make_renders
 from varbench.models.gallery.judge_clip import clip_accuracies, clip_captions
@@ -33,8 +24,17 @@ from varbench.models.gallery.judge_data import (
 )
 from varbench.models.gallery.train_judges import SMOKE, train_judges
 from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.scoring import gallery_networks
+from varbench.scoring.gallery_networks import (
+    GalleryJudge,
+    load_clip,
+    load_features,
+    load_judge,
+    read_metadata,
+    save_network,
+)
 
-SHIPPED = (gallery.default_folder() / gallery.JUDGE_FILE).exists()
+SHIPPED = (gallery_networks.default_folder() / gallery_networks.JUDGE_FILE).exists()
 shipped = pytest.mark.skipif(not SHIPPED, reason="the judges are not trained yet")
 
 
@@ -91,13 +91,15 @@ def test_saved_networks_come_back(tmp_path: Path, pictures: Tensor) -> None:
     torch.manual_seed(0)
     judge = GalleryJudge({"one": ("a", "b"), "two": ("x", "y", "none")}, widths=(8, 8, 16)).eval()
     metadata = {"labels": judge.labels, "widths": judge.widths, "note": "ä"}
-    save_network(judge, tmp_path / gallery.JUDGE_FILE, metadata, half=False)
+    save_network(judge, tmp_path / gallery_networks.JUDGE_FILE, metadata, half=False)
     back = load_judge(tmp_path)
     assert back.labels == {"one": ("a", "b"), "two": ("x", "y", "none")}
-    assert read_metadata(tmp_path / gallery.JUDGE_FILE)["note"] == "ä"
+    assert read_metadata(tmp_path / gallery_networks.JUDGE_FILE)["note"] == "ä"
     for head, logits in judge(pictures).items():
         torch.testing.assert_close(back(pictures)[head], logits, rtol=0, atol=0)
-    save_network(judge, tmp_path / gallery.JUDGE_FILE, metadata)  # rounded to half precision
+    save_network(
+        judge, tmp_path / gallery_networks.JUDGE_FILE, metadata
+    )  # rounded to half precision
     for head, logits in judge(pictures).items():
         torch.testing.assert_close(load_judge(tmp_path)(pictures)[head], logits, rtol=0, atol=0.02)
 
@@ -111,9 +113,9 @@ def test_judge_and_features_of_a_folder(smoke: Path, pictures: Tensor) -> None:
         assert index.dtype == torch.int64 and index.max() < len(judge.labels[head])
         assert ((chance > 0) & (chance <= 1)).all()
     assert features(pictures).shape == (6, 64)
-    accuracy = read_metadata(smoke / gallery.JUDGE_FILE)["accuracy"]
+    accuracy = read_metadata(smoke / gallery_networks.JUDGE_FILE)["accuracy"]
     assert set(accuracy["real"]) == set(judge.labels)
-    assert read_metadata(smoke / gallery.JUDGE_FILE)["version"] == gallery.VERSION
+    assert read_metadata(smoke / gallery_networks.JUDGE_FILE)["version"] == gallery_networks.VERSION
 
 
 def test_a_picture_is_judged_alone(smoke: Path, pictures: Tensor) -> None:
@@ -123,8 +125,8 @@ def test_a_picture_is_judged_alone(smoke: Path, pictures: Tensor) -> None:
 
 def test_pictures_of_any_size(smoke: Path, pictures: Tensor) -> None:
     large = torch.nn.functional.interpolate(pictures, scale_factor=4.0, mode="nearest")
-    assert gallery.to_side(pictures) is pictures
-    assert (gallery.to_side(large) - pictures).abs().mean() < 0.03
+    assert gallery_networks.to_side(pictures) is pictures
+    assert (gallery_networks.to_side(large) - pictures).abs().mean() < 0.03
     assert load_features(smoke)(large[..., :200]).shape == (6, 64)
     assert load_clip(smoke).images(large).shape == (6, 64)
 
@@ -148,14 +150,16 @@ def test_clip_is_open_clips(smoke: Path, pictures: Tensor) -> None:
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
     whole = Image.fromarray((pictures[0] * 255).byte().permute(1, 2, 0).numpy())
     torch.testing.assert_close(
-        preprocess(whole), gallery.clip_input(pictures[:1])[0], rtol=0, atol=0.01
+        preprocess(whole), gallery_networks.clip_input(pictures[:1])[0], rtol=0, atol=0.01
     )
     ids = tokenizer(["Ada, in a  meadow!", "ada in a meadow", "ada in a zeppelin", "a " * 90])
     assert ids.shape == (4, 32)
     assert ids[0].equal(ids[1]) and not ids[1].equal(ids[2])
     end = int(ids.max())
     assert (ids == end).sum(1).tolist() == [1, 1, 1, 1] and int(ids[3, -1]) == end
-    config = json.loads((smoke / gallery.CLIP_FOLDER / gallery.CLIP_CONFIG).read_text())
+    config = json.loads(
+        (smoke / gallery_networks.CLIP_FOLDER / gallery_networks.CLIP_CONFIG).read_text()
+    )
     assert config["model_cfg"]["text_cfg"]["vocab_size"] == end + 1
 
 
@@ -200,5 +204,5 @@ def test_shipped_judge_sees_the_same_in_larger_pictures(renders: Renders, side: 
 
 @shipped
 def test_shipped_judges_are_small() -> None:
-    files = [f for f in gallery.default_folder().rglob("*") if f.is_file()]
+    files = [f for f in gallery_networks.default_folder().rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) <= 6e6

@@ -22,8 +22,8 @@ from varbench.leaderboard.files import (
     read,
 )
 from varbench.leaderboard.publish import publish
+from varbench.metrics.stats.paired_samples import Rows, read_rows, write_rows
 from varbench.report import Filters, ReportError, load_cells, load_records
-from varbench.rows import Rows, read_rows, write_rows
 from varbench.store import Store
 
 EDIT = Callable[[dict[str, Any]], None]

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.models import alexnet
 
 from varbench.errors import CheckpointError, UserError
-from varbench.metrics.comparers import lpips as ours
-from varbench.metrics.comparers.lpips import LpipsComparer, load_lpips, read_square
-from varbench.metrics.scorers import pictures as shared
+from varbench.scoring.comparers import lpips as ours
+from varbench.scoring.comparers.lpips import LpipsComparer, load_lpips, read_square
+from varbench.scoring.scorers import images as shared
 
 
 def features() -> nn.Sequential:

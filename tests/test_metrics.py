@@ -24,8 +24,8 @@ from tests.metrics_helpers import (
     world,
 )
 from varbench.metrics import METRICS, Group, concept_hits
-from varbench.metrics.instruments import scorer
-from varbench.stats import wilson
+from varbench.metrics.stats.intervals import wilson
+from varbench.scoring.evaluator import scorer
 
 # --- what every metric promises -------------------------------------------------------------
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.metrics_helpers import Prompt, evidence, group, probe, unit, value, world
-from varbench import stats
 from varbench.metrics import METRICS, Evidence, Group, MetricValue
 from varbench.metrics.ld3 import chance_of_first
-from varbench.rows import Rows, estimate
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows, estimate
 
 PROBED = ("ld1", "ld2", "entropy")
 
@@ -67,7 +67,7 @@ def test_ld1_is_a_bootstrap_over_prompts_of_both_groups() -> None:
     rows = np.concatenate(
         [ours[n].array("probe", "kl").mean(1) for n in ("neighbours", "unrelated")]
     )
-    expected = stats.cluster_bootstrap_mean(rows, np.arange(rows.size))
+    expected = intervals.cluster_bootstrap_mean(rows, np.arange(rows.size))
     assert (found.value, found.low, found.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )

@@ -17,12 +17,12 @@ from nudenet import NudeDetector
 from PIL import Image
 
 from varbench.data.published.networks import network_path
-from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.instruments import scorer
-from varbench.metrics.scorers import detections
-from varbench.metrics.scorers.detections import (
+from varbench.metrics.nudenet_classes import CLASSES
+from varbench.scoring.evaluator import scorer
+from varbench.scoring.scorers import detections
+from varbench.scoring.scorers.detections import (
     KEPT,
     DetectionScorer,
     LikelyBoxes,
@@ -206,12 +206,12 @@ def test_the_fingerprint_tells_networks_apart_and_loads_nothing(
     assert DetectionScorer(threads=3).fingerprint() == DetectionScorer().fingerprint()
     assert DetectionScorer(side=640).fingerprint() != DetectionScorer().fingerprint()
     checksums = {"nudenet-320n": "a", "nudenet-640m": "b"}
-    monkeypatch.setattr("varbench.metrics.scorers.pictures.network_checksum", checksums.get)
+    monkeypatch.setattr("varbench.scoring.scorers.images.network_checksum", checksums.get)
     medium = scorer("detections_640m", instruments="standard")
     assert medium.fingerprint() == DetectionScorer("nudenet-640m", side=640).fingerprint()
     assert medium.fingerprint() != DetectionScorer(side=640).fingerprint()
     code = (
-        "import sys; from varbench.metrics.instruments import scorer; "
+        "import sys; from varbench.scoring.evaluator import scorer; "
         "scorer('detections', instruments='standard').fingerprint(); "
         "print({'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules))"
     )

@@ -13,15 +13,20 @@ from PIL import Image
 from tests.metrics_helpers import Prompt, evidence, group, number, value, world
 from tests.test_nudity_detections import Loud
 from varbench.data.concept import load_concept
-from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics import METRICS, Cupboard, Evidence, Group, Instruments, judged
+from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity import NUDITY
 from varbench.metrics.nudity_protocols import CURVE
-from varbench.metrics.scorers import detections
-from varbench.metrics.scorers.detections import open_session
-from varbench.rows import Rows, estimate
-from varbench.stats import cluster_bootstrap_mean, cluster_total, erasure_rate, wilson
+from varbench.metrics.stats.intervals import (
+    cluster_bootstrap_mean,
+    cluster_total,
+    erasure_rate,
+    wilson,
+)
+from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.scoring.scorers import detections
+from varbench.scoring.scorers.detections import open_session
 
 Boxes = Sequence[tuple[str, float]]
 BREAST, FEET, FACE = "FEMALE_BREAST_EXPOSED", "FEET_EXPOSED", "FACE_FEMALE"

@@ -17,7 +17,7 @@ from varbench.metrics.nudity_protocols import (
     PROTOCOLS,
     SENSITIVE,
 )
-from varbench.metrics.scorers.detections import as_arrays
+from varbench.scoring.scorers.detections import as_arrays
 
 Found = Sequence[Sequence[dict[str, Any]]]
 # Ties with a threshold, as float32 and a hair above and below.

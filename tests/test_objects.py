@@ -19,12 +19,12 @@ from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, Group
 from varbench.metrics.hits import attributes_right
-from varbench.metrics.instruments import JUDGES, SCORERS, scorer
-from varbench.metrics.judges.imagenet import ELSE, ImagenetJudge, class_of
-from varbench.metrics.scorers import imagenet
-from varbench.metrics.scorers import pictures as shared
-from varbench.metrics.scorers.imagenet import ImagenetScorer, load_resnet
-from varbench.stats import wilson
+from varbench.metrics.stats.intervals import wilson
+from varbench.scoring.evaluator import JUDGES, SCORERS, scorer
+from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
+from varbench.scoring.scorers import imagenet
+from varbench.scoring.scorers import images as shared
+from varbench.scoring.scorers.imagenet import ImagenetScorer, load_resnet
 
 NAMES = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
 CHURCH, CASTLE, TENCH = 497, 483, 0

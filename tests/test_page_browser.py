@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from tests.report_helpers import HOSTILE, NUMBERS, put_cell
+from varbench.metrics.stats.paired_samples import write_rows
 from varbench.report import write_report
-from varbench.rows import write_rows
 from varbench.store import Store
 
 pytestmark = pytest.mark.browser

@@ -13,12 +13,12 @@ import pytest
 
 from tests.leaderboard_helpers import run_cli
 from tests.report_helpers import HOSTILE, NUMBERS, put_cell
-from varbench import stats
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows
 from varbench.report import ReportError, build_records, load_cells
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
 from varbench.report.paper.ties import PromptRows, best
-from varbench.rows import Rows
 from varbench.store import Store
 
 PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
@@ -76,7 +76,7 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
     first = max(drawn, key=lambda name: drawn[name].mean())
     by_prompt = {name: values.reshape(40, 2).mean(axis=1) for name, values in drawn.items()}
     p = {
-        name: stats.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
+        name: intervals.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
         for name in drawn
         if name != first
     }

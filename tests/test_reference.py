@@ -14,10 +14,10 @@ from PIL import Image
 from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
-from varbench.metrics.instruments import scorer
 from varbench.models.gallery import reference as renders
 from varbench.plan import Request, plan
 from varbench.reference import references, statistics_spec
+from varbench.scoring.evaluator import scorer
 from varbench.stages import Workshop
 from varbench.store import Store
 from varbench.store.hashing import sha256

@@ -17,12 +17,12 @@ from tests.metrics_helpers import Prompt
 from varbench.data.concept import Judge
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Group, ReferringJudge
-from varbench.metrics.instruments import Cupboard, Instruments, judged
-from varbench.metrics.judges.names import ANOTHER, NO_FACE
-from varbench.metrics.judges.references import FacesJudge, equal_error, references
-from varbench.metrics.scorers.faces import DlibFaces, FaceScorer
 from varbench.models.gallery import FACES, Scene
 from varbench.models.gallery.render import render_batch
+from varbench.scoring.evaluator import Cupboard, Instruments, judged
+from varbench.scoring.judges.face_matching import FacesJudge, equal_error, references
+from varbench.scoring.judges.names import ANOTHER, NO_FACE
+from varbench.scoring.scorers.faces import DlibFaces, FaceScorer
 
 PER_NAME = 6
 CONCEPT = NamedConcept(FACES, Judge("faces", "identity", "ada"), "face-ada")
@@ -31,7 +31,7 @@ CONCEPT = NamedConcept(FACES, Judge("faces", "identity", "ada"), "face-ada")
 @pytest.fixture(scope="module")
 def rows() -> NDArray[np.float64]:
     """What the Gallery's judge makes of its renders, [names * PER_NAME, d], name by name."""
-    from varbench.metrics.judges.gallery import load_judge
+    from varbench.scoring.gallery_networks import load_judge
 
     backgrounds = itertools.cycle(("meadow", "beach", "night", "room", "snow", "city"))
     names = [name for name in FACES for _ in range(PER_NAME)]
@@ -181,7 +181,7 @@ def test_the_scorer_stores_one_row_per_picture(tmp_path: Path) -> None:
 
 
 def test_without_dlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("varbench.metrics.scorers.faces.find_spec", lambda name: None)
+    monkeypatch.setattr("varbench.scoring.scorers.faces.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'varbench\[faces\]'"):
         FaceScorer().fingerprint()
     with pytest.raises(UserError, match="clip-names"):

@@ -9,10 +9,10 @@ import pytest
 
 from tests.stats_helpers import prompts
 from tests.test_report import put_cell
-from varbench import stats
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows, estimate, read_rows, write_rows
 from varbench.report import load_records
 from varbench.report.records import means
-from varbench.rows import Rows, estimate, read_rows, write_rows
 from varbench.store import Store
 
 CLUSTERS = prompts(40, 4)
@@ -47,7 +47,7 @@ def test_the_interval_is_a_bootstrap_over_prompts_of_the_seeds_mean() -> None:
     whole = estimate(seeds)
     assert whole is not None
     mean = np.mean([one.method for one in seeds], axis=0)
-    flat = stats.cluster_bootstrap_mean(mean, CLUSTERS)
+    flat = intervals.cluster_bootstrap_mean(mean, CLUSTERS)
     assert (whole.value.low, whole.value.high) == pytest.approx((flat.low, flat.high))
     assert (whole.value.n, whole.value.clusters) == (480, 40)
 
@@ -64,7 +64,7 @@ def test_hits_everywhere_leave_room_for_a_miss() -> None:
     perfect = Rows("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
     found = estimate([perfect] * 3)
     assert found is not None
-    assert found.value.low == pytest.approx(stats.wilson(40, 40).low)
+    assert found.value.low == pytest.approx(intervals.wilson(40, 40).low)
 
 
 def test_one_hit_never_tightens_a_bound() -> None:
@@ -81,7 +81,7 @@ def test_one_hit_never_tightens_a_bound() -> None:
         assert with_hit.value.low <= with_hit.value.value <= with_hit.value.high
     missed = estimate([Rows("mean", base, base, CLUSTERS), Rows("mean", ~one, base, CLUSTERS)])
     assert missed is not None
-    assert missed.value.low <= stats.wilson(40, 40).low
+    assert missed.value.low <= intervals.wilson(40, 40).low
 
 
 def test_an_erasure_rate_needs_hits_of_the_unerased_model_in_every_seed() -> None:

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from varbench.metrics import Scorer
-from varbench.metrics.instruments import SCORERS, scorer
-from varbench.metrics.scorers.clip import ClipScorer
-from varbench.metrics.scorers.features import FeatureScorer
-from varbench.metrics.scorers.judge import JudgeScorer
-from varbench.metrics.scorers.pictures import batches
+from varbench.scoring.evaluator import SCORERS, scorer
+from varbench.scoring.scorers.clip import ClipScorer
+from varbench.scoring.scorers.features import FeatureScorer
+from varbench.scoring.scorers.images import batches
+from varbench.scoring.scorers.judge import JudgeScorer
 
 
 def trunk(out: int, seed: int) -> nn.Sequential:
@@ -180,7 +180,7 @@ def test_the_default_clip_is_told_by_its_files_without_open_clip() -> None:
     import sys
 
     code = (
-        "import sys; from varbench.metrics.instruments import scorer; "
+        "import sys; from varbench.scoring.evaluator import scorer; "
         "print(scorer('clip').fingerprint(), 'open_clip' in sys.modules)"
     )
     done = subprocess.run(

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from varbench.data.published import networks
 from varbench.errors import CheckpointError
 from varbench.metrics import Scorer
-from varbench.metrics.instruments import SCORERS, scorer
-from varbench.metrics.scorers import pictures, standard_clip, standard_features
-from varbench.metrics.scorers.standard_clip import ClipB32, ClipL14, load_clip
-from varbench.metrics.scorers.standard_features import (
+from varbench.scoring.evaluator import SCORERS, scorer
+from varbench.scoring.scorers import images, standard_clip, standard_features
+from varbench.scoring.scorers.standard_clip import ClipB32, ClipL14, load_clip
+from varbench.scoring.scorers.standard_features import (
     DINO,
     DinoScorer,
     InceptionScorer,
@@ -58,7 +58,7 @@ class Archived(nn.Module):
         self.register_buffer("vocab_size", torch.tensor(49408))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return pictures
+        return images
 
 
 class Layers(nn.Module):
@@ -70,7 +70,7 @@ class Layers(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(16)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.pool(self.conv(pictures)).tanh()
+        return self.pool(self.conv(images)).tanh()
 
 
 class Inception(nn.Module):
@@ -79,7 +79,7 @@ class Inception(nn.Module):
         self.layers = Layers()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures)
+        return self.layers(images)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
@@ -140,7 +140,7 @@ def dino_file(path: Path) -> Path:
 def installed(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The scorers find these files, and expect the tiny networks in them."""
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: TINY)
-    monkeypatch.setattr(pictures, "network_checksum", lambda name: f"checksum of {name}")
+    monkeypatch.setattr(images, "network_checksum", lambda name: f"checksum of {name}")
     for module in (standard_clip, standard_features):
         monkeypatch.setattr(module, "network_path", weights.__getitem__)
     monkeypatch.setattr(timm, "create_model", shallow)
@@ -263,7 +263,7 @@ def test_fingerprints_follow_the_file_and_load_no_network(
     before = [kind.fingerprint() for kind in kinds]
     assert len(set(before)) == 4
     assert before == [kind.fingerprint() for kind in kinds]
-    installed.setattr(pictures, "network_checksum", lambda name: f"another {name}")
+    installed.setattr(images, "network_checksum", lambda name: f"another {name}")
     assert not set(before) & {kind.fingerprint() for kind in kinds}
 
 

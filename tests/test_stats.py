@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.stats_helpers import Z, prompts
-from varbench.stats import (
+from varbench.metrics.stats.intervals import (
     Interval,
     cluster_bootstrap_mean,
     clustered_rate,

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tests.stats_helpers import Z, prompts
-from varbench.stats import cluster_bootstrap_mean, cluster_means
+from varbench.metrics.stats.intervals import cluster_bootstrap_mean, cluster_means
 
 # --- clustered mean -----------------------------------------------------------------------------
 

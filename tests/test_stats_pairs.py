@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.stats_helpers import prompts
-from varbench.stats import (
+from varbench.metrics.stats.intervals import (
     cluster_bootstrap_mean,
     holm,
     paired_difference,

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from tests.identity_helpers import NAMES, NamedConcept
-from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics.base import Arrays
-from varbench.metrics.judges.names import FACE_SCORE, NO_FACE, ClipNames, face_score
-from varbench.metrics.judges.zero_shot import ClipObjects, ClipStyle, ZeroShotJudge
-from varbench.metrics.scorers.clip import ClipScorer
+from varbench.metrics.nudenet_classes import CLASSES
+from varbench.scoring.judges.names import FACE_SCORE, NO_FACE, ClipNames, face_score
+from varbench.scoring.judges.zero_shot import ClipObjects, ClipStyle, ZeroShotJudge
+from varbench.scoring.scorers.clip import ClipScorer
 
 
 def tiny_clip() -> tuple[Any, Any, Any]:

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varbench.metrics.comparers import Comparer
 from varbench.plan import Row
+from varbench.scoring.comparers import Comparer
 from varbench.series import picture_name
 from varbench.stages import Workshop
 from varbench.store import Entry

@@ -20,11 +20,11 @@ from varbench.footprint import Footprint, TrainingNeeds
 from varbench.methods.registry import NONE
 from varbench.metrics import PROBE, Scorer
 from varbench.metrics.base import ATTACK, KEPT
-from varbench.metrics.comparers import Comparer
 from varbench.models import registry
 from varbench.plan import Cell, Row, blocks
 from varbench.probes import ROLLOUTS
 from varbench.robustness import ATTACKED, COMPLETIONS
+from varbench.scoring.comparers import Comparer
 from varbench.stages import Workshop
 from varbench.store import Entry, digest
 from varbench.work import Load, Outlook, Work, changes_weights, fine_tuning, steers

@@ -17,10 +17,10 @@ from varbench.comparisons import compare
 from varbench.metrics import Evidence, Group, MetricValue, concept_hits, judged
 from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
+from varbench.metrics.stats.paired_samples import write_rows
 from varbench.plan import Cell, Row, blocks, concept_text
 from varbench.probes import Probed
 from varbench.robustness import Robustness
-from varbench.rows import write_rows
 from varbench.series import Series
 from varbench.stages import Workshop
 from varbench.store import Entry, Store

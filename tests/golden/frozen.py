@@ -16,10 +16,10 @@ from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError
 from varbench.methods.registry import METHODS, NONE, load_method, uses_seed
 from varbench.metrics import METRICS
-from varbench.metrics.instruments import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
 from varbench.models import registry
 from varbench.models.text_cache import CachedTextEncoder
 from varbench.report.columns import column
+from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
 from varbench.store import digest
 
 ROOT = Path(__file__).parents[2]

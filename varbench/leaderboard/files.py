@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from varbench.errors import UserError
-from varbench.rows import Statistic
+from varbench.metrics.stats.paired_samples import Statistic
 from varbench.store import digest
 from varbench.utils.files import write_whole
 

@@ -29,8 +29,8 @@ from varbench.leaderboard.files import (
     SeedValue,
     write,
 )
+from varbench.metrics.stats.paired_samples import Statistic, read_rows
 from varbench.report.records import Cell, Filters, build_records, load_cells, select
-from varbench.rows import Statistic, read_rows
 from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]

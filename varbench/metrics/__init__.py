@@ -31,7 +31,6 @@ from varbench.metrics.fid import FID_BASE, FID_COCO_BASE, FID_COCO_REAL, FID_REA
 from varbench.metrics.h_o import ObjectHarmonic
 from varbench.metrics.hits import concept_hits
 from varbench.metrics.identity import H_C, ID_E_ALL, ID_E_FACE, ID_S_ALL, ID_S_FACE
-from varbench.metrics.instruments import Cupboard, Instruments, judged, needs
 from varbench.metrics.kid import KID_BASE, KID_COCO_BASE
 from varbench.metrics.ld1 import PredictionDrift
 from varbench.metrics.ld2 import TextControl
@@ -46,6 +45,7 @@ from varbench.metrics.style_scores import CLIP_E, CLIP_S, StyleMargin
 from varbench.metrics.transfer import Transfer
 from varbench.metrics.valid_person import VALID_PERSON, VALID_PERSON_TARGET
 from varbench.metrics.vendi import Vendi
+from varbench.scoring.evaluator import Cupboard, Instruments, judged, needs
 from varbench.utils.plugins import ObjectKind
 
 __all__ = [

@@ -17,8 +17,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.rows import Rows
-from varbench.stats import Interval
+from varbench.metrics.stats.intervals import Interval
+from varbench.metrics.stats.paired_samples import Rows
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]

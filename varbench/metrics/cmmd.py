@@ -28,7 +28,7 @@ import numpy as np
 
 from varbench.metrics.base import COCO, Array
 from varbench.metrics.mmd import STEP, MmdMetric, paired_mmd
-from varbench.stats import Interval
+from varbench.metrics.stats.intervals import Interval
 
 SIGMA = 10.0
 SCALE = 1000.0

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from varbench import stats
 from varbench.metrics.base import COMPLETION, Array, Better, Evidence, MetricValue
 from varbench.metrics.estimates import dropped_note, ends, missing, paired_mean, prompt_mean
 from varbench.metrics.hits import Flags, concept_hits
 from varbench.metrics.regained import TARGET, completions, same_rows, tried
+from varbench.metrics.stats import intervals
 
 NOT_ASKED = "nothing was completed: set suite.robustness.prompts"
 NOT_OFFERED = "this model does not go on from given scales (no CompletesPrefix)"
@@ -75,4 +75,4 @@ def _point(count: int, hits: Flags, clusters: Array) -> dict[str, Any]:
     """One point of the curve; without an interval where there is one prompt."""
     if np.unique(clusters).size < 2:
         return {"scales": count, "value": prompt_mean(hits, clusters), "low": None, "high": None}
-    return {"scales": count, **ends(stats.clustered_rate(hits, clusters))}
+    return {"scales": count, **ends(intervals.clustered_rate(hits, clusters))}

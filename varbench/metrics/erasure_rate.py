@@ -5,7 +5,8 @@
 A hit is a picture of the `target` prompts in which the judge's most likely label, in the
 concept's head, is the concept; both models are judged on the same prompts and picture seeds.
 This is the ratio form that MACE reports on nudity detections (Lu et al., CVPR 2024), with pictures
-in place of detected boxes. The interval resamples prompts (`varbench.stats.erasure_rate`).
+in place of detected boxes. The interval resamples prompts
+(`varbench.metrics.stats.intervals.erasure_rate`).
 
 `details`: `hits`, `base_hits`, and two numbers that the ratio hides because it nets them:
 `conditional` = share of the base's hits that the method lost, `new` = share of the base's misses
@@ -24,8 +25,8 @@ import numpy as np
 from varbench.metrics.base import Better, Evidence, MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_pictures
 from varbench.metrics.hits import concept_hits
-from varbench.rows import Rows, estimate
-from varbench.stats import MIN_BASE_HITS
+from varbench.metrics.stats.intervals import MIN_BASE_HITS
+from varbench.metrics.stats.paired_samples import Rows, estimate
 
 
 class ErasureRate:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from varbench import stats
 from varbench.metrics.base import Array, MetricValue, Pair
-from varbench.rows import Rows, estimate
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows, estimate
 
 ONE_PROMPT = "one prompt only: no interval over prompts"
 
@@ -62,10 +62,10 @@ def ratio(method: Array, base: Array, clusters: Array) -> dict[str, float] | Non
     """Mean of `method` by mean of `base` with interval; None where the base has nothing to keep."""
     if np.unique(clusters).size < 2 or prompt_mean(base, clusters) <= 1e-9:
         return None
-    return ends(stats.ratio_of_means(method, base, clusters))
+    return ends(intervals.ratio_of_means(method, base, clusters))
 
 
-def ends(interval: stats.Interval) -> dict[str, float]:
+def ends(interval: intervals.Interval) -> dict[str, float]:
     """An interval as it goes into `details`."""
     return {name: asdict(interval)[name] for name in ("value", "low", "high")}
 

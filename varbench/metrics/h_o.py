@@ -22,7 +22,7 @@ import numpy as np
 from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue, Pair
 from varbench.metrics.estimates import dropped_note, missing, no_pictures, prompt_mean
 from varbench.metrics.hits import Flags, attributes_right, concept_hits
-from varbench.metrics.shares import Share, Side, harmonic_value
+from varbench.metrics.stats.subset_rates import Share, Side, harmonic_value
 
 
 class ObjectHarmonic:

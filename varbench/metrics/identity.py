@@ -33,7 +33,13 @@ import numpy as np
 from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue, Pair
 from varbench.metrics.estimates import dropped_note, missing, no_pictures, prompt_mean
 from varbench.metrics.hits import Flags, label_index
-from varbench.metrics.shares import Share, Side, harmonic_mean, harmonic_value, share_value
+from varbench.metrics.stats.subset_rates import (
+    Share,
+    Side,
+    harmonic_mean,
+    harmonic_value,
+    share_value,
+)
 
 KNOWN = 0.8
 """Share of a name's pictures that must be recognised on the unerased model."""

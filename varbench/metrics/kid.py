@@ -21,7 +21,7 @@ import numpy as np
 
 from varbench.metrics.base import COCO, Array
 from varbench.metrics.mmd import MmdMetric, paired_mmd
-from varbench.stats import Interval
+from varbench.metrics.stats.intervals import Interval
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy as np
 from varbench.metrics.base import KEPT, Better, Evidence, MetricValue, Pair
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
-from varbench.rows import Rows, estimate
+from varbench.metrics.stats.paired_samples import Rows, estimate
 
 
 class TextControl:

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench import stats
 from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue
 from varbench.metrics.estimates import dropped_note, ends, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.stats import intervals
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def seed_distance(group: Group) -> dict[str, float | None] | None:
     rows, clusters = np.asarray(rows[there], np.float64), clusters[there]
     if np.unique(clusters).size < 2:
         return {"value": prompt_mean(rows, clusters), "low": None, "high": None}
-    return {**ends(stats.cluster_bootstrap_mean(rows, clusters))}
+    return {**ends(intervals.cluster_bootstrap_mean(rows, clusters))}
 
 
 def _moved(group: Group) -> Array:

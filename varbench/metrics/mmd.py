@@ -23,7 +23,7 @@ import numpy as np
 
 from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_pictures
-from varbench.stats import Interval
+from varbench.metrics.stats.intervals import Interval
 
 Kernel = Callable[[Array, Array], Array]
 """Rows [n, d] and [m, d] to [n, m]."""

@@ -27,8 +27,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench import stats
-from varbench.detected import CLASSES
 from varbench.metrics.base import Array, Better, Evidence, Group, MetricValue, Pair
 from varbench.metrics.estimates import (
     ONE_PROMPT,
@@ -38,10 +36,12 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity_protocols import CURVE, PROTOCOLS, Protocol
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.intervals import MIN_BASE_HITS
+from varbench.metrics.stats.paired_samples import Rows, estimate
 from varbench.metrics.valid_person import gate_note
-from varbench.rows import Rows, estimate
-from varbench.stats import MIN_BASE_HITS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Nudity:
             return no_pictures(("target",))
         clusters = pair.base.clusters
         ours, base = self._rows(pair.method), self._rows(pair.base)
-        rate = stats.erasure_rate(ours, base, clusters) if np.unique(clusters).size > 1 else None
+        rate = (
+            intervals.erasure_rate(ours, base, clusters) if np.unique(clusters).size > 1 else None
+        )
         details: dict[str, object] = {
             "protocol": self.protocol.id,
             "threshold": self.protocol.above,

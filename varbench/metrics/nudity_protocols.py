@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.detected import CLASSES
 from varbench.metrics.base import Array, Better
+from varbench.metrics.nudenet_classes import CLASSES
 
 Flags = NDArray[np.bool_]
 Unit = Literal["pictures", "detections"]

@@ -29,8 +29,8 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
-from varbench.rows import Rows, estimate
-from varbench.stats import Interval
+from varbench.metrics.stats.intervals import Interval
+from varbench.metrics.stats.paired_samples import Rows, estimate
 
 ERASED, SPARED = "target", "neighbours"
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench import stats
 from varbench.metrics.base import Array, Better, Evidence, Group, MetricValue
 from varbench.metrics.estimates import dropped_note, no_pictures, paired_mean, prompt_mean
 from varbench.metrics.nudity_protocols import CURVE, PROTOCOLS, Flags
+from varbench.metrics.stats import intervals
 
 PERSON = 0.6
 _HEADLINE = PROTOCOLS["varbench"]
@@ -85,7 +85,7 @@ def gate_note(e: Evidence) -> str:
     if np.unique(clusters).size < 2:
         return ""
     ours, base = persons(pair.method), persons(pair.base)
-    if stats.paired_difference(ours, base, clusters).high >= 0:
+    if intervals.paired_difference(ours, base, clusters).high >= 0:
         return ""
     return (
         f"a person is seen in {prompt_mean(ours, clusters):.0%} of the neighbours' pictures, in "

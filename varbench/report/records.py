@@ -5,7 +5,8 @@ into one DataFrame, with what the edit cost (`costs`), and rows with `seed` null
 mean over edit seeds.
 
 Value, interval and difference of such a mean come from the rows that the cells keep
-(`varbench.rows`): the seeds' pictures together, resampled by prompt. Numbers that are no mean over
+(`varbench.metrics.stats.paired_samples`): the seeds' pictures together, resampled by prompt.
+Numbers that are no mean over
 pictures have none: their mean is that of the seeds, and its ends are the means of the seeds' ends
 (a mean never varies more than its parts do on average, so this is not too narrow), or absent.
 `seed_min` and `seed_max` are the lowest and the highest seed's value.
@@ -22,8 +23,8 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from varbench.metrics.stats.paired_samples import Estimate, Rows, estimate, read_rows
 from varbench.report.costs import costs_of
-from varbench.rows import Estimate, Rows, estimate, read_rows
 from varbench.store import Entry, Store
 from varbench.store.sequence import turn_of
 

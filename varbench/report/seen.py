@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varbench.detected import CLASSES
+from varbench.metrics.nudenet_classes import CLASSES
 from varbench.report.records import Cell
 from varbench.store import Store
 from varbench.store.failures import left_in

@@ -20,7 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.metrics.judges.gallery import (
+from varbench.models.gallery.captions import caption, vocabulary
+from varbench.models.gallery.data import Renders
+from varbench.models.gallery.judge_data import LABELS, NONE, JudgeData
+from varbench.models.gallery.scene import COLOURED_OBJECTS, Scene
+from varbench.scoring.gallery_networks import (
     CLIP_CONFIG,
     CLIP_MEAN,
     CLIP_STD,
@@ -28,10 +32,6 @@ from varbench.metrics.judges.gallery import (
     GalleryClip,
     clip_input,
 )
-from varbench.models.gallery.captions import caption, vocabulary
-from varbench.models.gallery.data import Renders
-from varbench.models.gallery.judge_data import LABELS, NONE, JudgeData
-from varbench.models.gallery.scene import COLOURED_OBJECTS, Scene
 
 CONTEXT = 32
 IMPLIED = 0.2  # of the captions of mannequins

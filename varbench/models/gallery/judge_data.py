@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.metrics.judges.gallery import GalleryFeatures, GalleryJudge
 from varbench.models.gallery import recipe
 from varbench.models.gallery.data import Renders
 from varbench.models.gallery.scene import (
@@ -28,6 +27,7 @@ from varbench.models.gallery.scene import (
 )
 from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
 from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge
 
 NONE = "none"
 LABELS: dict[str, tuple[str, ...]] = {

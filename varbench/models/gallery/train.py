@@ -14,7 +14,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from varbench.metrics.judges.gallery import default_folder
 from varbench.models.gallery import recipe
 from varbench.models.gallery.card import write_card
 from varbench.models.gallery.data import Renders, make_renders
@@ -28,6 +27,7 @@ from varbench.models.gallery.train_judges import train_judges
 from varbench.models.gallery.train_tokenizer import latents_of, train_tokenizer
 from varbench.models.gallery.train_transformer import train_transformer
 from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.scoring.gallery_networks import default_folder
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varbench.metrics.judges import gallery
-from varbench.metrics.judges.gallery import GalleryFeatures, GalleryJudge, save_network
 from varbench.models.gallery import recipe
 from varbench.models.gallery.data import Renders, make_renders
 from varbench.models.gallery.judge_clip import (
@@ -40,6 +38,8 @@ from varbench.models.gallery.judge_data import (
 from varbench.models.gallery.optimise import optimise
 from varbench.models.gallery.recipe import StageRecipe
 from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.scoring import gallery_networks
+from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge, save_network
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def _ship(
 def _metadata(stage: StageRecipe, data: JudgeData, seed: int) -> dict[str, Any]:
     rebuilt = 0 if data.rebuilt is None else len(data.rebuilt)
     facts = {"renders": len(data.renders), "rebuilt": rebuilt, "seed": seed}
-    return {"version": gallery.VERSION, "recipe": dataclasses.asdict(stage) | facts}
+    return {"version": gallery_networks.VERSION, "recipe": dataclasses.asdict(stage) | facts}
 
 
 def train_judges(
@@ -174,10 +174,10 @@ def train_judges(
     metadata = _metadata(stages.judge, data, seed + 10) | {"labels": labels, "widths": judge.widths}
 
     def measure_judge() -> Accuracies:
-        network = gallery.load_judge(shipped)
+        network = gallery_networks.load_judge(shipped)
         return fresh.measure(lambda r: accuracies_of(network, r.pictures, targets_of(r.scenes)))
 
-    found = {"judge": _ship(judge, shipped / gallery.JUDGE_FILE, metadata, measure_judge)}
+    found = {"judge": _ship(judge, shipped / gallery_networks.JUDGE_FILE, metadata, measure_judge)}
 
     torch.manual_seed(seed + 11)
     features: Any = GalleryFeatures(LABELS)
@@ -187,14 +187,14 @@ def train_judges(
     metadata |= {"labels": LABELS, "widths": features.widths}
 
     def measure_features() -> Accuracies:
-        network = gallery.load_features(shipped)
+        network = gallery_networks.load_features(shipped)
         return fresh.measure(lambda r: accuracies_of(network, r.pictures, targets_of(r.scenes)))
 
-    path = shipped / gallery.FEATURES_FILE
+    path = shipped / gallery_networks.FEATURES_FILE
     found["features"] = _ship(features, path, metadata, measure_features)
 
     torch.manual_seed(seed + 12)
-    tokenizer = write_clip_folder(shipped / gallery.CLIP_FOLDER)
+    tokenizer = write_clip_folder(shipped / gallery_networks.CLIP_FOLDER)
     trainer: Any = ClipTrainer()
     batch = stages.clip.batch
     trainer = optimise(
@@ -208,10 +208,10 @@ def train_judges(
     metadata = _metadata(stages.clip, data, seed + 12)
 
     def measure_clip() -> Accuracies:
-        clip = gallery.load_clip(shipped)
+        clip = gallery_networks.load_clip(shipped)
         return fresh.measure(lambda r: clip_accuracies(clip, r, seed))
 
-    path = shipped / gallery.CLIP_FOLDER / gallery.CLIP_FILE
+    path = shipped / gallery_networks.CLIP_FOLDER / gallery_networks.CLIP_FILE
     found["clip"] = _ship(trainer.clip, path, metadata, measure_clip)
     return found
 

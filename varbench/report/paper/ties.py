@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from varbench import stats
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows, read_rows
 from varbench.report.panels import Panel
 from varbench.report.records import BASE, Cell
-from varbench.rows import Rows, read_rows
 
 LEVEL = 0.05
 
@@ -69,8 +69,8 @@ def best(panel: Panel, metric: str, better: str, rows: PromptRows) -> frozenset[
             continue
         others.append(name)
         diff = [ours[prompt] - theirs[prompt] for prompt in theirs]
-        pvalues.append(stats.paired_sign_flip_pvalue(np.asarray(diff)))
-    adjusted = stats.holm(pvalues)
+        pvalues.append(intervals.paired_sign_flip_pvalue(np.asarray(diff)))
+    adjusted = intervals.holm(pvalues)
     tied = [name for name, p in zip(others, adjusted, strict=True) if p > LEVEL]
     return frozenset([*leaders, *tied])
 
@@ -82,4 +82,4 @@ def _by_prompt(seeds: Sequence[Rows]) -> dict[str, float]:
     values = np.concatenate([np.asarray(one.method, dtype=np.float64) for one in seeds])
     clusters = np.concatenate([one.clusters for one in seeds])
     names = [str(name) for name in np.unique(clusters)]
-    return dict(zip(names, stats.cluster_means(values, clusters).tolist(), strict=True))
+    return dict(zip(names, intervals.cluster_means(values, clusters).tolist(), strict=True))

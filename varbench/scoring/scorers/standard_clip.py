@@ -18,8 +18,8 @@ from torch import Tensor
 
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
-from varbench.metrics.scorers.clip import ClipScorer
-from varbench.metrics.scorers.pictures import BATCH, network_fingerprint
+from varbench.scoring.scorers.clip import ClipScorer
+from varbench.scoring.scorers.images import BATCH, network_fingerprint
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
 """What OpenAI's files hold besides weights."""

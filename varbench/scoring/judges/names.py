@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from varbench.detected import CLASSES
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
-from varbench.metrics.judges.zero_shot import ZeroShotJudge, check_names
-from varbench.metrics.scorers.gcd import plain_name
+from varbench.metrics.nudenet_classes import CLASSES
+from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
+from varbench.scoring.scorers.gcd import plain_name
 
 NO_FACE, ANOTHER = "no face", "another face"
 FACE_CLASSES = (CLASSES.index("FACE_FEMALE"), CLASSES.index("FACE_MALE"))

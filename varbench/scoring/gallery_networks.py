@@ -170,7 +170,7 @@ def clip_input(pictures: Tensor) -> Tensor:
 
 def default_folder() -> Path:
     """The judges inside the package."""
-    return Path(str(resources.files("varbench.metrics.judges"))) / "weights"
+    return Path(str(resources.files("varbench.scoring"))) / "weights"
 
 
 def save_network(

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.features import clean_rows
-from varbench.metrics.scorers.pictures import BATCH, check_input, network_fingerprint
+from varbench.scoring.scorers.features import clean_rows
+from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint
 
 DINO = "vit_base_patch14_dinov2"
 DINO_SIDE = 224

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from varbench.errors import UserError
 from varbench.metrics.base import Arrays, Group, JudgedConcept, Key, Scorer
-from varbench.metrics.judges.names import ANOTHER, NO_FACE
-from varbench.metrics.judges.zero_shot import check_names
+from varbench.scoring.judges.names import ANOTHER, NO_FACE
+from varbench.scoring.judges.zero_shot import check_names
 
 Floats = NDArray[np.float64]
 LEAST = 2  # pictures with a face that a name needs: one is left out, and a mean must remain

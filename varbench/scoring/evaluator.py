@@ -31,33 +31,33 @@ from varbench.metrics.base import (
     ReferringJudge,
     Scorer,
 )
-from varbench.metrics.comparers import Comparer
+from varbench.scoring.comparers import Comparer
 
 Place = tuple[str, str]
 """Module, and the name of a class or function in it."""
 
 SCORERS: dict[str, dict[str, Place]] = {  # set -> role -> called with the device
     "gallery": {
-        "judge": ("varbench.metrics.scorers.judge", "JudgeScorer"),
-        "clip": ("varbench.metrics.scorers.clip", "ClipScorer"),
-        "features": ("varbench.metrics.scorers.features", "FeatureScorer"),
+        "judge": ("varbench.scoring.scorers.judge", "JudgeScorer"),
+        "clip": ("varbench.scoring.scorers.clip", "ClipScorer"),
+        "features": ("varbench.scoring.scorers.features", "FeatureScorer"),
     },
     "standard": {
-        "clip": ("varbench.metrics.scorers.standard_clip", "ClipL14"),
-        "clip_b32": ("varbench.metrics.scorers.standard_clip", "ClipB32"),
-        "features": ("varbench.metrics.scorers.standard_features", "InceptionScorer"),
-        "dino": ("varbench.metrics.scorers.standard_features", "DinoScorer"),
-        "imagenet": ("varbench.metrics.scorers.imagenet", "ImagenetScorer"),
-        "detections": ("varbench.metrics.scorers.detections", "DetectionScorer"),
-        "detections_640m": ("varbench.metrics.scorers.detections", "detections_640m"),
-        "gcd": ("varbench.metrics.scorers.gcd", "GcdScorer"),
-        "faces": ("varbench.metrics.scorers.faces", "FaceScorer"),
+        "clip": ("varbench.scoring.scorers.standard_clip", "ClipL14"),
+        "clip_b32": ("varbench.scoring.scorers.standard_clip", "ClipB32"),
+        "features": ("varbench.scoring.scorers.standard_features", "InceptionScorer"),
+        "dino": ("varbench.scoring.scorers.standard_features", "DinoScorer"),
+        "imagenet": ("varbench.scoring.scorers.imagenet", "ImagenetScorer"),
+        "detections": ("varbench.scoring.scorers.detections", "DetectionScorer"),
+        "detections_640m": ("varbench.scoring.scorers.detections", "detections_640m"),
+        "gcd": ("varbench.scoring.scorers.gcd", "GcdScorer"),
+        "faces": ("varbench.scoring.scorers.faces", "FaceScorer"),
     },
 }
 
 COMPARERS: dict[str, dict[str, Place]] = {  # as SCORERS, of what looks at two pictures at once
     "gallery": {},  # LPIPS knows photographs
-    "standard": {"lpips": ("varbench.metrics.comparers.lpips", "LpipsComparer")},
+    "standard": {"lpips": ("varbench.scoring.comparers.lpips", "LpipsComparer")},
 }
 
 
@@ -80,36 +80,38 @@ class JudgeKind:
 
 _DETECTED = ("detected", "detected_score", "detected_count")
 JUDGES: dict[str, JudgeKind] = {
-    "gallery": JudgeKind(("varbench.metrics.judges.heads", "HeadsJudge"), "gallery", ("judge",)),
+    "gallery": JudgeKind(
+        ("varbench.scoring.judges.classifier", "HeadsJudge"), "gallery", ("judge",)
+    ),
     "nudenet": JudgeKind(
-        ("varbench.metrics.judges.nudenet", "NudeNetJudge"), "standard", ("detections",), _DETECTED
+        ("varbench.scoring.judges.nudenet", "NudeNetJudge"), "standard", ("detections",), _DETECTED
     ),
     "nudenet-640m": JudgeKind(
-        ("varbench.metrics.judges.nudenet", "NudeNet640mJudge"),
+        ("varbench.scoring.judges.nudenet", "NudeNet640mJudge"),
         "standard",
         ("detections_640m",),
         _DETECTED,
     ),
     "clip-names": JudgeKind(
-        ("varbench.metrics.judges.names", "ClipNames"),
+        ("varbench.scoring.judges.names", "ClipNames"),
         "standard",
         ("clip", "detections"),
         ("face",),
     ),
     "gcd": JudgeKind(
-        ("varbench.metrics.judges.names", "GcdJudge"), "standard", ("gcd",), ("face",)
+        ("varbench.scoring.judges.names", "GcdJudge"), "standard", ("gcd",), ("face",)
     ),
     "faces": JudgeKind(
-        ("varbench.metrics.judges.references", "FacesJudge"), "standard", ("faces",), ("face",)
+        ("varbench.scoring.judges.face_matching", "FacesJudge"), "standard", ("faces",), ("face",)
     ),
     "clip-style": JudgeKind(
-        ("varbench.metrics.judges.zero_shot", "ClipStyle"), "standard", ("clip",)
+        ("varbench.scoring.judges.zero_shot", "ClipStyle"), "standard", ("clip",)
     ),
     "clip-objects": JudgeKind(
-        ("varbench.metrics.judges.zero_shot", "ClipObjects"), "standard", ("clip",)
+        ("varbench.scoring.judges.zero_shot", "ClipObjects"), "standard", ("clip",)
     ),
     "resnet-50": JudgeKind(
-        ("varbench.metrics.judges.imagenet", "ImagenetJudge"), "standard", ("imagenet",)
+        ("varbench.scoring.judges.imagenet", "ImagenetJudge"), "standard", ("imagenet",)
     ),
 }
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import float_rows, network_fingerprint, read_rgb
+from varbench.scoring.scorers.images import float_rows, network_fingerprint, read_rgb
 from varbench.store.hashing import sha256
 
 TRUNK = "lpips-alexnet"

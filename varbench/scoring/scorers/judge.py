@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import BATCH, batches, check_input, fingerprint
+from varbench.scoring.scorers.images import BATCH, batches, check_input, fingerprint
 
 
 class JudgeScorer:
@@ -73,6 +73,6 @@ class JudgeScorer:
 
 
 def _gallery() -> Any:
-    from varbench.metrics.judges.gallery import load_judge
+    from varbench.scoring.gallery_networks import load_judge
 
     return load_judge()

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench import stats
 from varbench.metrics.base import Array, MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, paired_mean, prompt_mean
 from varbench.metrics.hits import Flags
-from varbench.stats import Interval
+from varbench.metrics.stats import intervals as stats
+from varbench.metrics.stats.intervals import Interval
 
 Floats = NDArray[np.float64]
 _RESAMPLES, _CHUNK = 2000, 100

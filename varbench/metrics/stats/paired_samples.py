@@ -18,8 +18,8 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench import stats
-from varbench.stats import Interval
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.intervals import Interval
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")
@@ -69,22 +69,24 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
     if np.unique(clusters).size < 2:
         return None
     if statistic == "erasure_rate":
-        needed = stats.MIN_BASE_HITS * len(seeds)
-        rate = stats.erasure_rate(method, base, clusters, min_base_hits=needed)
+        needed = intervals.MIN_BASE_HITS * len(seeds)
+        rate = intervals.erasure_rate(method, base, clusters, min_base_hits=needed)
         # The unerased model has erased nothing, exactly: the rate is its own difference.
         return None if rate is None else Estimate(rate, rate)
     if statistic == "ratio":
         if base.mean() <= 0:
             return None
-        share = stats.ratio_of_means(method, base, clusters)
+        share = intervals.ratio_of_means(method, base, clusters)
         return Estimate(share, replace(share, **{e: getattr(share, e) - 1 for e in _ENDS}))
     if statistic == "total":
         return Estimate(
-            stats.cluster_total(method, clusters, runs=len(seeds)),
-            stats.total_difference(method, base, clusters, runs=len(seeds)),
+            intervals.cluster_total(method, clusters, runs=len(seeds)),
+            intervals.total_difference(method, base, clusters, runs=len(seeds)),
         )
-    interval = stats.clustered_rate if method.dtype == np.bool_ else stats.cluster_bootstrap_mean
-    return Estimate(interval(method, clusters), stats.paired_difference(method, base, clusters))
+    interval = (
+        intervals.clustered_rate if method.dtype == np.bool_ else intervals.cluster_bootstrap_mean
+    )
+    return Estimate(interval(method, clusters), intervals.paired_difference(method, base, clusters))
 
 
 def write_rows(path: Path, rows: Mapping[str, Rows]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import BATCH, check_input, network_fingerprint, read_rgb
+from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint, read_rgb
 
 NETWORK = "resnet-50"
 TOP = 5

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import (
+from varbench.scoring.scorers.images import (
     BATCH,
     check_input,
     files_fingerprint,
@@ -59,7 +59,7 @@ class ClipScorer:
         finds everything done need not spend.
         """
         if self._load is _gallery:
-            from varbench.metrics.judges.gallery import default_folder
+            from varbench.scoring.gallery_networks import default_folder
 
             return files_fingerprint(default_folder() / "clip", self.version)
         model, preprocess, tokenizer = self._parts
@@ -104,7 +104,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _gallery() -> tuple[Any, Any, Any]:
-    from varbench.metrics.judges.gallery import load_clip
+    from varbench.scoring.gallery_networks import load_clip
 
     model, preprocess, tokenizer = load_clip()
     return model, preprocess, tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from varbench.metrics.base import Arrays, JudgedConcept, Scorer
-from varbench.metrics.scorers.judge import JudgeScorer
+from varbench.scoring.scorers.judge import JudgeScorer
 
 
 class HeadsJudge:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import BATCH, check_input, fingerprint
+from varbench.scoring.scorers.images import BATCH, check_input, fingerprint
 
 
 class Extractor(nn.Module):
@@ -104,6 +104,6 @@ def clean_rows(
 
 
 def _gallery() -> Any:
-    from varbench.metrics.judges.gallery import load_features
+    from varbench.scoring.gallery_networks import load_features
 
     return load_features()

@@ -19,7 +19,7 @@ import numpy as np
 
 from varbench.errors import UserError, unknown
 from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
-from varbench.metrics.scorers.clip import ClipScorer
+from varbench.scoring.scorers.clip import ClipScorer
 
 LOGIT_SCALE = 100.0
 

@@ -23,10 +23,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from varbench.data.published.networks import network_path
-from varbench.detected import CLASSES
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import check_input, network_fingerprint, read_rgb
+from varbench.metrics.nudenet_classes import CLASSES
+from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb
 
 KEPT = 64  # detections per picture; a person has up to ten
 _UNLIKELY = 0.1  # far below the 0.2 from which the package looks at a box

@@ -35,7 +35,7 @@ import numpy as np
 from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
 from varbench.metrics.base import Array
-from varbench.metrics.scorers.pictures import check_input
+from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import sha256
 
 VARIABLE = "VARBENCH_GCD_CSV"
