@@ -33,7 +33,7 @@ from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import SharedHistory
-from varbench.models.base import NextScaleModel
+from varbench.models.protocol import NextScaleModel
 
 TARGETS = ("model", "noise")
 

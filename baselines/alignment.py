@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike
-from varbench.models.base import CapabilityError, NextScaleModel
 from varbench.models.capabilities import HasTextSpaces, TextSpace, require
+from varbench.models.protocol import CapabilityError, NextScaleModel
 
 
 def align(concept: Sequence[str], neutral: Sequence[str]) -> list[int | None]:

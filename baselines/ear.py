@@ -38,8 +38,8 @@ from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.losses import steered_away
 from varbench.methods.rollouts import RolloutConfig, check_prefix, pair_rollouts
-from varbench.models.base import Condition, NextScaleModel, Rollout
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from varbench.methods.leak import leak
 from varbench.methods.losses import steered_away, symbol_divergence
 from varbench.methods.rollouts import RolloutConfig, check_prefix, frozen_logits, pair_rollouts
 from varbench.methods.scale_weights import ScaleWeights
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 TARGETS = {
     "x": ("cross_attention",),

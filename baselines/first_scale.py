@@ -31,8 +31,8 @@ from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.losses import symbol_divergence, symbol_entropy
 from varbench.methods.rollouts import frozen_logits
-from varbench.models.base import Condition, NextScaleModel, Rollout
 from varbench.models.capabilities import CutsRollouts, require
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from varbench.errors import UserError
 from varbench.methods.base import ConceptLike, Edit, PairLike, Workplace
 from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.models.base import Condition, NextScaleModel, Rollout
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 from .alignment import concept_tokens
 

@@ -26,7 +26,7 @@ from varbench.methods.finetune import (
 )
 from varbench.methods.losses import probability_distance
 from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens, roll_out
-from varbench.models.base import NextScaleModel, Rollout
+from varbench.models.protocol import NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)

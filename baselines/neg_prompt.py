@@ -15,7 +15,7 @@ from torch import Tensor
 
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike
-from varbench.models.base import Condition, Guidance, NextScaleModel
+from varbench.models.protocol import Condition, Guidance, NextScaleModel
 
 from .wording import concept_condition
 

@@ -32,7 +32,7 @@ from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, te
 from varbench.methods.losses import steered_away, symbol_divergence
 from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.methods.scale_weights import ScaleWeights
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ from varbench.methods.rollouts import (
     roll_out,
 )
 from varbench.methods.vare import SharedHistory
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ from torch import Tensor
 
 from varbench.methods.base import ConceptLike
 from varbench.methods.losses import centred
-from varbench.models.base import CapabilityError, Condition, Guidance, NextScaleModel
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
+from varbench.models.protocol import CapabilityError, Condition, Guidance, NextScaleModel
 
 from .wording import concept_prompt
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from varbench.methods.base import ConceptLike
 from varbench.methods.losses import centred
-from varbench.models.base import Condition, Guidance, NextScaleModel, Schedule
+from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
 
 from .wording import concept_condition
 

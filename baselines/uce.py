@@ -34,7 +34,7 @@ from torch import Tensor
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.leak import leak
-from varbench.models.base import NextScaleModel
+from varbench.models.protocol import NextScaleModel
 
 from .alignment import Contexts, Problem, problems
 

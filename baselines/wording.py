@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from varbench.methods.base import ConceptLike
-from varbench.models.base import Condition, NextScaleModel
+from varbench.models.protocol import Condition, NextScaleModel
 
 
 def concept_prompt(concept: ConceptLike) -> str:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.models.base import Schedule
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.sizes import block_parameters
+from varbench.models.protocol import Schedule
 
 
 @dataclass(frozen=True)

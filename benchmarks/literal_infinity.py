@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.models.base import Sampling
+from varbench.models.common.keyed_random import uniforms
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.rope import rope_tables
-from varbench.models.keyed_random import uniforms
+from varbench.models.protocol import Sampling
 
 EPS = 1e-6
 Weights = Mapping[str, Tensor]

@@ -36,8 +36,7 @@ from tabulate import tabulate
 
 from varbench.conf.schema import names, resolve
 from varbench.methods.live_bytes import LiveBytes
-from varbench.models.base import Sampling
-from varbench.models.execution import Execution
+from varbench.models.common.execution import Execution
 from varbench.models.infinity.config import PRECISIONS
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.released_config import InfinityConfig
@@ -45,6 +44,7 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling
 from varbench.utils.devices import pick_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

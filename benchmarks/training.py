@@ -30,7 +30,6 @@ from varbench.methods.finetune import FineTuneConfig, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.losses import preservation_loss
 from varbench.methods.precision import PRECISIONS
-from varbench.models.base import Sampling, trainable
 from varbench.models.infinity import attention
 from varbench.models.infinity.blueprint import blank_pairs
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
@@ -38,6 +37,7 @@ from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling, trainable
 from varbench.utils.devices import pick_device
 
 

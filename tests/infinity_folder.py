@@ -19,9 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from varbench.models.base import Rollout, Sampling, Schedule
-from varbench.models.checkpoint import Format, load_strict
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -35,6 +33,8 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import Block, InfinityTransformer, TextState
+from varbench.models.protocol import Rollout, Sampling, Schedule
+from varbench.models.weights.checkpoint import Format, load_strict
 
 LOGITS, PIXELS, CODES, EXACT = 1e-4, 3e-5, 1e-5, 0.0
 """Largest absolute differences, as the reference set's README suggests."""

@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.infinity_tiny import randomise
-from varbench.models.base import Rollout, Sampling
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.sampling import sample
@@ -24,6 +23,7 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Rollout, Sampling
 
 
 @dataclass(frozen=True)

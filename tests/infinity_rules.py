@@ -18,12 +18,12 @@ from tests.infinity_folder import (
     UnknownTensor,
     close,
 )
+from varbench.models.common.sampling import filter_probabilities
 from varbench.models.infinity.quantiser import (
     codes_from_bits,
     resize,
 )
 from varbench.models.infinity.rope import rope_tables
-from varbench.models.sampling import filter_probabilities
 
 Rule = str | Callable[..., None]
 """A check (folder, expected tensor, groups of the name's pattern), or why there is none."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-from varbench.models.base import Sampling, Schedule
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling, Schedule
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from tests.switti_tiny import SCHEDULE, TOKENIZER, TRANSFORMER, tokenizer, trans
 from varbench.cli import app
 from varbench.conf.schema import SwittiModelConfig, resolve
 from varbench.models import registry
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.transformer import SwittiTransformer
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import Sampling, Schedule
-from varbench.models.conditions import concatenate
-from varbench.models.keyed_random import uniforms
+from varbench.models.common.conditions import concatenate
+from varbench.models.common.keyed_random import uniforms
+from varbench.models.protocol import Sampling, Schedule
 from varbench.models.switti.config import TokenizerConfig, TransformerConfig
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.text import SwittiCondition

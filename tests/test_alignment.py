@@ -10,7 +10,7 @@ from varbench_baselines.alignment import align, counterparts, problems
 
 from tests.switti_tiny import tiny_model as switti_model
 from tests.tiny import TinyConcept, tiny_model
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 
 END = "</s>"
 

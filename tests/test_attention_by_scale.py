@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from varbench.models.attention import attend_by_scale
+from varbench.models.common.attention import attend_by_scale
 
 LENGTHS = (1, 4, 9, 2)
 

@@ -14,14 +14,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.infinity_tiny import random_texts, randomise, tiny_model
-from varbench.models import autoencoder
-from varbench.models.base import Sampling, Schedule
-from varbench.models.execution import Execution
+from varbench.models.common import autoencoder
+from varbench.models.common.execution import Execution
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling, Schedule
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 LENGTHS = (8, 3, 3, 1)

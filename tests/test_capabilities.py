@@ -13,7 +13,6 @@ from torch import Tensor
 from tests import switti_tiny
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.models.base import CapabilityError, Rollout
 from varbench.models.capabilities import (
     CutsRollouts,
     HasBlocks,
@@ -23,9 +22,10 @@ from varbench.models.capabilities import (
     SeesQueries,
     require,
 )
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.probing import outputs
+from varbench.models.protocol import CapabilityError, Rollout
 
 PROMPTS = ["a red cat", "a blue dog on a car", "hat"]
 KEYS = [(prompt, 3) for prompt in PROMPTS]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.errors import CheckpointError
-from varbench.models.checkpoint import Format, load_new, load_strict
+from varbench.models.weights.checkpoint import Format, load_new, load_strict
 
 CPU = torch.device("cpu")
 

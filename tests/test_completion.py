@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tests import infinity_tiny, switti_tiny, tiny
 from varbench.methods.base import Edit, applied
-from varbench.models.base import Condition, NextScaleModel, Rollout, Sampling
 from varbench.models.capabilities import CompletesPrefix, require
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.keyed_random import uniforms
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.quantiser import inputs_from_tokens as infinity_inputs
-from varbench.models.keyed_random import uniforms
+from varbench.models.protocol import Condition, NextScaleModel, Rollout, Sampling
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.tokenizer import inputs_from_tokens as switti_inputs
 

@@ -20,7 +20,7 @@ from varbench.methods.finetune import Batch
 from varbench.methods.losses import filtered_cross_entropy
 from varbench.methods.registry import load_method
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens, pair_rollouts, roll_out
-from varbench.models.base import NextScaleModel, Rollout
+from varbench.models.protocol import NextScaleModel, Rollout
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 PLAIN = RolloutConfig(guidance=1.0)

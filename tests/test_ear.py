@@ -18,9 +18,9 @@ from varbench.conf.schema import resolve
 from varbench.methods.base import applied
 from varbench.methods.finetune import Batch, FineTuneConfig, fine_tune, trained
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.models.base import CapabilityError, Rollout
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.probing import outputs
+from varbench.models.protocol import CapabilityError, Rollout
 
 PAIRS = TinyConcept().pairs()
 SELF = replace(TRAIN, parts=("self_attention",), blocks=1)

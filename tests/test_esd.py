@@ -31,7 +31,7 @@ from varbench.methods.finetune import Batch, FineTuneConfig, trained
 from varbench.methods.leak import leak
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
 from varbench.methods.scale_weights import ScaleWeights
-from varbench.models.base import trainable
+from varbench.models.protocol import trainable
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 ALL = Batch(0, list(range(6)), [False] * 6)

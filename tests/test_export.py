@@ -23,9 +23,9 @@ from varbench.errors import CheckpointError, UserError
 from varbench.export import EDIT_FILE, export
 from varbench.methods.base import Edit, applied
 from varbench.models import registry
-from varbench.models.checkpoint import PLAIN
 from varbench.models.gallery import model as gallery
-from varbench.models.rewrite import WeightsFile, rewrite
+from varbench.models.weights.checkpoint import PLAIN
+from varbench.models.weights.rewrite import WeightsFile, rewrite
 from varbench.plan import Request, plan
 from varbench.store import Store
 

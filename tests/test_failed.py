@@ -23,8 +23,8 @@ from tests.test_run import cells
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
-from varbench.models.base import Rollout
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.protocol import Rollout
 from varbench.scoring.scorers.judge import JudgeScorer
 from varbench.soundness import looked_at, unsound
 from varbench.store import Store
@@ -178,7 +178,7 @@ def test_a_scorer_that_fails_on_everything_is_broken_itself() -> None:
 
 
 def test_predictions_that_are_not_finite_make_no_picture() -> None:
-    from varbench.models.base import Schedule
+    from varbench.models.protocol import Schedule
 
     tokens, inputs = torch.zeros(3, 1, 2, dtype=torch.uint8), torch.zeros(3, 0, 2)
     finite = torch.tensor([True, False, True])

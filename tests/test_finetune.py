@@ -18,7 +18,7 @@ from varbench.methods.registry import METHODS, load_method
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.svare import Svare, SvareConfig
 from varbench.methods.vare import Vare
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 from varbench.utils.progress import Bar, Progress
 
 TRAIN = FineTuneConfig(steps=6, batch=2, rate=1e-3)
@@ -160,7 +160,7 @@ def test_identical_prompts_leave_nothing_to_erase() -> None:
     """c* = c with greedy bits of an unguided roll-out: every token is right, F = 0."""
     model = tiny_model()
     texts = model.encode(["a red cat", "a red dog"])
-    from varbench.models.base import Sampling
+    from varbench.models.protocol import Sampling
 
     greedy = Sampling(guidance=1.0, temperature=1.0, top_k=1, top_p=0)
     rollout = model.generate(texts, [("a", 0), ("b", 0)], sampling=greedy)

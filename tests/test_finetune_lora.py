@@ -15,7 +15,7 @@ from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.base import Edit, applied
 from varbench.methods.lora import adapters
 from varbench.methods.registry import load_method
-from varbench.models.base import CapabilityError, trainable
+from varbench.models.protocol import CapabilityError, trainable
 
 LORA = {"lora_rank": 3, "lora_alpha": 6.0}
 LOW_RANK = [name for name in TRAINED if name not in ("salun", "fmn")]

@@ -18,13 +18,13 @@ from varbench.methods import finetune
 from varbench.methods.finetune import FineTuneConfig, new_optimiser, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.memory import TrainingMemory, optimiser_bytes, size_of, training_memory
-from varbench.models.base import Sampling, trainable
 from varbench.models.infinity.blueprint import blank_pairs, blueprint
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling, trainable
 
 SMALL_VAE = TokenizerConfig(32, 32, (1, 1))
 TWO_B_VAE = TokenizerConfig(32)

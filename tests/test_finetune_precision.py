@@ -22,9 +22,9 @@ from varbench.methods.precision import PRECISIONS
 from varbench.methods.registry import load_method
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import VareObjective
-from varbench.models.base import CapabilityError, trainable
-from varbench.models.execution import Execution
+from varbench.models.common.execution import Execution
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.protocol import CapabilityError, trainable
 
 FP32, BF16 = torch.float32, torch.bfloat16
 

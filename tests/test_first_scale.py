@@ -22,7 +22,7 @@ from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.finetune import Batch
 from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 

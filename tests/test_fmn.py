@@ -19,9 +19,9 @@ from varbench.errors import UserError
 from varbench.methods.base import applied
 from varbench.methods.finetune import Batch, FineTuneConfig
 from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.models.base import CapabilityError
 from varbench.models.capabilities import TextAttention
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.protocol import CapabilityError
 
 PAIRS = TinyConcept().pairs()
 RED = 1

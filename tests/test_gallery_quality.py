@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 import torch
 
+from tools.gallery.data import make_renders
 from varbench.conf.schema import resolve
 from varbench.data.prompt_sets import Prompt, load_prompt_set
 from varbench.data.selection import spread
-from varbench.models.gallery.captions import CONCEPT_WORDS
-from varbench.models.gallery.data import make_renders
 from varbench.models.gallery.model import fingerprint, load, weights_folder
+from varbench.models.gallery.world.captions import CONCEPT_WORDS
 from varbench.models.infinity.model import InfinityModel
 from varbench.scoring.gallery_networks import load_judge
 

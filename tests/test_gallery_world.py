@@ -22,11 +22,11 @@ from varbench.models.gallery import (
     Scene,
     caption,
     is_held_out,
-    render,
     render_batch,
     sample_scene,
     vocabulary,
 )
+from varbench.models.gallery.world import render
 
 
 def _subjects() -> list[dict[str, str]]:

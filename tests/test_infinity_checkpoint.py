@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tests.infinity_tiny import randomise
 from varbench.errors import CheckpointError
-from varbench.models.checkpoint import load_new, load_strict
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.tensor_files import read_tensors
+from varbench.models.weights.checkpoint import load_new, load_strict
+from varbench.models.weights.tensor_files import read_tensors
 
 CONFIG = TransformerConfig(16, depth=4, heads=2, bits=4, text_width=128, text_maxlen=6)
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from tests.test_infinity_checkpoint import state, tokenizer, transformer
 from varbench.errors import CheckpointError
-from varbench.models.checkpoint import load_strict
-from varbench.models.tensor_files import read_tensors
+from varbench.models.weights.checkpoint import load_strict
+from varbench.models.weights.tensor_files import read_tensors
 
 
 def test_integers_are_no_weights(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.infinity_tiny import random_texts, randomise, tiny_model
 from varbench.methods.live_bytes import LiveBytes
-from varbench.models import autoencoder
-from varbench.models.autoencoder import ResBlock, Upsample, doubled
-from varbench.models.base import Rollout, Sampling
-from varbench.models.execution import Execution
+from varbench.models.common import autoencoder
+from varbench.models.common.autoencoder import ResBlock, Upsample, doubled
+from varbench.models.common.execution import Execution
+from varbench.models.common.rotary import rotate
 from varbench.models.infinity import model as infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -25,7 +25,7 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.rotary import rotate
+from varbench.models.protocol import Rollout, Sampling
 
 LENGTHS = (8, 3, 3, 1)
 KEYS = [(f"prompt {i}", i) for i in range(len(LENGTHS))]

@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 from tests.test_infinity_memory import CONFIG, TINY
 from varbench.models.infinity.assembly import block_dtype
-from varbench.models.checkpoint import load_new
+from varbench.models.weights.checkpoint import load_new
 from varbench.models.infinity.checkpoint import TransformerFormat
-from varbench.models.tensor_files import read_tensors
+from varbench.models.weights.tensor_files import read_tensors
 from varbench.models.infinity.transformer import InfinityTransformer
 
 def kilobytes(key):

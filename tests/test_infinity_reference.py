@@ -23,10 +23,10 @@ from tests.infinity_folder import (
 )
 from tests.infinity_generated import fold, rows, unfold, write_folder
 from tests.infinity_rules import INPUTS, find_rule, required
-from varbench.models.base import Sampling, Schedule
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.quantiser import patchify, unpatchify
 from varbench.models.infinity.text import TextCondition
+from varbench.models.protocol import Sampling, Schedule
 
 _FOLDERS: dict[Path, Folder] = {}
 

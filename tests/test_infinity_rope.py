@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from varbench.models.base import Schedule
+from varbench.models.common.rotary import rotate
 from varbench.models.infinity.rope import positions, rope_tables
 from varbench.models.infinity.schedules import (
     FULL_SCHEDULES,
@@ -18,7 +18,7 @@ from varbench.models.infinity.schedules import (
     schedule_for,
     template,
 )
-from varbench.models.rotary import rotate
+from varbench.models.protocol import Schedule
 
 INDICES: dict[str, list[list[list[int]]]] = json.loads(
     (Path(__file__).parent / "data" / "rope_mode2_indices.json").read_text()

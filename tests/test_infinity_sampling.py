@@ -9,15 +9,15 @@ from scipy import stats
 from torch import Tensor
 
 from tests.infinity_tiny import random_texts, tiny_model
-from varbench.models import keyed_random
-from varbench.models.base import CapabilityError, Rollout, Sampling
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common import keyed_random
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.keyed_random import prompt_id, stream, uniforms
+from varbench.models.common.sampling import draw, filter_probabilities
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.quantiser import inputs_from_tokens
 from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition
-from varbench.models.keyed_random import prompt_id, stream, uniforms
-from varbench.models.sampling import draw, filter_probabilities
+from varbench.models.protocol import CapabilityError, Rollout, Sampling
 
 LENGTHS = (8, 3, 5, 1, 8, 2, 6)
 KEYS = [(prompt_id(f"prompt {i}"), i % 3) for i in range(len(LENGTHS))]

@@ -15,9 +15,9 @@ from torch import Tensor
 from tests.infinity_text_folder import PROMPTS, WIDTH, write_text_folder
 from tests.infinity_tiny import tiny_model
 from varbench.errors import CheckpointError, UserError
-from varbench.models.base import Rollout, Sampling
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition, TextEncoder
+from varbench.models.protocol import Rollout, Sampling
 
 MAXLEN = 8
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from varbench import stages
 from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
-from varbench.models.text import PromptFeatures
-from varbench.models.text_cache import CachedTextEncoder
+from varbench.models.text.cache import CachedTextEncoder
+from varbench.models.text.encoders import PromptFeatures
 from varbench.plan import Cell, Request, Row, blocks, plan
 from varbench.store import Store
 from varbench.utils.progress import Progress

@@ -10,7 +10,11 @@ import torch
 from torch import nn
 
 from tests.infinity_tiny import random_texts, tiny_model
-from varbench.models.base import (
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import (
     PARTS,
     CapabilityError,
     NextScaleModel,
@@ -18,10 +22,6 @@ from varbench.models.base import (
     Schedule,
     trainable,
 )
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
-from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import InfinityTransformer
 
 SQUARE = Schedule(((1, 1), (2, 2), (4, 4)))
 TWO_B = TransformerConfig(2048, depth=32, heads=16, bits=32)

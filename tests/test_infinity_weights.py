@@ -16,7 +16,8 @@ import pytest
 from tests.infinity_keys import hollow_shards
 from varbench.conf.schema import InfinityModelConfig, model_config
 from varbench.errors import CheckpointError
-from varbench.models import registry, weights
+from varbench.models import registry
+from varbench.models.weights import locate
 from varbench.store import hashing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -71,7 +72,7 @@ def sha(text: str) -> str:
 
 def test_a_local_folder_laid_out_like_the_hub(tmp_path: Path) -> None:
     config = local_folder(tmp_path / "w")
-    model, text = weights.locate(config)
+    model, text = locate.locate(config)
     assert model.path(config.files.transformer).read_text() == "infinity_2b_reg.pth"
     assert text.path("model.safetensors").parent == tmp_path / "w" / "flan-t5-xl"
     assert (model.revision, model.commit, model.missing, text.missing) == (None, None, (), ())
@@ -104,9 +105,9 @@ def test_a_pinned_revision_finds_its_own_snapshot(caches: Path) -> None:
     other = cached(caches, "FoundationVision/Infinity", (), commit="f" * 40)
     other.mkdir(parents=True)
     pinned = replace(config, files=replace(config.files, revision=COMMIT))
-    assert weights.locate(pinned)[0].commit == COMMIT
+    assert locate.locate(pinned)[0].commit == COMMIT
     with pytest.raises(CheckpointError, match="infinity_2b_reg"):
-        weights.locate(config)  # main is the empty commit now
+        locate.locate(config)  # main is the empty commit now
 
 
 def test_folder_and_cache_with_the_same_files_have_one_fingerprint(
@@ -187,7 +188,7 @@ def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     config = released()
     cached(caches, "google/flan-t5-xl", TEXT)
-    weights.locate(config)
+    locate.locate(config)
     assert asked == [
         (
             "FoundationVision/Infinity",
@@ -196,7 +197,7 @@ def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
         )
     ]
     caplog.clear()
-    weights.locate(config)
+    locate.locate(config)
     assert len(asked) == 1, "what is in the cache is not asked for again"
     assert not caplog.text
 
@@ -216,7 +217,7 @@ def test_a_failed_fetch_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     with pytest.raises(CheckpointError, match=r"(?s)line is dead.*infinity_2b_reg\.pth.*DIR"):
-        weights.locate(released())
+        locate.locate(released())
 
 
 def test_shards_are_needed_once_their_index_is_there(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_shards_are_needed_once_their_index_is_there(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r": infinity_8b_weights/model-00002-of-00002\.safetensors\n"
     ):
-        weights.locate(config)
+        locate.locate(config)
 
 
 def test_an_index_cannot_point_elsewhere(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_an_index_cannot_point_elsewhere(tmp_path: Path) -> None:
     for text in ('{"weight_map": {"a": "../x.safetensors"}}', "{}", "[]", "<html>"):
         index.write_text(text)
         with pytest.raises(CheckpointError, match="not an index"):
-            weights.locate(config)
+            locate.locate(config)
 
 
 def test_a_damaged_download_is_noticed(caches: Path) -> None:

@@ -23,7 +23,6 @@ from tests.infinity_keys import (
 from varbench.cli import app
 from varbench.conf.schema import InfinityModelConfig, model_config, names, resolve
 from varbench.errors import CheckpointError, UserError
-from varbench.models.checkpoint import load_new
 from varbench.models.gallery import recipe
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
@@ -37,7 +36,8 @@ from varbench.models.infinity.sizes import (
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import LOADERS
-from varbench.models.tensor_files import read_tensors
+from varbench.models.weights.checkpoint import load_new
+from varbench.models.weights.tensor_files import read_tensors
 
 REFERENCE = Path(__file__).parent / "data" / "infinity_reference"
 META = torch.device("meta")

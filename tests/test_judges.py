@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, recipe
-from varbench.models.gallery.data import Renders, make_renders
-from varbench.models.gallery.judge_clip import clip_accuracies, clip_captions
-from varbench.models.gallery.judge_data import (
+from tools.gallery.data import Renders, make_renders
+from tools.gallery.judge_clip import clip_accuracies, clip_captions
+from tools.gallery.judge_data import (
     LABELS,
     UNKNOWN,
     accuracies_of,
@@ -22,7 +21,8 @@ from varbench.models.gallery.judge_data import (
     reconstruct,
     targets_of,
 )
-from varbench.models.gallery.train_judges import SMOKE, train_judges
+from tools.gallery.train_judges import SMOKE, train_judges
+from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, recipe
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
 from varbench.scoring.gallery_networks import (

@@ -16,7 +16,7 @@ from varbench import footprint as footprints
 from varbench.conf.schema import resolve
 from varbench.footprint import Footprint, GenerationMemory, Training, footprint
 from varbench.methods.live_bytes import LiveBytes
-from varbench.models import blueprints
+from varbench.models import fake
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
@@ -33,7 +33,7 @@ TINY = [
 @pytest.fixture
 def three_scales(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer operations to count; the figures are as linear as those of thirteen scales."""
-    monkeypatch.setattr(blueprints, "schedule_for", lambda pn, aspect_ratio: SCHEDULE)
+    monkeypatch.setattr(fake, "schedule_for", lambda pn, aspect_ratio: SCHEDULE)
 
 
 def parts(text: str, title: str) -> dict[str, float]:

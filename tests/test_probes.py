@@ -18,7 +18,7 @@ from varbench import probes, stages
 from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
 from varbench.metrics import METRICS, Evidence
-from varbench.models.base import Rollout, Schedule
+from varbench.models.protocol import Rollout, Schedule
 from varbench.plan import Cell, Request, plan
 from varbench.probes import Probed, probe, probed_rows, summary
 from varbench.stages import Workshop

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tools.gallery.write_prompts import write_prompts
 from varbench.data import prompt_sets as prompts_module
 from varbench.data.prompt import prompt_id
 from varbench.data.prompt_sets import (
@@ -26,7 +27,6 @@ from varbench.data.prompt_sets import (
 )
 from varbench.errors import UserError
 from varbench.models.gallery import Scene, is_held_out, vocabulary
-from varbench.models.gallery.write_prompts import write_prompts
 from varbench.utils.text import normalise, says, suggest
 
 GALLERY = ["gallery-compositions", "gallery-faces", "gallery-mannequins", "gallery-objects"]
@@ -127,7 +127,7 @@ def test_spreadsheet_files_with_a_byte_order_mark_and_crlf_load(tmp_path: Path) 
 def test_the_id_is_that_of_the_composed_text() -> None:
     assert prompt_id("cafe\u0301") == prompt_id("caf\u00e9") != prompt_id("cafe")
     assert prompt_id("a car") == hashlib.sha256(b"a car").hexdigest()[:16]
-    random = pytest.importorskip("varbench.models.keyed_random")
+    random = pytest.importorskip("varbench.models.common.keyed_random")
     assert random.prompt_id is prompt_id
 
 
@@ -245,7 +245,7 @@ def test_phrases_are_found_as_whole_words() -> None:
 def test_prompts_and_concepts_do_without_torch() -> None:
     code = (
         "import sys; from varbench.data.concept import load_concept; "
-        "load_concept('face-ada'); import varbench.models.gallery.write_prompts; "
+        "load_concept('face-ada'); import tools.gallery.write_prompts; "
         "sys.exit('torch' in sys.modules)"
     )
     root = Path(prompts_module.__file__).resolve().parents[2]

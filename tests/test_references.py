@@ -18,7 +18,7 @@ from varbench.data.concept import Judge
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Group, ReferringJudge
 from varbench.models.gallery import FACES, Scene
-from varbench.models.gallery.render import render_batch
+from varbench.models.gallery.world.render import render_batch
 from varbench.scoring.evaluator import Cupboard, Instruments, judged
 from varbench.scoring.judges.face_matching import FacesJudge, equal_error, references
 from varbench.scoring.judges.names import ANOTHER, NO_FACE

@@ -19,7 +19,7 @@ from varbench.conf.schema import RobustnessConfig
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
 from varbench.methods.soft_prompts import find_soft_prompt
-from varbench.models.base import Rollout
+from varbench.models.protocol import Rollout
 from varbench.outlook import outlook
 from varbench.plan import Cell, Request, plan
 from varbench.probes import rollouts_spec

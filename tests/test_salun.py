@@ -19,7 +19,7 @@ from varbench.errors import UserError
 from varbench.methods.finetune import FineTuneConfig
 from varbench.methods.masks import masked
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens, pair_rollouts, roll_out
-from varbench.models.base import NextScaleModel
+from varbench.models.protocol import NextScaleModel
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 PAIRS = TinyConcept().pairs()

@@ -17,8 +17,8 @@ from tests.tiny import TinyConcept, tiny_model
 from varbench.errors import UserError
 from varbench.methods.base import SamplingMethod
 from varbench.methods.registry import load_method
-from varbench.models.base import Schedule
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.protocol import Schedule
 
 BUILDS = [
     tiny_model,

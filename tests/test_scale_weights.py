@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from varbench.methods.scale_weights import SCHEMES, ScaleWeights
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 
 SQUARE = Schedule(((1, 1), (2, 2), (4, 4)))
 WIDE = Schedule(((1, 1), (1, 4), (2, 8)))

@@ -19,10 +19,10 @@ from varbench_baselines.scaleerasure import (
 
 from tests import infinity_tiny, switti_tiny
 from tests.tiny import TinyConcept, tiny_model
-from varbench.models.base import CapabilityError
 from varbench.models.capabilities import SeesQueries
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.protocol import CapabilityError
 
 PROMPTS = ["a red cat", "a blue dog on a car", "hat"]
 KEYS = [(prompt, 3) for prompt in PROMPTS]

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from tests.switti_literal import literal_logits
 from tests.switti_tiny import SCHEDULE, TRANSFORMER, HashedText, texts, tiny_model, tokenizer
-from varbench.models.base import (
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.keyed_random import prompt_id, uniforms
+from varbench.models.protocol import (
     CapabilityError,
     NextScaleModel,
     Rollout,
@@ -18,8 +20,6 @@ from varbench.models.base import (
     Schedule,
     trainable,
 )
-from varbench.models.guidance import ClassifierFreeGuidance
-from varbench.models.keyed_random import prompt_id, uniforms
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.model import PARTS, SwittiModel
 from varbench.models.switti.rope import rope_tables

@@ -16,7 +16,7 @@ from varbench.methods.finetune import FineTuneConfig
 from varbench.methods.losses import preservation_loss
 from varbench.methods.registry import load_method
 from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 from varbench.models.switti.model import SwittiModel
 from varbench.utils.progress import Progress
 

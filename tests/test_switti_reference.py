@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.switti_tiny import SCHEDULE, texts, tiny_model, tokenizer, transformer
-from varbench.models.base import Rollout, Sampling
+from varbench.models.protocol import Rollout, Sampling
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.tokenizer import inputs_from_tokens, phi_of

@@ -25,7 +25,7 @@ from varbench.data.prompt_sets import Prompt
 from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
-from varbench.models.text_cache import CachedTextEncoder
+from varbench.models.text.cache import CachedTextEncoder
 from varbench.plan import Request, Row, blocks, plan
 from varbench.store import Store
 from varbench.utils.progress import Progress

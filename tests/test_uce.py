@@ -18,9 +18,9 @@ from varbench.conf.schema import resolve
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Workplace, applied
 from varbench.methods.registry import load_method
-from varbench.models.base import CapabilityError
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
+from varbench.models.protocol import CapabilityError
 from varbench.utils.progress import Progress
 
 POOL = "text_proj_for_sos.ca.mat_kv.weight"

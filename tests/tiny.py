@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from varbench.models.base import Sampling, Schedule
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Sampling, Schedule
 
 SCHEDULE = Schedule(((1, 1), (2, 2), (4, 4)))
 

@@ -18,10 +18,10 @@ from varbench.data.published import listing
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
-from varbench.models import weights
 from varbench.models.cards import card
-from varbench.models.released_config import ReleasedConfig, Source
-from varbench.models.weights import Part
+from varbench.models.weights import locate
+from varbench.models.weights.locate import Part
+from varbench.models.weights.released import ReleasedConfig, Source
 from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _weights() -> str:
     for name in models.LOADERS:
         config = model_config(name)
         if isinstance(config, ReleasedConfig):
-            for part in weights.find(config):
+            for part in locate.find(config):
                 parts[part.source] = part
                 users.setdefault(part.source, []).append(name)
     rows = []

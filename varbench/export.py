@@ -24,9 +24,10 @@ from varbench.conf.schema import plain
 from varbench.errors import UserError, unknown
 from varbench.methods.base import Edit
 from varbench.methods.registry import NONE
-from varbench.models import registry, weights
-from varbench.models.released_config import ReleasedConfig
-from varbench.models.rewrite import rewrite
+from varbench.models import registry
+from varbench.models.weights import locate
+from varbench.models.weights.released import ReleasedConfig
+from varbench.models.weights.rewrite import rewrite
 from varbench.plan import Cell, Request, plan
 from varbench.report import build_records, load_cells
 from varbench.report.records import Cell as Measured
@@ -90,7 +91,7 @@ def _whole(cell: Cell, entry: Entry, out: Path) -> list[Path]:
         written = rewrite(file, changed, out)
         _complete(root, [p.relative_to(root) for p in root.rglob("*") if p.is_file()], out)
         return written
-    parts = weights.locate(config)
+    parts = locate.locate(config)
     # The first source is the one of the transformer, in its folder of a local copy.
     inside = file.path.relative_to(parts[0].path("")).parent
     written = rewrite(file, changed, out / parts[0].source.folder / inside)

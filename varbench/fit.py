@@ -14,8 +14,8 @@ from varbench.data import published
 from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
-from varbench.models.gallery.captions import vocabulary
-from varbench.models.released_config import ReleasedConfig
+from varbench.models.gallery.world.captions import vocabulary
+from varbench.models.weights.released import ReleasedConfig
 from varbench.scoring.evaluator import JUDGES
 from varbench.utils.text import normalise
 

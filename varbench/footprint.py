@@ -17,8 +17,8 @@ import torch
 from varbench.methods.finetune import FineTuneConfig, trained, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.memory import TrainingMemory, size_of, training_memory
-from varbench.models.base import CapabilityError, NextScaleModel, Rollout
-from varbench.models.blueprints import Blueprint, blueprint_of
+from varbench.models.fake import Blueprint, blueprint_of
+from varbench.models.protocol import CapabilityError, NextScaleModel, Rollout
 
 FEW = 2
 SPARE = 0.1

@@ -36,7 +36,7 @@ from varbench.methods.base import Edit, applied
 from varbench.metrics import PROBE, Group
 from varbench.metrics.base import KEPT
 from varbench.models import registry
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 from varbench.plan import Cell, Row, blocks
 from varbench.stages import Workshop
 from varbench.store import Entry

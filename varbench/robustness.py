@@ -35,8 +35,8 @@ from varbench.methods.soft_prompts import find_soft_prompt
 from varbench.metrics.base import ATTACK, COMPLETION
 from varbench.metrics.regained import TARGET, completion
 from varbench.models import registry
-from varbench.models.base import Guidance, NextScaleModel, Rollout
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
+from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.plan import Cell, Row, blocks
 from varbench.probes import read_history, roll_outs, rollouts_spec
 from varbench.series import Series

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from varbench.errors import UserError
 from varbench.metrics.base import Array
-from varbench.models.base import Rollout
+from varbench.models.protocol import Rollout
 from varbench.store import StoreError
 
 log = logging.getLogger("varbench.failed")

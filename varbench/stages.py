@@ -27,9 +27,9 @@ from varbench.methods.registry import NONE, load_method
 from varbench.metrics import METRICS, Cupboard, Instruments, Scorer
 from varbench.metrics.base import Key
 from varbench.models import registry
-from varbench.models.base import Guidance, NextScaleModel, Rollout
-from varbench.models.text import HasTextEncoder
-from varbench.models.text_cache import cached_text
+from varbench.models.protocol import Guidance, NextScaleModel, Rollout
+from varbench.models.text.cache import cached_text
+from varbench.models.text.encoders import HasTextEncoder
 from varbench.plan import Cell, Row
 from varbench.series import key_of, picture_name
 from varbench.soundness import looked_at, unsound, warn

@@ -17,7 +17,7 @@ from varbench.errors import UserError
 from varbench.methods.registry import METHODS, NONE, load_method, uses_seed
 from varbench.metrics import METRICS
 from varbench.models import registry
-from varbench.models.text_cache import CachedTextEncoder
+from varbench.models.text.cache import CachedTextEncoder
 from varbench.report.columns import column
 from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
 from varbench.store import digest

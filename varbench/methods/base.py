@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from varbench.errors import CheckpointError
-from varbench.models.base import Guidance, NextScaleModel
+from varbench.models.protocol import Guidance, NextScaleModel
 from varbench.utils.progress import Progress
 
 

@@ -24,8 +24,8 @@ from varbench.methods.lora import adapters
 from varbench.methods.masks import masked
 from varbench.methods.precision import PRECISIONS, executing, held, held_dtypes
 from varbench.methods.scratch import resume, save
-from varbench.models.base import CapabilityError, Condition, NextScaleModel, trainable
 from varbench.models.capabilities import HasBlocks, require
+from varbench.models.protocol import CapabilityError, Condition, NextScaleModel, trainable
 
 CHECKPOINT_EVERY = 50
 OPTIMISERS = ("adamw", "adamw-8bit")

@@ -21,7 +21,7 @@ from torch import Tensor
 from varbench.methods.base import Edit, PairLike, applied
 from varbench.methods.losses import centred
 from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 PAIRS = 8
 """Pairs that are looked at: enough to tell 0.1 from 0.2, a small part of any training's cost."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 
 NAME = "default"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from varbench.methods.finetune import FineTuneConfig, trained, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.losses import preservation_loss
-from varbench.models.base import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 BLOCK_8BIT, SMALLEST_8BIT = 256, 4096
 """AdamW in 8 bit: one float32 scale per so many values; smaller tensors stay in float32."""

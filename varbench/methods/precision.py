@@ -20,8 +20,8 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import CapabilityError, NextScaleModel
-from varbench.models.execution import Execution, HasExecution
+from varbench.models.common.execution import Execution, HasExecution
+from varbench.models.protocol import CapabilityError, NextScaleModel
 
 PRECISIONS = ("fp32", "bf16", "bf16-weights")
 

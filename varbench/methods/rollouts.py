@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import PairLike
-from varbench.models.base import Condition, Guidance, NextScaleModel, Rollout, Sampling
+from varbench.models.protocol import Condition, Guidance, NextScaleModel, Rollout, Sampling
 
 PREFIXES = ("neutral", "concept", "mixed")
 

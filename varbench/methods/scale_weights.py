@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 
 SCHEMES = ("token", "side", "uniform", "first_m")
 

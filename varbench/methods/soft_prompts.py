@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from varbench.methods.losses import symbol_cross_entropy
-from varbench.models.base import Condition, NextScaleModel, Rollout
 from varbench.models.capabilities import HasSoftPrompts, require
-from varbench.models.execution import HasExecution
+from varbench.models.common.execution import HasExecution
+from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 RATE = 0.3
 """Adam's, by the root mean square of the vectors that the ascent starts from."""

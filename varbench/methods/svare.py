@@ -21,7 +21,7 @@ from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.losses import LN2, filtered_cross_entropy, preservation_loss, token_filter
 from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import SharedHistory
-from varbench.models.base import NextScaleModel, at_once
+from varbench.models.protocol import NextScaleModel, at_once
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.losses import probability_distance
 from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
-from varbench.models.base import Condition, NextScaleModel
+from varbench.models.protocol import Condition, NextScaleModel
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from torch import Tensor, nn
 
-from varbench.models.base import (
+from varbench.models.protocol import (
     CapabilityError,
     Condition,
     Guidance,

@@ -9,8 +9,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from varbench.models.released_config import ReleasedConfig
-from varbench.models.weights import find, place
+from varbench.models.weights.locate import find, place
+from varbench.models.weights.released import ReleasedConfig
 
 
 @dataclass(frozen=True)

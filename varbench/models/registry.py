@@ -7,13 +7,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import UserError, unknown
-from varbench.models import weights
-from varbench.models.released_config import ReleasedConfig
+from varbench.models.weights import locate
+from varbench.models.weights.released import ReleasedConfig
 from varbench.utils.plugins import ObjectKind
 
 if TYPE_CHECKING:
-    from varbench.models.base import NextScaleModel
-    from varbench.models.rewrite import WeightsFile
+    from varbench.models.protocol import NextScaleModel
+    from varbench.models.weights.rewrite import WeightsFile
 
 INFINITY = "varbench.models.infinity.released"
 SWITTI = "varbench.models.switti.released"
@@ -73,7 +73,7 @@ def fingerprint(config: Any) -> str:
         CheckpointError: a released model's files are missing or damaged.
     """
     if isinstance(config, ReleasedConfig):
-        return weights.fingerprint(config)
+        return locate.fingerprint(config)
     digest: str = _module(config.name).fingerprint()
     return digest
 
@@ -99,7 +99,7 @@ def provenance(config: Any) -> dict[str, Any]:
     Empty for a model whose weights are in the package: its fingerprint and varbench's version
     say all.
     """
-    return weights.provenance(config) if isinstance(config, ReleasedConfig) else {}
+    return locate.provenance(config) if isinstance(config, ReleasedConfig) else {}
 
 
 def reference(name: str) -> Any:

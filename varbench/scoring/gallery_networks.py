@@ -1,7 +1,7 @@
 """The Gallery's own judges: a classifier, a feature network and a tiny CLIP, all shipped.
 
 They were trained on renders of the Gallery and on its tokenizer's reconstructions of them
-(`varbench.models.gallery.train_judges`), so they are exact about what they were shown and know
+(`tools.gallery.train_judges`), so they are exact about what they were shown and know
 nothing else. The feature network has its own seed and its own task, so that Frechet distances
 do not rest on the classifier that says whether an erasure worked.
 
@@ -195,7 +195,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
             f"the Gallery's judges are not in {path.parent} ({path.name} is missing); "
-            "run `python -m varbench.models.gallery.train`"
+            "run `python -m tools.gallery.train`"
         )
     with safe_open(path, framework="pt") as file:
         return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}

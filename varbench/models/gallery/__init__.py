@@ -1,8 +1,8 @@
 """The Gallery: a tiny drawn world whose pictures, labels and captions are known exactly."""
 
-from varbench.models.gallery.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
-from varbench.models.gallery.render import render, render_batch
-from varbench.models.gallery.scene import (
+from varbench.models.gallery.world.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
+from varbench.models.gallery.world.render import render, render_batch
+from varbench.models.gallery.world.scene import (
     ARTISTS,
     BACKGROUNDS,
     COLOURED_OBJECTS,

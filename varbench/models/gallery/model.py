@@ -15,7 +15,7 @@ from varbench.models.infinity.assembly import Parts, assemble
 from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextEncoder
-from varbench.models.rewrite import WeightsFile
+from varbench.models.weights.rewrite import WeightsFile
 
 TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.safetensors", "text"
 

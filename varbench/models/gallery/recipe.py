@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.models.base import Schedule
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.protocol import Schedule
 
 PICTURE_SIDE = 64
 SCHEDULE = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))

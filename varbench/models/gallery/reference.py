@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.models.gallery.render import render
-from varbench.models.gallery.scene import Scene
+from varbench.models.gallery.world.render import render
+from varbench.models.gallery.world.scene import Scene
 
 VERSION = 1
 FIELDS = ("identity", "mannequin", "object", "colour", "style", "background")

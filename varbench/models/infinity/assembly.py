@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from varbench.models.base import Sampling, Schedule
-from varbench.models.checkpoint import load_new
-from varbench.models.execution import Execution
+from varbench.models.common.execution import Execution
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.tensor_files import read_tensors
-from varbench.models.text import PromptEncoder
+from varbench.models.protocol import Sampling, Schedule
+from varbench.models.text.encoders import PromptEncoder
+from varbench.models.weights.checkpoint import load_new
+from varbench.models.weights.tensor_files import read_tensors
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

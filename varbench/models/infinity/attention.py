@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.attention import attend_by_scale
+from varbench.models.common.attention import attend_by_scale
+from varbench.models.common.rotary import rotate
 from varbench.models.infinity.config import TransformerConfig
-from varbench.models.rotary import rotate
 
 MAX_LOG_SCALE = math.log(100)
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import torch
 
-from varbench.models.base import Rollout, Sampling, Schedule
 from varbench.models.fake_tensors import fake_tensors
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Rollout, Sampling, Schedule
 
 
 @contextlib.contextmanager

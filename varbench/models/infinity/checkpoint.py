@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.models.checkpoint import Format
+from varbench.models.weights.checkpoint import Format
 
 STALE = re.compile(
     r"(^|\.)(zero_k_bias|lvl_1L|attn_bias_for_masking|Infinity_(in)?visible_\w+|lfq\.mask)$"

@@ -1,4 +1,4 @@
-"""Infinity as a :class:`~varbench.models.base.NextScaleModel`; the Gallery is one too."""
+"""Infinity as a :class:`~varbench.models.protocol.NextScaleModel`; the Gallery is one too."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import (
-    CapabilityError,
-    Guidance,
-    Rollout,
-    Sampling,
-    Schedule,
-)
-from varbench.models.batches import generate_in_batches, given_symbols
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
-from varbench.models.execution import Execution, autocast
-from varbench.models.fingerprints import fingerprint_of_model
-from varbench.models.guidance import ClassifierFreeGuidance
+from varbench.models.common.batching import generate_in_batches, given_symbols
+from varbench.models.common.execution import Execution, autocast
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.parameter_groups import parameters_of
 from varbench.models.infinity.probing import (
     cross_attention,
     heads_first,
@@ -33,8 +26,15 @@ from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
-from varbench.models.parts import parameters_of
-from varbench.models.text import PromptEncoder
+from varbench.models.protocol import (
+    CapabilityError,
+    Guidance,
+    Rollout,
+    Sampling,
+    Schedule,
+)
+from varbench.models.text.encoders import PromptEncoder
+from varbench.models.weights.fingerprint import fingerprint_of_model
 
 PARTS = {
     "cross_attention": r"blocks\.\d+\.ca\.",

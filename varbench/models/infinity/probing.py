@@ -13,10 +13,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from varbench.models.base import Condition, Guidance, NextScaleModel
 from varbench.models.capabilities import SeesQueries
 from varbench.models.infinity.attention import CrossAttention, TextPool
 from varbench.models.infinity.transformer import Block, InfinityTransformer
+from varbench.models.protocol import Condition, Guidance, NextScaleModel
 
 
 @contextmanager

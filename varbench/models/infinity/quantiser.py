@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 
 
 def codes_from_bits(bits: Tensor) -> Tensor:

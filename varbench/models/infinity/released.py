@@ -14,9 +14,9 @@ from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import T5Source
-from varbench.models.rewrite import WeightsFile
-from varbench.models.text_cache import CachedTextEncoder
-from varbench.models.weights import files_fingerprint, locate
+from varbench.models.text.cache import CachedTextEncoder
+from varbench.models.weights.locate import files_fingerprint, locate
+from varbench.models.weights.rewrite import WeightsFile
 
 
 def load(config: Any, device: str = "cpu") -> InfinityModel:

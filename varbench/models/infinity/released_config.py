@@ -19,8 +19,8 @@ from varbench.models.infinity.sizes import (
     tokenizer_parameters,
     transformer_parameters,
 )
-from varbench.models.released_config import BYTES, Memory, ReleasedConfig, Source, text_encoder
-from varbench.models.shards import INDEX
+from varbench.models.weights.released import BYTES, Memory, ReleasedConfig, Source, text_encoder
+from varbench.models.weights.shard_index import INDEX
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from varbench.models.base import Schedule
 from varbench.models.infinity.schedules import full_grid
+from varbench.models.protocol import Schedule
 
 BASE = 10_000.0
 

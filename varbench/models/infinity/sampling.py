@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.models.base import Guidance, Rollout, Sampling, Schedule
+from varbench.models.common.keyed_random import uniforms
+from varbench.models.common.sampling import draw, filter_probabilities
 from varbench.models.infinity.quantiser import Accumulator, Layout
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
-from varbench.models.keyed_random import uniforms
-from varbench.models.sampling import draw, filter_probabilities
+from varbench.models.protocol import Guidance, Rollout, Sampling, Schedule
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from varbench.errors import UserError
-from varbench.models import conditions
-from varbench.models.fingerprints import fingerprint_of
-from varbench.models.text import (
+from varbench.models.common import conditions
+from varbench.models.text.encoders import (
     SHOWN,
     PromptFeatures,
     read_encoder,
@@ -25,6 +24,7 @@ from varbench.models.text import (
     token_names,
     tokens_lost,
 )
+from varbench.models.weights.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class T5Source:
-    """A T5 encoder on disk; see :class:`varbench.models.text_cache.TextSource`.
+    """A T5 encoder on disk; see :class:`varbench.models.text.cache.TextSource`.
 
     Attributes:
         folder: see :meth:`TextEncoder.from_folder`, as ``maxlen``, ``device`` and ``dtype``.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.autoencoder import ResBlock, Upsample, group_norm, silu
+from varbench.models.common.autoencoder import ResBlock, Upsample, group_norm, silu
 from varbench.models.infinity.config import TokenizerConfig
 
 

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from varbench.models.base import Schedule
-from varbench.models.execution import Execution, autocast, compiled
+from varbench.models.common.execution import Execution, autocast, compiled
 from varbench.models.infinity.attention import CrossAttention, Past, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.rope import rope_tables
+from varbench.models.protocol import Schedule
 
 EPS = 1e-6
 

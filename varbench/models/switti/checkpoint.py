@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from varbench.models.checkpoint import Format
+from varbench.models.weights.checkpoint import Format
 
 MASK = "attn_bias_for_masking"
 

@@ -1,4 +1,4 @@
-"""Switti as a :class:`~varbench.models.base.NextScaleModel`."""
+"""Switti as a :class:`~varbench.models.protocol.NextScaleModel`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from varbench.models.base import Guidance, Rollout, Sampling, Schedule
-from varbench.models.batches import generate_in_batches, given_symbols
-from varbench.models.conditions import concatenate
-from varbench.models.fingerprints import fingerprint_of_model
-from varbench.models.guidance import ClassifierFreeGuidance
-from varbench.models.parts import parameters_of
+from varbench.models.common.batching import generate_in_batches, given_symbols
+from varbench.models.common.conditions import concatenate
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.parameter_groups import parameters_of
+from varbench.models.protocol import Guidance, Rollout, Sampling, Schedule
 from varbench.models.switti.sampling import sample
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE, inputs_from_tokens
 from varbench.models.switti.transformer import SwittiTransformer, TextState
-from varbench.models.text import PromptEncoder
+from varbench.models.text.encoders import PromptEncoder
+from varbench.models.weights.fingerprint import fingerprint_of_model
 
 PARTS = {
     "cross_attention": r"blocks\.\d+\.cross_attn\.",

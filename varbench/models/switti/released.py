@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from varbench.models.base import Sampling, Schedule
-from varbench.models.checkpoint import load_new
-from varbench.models.rewrite import WeightsFile
+from varbench.models.protocol import Sampling, Schedule
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPSource
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
-from varbench.models.tensor_files import read_tensors
-from varbench.models.text_cache import CachedTextEncoder
-from varbench.models.weights import Part, files_fingerprint, locate
+from varbench.models.text.cache import CachedTextEncoder
+from varbench.models.weights.checkpoint import load_new
+from varbench.models.weights.locate import Part, files_fingerprint, locate
+from varbench.models.weights.rewrite import WeightsFile
+from varbench.models.weights.tensor_files import read_tensors
 
 
 def load(config: Any, device: str = "cpu") -> SwittiModel:

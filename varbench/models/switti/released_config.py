@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from varbench.models.released_config import BYTES, Memory, ReleasedConfig, Source, text_encoder
 from varbench.models.switti.config import TokenizerConfig, TransformerConfig
 from varbench.models.switti.sizes import tokenizer_parameters, transformer_parameters
+from varbench.models.weights.released import BYTES, Memory, ReleasedConfig, Source, text_encoder
 
 WEIGHTS = "model.safetensors"
 """File of the transformer and of the tokenizer in their repositories."""

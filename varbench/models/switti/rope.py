@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from varbench.models.base import Schedule
+from varbench.models.protocol import Schedule
 
 BASE = 10_000.0
 EXTENT = 128.0

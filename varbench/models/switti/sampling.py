@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varbench.models.base import Guidance, Rollout, Sampling, Schedule
-from varbench.models.keyed_random import uniforms
-from varbench.models.sampling import draw, filter_probabilities
+from varbench.models.common.keyed_random import uniforms
+from varbench.models.common.sampling import draw, filter_probabilities
+from varbench.models.protocol import Guidance, Rollout, Sampling, Schedule
 from varbench.models.switti.tokenizer import Accumulator, Codebook
 from varbench.models.switti.transformer import SwittiTransformer, TextState
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from varbench.models import conditions
-from varbench.models.text import (
+from varbench.models.common import conditions
+from varbench.models.text.encoders import (
     PromptFeatures,
     read_encoder,
     read_tokenizer,
@@ -89,7 +89,7 @@ class CLIPPair:
 
 @dataclass(frozen=True)
 class CLIPSource:
-    """Both CLIP encoders on disk; see :class:`varbench.models.text_cache.TextSource`.
+    """Both CLIP encoders on disk; see :class:`varbench.models.text.cache.TextSource`.
 
     Attributes:
         folders: of the first and the second encoder, in hub format.

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.autoencoder import ResBlock, Upsample
-from varbench.models.base import Schedule
+from varbench.models.common.autoencoder import ResBlock, Upsample
+from varbench.models.protocol import Schedule
 from varbench.models.switti.config import PHIS, TokenizerConfig
 
 EPS = 1e-6

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.attention import attend_by_scale
-from varbench.models.base import Schedule
-from varbench.models.rotary import rotate
+from varbench.models.common.attention import attend_by_scale
+from varbench.models.common.rotary import rotate
+from varbench.models.protocol import Schedule
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.rope import rope_tables
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from varbench.models.base import Condition, NextScaleModel
+from varbench.models.protocol import Condition, NextScaleModel
 
 
 @dataclass(frozen=True)

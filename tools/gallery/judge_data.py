@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tools.gallery.data import Renders
 from varbench.models.gallery import recipe
-from varbench.models.gallery.data import Renders
-from varbench.models.gallery.scene import (
+from varbench.models.gallery.world.scene import (
     BACKGROUNDS,
     COLOURED_OBJECTS,
     COLOURS,

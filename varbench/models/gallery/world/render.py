@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.models.gallery.backgrounds import draw_background
-from varbench.models.gallery.canvas import OVERSAMPLE, SIZE, Pen
-from varbench.models.gallery.draw_objects import draw_object
-from varbench.models.gallery.draw_people import draw_face, draw_mannequin
-from varbench.models.gallery.scene import COLOURED_OBJECTS, COLOURS, Scene
-from varbench.models.gallery.styles import Drawing, Floats, apply_style, edges, spread
+from varbench.models.gallery.world.backgrounds import draw_background
+from varbench.models.gallery.world.canvas import OVERSAMPLE, SIZE, Pen
+from varbench.models.gallery.world.draw_objects import draw_object
+from varbench.models.gallery.world.draw_people import draw_face, draw_mannequin
+from varbench.models.gallery.world.scene import COLOURED_OBJECTS, COLOURS, Scene
+from varbench.models.gallery.world.styles import Drawing, Floats, apply_style, edges, spread
 
 _SHIFT = 3.0  # pixels, either way
 _SCALE = 0.08

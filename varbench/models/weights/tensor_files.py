@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from varbench.errors import CheckpointError
-from varbench.models.shards import INDEX, shard_names
+from varbench.models.weights.shard_index import INDEX, shard_names
 
 NESTS = ("trainer", "gpt_fsdp", "gpt_ema_fsdp", "vae", "ema")
 """Keys that hold the state dict, the first of a level that is there; so averaged weights are

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.models.gallery.canvas import SIZE
+from varbench.models.gallery.world.canvas import SIZE
 
 Floats = NDArray[np.float32]
 

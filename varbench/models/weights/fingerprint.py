@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from varbench.models.base import Schedule
-from varbench.models.text import PromptEncoder
+from varbench.models.protocol import Schedule
+from varbench.models.text.encoders import PromptEncoder
 
 
 def fingerprint_of(descriptions: Sequence[str], modules: Sequence[nn.Module]) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tools.gallery.data import Renders, draw_captions
+from tools.gallery.optimise import optimise
+from tools.gallery.train_tokenizer import LAYOUT
 from varbench.models.gallery import recipe
-from varbench.models.gallery.captions import vocabulary
-from varbench.models.gallery.data import Renders, draw_captions
-from varbench.models.gallery.optimise import optimise
-from varbench.models.gallery.train_tokenizer import LAYOUT
+from varbench.models.gallery.world.captions import vocabulary
 from varbench.models.infinity.quantiser import draw_flips, quantise
 from varbench.models.infinity.transformer import InfinityTransformer
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varbench.models.gallery.captions import caption
-from varbench.models.gallery.render import render
-from varbench.models.gallery.scene import Scene, sample_scene
+from varbench.models.gallery.world.captions import caption
+from varbench.models.gallery.world.render import render
+from varbench.models.gallery.world.scene import Scene, sample_scene
 
 
 @dataclass(frozen=True)

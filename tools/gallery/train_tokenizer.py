@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tools.gallery.data import Renders
+from tools.gallery.optimise import optimise
 from varbench.models.gallery import recipe
-from varbench.models.gallery.data import Renders
-from varbench.models.gallery.optimise import optimise
 from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
 from varbench.models.infinity.tokenizer import BSQVAE
 

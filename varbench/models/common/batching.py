@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varbench.models.base import (
+from varbench.models.protocol import (
     Condition,
     Guidance,
     NextScaleModel,

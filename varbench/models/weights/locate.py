@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from varbench.errors import CheckpointError
-from varbench.models.released_config import ReleasedConfig, Source
-from varbench.models.shards import INDEX, shard_names
+from varbench.models.weights.released import ReleasedConfig, Source
+from varbench.models.weights.shard_index import INDEX, shard_names
 from varbench.store.hashing import sha256
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.models.gallery.canvas import Colour, Pen, shade
+from varbench.models.gallery.world.canvas import Colour, Pen, shade
 
 _INK: Colour = (28, 24, 30)
 _WHITE: Colour = (250, 248, 242)

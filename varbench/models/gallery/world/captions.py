@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from varbench.models.gallery.scene import ARTISTS, BACKGROUNDS, COLOURS, FACES, STYLES, Scene
+from varbench.models.gallery.world.scene import ARTISTS, BACKGROUNDS, COLOURS, FACES, STYLES, Scene
 
 MIN_WORDS, MAX_WORDS = 4, 18
 _TRIES = 20

@@ -9,9 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from varbench.models.base import NextScaleModel, Sampling, Schedule
 from varbench.models.cards import card
-from varbench.models.execution import Execution
+from varbench.models.common.execution import Execution
 from varbench.models.fake_tensors import Answers, fake_tensors
 from varbench.models.gallery import recipe
 from varbench.models.infinity.blueprint import blueprint as infinity
@@ -20,12 +19,13 @@ from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.sizes import transformer_parameters
 from varbench.models.infinity.text import TextCondition
-from varbench.models.released_config import BYTES
+from varbench.models.protocol import NextScaleModel, Sampling, Schedule
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import SwittiConfig
 from varbench.models.switti.text import MAXLEN, SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
+from varbench.models.weights.released import BYTES
 
 C = TypeVar("C")
 

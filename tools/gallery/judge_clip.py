@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.gallery.captions import caption, vocabulary
-from varbench.models.gallery.data import Renders
-from varbench.models.gallery.judge_data import LABELS, NONE, JudgeData
-from varbench.models.gallery.scene import COLOURED_OBJECTS, Scene
+from tools.gallery.data import Renders
+from tools.gallery.judge_data import LABELS, NONE, JudgeData
+from varbench.models.gallery.world.captions import caption, vocabulary
+from varbench.models.gallery.world.scene import COLOURED_OBJECTS, Scene
 from varbench.scoring.gallery_networks import (
     CLIP_CONFIG,
     CLIP_MEAN,

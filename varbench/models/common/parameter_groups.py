@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from varbench.models.base import CapabilityError
+from varbench.models.protocol import CapabilityError
 
 
 def parameters_of(

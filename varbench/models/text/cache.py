@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from safetensors.torch import load_file, save
 
-from varbench.models.text import HasTextEncoder, PromptFeatures, report_lost
+from varbench.models.text.encoders import HasTextEncoder, PromptFeatures, report_lost
 
 log = logging.getLogger(__name__)
 STAGE = "text"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from varbench.models.gallery.canvas import Pen, shade
+from varbench.models.gallery.world.canvas import Pen, shade
 
 
 def _meadow(pen: Pen, tint: float, shift: float) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.errors import CheckpointError
-from varbench.models.tensor_files import outline
+from varbench.models.weights.tensor_files import outline
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -17,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from varbench.errors import CheckpointError
-from varbench.models.checkpoint import Format
-from varbench.models.shards import INDEX, shard_names
-from varbench.models.tensor_files import read_tensors
+from varbench.models.weights.checkpoint import Format
+from varbench.models.weights.shard_index import INDEX, shard_names
+from varbench.models.weights.tensor_files import read_tensors
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Training of the Gallery's judges: classifier, feature network, tiny CLIP.
 
-    python -m varbench.models.gallery.train_judges --out DIR --vae DIR/decoder.pt
+    python -m tools.gallery.train_judges --out DIR --vae DIR/decoder.pt
 
 Checkpoints go to DIR, what the package ships to DIR/judges. Accuracies are measured with the
 shipped (rounded) weights on fresh renders, on held-out combinations and on reconstructions, and
@@ -20,22 +20,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varbench.models.gallery import recipe
-from varbench.models.gallery.data import Renders, make_renders
-from varbench.models.gallery.judge_clip import (
+from tools.gallery.data import Renders, make_renders
+from tools.gallery.judge_clip import (
     ClipTrainer,
     clip_accuracies,
     clip_losses,
     write_clip_folder,
 )
-from varbench.models.gallery.judge_data import (
+from tools.gallery.judge_data import (
     LABELS,
     JudgeData,
     accuracies_of,
     reconstruct,
     targets_of,
 )
-from varbench.models.gallery.optimise import optimise
+from tools.gallery.optimise import optimise
+from varbench.models.gallery import recipe
 from varbench.models.gallery.recipe import StageRecipe
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks

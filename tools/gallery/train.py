@@ -1,4 +1,4 @@
-"""Train the Gallery: ``python -m varbench.models.gallery.train --out DIR``.
+"""Train the Gallery: ``python -m tools.gallery.train --out DIR``.
 
 Stages run in order: tokenizer (with its decoder), judges, transformer; each resumes from its
 last checkpoint in ``--out`` when the command is run again. ``--install`` copies the finished
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from tools.gallery.card import write_card
+from tools.gallery.data import Renders, make_renders
+from tools.gallery.train_judges import train_judges
+from tools.gallery.train_tokenizer import latents_of, train_tokenizer
+from tools.gallery.train_transformer import train_transformer
 from varbench.models.gallery import recipe
-from varbench.models.gallery.card import write_card
-from varbench.models.gallery.data import Renders, make_renders
 from varbench.models.gallery.model import (
     TEXT_FOLDER,
     TOKENIZER_FILE,
     TRANSFORMER_FILE,
     weights_folder,
 )
-from varbench.models.gallery.train_judges import train_judges
-from varbench.models.gallery.train_tokenizer import latents_of, train_tokenizer
-from varbench.models.gallery.train_transformer import train_transformer
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring.gallery_networks import default_folder
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from varbench.models.gallery.canvas import Colour, Pen, shade
+from varbench.models.gallery.world.canvas import Colour, Pen, shade
 
 _INK: Colour = (34, 30, 38)
 _WHITE: Colour = (250, 248, 242)
