@@ -23,9 +23,9 @@ import math
 from dataclasses import dataclass, field
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
-from varbench.methods.losses import symbol_cross_entropy, symbol_divergence
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import NextScaleModel
 

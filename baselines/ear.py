@@ -35,9 +35,9 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.losses import steered_away
-from varbench.methods.rollouts import RolloutConfig, check_prefix, pair_rollouts
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.losses import steered_away
+from varbench.methods.training.rollouts import RolloutConfig, check_prefix, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 

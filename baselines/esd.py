@@ -39,11 +39,16 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.leak import leak
-from varbench.methods.losses import steered_away, symbol_divergence
-from varbench.methods.rollouts import RolloutConfig, check_prefix, frozen_logits, pair_rollouts
-from varbench.methods.scale_weights import ScaleWeights
+from varbench.methods.leakage import leak
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.losses import steered_away, symbol_divergence
+from varbench.methods.training.rollouts import (
+    RolloutConfig,
+    check_prefix,
+    frozen_logits,
+    pair_rollouts,
+)
+from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 TARGETS = {

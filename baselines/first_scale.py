@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.losses import symbol_divergence, symbol_entropy
-from varbench.methods.rollouts import frozen_logits
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.losses import symbol_divergence, symbol_entropy
+from varbench.methods.training.rollouts import frozen_logits
 from varbench.models.capabilities import CutsRollouts, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike, Edit, PairLike, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 

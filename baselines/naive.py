@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import (
+from varbench.methods.training.loop import (
     CHECKPOINT_EVERY,
     Batch,
     FineTuneConfig,
@@ -24,8 +24,13 @@ from varbench.methods.finetune import (
     fine_tune,
     text_of,
 )
-from varbench.methods.losses import probability_distance
-from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens, roll_out
+from varbench.methods.training.losses import probability_distance
+from varbench.methods.training.rollouts import (
+    AuxiliaryTokens,
+    RolloutConfig,
+    auxiliary_tokens,
+    roll_out,
+)
 from varbench.models.protocol import NextScaleModel, Rollout
 
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.leak import leak
+from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
 
 from .alignment import Contexts, Problem, problems

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import (
+from varbench.methods.training.loop import (
     Batch,
     FineTuneConfig,
     Term,
@@ -41,8 +41,8 @@ from varbench.methods.finetune import (
     trained,
     tuned,
 )
-from varbench.methods.losses import symbol_cross_entropy, symbol_divergence
-from varbench.methods.rollouts import (
+from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
     auxiliary_tokens,

@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike
-from varbench.methods.losses import centred
+from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
 from varbench.models.protocol import CapabilityError, Condition, Guidance, NextScaleModel
 

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.methods.base import ConceptLike
-from varbench.methods.losses import centred
+from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
 
 from .wording import concept_condition

@@ -26,10 +26,10 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from varbench.methods.finetune import FineTuneConfig, tuned
 from varbench.methods.live_bytes import LiveBytes
-from varbench.methods.losses import preservation_loss
-from varbench.methods.precision import PRECISIONS
+from varbench.methods.training.loop import FineTuneConfig, tuned
+from varbench.methods.training.losses import preservation_loss
+from varbench.methods.training.precision import PRECISIONS
 from varbench.models.infinity import attention
 from varbench.models.infinity.blueprint import blank_pairs
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig

@@ -15,8 +15,8 @@ from tests.by_hand import mean_cross_entropy, mean_divergence
 from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.conf.schema import resolve
-from varbench.methods.finetune import FineTuneConfig
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 ALL_AT_ONCE = {"batch": 6, "rate": 3e-3}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests import switti_tiny
 from tests.tiny import TinyConcept, tiny_model
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import (
     CutsRollouts,
     HasBlocks,

@@ -16,10 +16,15 @@ from tests.by_hand import mean_cross_entropy, mean_divergence, symbols
 from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.base import applied
-from varbench.methods.finetune import Batch
-from varbench.methods.losses import filtered_cross_entropy
 from varbench.methods.registry import load_method
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens, pair_rollouts, roll_out
+from varbench.methods.training.loop import Batch
+from varbench.methods.training.losses import filtered_cross_entropy
+from varbench.methods.training.rollouts import (
+    RolloutConfig,
+    auxiliary_tokens,
+    pair_rollouts,
+    roll_out,
+)
 from varbench.models.protocol import NextScaleModel, Rollout
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])

@@ -16,8 +16,8 @@ from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.conf.schema import resolve
 from varbench.methods.base import applied
-from varbench.methods.finetune import Batch, FineTuneConfig, fine_tune, trained
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.loop import Batch, FineTuneConfig, fine_tune, trained
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.probing import outputs
 from varbench.models.protocol import CapabilityError, Rollout

@@ -27,10 +27,10 @@ from tests.tiny import TinyConcept, tiny_model
 from varbench.conf.schema import plain, resolve
 from varbench.errors import UserError
 from varbench.methods.base import applied
-from varbench.methods.finetune import Batch, FineTuneConfig, trained
-from varbench.methods.leak import leak
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.methods.scale_weights import ScaleWeights
+from varbench.methods.leakage import leak
+from varbench.methods.training.loop import Batch, FineTuneConfig, trained
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import trainable
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])

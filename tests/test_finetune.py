@@ -12,11 +12,11 @@ import torch
 from tests.tiny import TinyConcept, tiny_model
 from varbench.errors import CheckpointError
 from varbench.methods.base import Edit, Workplace, applied
-from varbench.methods.finetune import Batch, FineTuneConfig, draw_batch
-from varbench.methods.losses import preservation_loss, token_filter
 from varbench.methods.registry import METHODS, load_method
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.svare import Svare, SvareConfig
+from varbench.methods.training.loop import Batch, FineTuneConfig, draw_batch
+from varbench.methods.training.losses import preservation_loss, token_filter
+from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import Vare
 from varbench.models.protocol import CapabilityError
 from varbench.utils.progress import Bar, Progress
@@ -215,7 +215,7 @@ def test_separate_steps_take_one_optimiser_step_per_term(tmp_path: Path) -> None
 
 def test_text_drop_replaces_prompts_by_the_null_condition() -> None:
     model = tiny_model()
-    from varbench.methods.finetune import text_of
+    from varbench.methods.training.loop import text_of
 
     texts = model.encode(["a red cat", "a blue dog"])
     mixed = text_of(model, texts, Batch(0, [0, 1], [True, False]))

@@ -13,8 +13,8 @@ from tests.test_finetune import TRAINED, KillAt, Killed, config_of, place
 from tests.test_finetune_precision import assert_same_bits, snapshot
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.base import Edit, applied
-from varbench.methods.lora import adapters
 from varbench.methods.registry import load_method
+from varbench.methods.training.lora import adapters
 from varbench.models.protocol import CapabilityError, trainable
 
 LORA = {"lora_rank": 3, "lora_alpha": 6.0}

@@ -14,10 +14,10 @@ from torch import Tensor
 from tests.test_finetune import TRAIN
 from tests.test_infinity_teacher_forcing import model_of
 from varbench.conf.schema import resolve
-from varbench.methods import finetune
-from varbench.methods.finetune import FineTuneConfig, new_optimiser, tuned
 from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.memory import TrainingMemory, optimiser_bytes, size_of, training_memory
+from varbench.methods.training import loop
+from varbench.methods.training.loop import FineTuneConfig, new_optimiser, tuned
 from varbench.models.infinity.blueprint import blank_pairs, blueprint
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -124,7 +124,7 @@ def test_moments_as_torch_makes_them(precision: str) -> None:
 
 
 def test_moments_in_8_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
+    monkeypatch.setattr(loop, "require_package", lambda *args: None)
     config = replace(TRAIN, optimiser="adamw-8bit")
     large, small = torch.zeros(64, 65), torch.zeros(4095)
     assert optimiser_bytes(config, [large]) == 2 * (64 * 65 + 4 * 17)

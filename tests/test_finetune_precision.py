@@ -16,11 +16,11 @@ from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.conf.schema import resolve
 from varbench.errors import UserError
-from varbench.methods import finetune
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, tuned
-from varbench.methods.precision import PRECISIONS
 from varbench.methods.registry import load_method
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.methods.training import loop
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, tuned
+from varbench.methods.training.precision import PRECISIONS
+from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import VareObjective
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.model import InfinityModel
@@ -192,7 +192,7 @@ def test_bad_settings_and_absent_packages_are_refused_at_once(
 
 
 def test_8_bit_moments_need_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
+    monkeypatch.setattr(loop, "require_package", lambda *args: None)
     config = replace(TRAIN, optimiser="adamw-8bit")
     with pytest.raises(UserError, match="CUDA only"):
         fine_tune(tiny_model(), Failing(), config, place(tmp_path))
@@ -205,14 +205,14 @@ def test_8_bit_moments_come_from_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -
     module.AdamW8bit = lambda groups, **rest: made.update(groups=groups, **rest)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", module)
-    monkeypatch.setattr(finetune, "require_package", lambda *args: None)
+    monkeypatch.setattr(loop, "require_package", lambda *args: None)
 
     class OnCuda(torch.nn.Parameter):
         is_cuda = True
 
     parameters = {"w": OnCuda(torch.ones(2, 2)), "b": OnCuda(torch.ones(2))}
     config = replace(TRAIN, optimiser="adamw-8bit")
-    finetune.new_optimiser(config, parameters)
+    loop.new_optimiser(config, parameters)
     assert [len(g["params"]) for g in made["groups"]] == [1, 1]
     assert [g["weight_decay"] for g in made["groups"]] == [config.weight_decay, 0.0]
     assert (made["lr"], made["betas"]) == (config.rate, (config.beta1, config.beta2))
@@ -224,7 +224,7 @@ def test_a_training_with_8_bit_moments_on_a_gpu(tmp_path: Path) -> None:
     model = tiny_model()
     model.transformer.cuda()
     parameters = {n: p for n, p in trainable(model, ("ffn",)).items() if p.numel() >= 4096}
-    optimiser = finetune.new_optimiser(replace(TRAIN, optimiser="adamw-8bit"), parameters)
+    optimiser = loop.new_optimiser(replace(TRAIN, optimiser="adamw-8bit"), parameters)
     for p in parameters.values():
         p.grad = torch.randn_like(p)
     before = {name: p.detach().clone() for name, p in parameters.items()}

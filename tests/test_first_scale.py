@@ -20,8 +20,8 @@ from varbench_baselines.first_scale import (
 from tests import switti_tiny
 from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
-from varbench.methods.finetune import Batch
-from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
+from varbench.methods.training.loop import Batch
+from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.protocol import CapabilityError
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
@@ -141,7 +141,7 @@ def test_weights_of_zero_leave_their_part_out(tmp_path: Path) -> None:
         for side in ("concept", "neutral")
     ]
     shown, target = (frozen_logits(model, pairs, text)[:, :1] for text in texts)
-    from varbench.methods.finetune import draw_batch
+    from varbench.methods.training.loop import draw_batch
 
     rows = draw_batch(6, plain.train, 0, 0).rows
     assert edit.log[0]["erase"] == pytest.approx(divergence(shown[rows], target[rows]), rel=1e-3)

@@ -17,8 +17,8 @@ from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, TinyPair, tiny_model
 from varbench.errors import UserError
 from varbench.methods.base import applied
-from varbench.methods.finetune import Batch, FineTuneConfig
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.loop import Batch, FineTuneConfig
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import TextAttention
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import CapabilityError

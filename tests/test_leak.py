@@ -8,8 +8,8 @@ import torch
 from tests.switti_tiny import tiny_model as switti_model
 from tests.tiny import TinyConcept, TinyPair, tiny_model
 from varbench.methods.base import Edit, applied
-from varbench.methods.leak import PAIRS, leak
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.leakage import PAIRS, leak
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 
 SCALES = (slice(0, 1), slice(1, 5), slice(5, 21))
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from varbench.methods.losses import (
+from varbench.methods.training.losses import (
     filtered_cross_entropy,
     preservation_loss,
     probability_distance,

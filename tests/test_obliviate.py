@@ -16,10 +16,10 @@ from tests import switti_tiny
 from tests.test_finetune import TRAIN, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.base import applied
-from varbench.methods.finetune import Batch
 from varbench.methods.registry import load_method
-from varbench.methods.rollouts import RolloutConfig, pair_rollouts
-from varbench.methods.scale_weights import ScaleWeights
+from varbench.methods.training.loop import Batch
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.scale_weights import ScaleWeights
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 ONE = replace(TRAIN, steps=1, batch=6)

@@ -13,7 +13,7 @@ import torch
 
 from varbench.leaderboard.compare import Change, changes
 from varbench.leaderboard.files import Result, read
-from varbench.methods import losses
+from varbench.methods.training import losses
 from varbench.remeasure import remeasure
 from varbench.stages import Workshop
 from varbench.store import Store

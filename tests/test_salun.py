@@ -16,9 +16,14 @@ from tests.by_hand import mean_cross_entropy, mean_divergence
 from tests.test_finetune import TRAIN, KillAt, Killed, place
 from tests.tiny import TinyConcept, tiny_model
 from varbench.errors import UserError
-from varbench.methods.finetune import FineTuneConfig
-from varbench.methods.masks import masked
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens, pair_rollouts, roll_out
+from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.masks import masked
+from varbench.methods.training.rollouts import (
+    RolloutConfig,
+    auxiliary_tokens,
+    pair_rollouts,
+    roll_out,
+)
 from varbench.models.protocol import NextScaleModel
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])

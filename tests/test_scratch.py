@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from varbench.methods import scratch
+from varbench.methods.training import checkpoints
 
 
 def training(seed: int = 0, width: int = 4) -> tuple[dict[str, nn.Parameter], torch.optim.AdamW]:
@@ -26,17 +26,20 @@ def training(seed: int = 0, width: int = 4) -> tuple[dict[str, nn.Parameter], to
 
 def saved(path: Path) -> dict[str, nn.Parameter]:
     parameters, optimiser = training()
-    scratch.save(path, parameters, optimiser, 7, [{"step": 1.0, "loss": 0.5}])
+    checkpoints.save(path, parameters, optimiser, 7, [{"step": 1.0, "loss": 0.5}])
     return parameters
 
 
 def test_a_whole_checkpoint_is_gone_on_with(tmp_path: Path) -> None:
     kept = saved(tmp_path / "t.pt")
     other, optimiser = training(seed=1)
-    assert scratch.resume(tmp_path / "t.pt", other, optimiser) == (7, [{"step": 1.0, "loss": 0.5}])
+    assert checkpoints.resume(tmp_path / "t.pt", other, optimiser) == (
+        7,
+        [{"step": 1.0, "loss": 0.5}],
+    )
     assert all(torch.equal(other[name], kept[name]) for name in kept)
     assert optimiser.state_dict()["state"][0]["step"] == 1
-    assert scratch.resume(tmp_path / "none.pt", *training()) == (0, [])
+    assert checkpoints.resume(tmp_path / "none.pt", *training()) == (0, [])
 
 
 def test_no_flipped_byte_reaches_the_training(
@@ -50,7 +53,7 @@ def test_no_flipped_byte_reaches_the_training(
         other, optimiser = training(seed=1)
         before = {name: p.detach().clone() for name, p in other.items()}
         with caplog.at_level(logging.WARNING, "varbench.training"):
-            step, _ = scratch.resume(path, other, optimiser)
+            step, _ = checkpoints.resume(path, other, optimiser)
         expected = kept if step else before  # a flip in padding changes nothing, and is none
         assert step in (0, 7)
         assert all(torch.equal(other[name], expected[name]) for name in kept)
@@ -63,12 +66,12 @@ def test_a_truncated_checkpoint_is_dropped(tmp_path: Path, size: int) -> None:
     saved(tmp_path / "t.pt")
     data = (tmp_path / "t.pt").read_bytes()
     (tmp_path / "t.pt").write_bytes(data[:size])
-    assert scratch.resume(tmp_path / "t.pt", *training()) == (0, [])
+    assert checkpoints.resume(tmp_path / "t.pt", *training()) == (0, [])
 
 
 def test_a_checkpoint_of_other_parameters_is_dropped_whole(tmp_path: Path) -> None:
     saved(tmp_path / "t.pt")
     other, optimiser = training(seed=1, width=5)
     before = {name: p.detach().clone() for name, p in other.items()}
-    assert scratch.resume(tmp_path / "t.pt", other, optimiser) == (0, [])
+    assert checkpoints.resume(tmp_path / "t.pt", other, optimiser) == (0, [])
     assert all(torch.equal(other[name], before[name]) for name in other)

@@ -12,10 +12,10 @@ import torch
 from tests.switti_tiny import tiny_model
 from tests.tiny import TinyConcept
 from varbench.methods.base import Edit, Workplace, applied
-from varbench.methods.finetune import FineTuneConfig
-from varbench.methods.losses import preservation_loss
 from varbench.methods.registry import load_method
-from varbench.methods.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.losses import preservation_loss
+from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import CapabilityError
 from varbench.models.switti.model import SwittiModel
 from varbench.utils.progress import Progress

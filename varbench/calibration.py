@@ -25,8 +25,8 @@ from varbench.conf.schema import plain
 from varbench.data.erase_target import Erased
 from varbench.errors import UserError
 from varbench.methods.base import Method, Workplace
-from varbench.methods.finetune import FineTuneConfig
 from varbench.methods.registry import NONE, load_method
+from varbench.methods.training.loop import FineTuneConfig
 from varbench.models import registry
 from varbench.plan import Cell
 from varbench.probes import ROLLOUTS

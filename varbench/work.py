@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from varbench.footprint import Training
 from varbench.methods.base import SamplingMethod
-from varbench.methods.finetune import FineTuneConfig
 from varbench.methods.registry import NONE, load_method
+from varbench.methods.training.loop import FineTuneConfig
 from varbench.plan import Cell
 
 

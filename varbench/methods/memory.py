@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from varbench.methods.finetune import FineTuneConfig, trained, tuned
 from varbench.methods.live_bytes import LiveBytes
-from varbench.methods.losses import preservation_loss
+from varbench.methods.training.loop import FineTuneConfig, trained, tuned
+from varbench.methods.training.losses import preservation_loss
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 BLOCK_8BIT, SMALLEST_8BIT = 256, 4096

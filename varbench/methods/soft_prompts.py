@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from varbench.methods.losses import symbol_cross_entropy
+from varbench.methods.training.losses import symbol_cross_entropy
 from varbench.models.capabilities import HasSoftPrompts, require
 from varbench.models.common.execution import HasExecution
 from varbench.models.protocol import Condition, NextScaleModel, Rollout

@@ -17,9 +17,14 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune
-from varbench.methods.losses import LN2, filtered_cross_entropy, preservation_loss, token_filter
-from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.losses import (
+    LN2,
+    filtered_cross_entropy,
+    preservation_loss,
+    token_filter,
+)
+from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import NextScaleModel, at_once
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import torch
 
 from varbench.methods.base import ConceptLike, Edit, Workplace
-from varbench.methods.finetune import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.losses import probability_distance
-from varbench.methods.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
+from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.losses import probability_distance
+from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import Condition, NextScaleModel
 
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Workplace
-from varbench.methods.conflict import Conflict
-from varbench.methods.extras import require as require_package
-from varbench.methods.lora import adapters
-from varbench.methods.masks import masked
-from varbench.methods.precision import PRECISIONS, executing, held, held_dtypes
-from varbench.methods.scratch import resume, save
+from varbench.methods.training.checkpoints import resume, save
+from varbench.methods.training.extras import require as require_package
+from varbench.methods.training.gradient_conflict import Conflict
+from varbench.methods.training.lora import adapters
+from varbench.methods.training.masks import masked
+from varbench.methods.training.precision import PRECISIONS, executing, held, held_dtypes
 from varbench.models.capabilities import HasBlocks, require
 from varbench.models.protocol import CapabilityError, Condition, NextScaleModel, trainable
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from varbench.methods.base import Edit, PairLike, applied
-from varbench.methods.losses import centred
-from varbench.methods.rollouts import RolloutConfig, frozen_logits, pair_rollouts
+from varbench.methods.training.losses import centred
+from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 PAIRS = 8
