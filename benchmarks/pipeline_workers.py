@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from pipeline_models import GROUPS, Table, request, workshop
 
-from varbench.engines.config import RAY, EngineConfig
+from varbench.conf.engine import RAY, EngineConfig
 from varbench.engines.ray import prepare
 
 ARGUMENTS = ("suite.robustness.prompts=0", "suite.block=20")

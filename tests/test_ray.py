@@ -19,7 +19,7 @@ import pytest
 
 from tests.leaderboard_helpers import run_cli
 from tests.ray_helpers import Counted, content, environment, finish, start
-from varbench.engines.config import EngineConfig, split
+from varbench.conf.engine import EngineConfig, split
 from varbench.engines.shards import shards_of
 from varbench.errors import UserError
 from varbench.plan import Request

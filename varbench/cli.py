@@ -104,7 +104,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
         with user_errors():
             from dataclasses import replace
 
-            from varbench.engines.config import split
+            from varbench.conf.engine import split
             from varbench.plan import Request
 
             given = tuple(overrides or ())
@@ -243,7 +243,7 @@ def run(
     _warn_of_plugins()
 
     from varbench import bench
-    from varbench.engines.config import RAY
+    from varbench.conf.engine import RAY
     from varbench.provenance import commit, versions
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
 from varbench.data.concept import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
 from varbench.data.erase_target import JOIN, Erased
@@ -20,7 +21,6 @@ from varbench.data.prompt_sets import (
     load_prompt_set,
 )
 from varbench.data.selection import split_of, spread
-from varbench.engines.config import EngineConfig
 from varbench.errors import UserError
 from varbench.fit import check_fit
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed

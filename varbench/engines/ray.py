@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from varbench.engines.config import EngineConfig
+from varbench.conf.engine import EngineConfig
 from varbench.engines.shards import Shard, done, perform, shards_of
 from varbench.errors import UserError
 from varbench.plan import Request
