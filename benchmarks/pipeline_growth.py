@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from pipeline_models import GROUPS, Table, peak_memory, request, workshop
 
-from varbench import bench, stages
 from varbench.models.infinity.model import InfinityModel
-from varbench.plan import Request, blocks, plan
+from varbench.pipeline import run
+from varbench.pipeline.plan import Request, blocks, plan
+from varbench.pipeline.stages import generate
 from varbench.scoring.scorers.clip import ClipScorer
 from varbench.scoring.scorers.features import FeatureScorer
 from varbench.scoring.scorers.judge import JudgeScorer
@@ -51,7 +52,7 @@ def more(seeds: int) -> tuple[str, ...]:
 def _grown(folder: Path, seeds: int) -> tuple[int, float, float, float]:
     wall, processor = time.perf_counter(), time.process_time()
     asked = request("none", *more(seeds))
-    bench.run(asked, workshop(folder))
+    run.run(asked, workshop(folder))
     pictures = sum(len(rows) for rows in plan(asked)[0].groups().values())
     spent = time.perf_counter() - wall, time.process_time() - processor
     shutil.rmtree(folder)
@@ -75,12 +76,12 @@ def _planned(seeds: int) -> tuple[int, int, float, float]:
     asked = Request("gallery", METHODS, CONCEPTS, "smoke", (0,), more(seeds))
     units, keys = 0, set()
     for cell in plan(asked):
-        spec = stages.edit_spec(cell)
+        spec = generate.edit_spec(cell)
         edit = None if spec is None else digest(spec)
         for rows in cell.groups().values():
             units += len(rows)
             for block in blocks(rows, cell.config.suite.block):
-                keys.add(digest(stages.pictures_spec(cell, block, edit)))
+                keys.add(digest(generate.pictures_spec(cell, block, edit)))
     return units, len(keys), time.process_time() - began, peak_memory()
 
 
@@ -102,7 +103,7 @@ def resume(folder: Path, scale: float) -> list[Table]:
 
 def _found(folder: Path, asked: Request) -> tuple[int, float, float, float]:
     wall, processor = time.perf_counter(), time.process_time()
-    (entry,) = bench.run(asked, workshop(folder))
+    (entry,) = run.run(asked, workshop(folder))
     spent = time.perf_counter() - wall, time.process_time() - processor
     listed = entry.json("cell.json")["pictures"]
     return sum(len(group) for group in listed.values()), *spent, peak_memory()
@@ -128,7 +129,7 @@ def _filled(folder: Path, asked: Request) -> None:
         mock.patch.object(ClipScorer, "score", _first_scored(ClipScorer.score)),
         mock.patch.object(FeatureScorer, "score", _first_scored(FeatureScorer.score)),
     ):
-        bench.run(asked, workshop(folder))
+        run.run(asked, workshop(folder))
 
 
 def _first_scored(score: Callable[..., Any]) -> Callable[..., Any]:

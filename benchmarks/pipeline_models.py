@@ -12,13 +12,14 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-from varbench import bench, robustness
 from varbench.methods.registry import load_method
 from varbench.metrics import METRICS, Cupboard, Instruments
 from varbench.models.infinity.model import InfinityModel
-from varbench.plan import Request, plan
-from varbench.scored import Scored
-from varbench.stages import Workshop
+from varbench.pipeline import run
+from varbench.pipeline.outputs import Scored
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.stages import attack
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 
@@ -86,7 +87,7 @@ def counted(clock: Clock, method: str) -> Iterator[None]:
     """All calls of networks, counted: training, the model's own, attacks and scorers."""
     places: list[tuple[str, Any, str]] = [
         ("training", type(load_method(method)), "erase"),
-        ("attack", robustness, "find_soft_prompt"),
+        ("attack", attack, "find_soft_prompt"),
         *(("generating and probing", InfinityModel, name) for name in MODEL_CALLS),
     ]
     scorers = Instruments(plan(request("none"))[0].concept, (), METRICS, Cupboard()).scorers
@@ -107,7 +108,7 @@ def overhead(folder: Path, scale: float) -> list[Table]:
         shop.model(cell)
     with counted(clock, "svare"):
         began = time.perf_counter()
-        bench.run(asked, shop)
+        run.run(asked, shop)
         wall = time.perf_counter() - began
     inside = sum(clock.spent.values())
     rows: list[tuple[Any, ...]] = [
@@ -125,14 +126,14 @@ def scoring(folder: Path, scale: float) -> list[Table]:
     asked = request("none", *seeds, *few)
     shop = workshop(folder)
     kept: list[Scored] = []
-    measure = bench.measure
+    measure = run.measure
 
     def keeping(*args: Any, **kwargs: Any) -> Scored:
         kept.append(measure(*args, **kwargs))
         return kept[-1]
 
-    with mock.patch.object(bench, "measure", keeping):
-        bench.run(asked, shop)
+    with mock.patch.object(run, "measure", keeping):
+        run.run(asked, shop)
     cell = plan(asked)[0]
     todo = [
         (entry, [row.prompt.text for row in rows])
@@ -160,7 +161,7 @@ def strict(folder: Path, scale: float) -> list[Table]:
             shop = workshop(folder / f"{mode}{turn}")
             shop.model(plan(one)[0])
             began = time.process_time()
-            bench.run(one, shop)
+            run.run(one, shop)
             seconds.append(time.process_time() - began)
     usual, singly = (median(seconds) for seconds in spent.values())
     rows: list[tuple[Any, ...]] = [("usual", usual, 1.0), ("strict", singly, singly / usual)]

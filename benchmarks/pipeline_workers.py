@@ -12,7 +12,7 @@ import ray
 from pipeline_models import GROUPS, Table, request, workshop
 
 from varbench.conf.engine import RAY, EngineConfig
-from varbench.engines.ray import prepare
+from varbench.pipeline.engines.ray import prepare
 
 ARGUMENTS = ("suite.robustness.prompts=0", "suite.block=20")
 

@@ -35,7 +35,6 @@ from literal_infinity import Literal
 from tabulate import tabulate
 
 from varbench.conf.schema import names, resolve
-from varbench.methods.live_bytes import LiveBytes
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.config import PRECISIONS
 from varbench.models.infinity.model import InfinityModel
@@ -45,6 +44,7 @@ from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Sampling
+from varbench.pipeline.estimate.live_bytes import LiveBytes
 from varbench.utils.devices import pick_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.training.loop import FineTuneConfig, tuned
 from varbench.methods.training.losses import preservation_loss
 from varbench.methods.training.precision import PRECISIONS
@@ -38,6 +37,7 @@ from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Sampling, trainable
+from varbench.pipeline.estimate.live_bytes import LiveBytes
 from varbench.utils.devices import pick_device
 
 

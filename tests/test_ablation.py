@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.test_run import SMALL
-from varbench.ablation import AblationError, list_ablations, load_ablation
 from varbench.cli import app
-from varbench.plan import Request, plan
+from varbench.pipeline.ablation import AblationError, list_ablations, load_ablation
+from varbench.pipeline.plan import Request, plan
 from varbench.store import Store
 
 MINE = """\

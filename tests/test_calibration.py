@@ -13,8 +13,15 @@ import torch
 from tests.test_plan_command import rows
 from tests.test_run import varbench
 from tests.test_wheel import TINY
-from varbench import calibration, outlook_text, stages
-from varbench.calibration import (
+from varbench.errors import UserError
+from varbench.methods.base import Edit, Workplace
+from varbench.methods.registry import load_method
+from varbench.models import registry
+from varbench.pipeline.estimate import text as outlook_text
+from varbench.pipeline.estimate import time
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.text import duration
+from varbench.pipeline.estimate.time import (
     PAIRS,
     PICTURES,
     STEPS,
@@ -26,17 +33,12 @@ from varbench.calibration import (
     timed_rates,
     units,
 )
-from varbench.errors import UserError
-from varbench.methods.base import Edit, Workplace
-from varbench.methods.registry import load_method
-from varbench.models import registry
-from varbench.outlook import outlook
-from varbench.outlook_text import duration
-from varbench.plan import Cell, Request, plan
-from varbench.stages import Workshop
+from varbench.pipeline.estimate.workload import Load, Work
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
-from varbench.work import Load, Work
 
 SMALL = (*TINY, "pairs=4")
 
@@ -58,10 +60,10 @@ def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) ->
     asked = cells("svare", "sld")
     model = registry.fingerprint(asked[0].config.model)
     place, (svare,) = shop(tmp_path), [c for c in asked if c.method == "svare"]
-    own = stages.edit_spec(svare)
+    own = generate.edit_spec(svare)
     assert own is not None
     other = replace(svare, config=replace(svare.config, method=load_method("svare").Config()))
-    foreign = stages.edit_spec(other)
+    foreign = generate.edit_spec(other)
     assert foreign is not None
     assert foreign["config"] != own["config"]
     for spec, spent in (
@@ -130,7 +132,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(calibration, "time", made)
+    monkeypatch.setattr(time, "time", made)
     return made
 
 
@@ -153,7 +155,7 @@ def test_an_edit_is_extrapolated_from_a_few_pairs_and_steps(
                     bar.advance()
             return Edit({})
 
-    monkeypatch.setattr(calibration, "load_method", lambda name: Slow())
+    monkeypatch.setattr(time, "load_method", lambda name: Slow())
     rate = timed_rates([cell], shop(tmp_path), [("edit", "svare")])["edit", "svare"]
     assert seen == [(PAIRS, STEPS)]
     assert (pairs, steps) == (50, 200)
@@ -171,7 +173,7 @@ def test_a_method_without_steps_is_timed_whole(
             clock.now += 0.1 * len(concept.pairs())
             return Edit({})
 
-    monkeypatch.setattr(calibration, "load_method", lambda name: Slow())
+    monkeypatch.setattr(time, "load_method", lambda name: Slow())
     rate = timed_rates([cell], shop(tmp_path), [("edit", "uce")])["edit", "uce"]
     assert rate == Rate(pytest.approx(5.0), "timed")  # type: ignore[arg-type]
 
@@ -200,7 +202,7 @@ def test_what_cannot_be_timed_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
         raise UserError("no such network here")
 
     asked = cells("svare")
-    monkeypatch.setattr(stages, "score", missing)
+    monkeypatch.setattr(generate, "score", missing)
     found = timed_rates(asked, shop(tmp_path), [("pictures", ""), ("scores", "judge")])
     assert list(found) == [("pictures", "")]
 
@@ -268,7 +270,7 @@ def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) 
 def test_the_store_is_preferred_to_timing(quick: list[Any], tmp_path: Path) -> None:
     asked, store = cells("svare"), Store(tmp_path / "store")
     model = registry.fingerprint(asked[0].config.model)
-    own = stages.edit_spec(asked[1])
+    own = generate.edit_spec(asked[1])
     assert own is not None
     write(store, "edit", own | {"seed": 7}, 41.0)
     drawn = {"model": model, "steering": None, "block": 4, "rows": []}

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from tests.metrics_helpers import Concept, Judge
 from tests.test_run import cells, varbench
-from varbench.comparisons import STAGE, next_seeds
 from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS, Cupboard, Instruments
 from varbench.metrics.base import Array
-from varbench.outlook import outlook
-from varbench.plan import Request, Row, plan
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.plan import Request, Row, plan
+from varbench.pipeline.stages.compare import STAGE, next_seeds
+from varbench.pipeline.stages.generate import Workshop
 from varbench.scoring.evaluator import COMPARERS, SCORERS, needs
-from varbench.stages import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from tests.tiny import TinyConcept, tiny_model
 from varbench.methods.base import Edit, Workplace
-from varbench.methods.memory import training_memory
 from varbench.methods.registry import load_method
 from varbench.methods.svare import SvareConfig, SvareObjective
 from varbench.methods.training.gradient_conflict import Conflict
 from varbench.methods.training.loop import FineTuneConfig, draw_batch
 from varbench.methods.training.rollouts import auxiliary_tokens
+from varbench.pipeline.estimate.training_memory import training_memory
 from varbench.utils.progress import Progress
 
 TRAIN = FineTuneConfig(steps=4, batch=2, rate=1e-3)

@@ -7,7 +7,7 @@ import pytest
 from varbench.data.concept import load_concept
 from varbench.data.erase_target import Erased
 from varbench.errors import UserError
-from varbench.plan import Request, plan
+from varbench.pipeline.plan import Request, plan
 
 TOGETHER = "face-ada+style-marlo-tessera"
 

@@ -16,17 +16,17 @@ from typer.testing import CliRunner
 from tests import switti_folder, test_infinity_released
 from tests.test_infinity_checkpoint import sharded
 from tests.test_infinity_released import FP32, REFERENCE, SIZES, folder  # noqa: F401
-from varbench import stages
 from varbench.cli import app
 from varbench.conf.schema import resolve
 from varbench.errors import CheckpointError, UserError
-from varbench.export import EDIT_FILE, export
 from varbench.methods.base import Edit, applied
 from varbench.models import registry
 from varbench.models.gallery import model as gallery
 from varbench.models.weights.checkpoint import PLAIN
 from varbench.models.weights.rewrite import WeightsFile, rewrite
-from varbench.plan import Request, plan
+from varbench.pipeline.export import EDIT_FILE, export
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.stages import generate
 from varbench.store import Store
 
 
@@ -45,7 +45,7 @@ def edited(asked: Request, store: Store) -> tuple[Any, Edit]:
         for name, value in model.weights().state_dict().items()
     }
     edit = Edit(tensors)
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     assert spec is not None
     with store.write("edit", spec) as writer:
         edit.save(writer.dir / EDIT_FILE)

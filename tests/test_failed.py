@@ -25,8 +25,8 @@ from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import Rollout
+from varbench.pipeline.stages.validity import looked_at, unsound
 from varbench.scoring.scorers.judge import JudgeScorer
-from varbench.soundness import looked_at, unsound
 from varbench.store import Store
 from varbench.store.failures import failed_in
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from tests.test_finetune import TRAIN
 from tests.test_infinity_teacher_forcing import model_of
 from varbench.conf.schema import resolve
-from varbench.methods.live_bytes import LiveBytes
-from varbench.methods.memory import TrainingMemory, optimiser_bytes, size_of, training_memory
 from varbench.methods.training import loop
 from varbench.methods.training.loop import FineTuneConfig, new_optimiser, tuned
 from varbench.models.infinity.blueprint import blank_pairs, blueprint
@@ -25,6 +23,13 @@ from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Sampling, trainable
+from varbench.pipeline.estimate.live_bytes import LiveBytes
+from varbench.pipeline.estimate.training_memory import (
+    TrainingMemory,
+    optimiser_bytes,
+    size_of,
+    training_memory,
+)
 
 SMALL_VAE = TokenizerConfig(32, 32, (1, 1))
 TWO_B_VAE = TokenizerConfig(32)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.test_run import varbench
-from varbench import fit
 from varbench.conf.schema import resolve
 from varbench.data.concept import load_concept
 from varbench.errors import UserError
-from varbench.fit import check_fit, for_gallery, misfits
-from varbench.plan import Request, plan
+from varbench.pipeline import compatibility
+from varbench.pipeline.compatibility import check_fit, for_gallery, misfits
+from varbench.pipeline.plan import Request, plan
 
 REAL = ("celebrity-albert-einstein", "imagenet-church", "nudity", "style-van-gogh")
 GALLERY = ("face-ada", "church")
@@ -24,7 +24,7 @@ TARGET = "  target:\n"
 @pytest.fixture(autouse=True)
 def _few_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages list what fits, and reading all concepts takes seconds."""
-    monkeypatch.setattr(fit, "list_concepts", lambda: [*GALLERY, "nudity"])
+    monkeypatch.setattr(compatibility, "list_concepts", lambda: [*GALLERY, "nudity"])
 
 
 def request(model: str, *concepts: str, suite: str = "smoke") -> Request:
@@ -97,7 +97,7 @@ def test_what_fits_is_not_warned_of() -> None:
 
 
 def test_the_commands_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("varbench.outlook_text.outlook_text", lambda *args: "planned")
+    monkeypatch.setattr("varbench.pipeline.estimate.text.outlook_text", lambda *args: "planned")
     done = varbench("plan", "--model", "infinity-2b", "--concept", "face-ada")
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == "planned"

@@ -14,12 +14,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varbench.ablation import load_ablation
 from varbench.data.concept import load_concept
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
 from varbench.leaderboard.files import ResultsError, read
-from varbench.plan import Request, plan
+from varbench.pipeline.ablation import load_ablation
+from varbench.pipeline.plan import Request, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = int(os.environ.get("VARBENCH_FUZZ", "40"))

@@ -22,11 +22,11 @@ from PIL import Image
 
 from tests.picture_folder import TARGETS, noise, noise_folder, refused, score
 from tests.test_fuzz import fuzz
-from varbench.elsewhere import Offer, plan_offer
 from varbench.errors import UserError
-from varbench.picture_files import bring_in
-from varbench.plan import blocks
-from varbench.stages import Workshop
+from varbench.pipeline.external.images import bring_in
+from varbench.pipeline.external.job import Offer, plan_offer
+from varbench.pipeline.plan import blocks
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.infinity_tiny import random_texts, randomise, tiny_model
-from varbench.methods.live_bytes import LiveBytes
 from varbench.models.common import autoencoder
 from varbench.models.common.autoencoder import ResBlock, Upsample, doubled
 from varbench.models.common.execution import Execution
@@ -26,6 +25,7 @@ from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Rollout, Sampling
+from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 LENGTHS = (8, 3, 3, 1)
 KEYS = [(f"prompt {i}", i) for i in range(len(LENGTHS))]

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.infinity_tiny import random_texts, randomise
-from varbench.methods.live_bytes import LiveBytes
 from varbench.models.common.execution import Execution, HasExecution
 from varbench.models.infinity import attention
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
@@ -24,6 +23,7 @@ from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Rollout, Sampling, Schedule
+from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 SCHEDULES = {
     "square, 5 scales": Schedule(FULL_SCHEDULES[1.0][:5]),

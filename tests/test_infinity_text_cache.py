@@ -14,13 +14,13 @@ import torch
 
 from tests import tiny
 from tests.infinity_text_folder import PROMPTS, write_text_folder
-from varbench import stages
 from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptFeatures
-from varbench.plan import Cell, Request, Row, blocks, plan
+from varbench.pipeline.plan import Cell, Request, Row, blocks, plan
+from varbench.pipeline.stages import generate
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -259,7 +259,7 @@ def cell() -> Cell:
 
 def workshop(
     monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load: Any
-) -> stages.Workshop:
+) -> generate.Workshop:
     """A workshop whose model is the tiny one with a cached text encoder."""
 
     def load_model(config: Any, device: str) -> Any:
@@ -267,8 +267,8 @@ def workshop(
         model.text_encoder = cached(folder, None, load)
         return model
 
-    monkeypatch.setattr(stages.registry, "load_model", load_model)
-    return stages.Workshop(Store(root), Progress(None))
+    monkeypatch.setattr(generate.registry, "load_model", load_model)
+    return generate.Workshop(Store(root), Progress(None))
 
 
 def rows_of(prompts: Sequence[str]) -> list[list[Row]]:
@@ -282,20 +282,20 @@ def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
     loads = Loads()
     todo = rows_of(["a cat", "a dog", LONG, "a red hat", "cat"])
     shop = workshop(monkeypatch, tmp_path, folder, loads)
-    made = stages.generate(shop, cell, None, todo)
+    made = generate.generate(shop, cell, None, todo)
     assert loads.count == 1  # for three blocks
     assert loads.freed()
     assert [entry.meta["tokens_lost"] for entry in made] == [{}, {"id-2": 3}, {}]
     # Another seed of the same prompts, in another process: no encoder at all.
     shop = workshop(monkeypatch, tmp_path, folder, forbidden)
     other = [[Row(row.prompt, 1) for row in block] for block in todo]
-    again = stages.generate(shop, cell, None, other)
+    again = generate.generate(shop, cell, None, other)
     assert [entry.meta["tokens_lost"] for entry in again] == [{}, {"id-2": 3}, {}]
 
 
 def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
-    shop = stages.Workshop(Store(tmp_path), Progress(None))
-    (entry,) = stages.generate(shop, cell, None, rows_of(["a cat " * 40])[:1])
+    shop = generate.Workshop(Store(tmp_path), Progress(None))
+    (entry,) = generate.generate(shop, cell, None, rows_of(["a cat " * 40])[:1])
     assert entry.meta["tokens_lost"]["id-0"] > 0
     assert not list(shop.store.entries("text"))
 

@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 
 from tests.test_run import varbench
 from tests.test_wheel import TINY
-from varbench import outlook_text
-from varbench.footprint import Footprint, footprint
-from varbench.outlook import outlook
-from varbench.outlook_text import size
-from varbench.plan import Request, plan
-from varbench.stages import Workshop
+from varbench.pipeline.estimate import text as outlook_text
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.memory import Footprint, footprint
+from varbench.pipeline.estimate.text import size
+from varbench.pipeline.estimate.workload import Work
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
-from varbench.work import Work
 
 ASKED = ["--method", "svare,scaleerasure", "--concept", "face-ada+church", "--seed", "0,1"]
 SMALL = [*TINY, "pairs=2"]

@@ -12,15 +12,15 @@ import torch
 from tests.test_plan_command import planned, rows
 from tests.test_run import varbench
 from tests.tiny import SCHEDULE
-from varbench import footprint as footprints
 from varbench.conf.schema import resolve
-from varbench.footprint import Footprint, GenerationMemory, Training, footprint
-from varbench.methods.live_bytes import LiveBytes
 from varbench.models import fake
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import load_model
+from varbench.pipeline.estimate import memory as footprints
+from varbench.pipeline.estimate.live_bytes import LiveBytes
+from varbench.pipeline.estimate.memory import Footprint, GenerationMemory, Training, footprint
 
 GB = 10**9
 TINY = [

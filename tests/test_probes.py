@@ -14,14 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tiny import tiny_model
-from varbench import probes, stages
 from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
 from varbench.metrics import METRICS, Evidence
 from varbench.models.protocol import Rollout, Schedule
-from varbench.plan import Cell, Request, plan
-from varbench.probes import Probed, probe, probed_rows, summary
-from varbench.stages import Workshop
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages import probe as probes
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import Probed, probe, probed_rows, summary
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 
@@ -195,11 +196,11 @@ def test_the_roll_outs_are_those_behind_the_pictures(
     shop: Workshop, cell: Cell, base: Probed
 ) -> None:
     rows = probed_rows(cell)["neighbours"]
-    (entry,) = stages.generate(shop, cell, None, [rows])
+    (entry,) = generate.generate(shop, cell, None, [rows])
     model = shop.model(cell)
     held = load_file(base.histories[0].path("rollouts.safetensors"))
     drawn = model.decode(Rollout(held["tokens"], held["inputs"], model.schedule))
-    for i, picture in enumerate(stages.to_uint8(drawn)[: len(rows)]):
+    for i, picture in enumerate(generate.to_uint8(drawn)[: len(rows)]):
         np.testing.assert_array_equal(np.array(Image.open(entry.path(f"{i:03d}.png"))), picture)
     assert entry.meta["extra_passes"] == 0
 
@@ -229,7 +230,7 @@ def test_what_is_there_is_not_asked_again_and_what_is_lost_is(
 def test_methods_that_change_sampling_have_nothing_to_probe(
     shop: Workshop, cell: Cell, base: Probed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "steering_spec", lambda cell: {"method": "some guidance"})
+    monkeypatch.setattr(generate, "steering_spec", lambda cell: {"method": "some guidance"})
     steered = probe(shop, cell, None, base)
     assert steered.groups() == {} and steered.entries() == []
     monkeypatch.undo()

@@ -11,7 +11,7 @@ import torch
 
 from tests.leaderboard_helpers import METHOD, SMALL, run_cli
 from tests.test_run import cells
-from varbench import provenance
+from varbench.pipeline import provenance
 from varbench.store import Store
 
 OURS = f"{METHOD}/face-ada/0"

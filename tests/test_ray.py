@@ -20,10 +20,10 @@ import pytest
 from tests.leaderboard_helpers import run_cli
 from tests.ray_helpers import Counted, content, environment, finish, start
 from varbench.conf.engine import EngineConfig, split
-from varbench.engines.shards import shards_of
 from varbench.errors import UserError
-from varbench.plan import Request
-from varbench.stages import Workshop
+from varbench.pipeline.engines.shards import shards_of
+from varbench.pipeline.plan import Request
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -15,10 +15,10 @@ from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models.gallery import reference as renders
-from varbench.plan import Request, plan
-from varbench.reference import references, statistics_spec
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.scoring.evaluator import scorer
-from varbench.stages import Workshop
 from varbench.store import Store
 from varbench.store.hashing import sha256
 from varbench.utils.progress import Progress

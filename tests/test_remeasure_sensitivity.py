@@ -14,8 +14,8 @@ import torch
 from varbench.leaderboard.compare import Change, changes
 from varbench.leaderboard.files import Result, read
 from varbench.methods.training import losses
+from varbench.pipeline.stages.generate import Workshop
 from varbench.remeasure import remeasure
-from varbench.stages import Workshop
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

@@ -14,17 +14,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.store_helpers import results
-from varbench import bench, robustness, stages
 from varbench.conf.schema import RobustnessConfig
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
-from varbench.methods.soft_prompts import find_soft_prompt
 from varbench.models.protocol import Rollout
-from varbench.outlook import outlook
-from varbench.plan import Cell, Request, plan
-from varbench.probes import rollouts_spec
-from varbench.robustness import ATTACKED, COMPLETIONS
-from varbench.stages import Workshop
+from varbench.pipeline import run
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import attack, generate
+from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import rollouts_spec
+from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.store import Entry, Store, digest
 from varbench.utils.progress import Progress
 
@@ -55,7 +56,7 @@ def workshop(root: Path) -> Workshop:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one run of a method that changes weights and of one that changes sampling."""
     root = tmp_path_factory.mktemp("robustness") / "store"
-    bench.run(REQUEST, workshop(root))
+    run.run(REQUEST, workshop(root))
     return root
 
 
@@ -76,13 +77,13 @@ def bodies(shop: Workshop) -> dict[str, Any]:
 
 
 def edit_of(shop: Workshop, cell: Cell) -> Entry | None:
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     return None if spec is None else shop.store.get("edit", spec)
 
 
-def entry_of(shop: Workshop, cell: Cell, task: robustness.Task) -> Entry:
+def entry_of(shop: Workshop, cell: Cell, task: attack.Task) -> Entry:
     edit = edit_of(shop, cell)
-    found = shop.store.get(task.stage, robustness.task_spec(cell, task, edit.key if edit else None))
+    found = shop.store.get(task.stage, attack.task_spec(cell, task, edit.key if edit else None))
     assert found is not None
     return found
 
@@ -98,25 +99,25 @@ def same_pictures(entry: Entry, pictures: Any) -> None:
 
 def test_some_target_prompts_with_their_first_seeds_are_tried(cells: dict[str, Cell]) -> None:
     cell = cells[NONE]
-    rows, target = robustness.tried_rows(cell), cell.groups()["target"]
+    rows, target = attack.tried_rows(cell), cell.groups()["target"]
     assert [r for r in target if r in rows] == rows and len(rows) == 4
     one = replace(cell.config.suite, robustness=RobustnessConfig(prompts=100, seeds=1))
     fewer = replace(cell, config=replace(cell.config, suite=one))
-    assert [r.seed for r in robustness.tried_rows(fewer)] == [0, 0, 0]
+    assert [r.seed for r in attack.tried_rows(fewer)] == [0, 0, 0]
     off = replace(cell.config.suite, robustness=RobustnessConfig())
     nothing = replace(cell, config=replace(cell.config, suite=off))
-    assert robustness.tried_rows(nothing) == robustness.example_rows(nothing) == []
-    assert robustness.tasks(nothing, WANTED) == []
+    assert attack.tried_rows(nothing) == attack.example_rows(nothing) == []
+    assert attack.tasks(nothing, WANTED) == []
 
 
 def test_only_what_metrics_need_is_tried(cells: dict[str, Cell]) -> None:
-    groups = [{t.group for t in robustness.tasks(cells["uce"], [need])} for need in WANTED]
+    groups = [{t.group for t in attack.tasks(cells["uce"], [need])} for need in WANTED]
     assert groups == [set(), {"completion-1", "completion-4", "completion-9"}, {"attack"}]
-    assert {t.group for t in robustness.tasks(cells[NONE], WANTED)} == {"attack"}
+    assert {t.group for t in attack.tasks(cells[NONE], WANTED)} == {"attack"}
 
 
 def test_examples_are_training_prompts_over_all_pairs(cells: dict[str, Cell]) -> None:
-    rows, pairs = robustness.example_rows(cells["uce"]), cells["uce"].concept.pairs()
+    rows, pairs = attack.example_rows(cells["uce"]), cells["uce"].concept.pairs()
     texts = [pair.concept for pair in pairs]
     assert [texts.index(row.prompt.text) for row in rows] == [0, 12, 25, 37]
     tested = {
@@ -159,13 +160,13 @@ def test_what_was_there_before_keeps_its_keys(shop: Workshop, cells: dict[str, C
     off = replace(cell.config.suite, robustness=RobustnessConfig())
     without = replace(cell, config=replace(cell.config, suite=off))
     block = cell.groups()["target"][:3]
-    assert stages.edit_spec(cell) == stages.edit_spec(without)
-    assert stages.pictures_spec(cell, block, "k") == stages.pictures_spec(without, block, "k")
-    assert set(stages.pictures_spec(cell, block, "k")) == {
+    assert generate.edit_spec(cell) == generate.edit_spec(without)
+    assert generate.pictures_spec(cell, block, "k") == generate.pictures_spec(without, block, "k")
+    assert set(generate.pictures_spec(cell, block, "k")) == {
         "version", "model", "edit", "steering", "sampling", "batch", "strict", "block", "rows",
     }  # fmt: skip
     assert rollouts_spec(cell, block) == {
-        **stages.pictures_spec(cells[NONE], block, None), "rollouts": 1,
+        **generate.pictures_spec(cells[NONE], block, None), "rollouts": 1,
     }  # fmt: skip
 
 
@@ -177,30 +178,30 @@ def test_a_completion_goes_on_from_the_unerased_models_picture(
     method: str, shop: Workshop, cells: dict[str, Cell]
 ) -> None:
     cell, model = cells[method], shop.model(cells[method])
-    task = next(t for t in robustness.tasks(cell, WANTED) if t.group == "completion-4")
+    task = next(t for t in attack.tasks(cell, WANTED) if t.group == "completion-4")
     assert len(task.block) == 3  # a whole block, so that nothing pads it
     text = model.encode([row.prompt.text for row in task.block])
     keys = [(row.prompt.id, row.seed) for row in task.block]
     own = model.generate(text, keys, guidance=model.guidance(2.0))
     edit = edit_of(shop, cell)
-    guidance = stages.guidance_of(cell, model)
+    guidance = generate.guidance_of(cell, model)
     with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
         made = model.complete(text, own, 4, keys, guidance=guidance)  # type: ignore[attr-defined]
-    same_pictures(entry_of(shop, cell, task), stages.to_uint8(model.decode(made)))
+    same_pictures(entry_of(shop, cell, task), generate.to_uint8(model.decode(made)))
     assert not torch.equal(made.tokens, own.tokens)
 
 
 def test_a_short_block_is_padded_without_a_trace(shop: Workshop, cells: dict[str, Cell]) -> None:
     cell, model = cells["neg-prompt"], shop.model(cells["neg-prompt"])
-    task = [t for t in robustness.tasks(cell, WANTED) if t.group == "completion-1"][-1]
+    task = [t for t in attack.tasks(cell, WANTED) if t.group == "completion-1"][-1]
     (row,) = task.block
     text, keys = model.encode([row.prompt.text]), [(row.prompt.id, row.seed)]
     own = model.generate(text, keys, guidance=model.guidance(2.0))
-    guidance = stages.guidance_of(cell, model)
+    guidance = generate.guidance_of(cell, model)
     made = model.complete(text, own, 1, keys, guidance=guidance)  # type: ignore[attr-defined]
     entry = entry_of(shop, cell, task)
     assert list(entry.files) == ["000.png"]
-    same_pictures(entry, stages.to_uint8(model.decode(made)))
+    same_pictures(entry, generate.to_uint8(model.decode(made)))
 
 
 @pytest.mark.parametrize("method", [NONE, *METHODS])
@@ -208,26 +209,26 @@ def test_attacked_pictures_have_the_vectors_before_their_prompts(
     method: str, shop: Workshop, cells: dict[str, Cell]
 ) -> None:
     cell, model = cells[method], shop.model(cells[method])
-    task = next(t for t in robustness.tasks(cell, WANTED) if t.stage == ATTACKED)
+    task = next(t for t in attack.tasks(cell, WANTED) if t.stage == ATTACKED)
     edit = edit_of(shop, cell)
-    found = shop.store.get("attack", robustness.attack_spec(cell, edit.key if edit else None))
+    found = shop.store.get("attack", attack.attack_spec(cell, edit.key if edit else None))
     assert found is not None
     vectors = load_file(found.path("vectors.safetensors"))["vectors"]
     assert vectors.shape == (2, 128)
     soften = model.soft_prompts([row.prompt.text for row in task.block])  # type: ignore[attr-defined]
     keys = [(row.prompt.id, row.seed) for row in task.block]
-    guidance = stages.guidance_of(cell, model)
+    guidance = generate.guidance_of(cell, model)
     with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
         made = model.generate(soften(vectors), keys, guidance=guidance)
-    same_pictures(entry_of(shop, cell, task), stages.to_uint8(model.decode(made)))
+    same_pictures(entry_of(shop, cell, task), generate.to_uint8(model.decode(made)))
 
 
 def test_an_attack_is_found_on_the_edited_model(shop: Workshop, cells: dict[str, Cell]) -> None:
     """Its first loss is that of the edited model on the unerased model's roll-outs."""
     cell, model = cells["uce"], shop.model(cells["uce"])
-    edit, texts = edit_of(shop, cell), [r.prompt.text for r in robustness.example_rows(cell)]
+    edit, texts = edit_of(shop, cell), [r.prompt.text for r in attack.example_rows(cell)]
     assert edit is not None
-    rows = robustness.example_rows(cell)
+    rows = attack.example_rows(cell)
     own = [
         model.generate(
             model.encode([r.prompt.text]), [(r.prompt.id, 0)], guidance=model.guidance(2.0)
@@ -238,7 +239,7 @@ def test_an_attack_is_found_on_the_edited_model(shop: Workshop, cells: dict[str,
     settings: dict[str, Any] = {"count": 2, "steps": 2, "batch": 2, "seed": 0}
     with applied(model, Edit.load(edit.path("edit.safetensors"))):
         found = find_soft_prompt(model, texts, Rollout(tokens, inputs, model.schedule), **settings)
-    entry = shop.store.get("attack", robustness.attack_spec(cell, edit.key))
+    entry = shop.store.get("attack", attack.attack_spec(cell, edit.key))
     assert entry is not None
     stored = load_file(entry.path("vectors.safetensors"))["vectors"]
     torch.testing.assert_close(stored, found.vectors, rtol=1e-3, atol=1e-4)
@@ -257,7 +258,7 @@ def test_guidance_is_attacked_with_the_unerased_models_vectors(shop: Workshop) -
 def test_the_second_run_does_nothing(root: Path) -> None:
     before = results(root)
     again = workshop(root)
-    bench.run(REQUEST, again)
+    run.run(REQUEST, again)
     assert results(root) == before
     assert not again._models, "nothing was to do, and a model was loaded"
 
@@ -265,19 +266,19 @@ def test_the_second_run_does_nothing(root: Path) -> None:
 def test_what_is_lost_is_made_again_and_only_that(
     root: Path, shop: Workshop, cells: dict[str, Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = next(t for t in robustness.tasks(cells["uce"], WANTED) if t.group == "completion-1")
+    task = next(t for t in attack.tasks(cells["uce"], WANTED) if t.group == "completion-1")
     entry = entry_of(shop, cells["uce"], task)
     good = entry.path("001.png").read_bytes()
     entry.path("001.png").write_bytes(b"lost")
     drawn: list[tuple[str, str]] = []
-    draw = stages.draw
+    draw = generate.draw
 
     def watched(*args: Any) -> Entry:
         drawn.append((args[2], digest(args[3])))
         return draw(*args)
 
-    monkeypatch.setattr(stages, "draw", watched)
-    bench.run(REQUEST, workshop(root))
+    monkeypatch.setattr(generate, "draw", watched)
+    run.run(REQUEST, workshop(root))
     assert drawn == [(COMPLETIONS, entry.key)]
     assert entry.path("001.png").read_bytes() == good
 
@@ -324,7 +325,7 @@ def test_a_model_that_cannot_gets_a_note_and_its_other_numbers(
     able = shop.model(plan(REQUEST)[0])
     plain = workshop(store)
     monkeypatch.setattr(Workshop, "model", lambda self, cell: _Plain(able))
-    bench.run(replace(REQUEST, methods=("uce",)), plain)
+    run.run(replace(REQUEST, methods=("uce",)), plain)
     found = [entry.json("cell.json") for entry in plain.store.entries("cell")]
     for body in found:
         records = {record["metric"]: record for record in body["records"]}

@@ -13,12 +13,12 @@ from tests import switti_tiny
 from tests.by_hand import mean_cross_entropy
 from tests.infinity_text_folder import write_text_folder
 from tests.tiny import tiny_model
-from varbench.methods.soft_prompts import find_soft_prompt, unlikelihood
 from varbench.models.capabilities import HasSoftPrompts, require
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.protocol import CapabilityError, Rollout
+from varbench.pipeline.stages.soft_prompt import find_soft_prompt, unlikelihood
 
 PROMPTS = ["a red cat", "hat", "a dog on a blue cup"]
 MAXLEN = 12

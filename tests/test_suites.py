@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.test_run import varbench
-from varbench import plan as plan_module
 from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.data.csv_rows import Prompt
 from varbench.data.prompt_sets import PromptSet
 from varbench.errors import UserError
-from varbench.fit import for_gallery, published_groups
 from varbench.metrics import METRICS
-from varbench.plan import Cell, Request, plan
+from varbench.pipeline import plan as plan_module
+from varbench.pipeline.compatibility import for_gallery, published_groups
+from varbench.pipeline.plan import Cell, Request, plan
 from varbench.suites import pictures
 
 REAL = "infinity-2b"

@@ -20,13 +20,13 @@ from tests.switti_folder import (
     empty_caches,
     make_hub,
 )
-from varbench import stages
 from varbench.data.prompt_sets import Prompt
 from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
-from varbench.plan import Request, Row, blocks, plan
+from varbench.pipeline.plan import Request, Row, blocks, plan
+from varbench.pipeline.stages import generate
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -120,10 +120,10 @@ def test_features_are_stored_and_the_encoders_read_once(
         return loads[-1]
 
     def pictures(seed: int) -> list[Any]:
-        shop = stages.Workshop(Store(tmp_path), Progress(None))
+        shop = generate.Workshop(Store(tmp_path), Progress(None))
         prompts = ["a red cat", "a dog", "blue dog " * 50]
         rows = [Row(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
-        return stages.generate(shop, cell, None, list(blocks(rows, 2)))
+        return generate.generate(shop, cell, None, list(blocks(rows, 2)))
 
     monkeypatch.setattr(CLIPSource, "load", counted)
     first = pictures(0)

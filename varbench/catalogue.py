@@ -145,7 +145,7 @@ def _concepts() -> Table:
 
 
 def _models_of(concept: concepts.Concept) -> str:
-    from varbench.fit import for_gallery
+    from varbench.pipeline.compatibility import for_gallery
 
     return "the Gallery" if for_gallery(concept) else "real models"
 
@@ -176,7 +176,7 @@ def _metrics() -> Table:
 
 def _suites() -> Table:
     from varbench.conf.schema import names, resolve
-    from varbench.fit import GALLERY, for_gallery, published_groups
+    from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
     from varbench.suites import pictures
 
     tested = [c for c in map(_own_concept, concepts.list_concepts()) if c is not None]
@@ -207,7 +207,7 @@ def _group(name: str, size: GroupConfig) -> str:
 
 
 def _ablations() -> Table:
-    from varbench.ablation import list_ablations, load_ablation
+    from varbench.pipeline.ablation import list_ablations, load_ablation
 
     found = [load_ablation(name) for name in list_ablations()]
     return ["ablation", "what it varies", "variants"], [

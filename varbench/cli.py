@@ -105,7 +105,7 @@ def _on_a_run(act: Callable[..., None]) -> Callable[..., None]:
             from dataclasses import replace
 
             from varbench.conf.engine import split
-            from varbench.plan import Request
+            from varbench.pipeline.plan import Request
 
             given = tuple(overrides or ())
             if wrong := [o for o in given if "=" not in o]:
@@ -148,7 +148,7 @@ def _given(name: str) -> tuple[str, ...]:
 
 
 def _ablation(name: str, method: str | None) -> Any:
-    from varbench.ablation import load_ablation
+    from varbench.pipeline.ablation import load_ablation
 
     if method is not None:
         raise UserError("--ablation has its own methods; drop --method")
@@ -164,7 +164,7 @@ def _requests(request: Any, ablation: Any) -> list[tuple[str, Any]]:
 
 def _request_of(path: Path, device: str, store: Path) -> Any:
     """The request that repeats a stored cell."""
-    from varbench.plan import Request
+    from varbench.pipeline.plan import Request
 
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
@@ -191,7 +191,7 @@ def _show(request: Any) -> None:
     from omegaconf import OmegaConf
 
     from varbench.conf.schema import plain
-    from varbench.plan import plan
+    from varbench.pipeline.plan import plan
 
     for cell in plan(request):
         typer.echo(f"# {cell.command}")
@@ -207,8 +207,8 @@ def _warn_of_plugins(*kinds: str) -> None:
 
 def _check(requests: list[tuple[str, Any]]) -> None:
     """Refuse bad input before torch and the networks are loaded; warn of numbers without sense."""
-    from varbench.fit import misfits
-    from varbench.plan import plan
+    from varbench.pipeline.compatibility import misfits
+    from varbench.pipeline.plan import plan
 
     told: list[str] = []
     for _, one in requests:
@@ -242,12 +242,12 @@ def run(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     _warn_of_plugins()
 
-    from varbench import bench
     from varbench.conf.engine import RAY
-    from varbench.provenance import commit, versions
+    from varbench.pipeline import run as bench
+    from varbench.pipeline.provenance import commit, versions
+    from varbench.pipeline.stages.generate import Workshop
     from varbench.report import Filters, load_records, render
     from varbench.report.ablations import render as render_ablation
-    from varbench.stages import Workshop
     from varbench.store.run_log import kept
     from varbench.utils.devices import pick_device
 
@@ -259,7 +259,7 @@ def run(
         if retry_failed:
             typer.echo(f"{forget(shop.store)} entries with failed pictures removed", err=True)
         if request.engine.name == RAY:
-            from varbench.engines.ray import prepare
+            from varbench.pipeline.engines.ray import prepare
 
             for _, one in _requests(request, ablation):
                 prepare(one, shop)
@@ -293,7 +293,7 @@ def plan(
     asked = _requests(request, ablation)
     _check(asked)
     _warn_of_plugins()
-    from varbench.outlook_text import outlook_text
+    from varbench.pipeline.estimate.text import outlook_text
 
     for label, one in asked:
         typer.echo(f"\n# {label}\n" * bool(label) + outlook_text(one, store, probe))

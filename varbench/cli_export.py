@@ -32,8 +32,8 @@ def export(
 ) -> None:
     """Write an erased model that `run` made: its weights files or the edit, and a model card."""
     with user_errors():
-        from varbench.export import export as write
-        from varbench.plan import Request
+        from varbench.pipeline.export import export as write
+        from varbench.pipeline.plan import Request
         from varbench.store import Store
 
         # No suite decides an edit; one that all models have will do to plan the run.

@@ -118,8 +118,8 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
     from rich.console import Console
 
     from varbench.leaderboard.compare import changes, changes_text
+    from varbench.pipeline.stages.generate import Workshop
     from varbench.remeasure import remeasure
-    from varbench.stages import Workshop
     from varbench.store import Store
     from varbench.utils.progress import Progress
 

@@ -51,7 +51,7 @@ def score(
     with user_errors():
         from rich.console import Console
 
-        from varbench.elsewhere import Offer, plan_offer, write_wanted
+        from varbench.pipeline.external.job import Offer, plan_offer, write_wanted
 
         offer = Offer(
             folder, concept, method or folder.resolve().name, model_name, against, suite, seed,
@@ -62,9 +62,9 @@ def score(
             return
         job = plan_offer(offer)  # refuse bad input before torch and the networks are loaded
         typer.echo(job.summary(), err=True)
-        from varbench.elsewhere_cells import score as score_all
+        from varbench.pipeline.external.score import score as score_all
+        from varbench.pipeline.stages.generate import Workshop
         from varbench.report import Filters, load_records, render
-        from varbench.stages import Workshop
         from varbench.store import Store
         from varbench.utils.devices import pick_device
         from varbench.utils.progress import Progress

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from varbench import bench
 from varbench.leaderboard.compare import cell_of
 from varbench.leaderboard.files import Result, ResultsError
 from varbench.leaderboard.publish import results_of, settings_of
-from varbench.plan import Request, plan
+from varbench.pipeline import run as bench
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.stages.generate import Workshop
 from varbench.report import load_cells
-from varbench.stages import Workshop
 
 Say = Callable[[str], None]
 

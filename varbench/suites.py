@@ -10,7 +10,7 @@ from varbench.data.concept import Concept
 from varbench.data.erase_target import Erased
 from varbench.data.prompt_sets import MissingPromptSetError, load_prompt_set
 from varbench.methods.registry import NONE
-from varbench.plan import Cell
+from varbench.pipeline.plan import Cell
 
 
 def pictures(suite: SuiteConfig, concept: Concept) -> dict[str, int]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from varbench import comparisons
 from varbench.conf.schema import model_config, names, plain, resolve
 from varbench.data.concept import list_concepts, load_concept
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
@@ -18,6 +17,7 @@ from varbench.methods.registry import METHODS, NONE, load_method, uses_seed
 from varbench.metrics import METRICS
 from varbench.models import registry
 from varbench.models.text.cache import CachedTextEncoder
+from varbench.pipeline.stages import compare
 from varbench.report.columns import column
 from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
 from varbench.store import digest
@@ -33,9 +33,7 @@ def frozen() -> dict[str, Any]:
         "concepts": {name: _concept(name) for name in list_concepts()},
         "prompt_sets": {name: load_prompt_set(name).sha256 for name in list_prompt_sets()},
         "models": {name: _model(name) for name in names("model")},
-        "compare": digest(
-            comparisons.spec_of("lpips", (1, "of"), "own", "base", [("own", 1), None])
-        ),
+        "compare": digest(compare.spec_of("lpips", (1, "of"), "own", "base", [("own", 1), None])),
         "scorers": {f"{s}/{r}": _scorer(s, r) for s, roles in SCORERS.items() for r in roles},
         "comparers": {f"{s}/{r}": _comparer(s, r) for s, roles in COMPARERS.items() for r in roles},
         "judges": {name: _judge(name) for name in list_concepts()},

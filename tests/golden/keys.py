@@ -13,14 +13,15 @@ from typing import Any
 
 from rich.console import Console
 
-from varbench import bench, comparisons, probes, robustness, stages
-from varbench.ablation import load_ablation
 from varbench.methods.registry import NONE
 from varbench.metrics.base import KEPT
 from varbench.models import registry
-from varbench.outlook import outlook
-from varbench.plan import Cell, Request, blocks, plan
-from varbench.stages import Workshop
+from varbench.pipeline import run
+from varbench.pipeline.ablation import load_ablation
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.plan import Cell, Request, blocks, plan
+from varbench.pipeline.stages import attack, compare, generate, probe
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store, digest
 from varbench.utils.progress import Progress
 
@@ -72,7 +73,7 @@ def keys_of_request(asked: Mapping[str, Any]) -> dict[str, list[str]]:
 def _note_cell(cell: Cell, shop: Workshop, note: Any) -> None:
     size, model = cell.config.suite.block, registry.fingerprint(cell.config.model)
     instruments = shop.instruments(cell)
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     edit = None if spec is None else note("edit", spec)
     todo = [(name, b) for name, rows in cell.groups().items() for b in blocks(rows, size)]
 
@@ -82,32 +83,32 @@ def _note_cell(cell: Cell, shop: Workshop, note: Any) -> None:
             texts = [row.prompt.text for row in block]
             note("scores", {"pictures": pictures, **identity, "prompts": texts})
 
-    made = [note("pictures", stages.pictures_spec(cell, block, edit)) for _, block in todo]
+    made = [note("pictures", generate.pictures_spec(cell, block, edit)) for _, block in todo]
     for key, (_, block) in zip(made, todo, strict=True):
         scored(key, block, instruments.scorers)
-    if stages.steering_spec(cell) is None:
-        probed = [row for rows in probes.probed_rows(cell).values() for row in rows]
+    if generate.steering_spec(cell) is None:
+        probed = [row for rows in probe.probed_rows(cell).values() for row in rows]
         for block in blocks(probed, size):
-            history = note("rollouts", probes.rollouts_spec(cell, block))
-            asked = {"version": probes.VERSION, "model": model, "edit": edit}
+            history = note("rollouts", probe.rollouts_spec(cell, block))
+            asked = {"version": probe.VERSION, "model": model, "edit": edit}
             note("probe", {**asked, "rollouts": history})
-    for task in robustness.tasks(cell, instruments.wanted):
+    for task in attack.tasks(cell, instruments.wanted):
         if task.stage == "completions":
-            note("rollouts", probes.rollouts_spec(cell, task.block))
+            note("rollouts", probe.rollouts_spec(cell, task.block))
         else:
-            for block in blocks(robustness.example_rows(cell), size):
-                note("rollouts", probes.rollouts_spec(cell, block))
-            note("attack", robustness.attack_spec(cell, edit))
-        key = note(task.stage, robustness.task_spec(cell, task, edit))
+            for block in blocks(attack.example_rows(cell), size):
+                note("rollouts", probe.rollouts_spec(cell, block))
+            note("attack", attack.attack_spec(cell, edit))
+        key = note(task.stage, attack.task_spec(cell, task, edit))
         scored(key, task.block, instruments.judge_scorers)
     unerased = replace(cell, method=NONE)
-    base = [digest(stages.pictures_spec(unerased, block, None)) for _, block in todo]
-    places = comparisons.next_seeds([block for _, block in todo])
+    base = [digest(generate.pictures_spec(unerased, block, None)) for _, block in todo]
+    places = compare.next_seeds([block for _, block in todo])
     for role, who in instruments.comparers.items():
         for key, theirs, some in zip(made, base, places, strict=True):
             following = [place and (made[place[0]], place[1]) for place in some]
             identity = (who.version, who.fingerprint())
-            note("compare", comparisons.spec_of(role, identity, key, theirs, following))
+            note("compare", compare.spec_of(role, identity, key, theirs, following))
     world = registry.reference(cell.config.model.name)
     if world is not None and "features" in instruments.scorers:
         for name, block in todo:
@@ -117,4 +118,4 @@ def _note_cell(cell: Cell, shop: Workshop, note: Any) -> None:
                 strict = {"strict": True} if cell.config.model.strict else {}
                 key = note("reference", of | strict)
                 scored(key, block, {"features": instruments.scorers["features"]})
-    note("cell", bench.cell_spec(cell, instruments))
+    note("cell", run.cell_spec(cell, instruments))

@@ -5,7 +5,8 @@
 
 A white-box attack that measures defence: free vectors before the prompt are found by gradient
 ascent on the erased model, on training prompts of the concept, and put before target prompts
-(`varbench.methods.soft_prompts`; docs/metrics.md says what it may and may not see). The condition
+(`varbench.pipeline.stages.soft_prompt`; docs/metrics.md says what it may and may not see). The
+condition
 is that of attack success rates (UnlearnDiffAtk, Zhang et al., ECCV 2024): a prompt that shows
 nothing without an erasure tells nothing of it.
 

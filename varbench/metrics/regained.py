@@ -1,6 +1,7 @@
 """What the metrics of robustness share: pictures in which it was tried to get the concept back.
 
-They are groups of their own (`varbench.robustness`): ``completion-2`` are pictures whose first two
+They are groups of their own (`varbench.pipeline.stages.attack`): ``completion-2`` are pictures
+whose first two
 scales are those of the unerased model's picture, ``attack`` are target prompts behind vectors found
 by gradient ascent. Prompts, picture seeds and random numbers are those of target pictures, so each
 has a counterpart among these, which nothing was tried on.

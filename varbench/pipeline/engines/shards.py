@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from varbench import bench, stages
 from varbench.methods.registry import NONE
-from varbench.plan import Cell, Request, Row, blocks, plan
-from varbench.probes import probe
-from varbench.robustness import challenge
-from varbench.stages import Workshop
+from varbench.pipeline import run
+from varbench.pipeline.plan import Cell, Request, Row, blocks, plan
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.attack import challenge
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import probe
 from varbench.store import Entry, digest
 
 EDIT, PICTURES, PROBE, ATTACK, SCORE, REST = "edit", "pictures", "probe", "attack", "score", "rest"
@@ -62,16 +63,16 @@ def shards_of(request: Request, shop: Workshop) -> dict[Shard, frozenset[Shard]]
     cells = cells_of(request)
     found: dict[Shard, frozenset[Shard]] = {}
     for number, cell in enumerate(cells):
-        if bench.finished_cell(shop, cell) is None:
-            for one in {cells.index(bench.unerased(cells, cell)), number}:
+        if run.finished_cell(shop, cell) is None:
+            for one in {cells.index(run.unerased(cells, cell)), number}:
                 if Shard(REST, one) not in found:
                     found |= _of_a_cell(cells, one)
     return dict(sorted(found.items(), key=lambda one: one[0].stage not in _WHOLE))
 
 
 def _of_a_cell(cells: Sequence[Cell], number: int) -> dict[Shard, frozenset[Shard]]:
-    cell, base = cells[number], cells.index(bench.unerased(cells, cells[number]))
-    spec = stages.edit_spec(cell)
+    cell, base = cells[number], cells.index(run.unerased(cells, cells[number]))
+    spec = generate.edit_spec(cell)
     edit = frozenset([Shard(EDIT, number)] if spec else [])
     made: dict[Shard, frozenset[Shard]] = {one: frozenset() for one in edit}
     scores = []
@@ -99,40 +100,40 @@ def perform(request: Request, shard: Shard, shop: Workshop) -> None:
     Raises:
         Whatever the stage raises.
     """
-    with stages.fixed_threads(cells_of(request)[shard.cell]):
+    with generate.fixed_threads(cells_of(request)[shard.cell]):
         _perform(cells_of(request), shard, shop)
 
 
 def _perform(cells: Sequence[Cell], shard: Shard, shop: Workshop) -> None:
     cell = cells[shard.cell]
-    base = bench.unerased(cells, cell)
-    edit = _edit(cell, shop) if shard.stage != EDIT else stages.erase(shop, cell)
+    base = run.unerased(cells, cell)
+    edit = _edit(cell, shop) if shard.stage != EDIT else generate.erase(shop, cell)
     if shard.stage in (PICTURES, SCORE):
         block = _todo(cell)[shard.block]
-        pictures = stages.generate(shop, cell, edit, [block])
+        pictures = generate.generate(shop, cell, edit, [block])
         if shard.stage == SCORE:
-            stages.score(shop, shop.instruments(cell).scorers, pictures, [block])
+            generate.score(shop, shop.instruments(cell).scorers, pictures, [block])
     elif shard.stage == PROBE:
         probe(shop, cell, edit, None if cell.method == NONE else probe(shop, base, None, None))
     elif shard.stage == ATTACK:
         challenge(shop, cell, edit)
     elif shard.stage == REST:
-        bench.measure(shop, cell, None if cell.method == NONE else bench.measure(shop, base))
+        run.measure(shop, cell, None if cell.method == NONE else run.measure(shop, base))
 
 
 def _edit(cell: Cell, shop: Workshop) -> Entry | None:
-    spec = stages.edit_spec(cell)
-    return None if spec is None else shop.store.get("edit", spec) or stages.erase(shop, cell)
+    spec = generate.edit_spec(cell)
+    return None if spec is None else shop.store.get("edit", spec) or generate.erase(shop, cell)
 
 
 def done(request: Request, shard: Shard, shop: Workshop) -> bool:
     """Whether the store surely has what an edit or a block of pictures would make."""
     cell = cells_of(request)[shard.cell]
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     if shard.stage == EDIT:
         return spec is not None and shop.store.get("edit", spec) is not None
     if shard.stage == PICTURES:
         key = None if spec is None else digest(spec)
-        asked = stages.pictures_spec(cell, _todo(cell)[shard.block], key)
+        asked = generate.pictures_spec(cell, _todo(cell)[shard.block], key)
         return shop.store.get("pictures", asked) is not None
     return False

@@ -17,10 +17,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from varbench.methods.live_bytes import LiveBytes
 from varbench.methods.training.loop import FineTuneConfig, trained, tuned
 from varbench.methods.training.losses import preservation_loss
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 BLOCK_8BIT, SMALLEST_8BIT = 256, 4096
 """AdamW in 8 bit: one float32 scale per so many values; smaller tensors stay in float32."""

@@ -10,8 +10,8 @@ from varbench.conf.schema import SuiteConfig
 from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
 from varbench.data.prompt import prompt_id
 from varbench.data.prompt_sets import Prompt, load_prompt_set
-from varbench.picture_lists import Line, PictureListError
-from varbench.plan import Row
+from varbench.pipeline.external.manifest import Line, PictureListError
+from varbench.pipeline.plan import Row
 from varbench.utils.text import suggest
 
 Key = tuple[str, int]

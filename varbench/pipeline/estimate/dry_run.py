@@ -14,20 +14,28 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from varbench import bench, comparisons, probes, robustness, stages
 from varbench.errors import UserError
-from varbench.footprint import Footprint, TrainingNeeds
 from varbench.methods.registry import NONE
 from varbench.metrics import PROBE, Scorer
 from varbench.metrics.base import ATTACK, KEPT
 from varbench.models import registry
-from varbench.plan import Cell, Row, blocks
-from varbench.probes import ROLLOUTS
-from varbench.robustness import ATTACKED, COMPLETIONS
+from varbench.pipeline import run
+from varbench.pipeline.estimate.memory import Footprint, TrainingNeeds
+from varbench.pipeline.estimate.workload import (
+    Load,
+    Outlook,
+    Work,
+    changes_weights,
+    fine_tuning,
+    steers,
+)
+from varbench.pipeline.plan import Cell, Row, blocks
+from varbench.pipeline.stages import attack, compare, generate, probe
+from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import ROLLOUTS
 from varbench.scoring.comparers import Comparer
-from varbench.stages import Workshop
 from varbench.store import Entry, digest
-from varbench.work import Load, Outlook, Work, changes_weights, fine_tuning, steers
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class _Look:
         held, disk, scratch, bound = 0, 0, 0, False
         loads: dict[str, Load] = {}
         for cell in distinct.values():
-            if self.there and self._held("edit", digest(stages.edit_spec(cell) or {})):
+            if self.there and self._held("edit", digest(generate.edit_spec(cell) or {})):
                 held += 1
                 continue
             loads[cell.method] = loads.get(cell.method, Load()).plus(1)
@@ -146,7 +154,7 @@ class _Look:
             self._work("reference", reference, size, lambda e: e.spec["world"] == name, bound=True),
             self._scores(items),
             # Two numbers of four bytes each.
-            self._work(comparisons.STAGE, self._compared(), 8, lambda e: False),
+            self._work(compare.STAGE, self._compared(), 8, lambda e: False),
         ]
 
     def _work(
@@ -183,7 +191,7 @@ class _Look:
 
     def _drawn(self, cell: Cell, block: Sequence[Row]) -> str:
         """Key of a block's pictures; of a cell of this plan, or of one that changes no weight."""
-        return digest(stages.pictures_spec(cell, block, self._edit_keys.get(id(cell))))
+        return digest(generate.pictures_spec(cell, block, self._edit_keys.get(id(cell))))
 
     def _pictures(self) -> Iterator[_Piece]:
         for drawn_with, cell, group, block in self._blocks():
@@ -203,14 +211,14 @@ class _Look:
             if self.there and who:
                 keys = [self._drawn(cell, block) for block in todo]
             texts = [_texts(block) for block in todo]
-            for i, places in enumerate(comparisons.next_seeds(todo)):
+            for i, places in enumerate(compare.next_seeds(todo)):
                 following = tuple(place and (texts[place[0]], place[1]) for place in places)
                 for role, identity in who.items():
                     key = None
                     if keys and identity is not None:
                         base = self._drawn(unerased, todo[i])
                         later = [place and (keys[place[0]], place[1]) for place in places]
-                        key = digest(comparisons.spec_of(role, identity, keys[i], base, later))
+                        key = digest(compare.spec_of(role, identity, keys[i], base, later))
                     yield _Piece((drawn_with, role, texts[i], following), key, len(places), role)
 
     def _reference(self) -> Iterator[_Piece]:
@@ -234,17 +242,17 @@ class _Look:
         there = {
             (e.spec["edit"], e.spec["rollouts"]): e.key
             for e in self.store.entries(PROBE, verify=False)
-            if e.spec["version"] == probes.VERSION
+            if e.spec["version"] == probe.VERSION
         }
         rollouts, answers = [], []
         for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
             if steers(cell):
                 continue  # it predicts what the unerased model does
-            rows = [row for group in probes.probed_rows(cell).values() for row in group]
+            rows = [row for group in probe.probed_rows(cell).values() for row in group]
             for block in blocks(rows, cell.config.suite.block):
                 key = answer = None
                 if self.there:
-                    key = digest(probes.rollouts_spec(cell, block))
+                    key = digest(probe.rollouts_spec(cell, block))
                     answer = there.get((self._edit_keys[id(cell)], key))
                 rollouts.append(_Piece(_texts(block), key, len(block), "prompts"))
                 answers.append(_Piece((drawn_with, _texts(block)), answer, len(block), "answers"))
@@ -256,21 +264,21 @@ class _Look:
         for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
             edit, size = self._edit_keys.get(id(cell)), cell.config.suite.block
             instruments = self.shop.instruments(cell)
-            tasks, roles = robustness.tasks(cell, instruments.wanted), instruments.judge_scorers
+            tasks, roles = attack.tasks(cell, instruments.wanted), instruments.judge_scorers
             attacked = any(task.stage == ATTACKED for task in tasks)
-            examples = list(blocks(robustness.example_rows(cell), size)) if attacked else []
+            examples = list(blocks(attack.example_rows(cell), size)) if attacked else []
             histories = [task.block for task in tasks if task.stage == COMPLETIONS]
             for task in tasks:
-                key = digest(robustness.task_spec(cell, task, edit)) if self.there else None
+                key = digest(attack.task_spec(cell, task, edit)) if self.there else None
                 made = (drawn_with, task.group, _texts(task.block))
                 count, by = len(task.block), _sampling(cell)
                 piece = _Piece(made, key, count, task.group, tuple(roles), by)
                 found[task.stage].append(piece)
             for block in (*histories, *examples):
-                key = digest(probes.rollouts_spec(cell, block)) if self.there else None
+                key = digest(probe.rollouts_spec(cell, block)) if self.there else None
                 found[ROLLOUTS].append(_Piece(_texts(block), key, len(block), "prompts"))
             if examples:
-                key = digest(robustness.attack_spec(cell, edit)) if self.there else None
+                key = digest(attack.attack_spec(cell, edit)) if self.there else None
                 # Guidance is not attacked: the vectors are the unerased model's.
                 on = drawn_with if changes_weights(cell) else None
                 found[ATTACK].append(_Piece((on, cell.concept.name), key, 1, "models"))
@@ -318,14 +326,14 @@ class _Look:
 
     def _recorded(self, cell: Cell) -> bool:
         try:
-            spec = bench.cell_spec(cell, self.shop.instruments(cell))
+            spec = run.cell_spec(cell, self.shop.instruments(cell))
         except UserError:  # a network's file is not there, and with it no fingerprint
             return False
         return self._held("cell", digest(spec))
 
 
 def _edit_key(cell: Cell) -> str | None:
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     return None if spec is None else digest(spec)
 
 

@@ -4,7 +4,8 @@
                  finishes it. For the unerased model these are its own pictures, so nothing is made.
 ``attack``       free vectors before the prompt, found on the erased model by gradient ascent on the
                  likelihood of the unerased model's pictures of training prompts
-                 (`varbench.methods.soft_prompts`); ``attacked`` are target prompts with them.
+                 (`varbench.pipeline.stages.soft_prompt`); ``attacked`` are target prompts with
+                 them.
                  Methods that change sampling only are attacked through the plain predictions of
                  the model, which are the unerased one's: so are the vectors.
 
@@ -25,22 +26,22 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from varbench import stages
 from varbench.data.prompt import prompt_id
 from varbench.data.prompt_sets import Prompt
 from varbench.data.selection import spread
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
-from varbench.methods.soft_prompts import find_soft_prompt
 from varbench.metrics.base import ATTACK, COMPLETION
 from varbench.metrics.regained import TARGET, completion
 from varbench.models import registry
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
-from varbench.plan import Cell, Row, blocks
-from varbench.probes import read_history, roll_outs, rollouts_spec
-from varbench.series import Series
-from varbench.stages import Workshop
+from varbench.pipeline.plan import Cell, Row, blocks
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import read_history, roll_outs, rollouts_spec
+from varbench.pipeline.stages.soft_prompt import find_soft_prompt
+from varbench.pipeline.stored_group import Series
 from varbench.store import Entry, digest
 
 VERSION = 1
@@ -145,7 +146,7 @@ def attack_spec(cell: Cell, edit_key: str | None) -> dict[str, Any]:
 
 def task_spec(cell: Cell, task: Task, edit_key: str | None) -> dict[str, Any]:
     """What decides the pictures of a task."""
-    spec = stages.pictures_spec(cell, task.block, edit_key)
+    spec = generate.pictures_spec(cell, task.block, edit_key)
     if task.stage == ATTACKED:
         return spec | {ATTACK: digest(attack_spec(cell, edit_key))}
     history = digest(rollouts_spec(cell, task.block))
@@ -174,7 +175,7 @@ def challenge(shop: Workshop, cell: Cell, edit: Entry | None) -> Robustness:
         others += [*examples, _attack(shop, cell, edit, examples)]
     pictures = _draw(shop, cell, edit, asked, {entry.key: entry for entry in others})
     todo = [task.block for task in asked]
-    scores = stages.score(shop, instruments.judge_scorers, pictures, todo)
+    scores = generate.score(shop, instruments.judge_scorers, pictures, todo)
     made = Robustness(same=_own(cell) if COMPLETION in instruments.wanted else {}, others=others)
     for task, entry, seen in zip(asked, pictures, scores, strict=True):
         made.series.setdefault(task.group, Series()).add(task.block, entry, seen)
@@ -201,8 +202,8 @@ def _draw(
     found = [shop.store.get(task.stage, spec) for task, spec in zip(asked, specs, strict=True)]
     missing = [i for i, entry in enumerate(found) if entry is None]
     if missing:
-        model = stages.prepared(shop, cell, tried_rows(cell))
-        guidance = stages.guidance_of(cell, model)
+        model = generate.prepared(shop, cell, tried_rows(cell))
+        guidance = generate.guidance_of(cell, model)
         total = sum(len(task.block) for task in asked)
         done = total - sum(len(asked[i].block) for i in missing)
         with _applied(model, edit), shop.progress.stage("robustness", total, done) as bar:
@@ -210,7 +211,7 @@ def _draw(
                 task, spec = asked[i], specs[i]
                 source = others[spec[ATTACK] if task.stage == ATTACKED else spec["rollouts"]]
                 make = partial(_roll_out, cell, model, guidance, task, source)
-                found[i] = stages.draw(
+                found[i] = generate.draw(
                     shop, cell, task.stage, spec, task.block, model, guidance, make
                 )
                 bar.advance(len(task.block))
@@ -221,8 +222,8 @@ def _roll_out(
     cell: Cell, model: NextScaleModel, guidance: Guidance, task: Task, source: Entry
 ) -> Rollout:
     """Sample a padded block with the vectors, or from the roll-outs, of an entry."""
-    rows = stages.padded(cell, task.block)
-    texts, keys = [row.prompt.text for row in rows], stages.keys_of(rows)
+    rows = generate.padded(cell, task.block)
+    texts, keys = [row.prompt.text for row in rows], generate.keys_of(rows)
     if task.stage == ATTACKED:
         vectors = load_file(source.path(VECTORS), device=str(model.device))["vectors"]
         condition = require(model, HasSoftPrompts, ATTACKED).soft_prompts(texts)(vectors)
@@ -240,7 +241,7 @@ def _attack(shop: Workshop, cell: Cell, edit: Entry | None, examples: Sequence[E
         if entry := shop.store.get(ATTACK, spec):
             return entry
         asked, rows = cell.config.suite.robustness, example_rows(cell)
-        model = stages.prepared(shop, cell, rows)
+        model = generate.prepared(shop, cell, rows)
         parts = [read_history(entry, model) for entry in examples]
         tokens, inputs = (torch.cat([getattr(p, n) for p in parts]) for n in ("tokens", "inputs"))
         watched = shop.progress.stage(ATTACK, asked.steps)

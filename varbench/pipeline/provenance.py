@@ -18,7 +18,7 @@ from varbench.models import registry as models
 from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
-    from varbench.plan import Cell
+    from varbench.pipeline.plan import Cell
 
 LIBRARIES = (
     "varbench",
@@ -67,7 +67,7 @@ def plugins(cell: Cell) -> dict[str, dict[str, str]]:
 @cache
 def commit() -> str | None:
     """The checkout's commit, with ``+dirty`` where files differ; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

@@ -11,18 +11,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from varbench import probes, robustness, stages
-from varbench.ablation import Ablation
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
 from varbench.metrics import Instruments
 from varbench.models import registry
-from varbench.plan import Cell, Request, blocks, plan
-from varbench.probes import probe
-from varbench.reference import references, statistics_spec
-from varbench.robustness import challenge
-from varbench.scored import SCHEMA, Scored, Told, finished, look, write_cell
-from varbench.stages import Workshop
+from varbench.pipeline.ablation import Ablation
+from varbench.pipeline.outputs import SCHEMA, Scored, Told, finished, look, write_cell
+from varbench.pipeline.plan import Cell, Request, blocks, plan
+from varbench.pipeline.stages import attack, generate
+from varbench.pipeline.stages import probe as probes
+from varbench.pipeline.stages.attack import challenge
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import probe
+from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
 from varbench.store.sequence import next_turn
 
@@ -39,7 +40,7 @@ def run(request: Request, shop: Workshop) -> list[Entry]:
             base = None
         entry = finished_cell(shop, cell)
         if entry is None:
-            with stages.fixed_threads(cell):
+            with generate.fixed_threads(cell):
                 base = base or measure(shop, unerased(cells, cell))
                 entry = _record(shop, cell, base)
         done.append(entry)
@@ -90,16 +91,16 @@ def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": registry.fingerprint(cell.config.model),
         "config": config,
-        "edit": stages.edit_spec(cell),
-        "steering": stages.steering_spec(cell),
+        "edit": generate.edit_spec(cell),
+        "steering": generate.steering_spec(cell),
         "concept": cell.concept.digest(),
         "erased": [concept.digest() for concept in cell.erased.concepts],
         "seed": cell.seed,
         **instruments.spec(),
         **statistics_spec(cell, instruments),
-        "generate": stages.GENERATE_VERSION,
+        "generate": generate.GENERATE_VERSION,
         "probe": probes.VERSION,
-        "robustness": robustness.VERSION,
+        "robustness": attack.VERSION,
     }
 
 
@@ -110,10 +111,10 @@ def finished_cell(shop: Workshop, cell: Cell) -> Entry | None:
 
 def measure(shop: Workshop, cell: Cell, base: Scored | None = None) -> Scored:
     """All stages of one cell up to the comparisons; `base` is the unerased model's."""
-    edit = stages.erase(shop, cell)
+    edit = generate.erase(shop, cell)
     rows = cell.groups()
     todo = [block for some in rows.values() for block in blocks(some, cell.config.suite.block)]
-    pictures = stages.generate(shop, cell, edit, todo)
+    pictures = generate.generate(shop, cell, edit, todo)
     probed = probe(shop, cell, edit, base.probed if base else None)
     tried = challenge(shop, cell, edit)
     return look(shop, cell, rows, pictures, base, edit=edit, probed=probed, tried=tried)

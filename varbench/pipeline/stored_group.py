@@ -11,7 +11,7 @@ import numpy as np
 
 from varbench.metrics import Group
 from varbench.metrics.base import Array, Key
-from varbench.plan import Row
+from varbench.pipeline.plan import Row
 from varbench.store import Entry
 from varbench.store.failures import Failed, failed_in, left_in
 

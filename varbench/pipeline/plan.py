@@ -22,8 +22,8 @@ from varbench.data.prompt_sets import (
 )
 from varbench.data.selection import split_of, spread
 from varbench.errors import UserError
-from varbench.fit import check_fit
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
+from varbench.pipeline.compatibility import check_fit
 from varbench.store import digest
 
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from varbench import stages
 from varbench.data.published import Published, known, local_path, problem
 from varbench.errors import UserError
 from varbench.metrics import Instruments
 from varbench.metrics.base import KEPT, Array, Moments
-from varbench.plan import Cell, blocks
-from varbench.series import Series
-from varbench.stages import Workshop
+from varbench.pipeline.plan import Cell, blocks
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stored_group import Series
 from varbench.store.hashing import sha256
 
 FEATURES = "features"
@@ -64,8 +64,8 @@ def _renders(shop: Workshop, cell: Cell, instruments: Instruments) -> dict[str, 
     found: dict[str, Array] = {}
     for name in KEPT:
         todo = list(blocks(rows.get(name, []), cell.config.suite.block))
-        if pictures := stages.reference(shop, cell, todo):
-            scores = stages.score(shop, only, pictures, todo)
+        if pictures := generate.reference(shop, cell, todo):
+            scores = generate.score(shop, only, pictures, todo)
             found[name] = Series(todo, pictures, scores).group().array(FEATURES, FEATURES)
     return found
 

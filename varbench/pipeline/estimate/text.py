@@ -10,7 +10,20 @@ from pathlib import Path
 from rich.console import Console
 from tabulate import tabulate
 
-from varbench.calibration import (
+from varbench.errors import UserError
+from varbench.metrics.base import ATTACK, PROBE
+from varbench.models import registry
+from varbench.models.cards import card
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.memory import (
+    SPARE,
+    Footprint,
+    Training,
+    TrainingNeeds,
+    device_memory,
+    footprint,
+)
+from varbench.pipeline.estimate.time import (
     asked_rates,
     rate_of,
     seconds,
@@ -18,18 +31,12 @@ from varbench.calibration import (
     timed_rates,
     units,
 )
-from varbench.errors import UserError
-from varbench.footprint import SPARE, Footprint, Training, TrainingNeeds, device_memory, footprint
-from varbench.metrics.base import ATTACK, PROBE
-from varbench.models import registry
-from varbench.models.cards import card
-from varbench.outlook import outlook
-from varbench.plan import Cell, Request, plan
-from varbench.stages import Workshop
+from varbench.pipeline.estimate.workload import Work, fine_tuning, steers
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
-from varbench.work import Work, fine_tuning, steers
 
 COUNTED = (
     f"Counted on tensors without bytes. The CUDA context, what kernels need inside themselves and\n"

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from varbench.conf.schema import plain
-from varbench.elsewhere import Album, Job
-from varbench.picture_files import bring_in
-from varbench.plan import blocks
-from varbench.reference import references, statistics_spec
-from varbench.scored import SCHEMA, Scored, Told, finished, look, write_cell
-from varbench.stages import Workshop
+from varbench.pipeline.external.images import bring_in
+from varbench.pipeline.external.job import Album, Job
+from varbench.pipeline.outputs import SCHEMA, Scored, Told, finished, look, write_cell
+from varbench.pipeline.plan import blocks
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
 
 VERSION = 1

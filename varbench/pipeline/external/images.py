@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from varbench.picture_lists import Line, PictureListError
-from varbench.plan import Row
-from varbench.series import picture_name
+from varbench.pipeline.external.manifest import Line, PictureListError
+from varbench.pipeline.plan import Row
+from varbench.pipeline.stored_group import picture_name
 from varbench.store import Entry
 
 if TYPE_CHECKING:
-    from varbench.stages import Workshop
+    from varbench.pipeline.stages.generate import Workshop
 
 VERSION = 1
 STAGE = "pictures"

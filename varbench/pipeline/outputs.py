@@ -12,17 +12,18 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from varbench import provenance, stages
-from varbench.comparisons import compare
 from varbench.metrics import Evidence, Group, MetricValue, concept_hits, judged
 from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
-from varbench.plan import Cell, Row, blocks, concept_text
-from varbench.probes import Probed
-from varbench.robustness import Robustness
-from varbench.series import Series
-from varbench.stages import Workshop
+from varbench.pipeline import provenance
+from varbench.pipeline.plan import Cell, Row, blocks, concept_text
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.attack import Robustness
+from varbench.pipeline.stages.compare import compare
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import Probed
+from varbench.pipeline.stored_group import Series
 from varbench.store import Entry, Store
 from varbench.store.failures import Failed, check_share, note_cell
 from varbench.store.sequence import next_turn
@@ -59,7 +60,7 @@ class Scored:
         plain = self.groups()
         tried = {name: one.group(lost.get(name, ())) for name, one in self.tried.series.items()}
         same = {
-            name: plain[of].at(k for k in stages.keys_of(rows) if k not in lost.get(name, ()))
+            name: plain[of].at(k for k in generate.keys_of(rows) if k not in lost.get(name, ()))
             for name, (of, rows) in self.tried.same.items()
         }
         return plain | tried | same
@@ -88,7 +89,7 @@ class Scored:
 
     def device(self) -> str:
         """What computed them; several where the work was spread over unlike ones, or moved."""
-        told = (entry.meta.get(stages.DEVICE) for entry in self.entries())
+        told = (entry.meta.get(generate.DEVICE) for entry in self.entries())
         return " and ".join(sorted({name for name in told if name}))
 
 
@@ -131,7 +132,7 @@ def look(
     instruments = shop.instruments(cell)
     todo = {name: list(blocks(some, cell.config.suite.block)) for name, some in rows.items()}
     flat = [block for group in todo.values() for block in group]
-    scores = stages.score(shop, instruments.scorers, pictures, flat)
+    scores = generate.score(shop, instruments.scorers, pictures, flat)
     unerased = [e for name in todo for e in base.series[name].pictures] if base else pictures
     compared = compare(shop, instruments.comparers, flat, pictures, unerased)
     seen = [{**one, **two} for one, two in zip(scores, compared, strict=True)]
@@ -165,8 +166,8 @@ def _asked(own: Scored, base: Scored, name: str) -> list[Key]:
     """The keys of a group in which something was tried."""
     for one in (own, base):
         if name in one.tried.series:
-            return stages.keys_of(one.tried.series[name].rows)
-    return stages.keys_of(base.tried.same[name][1])
+            return generate.keys_of(one.tried.series[name].rows)
+    return generate.keys_of(base.tried.same[name][1])
 
 
 def finished(store: Store, spec: Mapping[str, Any]) -> Entry | None:

@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench import provenance
 from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
@@ -30,9 +29,10 @@ from varbench.models import registry
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.models.text.cache import cached_text
 from varbench.models.text.encoders import HasTextEncoder
-from varbench.plan import Cell, Row
-from varbench.series import key_of, picture_name
-from varbench.soundness import looked_at, unsound, warn
+from varbench.pipeline import provenance
+from varbench.pipeline.plan import Cell, Row
+from varbench.pipeline.stages.validity import looked_at, unsound, warn
+from varbench.pipeline.stored_group import key_of, picture_name
 from varbench.store import Entry, Store, Writer, digest, failures
 from varbench.utils.metering import metered
 from varbench.utils.progress import Progress

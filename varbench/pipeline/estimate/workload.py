@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from varbench.footprint import Training
 from varbench.methods.base import SamplingMethod
 from varbench.methods.registry import NONE, load_method
 from varbench.methods.training.loop import FineTuneConfig
-from varbench.plan import Cell
+from varbench.pipeline.estimate.memory import Training
+from varbench.pipeline.plan import Cell
 
 
 @dataclass(frozen=True)

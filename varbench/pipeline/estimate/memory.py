@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from varbench.methods.live_bytes import LiveBytes
-from varbench.methods.memory import TrainingMemory, size_of, training_memory
 from varbench.methods.training.loop import FineTuneConfig, trained, tuned
 from varbench.models.fake import Blueprint, blueprint_of
 from varbench.models.protocol import CapabilityError, NextScaleModel, Rollout
+from varbench.pipeline.estimate.live_bytes import LiveBytes
+from varbench.pipeline.estimate.training_memory import TrainingMemory, size_of, training_memory
 
 FEW = 2
 SPARE = 0.1

@@ -20,10 +20,10 @@ from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
 from varbench.models import registry
-from varbench.picture_files import PictureFile, check_sizes, look
-from varbench.picture_groups import Sorter, matched
-from varbench.picture_lists import GROUP, MANIFEST, REQUIRED, read_list
-from varbench.plan import Cell, Row
+from varbench.pipeline.external.groups import Sorter, matched
+from varbench.pipeline.external.images import PictureFile, check_sizes, look
+from varbench.pipeline.external.manifest import GROUP, MANIFEST, REQUIRED, read_list
+from varbench.pipeline.plan import Cell, Row
 from varbench.utils.text import suggest
 
 DEFAULT = "elsewhere"  # name of a model, and of a suite, that nobody has named

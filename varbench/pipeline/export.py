@@ -19,7 +19,6 @@ from typing import Any
 
 from safetensors.torch import save
 
-from varbench import stages
 from varbench.conf.schema import plain
 from varbench.errors import UserError, unknown
 from varbench.methods.base import Edit
@@ -28,7 +27,8 @@ from varbench.models import registry
 from varbench.models.weights import locate
 from varbench.models.weights.released import ReleasedConfig
 from varbench.models.weights.rewrite import rewrite
-from varbench.plan import Cell, Request, plan
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import generate
 from varbench.report import build_records, load_cells
 from varbench.report.records import Cell as Measured
 from varbench.report.tables import render
@@ -55,7 +55,7 @@ def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
     if form not in FORMS:
         raise unknown("format", form, FORMS)
     cell = _one(request)
-    spec = stages.edit_spec(cell)
+    spec = generate.edit_spec(cell)
     if spec is None:
         raise UserError(f"{cell.method} changes no weights, so there is nothing to export")
     entry = store.get("edit", spec)

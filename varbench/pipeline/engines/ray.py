@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from varbench.conf.engine import EngineConfig
-from varbench.engines.shards import Shard, done, perform, shards_of
 from varbench.errors import UserError
-from varbench.plan import Request
-from varbench.stages import Workshop
+from varbench.pipeline.engines.shards import Shard, done, perform, shards_of
+from varbench.pipeline.plan import Request
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Store, StoreBusyError, StoreError
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varbench.plan import Row
+from varbench.pipeline.plan import Row
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stored_group import picture_name
 from varbench.scoring.comparers import Comparer
-from varbench.series import picture_name
-from varbench.stages import Workshop
 from varbench.store import Entry
 from varbench.store.failures import failed_in, left_in, note
 

@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from varbench import stages
 from varbench.methods.base import Edit, applied
 from varbench.metrics import PROBE, Group
 from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
-from varbench.plan import Cell, Row, blocks
-from varbench.stages import Workshop
+from varbench.pipeline.plan import Cell, Row, blocks
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.generate import Workshop
 from varbench.store import Entry
 
 VERSION = 1
@@ -91,7 +91,7 @@ def probe(shop: Workshop, cell: Cell, edit: Entry | None, base: Probed | None) -
     """
     rows = probed_rows(cell)
     todo = list(blocks([row for group in rows.values() for row in group], cell.config.suite.block))
-    if stages.steering_spec(cell) is not None:
+    if generate.steering_spec(cell) is not None:
         return Probed(rows)
     histories = base.histories if base is not None else roll_outs(shop, cell, todo)
     specs = [
@@ -124,7 +124,7 @@ def probed_rows(cell: Cell) -> dict[str, list[Row]]:
 
 def rollouts_spec(cell: Cell, block: Sequence[Row]) -> dict[str, Any]:
     """What decides the unerased model's roll-outs of a block, whatever the cell's method."""
-    return stages.pictures_spec(cell, block, None) | {"steering": None, ROLLOUTS: VERSION}
+    return generate.pictures_spec(cell, block, None) | {"steering": None, ROLLOUTS: VERSION}
 
 
 def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
@@ -137,9 +137,9 @@ def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
         spec = rollouts_spec(cell, block)
         entry = shop.store.get(ROLLOUTS, spec)
         if entry is None:
-            model = stages.prepared(shop, cell, block)
+            model = generate.prepared(shop, cell, block)
             guidance = model.guidance(cell.config.model.sampling.guidance)
-            rollout = stages.roll_out(cell, model, guidance, block)
+            rollout = generate.roll_out(cell, model, guidance, block)
             with shop.write(ROLLOUTS, spec) as writer:
                 kept = {"tokens": rollout.tokens, "inputs": rollout.inputs}
                 arrays = {name: t[: len(block)].cpu().contiguous() for name, t in kept.items()}
@@ -158,7 +158,7 @@ def _ask(
     todo: Sequence[tuple[dict[str, Any], Entry, Sequence[Row]]],
 ) -> list[Entry]:
     """Probe blocks, each with its spec and the unerased model's roll-outs."""
-    model = stages.prepared(shop, cell, [row for _, _, block in todo for row in block])
+    model = generate.prepared(shop, cell, [row for _, _, block in todo for row in block])
     change = Edit.load(edit.path("edit.safetensors")) if edit else None
     total = sum(len(block) for _, _, block in todo) * (2 if edit else 1)
     made = []
@@ -174,9 +174,9 @@ def _ask(
                 bar.advance()
             asked.append((spec, block, history, text, before))
         with applied(model, change):
-            guidance = stages.guidance_of(cell, model)
+            guidance = generate.guidance_of(cell, model)
             for spec, block, history, text, before in asked:
-                own = stages.roll_out(cell, model, guidance, block) if edit else history
+                own = generate.roll_out(cell, model, guidance, block) if edit else history
                 rows = []
                 for i, old in enumerate(before):
                     if edit:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from varbench import stages
 from varbench.conf.schema import plain
 from varbench.data.erase_target import Erased
 from varbench.errors import UserError
@@ -28,13 +27,14 @@ from varbench.methods.base import Method, Workplace
 from varbench.methods.registry import NONE, load_method
 from varbench.methods.training.loop import FineTuneConfig
 from varbench.models import registry
-from varbench.plan import Cell
-from varbench.probes import ROLLOUTS
-from varbench.robustness import ATTACKED, COMPLETIONS
-from varbench.stages import Workshop
+from varbench.pipeline.estimate.workload import Work, steers
+from varbench.pipeline.plan import Cell
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import ROLLOUTS
 from varbench.store import Entry, Store
 from varbench.utils.progress import Bar, Progress
-from varbench.work import Work, steers
 
 PICTURES, PAIRS, STEPS = 8, 8, 3
 """How much is timed: pictures of a block, pairs of an edit, and its steps, the first to warm up."""
@@ -164,7 +164,7 @@ class _Timer:
         unerased = next(c for c in self.cells if c.concept is cell.concept and c.method == NONE)
         blocks, entries = self._pictures(unerased)
         only = {by: self.shop.instruments(cell).scorers[by]}
-        scored = stages.score(self.shop, only, entries, blocks)
+        scored = generate.score(self.shop, only, entries, blocks)
         spent = scored[1][by].meta["seconds"]
         return Rate(spent / len(blocks[1]), f"{len(blocks[1])} timed")
 
@@ -176,7 +176,7 @@ class _Timer:
         rows = [row for group in cell.groups().values() for row in group]
         blocks = [rows[:1], (rows[1:] * size)[:size] or rows[:1]]
         small = replace(cell, config=replace(cell.config, suite=suite))
-        return blocks, stages.generate(self.shop, small, None, blocks)
+        return blocks, generate.generate(self.shop, small, None, blocks)
 
     def _edit(self, cell: Cell) -> Rate:
         method = load_method(cell.method)

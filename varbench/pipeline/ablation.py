@@ -26,9 +26,9 @@ from pathlib import Path
 from varbench.data.prompt_sets import is_path
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
-from varbench.plan import Request
+from varbench.pipeline.plan import Request
 
-_FOLDER = Path(__file__).resolve().parent / "conf" / "ablation"
+_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "ablation"
 
 
 class AblationError(UserError, ValueError):
