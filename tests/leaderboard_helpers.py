@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from varbench.cli import app
 from varbench.leaderboard.check import CONCEPTS
-from varbench.leaderboard.files import read, write
 from varbench.leaderboard.publish import publish
+from varbench.leaderboard.results import read, write
 from varbench.methods.registry import METHODS, NONE
 from varbench.store import Store
 

@@ -21,7 +21,7 @@ from tests.ray_helpers import Counted, content, environment, finish, start
 from tests.test_fuzz import fuzz, mutated
 from tests.tiny import tiny_model
 from varbench.errors import CheckpointError
-from varbench.leaderboard.files import ResultsError, read
+from varbench.leaderboard.results import ResultsError, read
 from varbench.methods.base import Edit, applied
 from varbench.report.records import load_cells
 from varbench.store import Entry, Store

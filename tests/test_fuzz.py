@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from varbench.data.concept import load_concept
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
-from varbench.leaderboard.files import ResultsError, read
+from varbench.leaderboard.results import ResultsError, read
 from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.plan import Request, plan
 

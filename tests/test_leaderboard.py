@@ -14,14 +14,14 @@ import pytest
 
 import varbench
 from tests.leaderboard_helpers import METHOD, SMALL
-from varbench.leaderboard.files import (
+from varbench.leaderboard.publish import publish
+from varbench.leaderboard.results import (
     Difference,
     Result,
     ResultsError,
     layout,
     read,
 )
-from varbench.leaderboard.publish import publish
 from varbench.metrics.stats.paired_samples import Rows, read_rows, write_rows
 from varbench.report import Filters, ReportError, load_cells, load_records
 from varbench.store import Store

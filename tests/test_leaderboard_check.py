@@ -14,14 +14,14 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from tests.leaderboard_helpers import METHOD, complete_folder, run_cli
+from tools.results.schema import FOLDER, KINDS, schema
 from varbench.leaderboard.check import CONCEPTS, check
-from varbench.leaderboard.files import (
+from varbench.leaderboard.results import (
     Difference,
     Result,
     read,
     results_files,
 )
-from varbench.leaderboard.schema import FOLDER, KINDS, schema
 from varbench.methods.registry import METHODS
 
 
@@ -178,7 +178,7 @@ def test_reports_from_files(results: Path, tmp_path: Path) -> None:
 def test_the_published_schemas_are_those_of_the_classes(results: Path) -> None:
     for kind in KINDS:
         published = json.loads((FOLDER / f"{kind}.schema.json").read_text(encoding="utf-8"))
-        assert published == schema(kind), "renew it: see varbench/leaderboard/schema.py"
+        assert published == schema(kind), "renew it: see tools/results/schema.py"
         Draft202012Validator.check_schema(published)
     measured = Draft202012Validator(schema("leaderboard"))
     for path in results_files(results / "leaderboard")[:3]:

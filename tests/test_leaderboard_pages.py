@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.leaderboard_helpers import run_cli
-from varbench.leaderboard.claims import CLAIMS, broken
-from varbench.leaderboard.files import Result, ResultsError, read, write
-from varbench.leaderboard.pages import README, TABLES, renew, stale
+from tools.results.claims import CLAIMS, broken
+from tools.results.pages import README, TABLES, renew, stale
+from varbench.leaderboard.results import Result, ResultsError, read, write
 from varbench.leaderboard.views import load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,9 +11,9 @@ from tests.leaderboard_helpers import run_cli
 from tests.report_helpers import NUMBERS, put_cell
 from varbench.report import build_records, load_cells
 from varbench.report.figures import series
+from varbench.report.image_grid import PictureBook, columns_of
 from varbench.report.panels import build_panels
 from varbench.report.paper.figures import picture_figure, threshold_figure, tradeoff_figure
-from varbench.report.pictures import PictureBook, columns_of
 from varbench.store import Store
 
 CURVE = {"thresholds": [0.3, 0.5, 0.7], "method": [0.2, 0.1, 0.0], "base": [0.9, 0.8, 0.7]}

@@ -11,11 +11,11 @@ import pytest
 
 from tests.leaderboard_helpers import METHOD, SMALL, run_cli
 from varbench.leaderboard.compare import Change, changes, tolerance
-from varbench.leaderboard.files import MetricValues, Result, ResultsError, read, write
 from varbench.leaderboard.publish import publish
+from varbench.leaderboard.reproduce import request_of
+from varbench.leaderboard.results import MetricValues, Result, ResultsError, read, write
 from varbench.methods.registry import load_method
 from varbench.metrics import METRICS
-from varbench.remeasure import request_of
 from varbench.store import Store
 
 

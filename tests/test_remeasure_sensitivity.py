@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from varbench.leaderboard.compare import Change, changes
-from varbench.leaderboard.files import Result, read
+from varbench.leaderboard.reproduce import remeasure
+from varbench.leaderboard.results import Result, read
 from varbench.methods.training import losses
 from varbench.pipeline.stages.generate import Workshop
-from varbench.remeasure import remeasure
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

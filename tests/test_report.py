@@ -32,9 +32,9 @@ from varbench.report import (
 )
 from varbench.report.columns import CORE, column
 from varbench.report.figures import series, tradeoff
+from varbench.report.image_grid import choose, mosaic
 from varbench.report.page import render_page
 from varbench.report.panels import build_panels
-from varbench.report.pictures import choose, mosaic
 from varbench.report.records import RECORD_FIELDS
 from varbench.report.text import number, visible
 from varbench.store import Store

@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from tests.test_report import put_cell
+from tools.results.schema import schema
 from varbench.cli import app
 from varbench.leaderboard.check import check
 from varbench.leaderboard.reported import load_reported, render_reported, reported_root
-from varbench.leaderboard.schema import schema
 from varbench.pipeline.ablation import load_ablation
 from varbench.store import Store
 

@@ -247,7 +247,7 @@ def run(
     from varbench.pipeline.provenance import commit, versions
     from varbench.pipeline.stages.generate import Workshop
     from varbench.report import Filters, load_records, render
-    from varbench.report.ablations import render as render_ablation
+    from varbench.report.ablation_table import render as render_ablation
     from varbench.store.run_log import kept
     from varbench.utils.devices import pick_device
 

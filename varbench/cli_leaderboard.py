@@ -56,7 +56,7 @@ def pages(
 ) -> None:
     """Write README's table and claims and docs/results.md anew from the results files."""
     with user_errors():
-        from varbench.leaderboard.pages import renew
+        from tools.results.pages import renew
 
         for path in renew(root):
             typer.echo(f"wrote {path}", err=True)
@@ -87,9 +87,9 @@ def check(
     anything is wrong.
     """
     with user_errors():
+        from tools.results.pages import has_pages, stale
         from varbench.leaderboard.check import LEADERBOARD, REGRESSION
         from varbench.leaderboard.check import check as look
-        from varbench.leaderboard.pages import has_pages, stale
 
         if files_only and (everything or store is not None):
             raise UserError("--files-only measures nothing: drop --all and --store")
@@ -109,7 +109,7 @@ def check(
 
 def _measured_again(parts: list[Path], store: Path | None) -> bool:
     """Whether a number of the results in these folders changed; prints the table."""
-    from varbench.leaderboard.files import read, results_files
+    from varbench.leaderboard.results import read, results_files
 
     results = [read(path) for part in parts for path in results_files(part)]
     if not results:
@@ -118,8 +118,8 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
     from rich.console import Console
 
     from varbench.leaderboard.compare import changes, changes_text
+    from varbench.leaderboard.reproduce import remeasure
     from varbench.pipeline.stages.generate import Workshop
-    from varbench.remeasure import remeasure
     from varbench.store import Store
     from varbench.utils.progress import Progress
 

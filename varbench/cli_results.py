@@ -54,7 +54,7 @@ def report(
     """Tables and the page, from a store or from results files."""
     with user_errors():
         from varbench.report import only_metrics, render, write_views
-        from varbench.report.ablations import render as render_ablation
+        from varbench.report.ablation_table import render as render_ablation
         from varbench.store import Store
 
         filters = filters_of(model, method, concept, suite)

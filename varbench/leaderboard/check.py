@@ -7,7 +7,7 @@ instruments and the same unerased model. Of the Gallery: every built-in method i
 concept of `CONCEPTS`, once one is.
 
 This reads files only. A forger could pass; measuring again is the test that counts
-(`varbench.remeasure`). Whether README says what the files say is `pages.py`'s business.
+(`varbench.leaderboard.reproduce`). Whether README says what the files say is `pages.py`'s business.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from varbench.leaderboard.files import (
+from varbench.leaderboard.reported import read_reported
+from varbench.leaderboard.results import (
     MetricValues,
     Result,
     ResultsError,
@@ -28,7 +29,6 @@ from varbench.leaderboard.files import (
     read,
     results_files,
 )
-from varbench.leaderboard.reported import read_reported
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
 

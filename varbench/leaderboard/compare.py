@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from varbench.leaderboard.files import MetricValues, Result
+from varbench.leaderboard.results import MetricValues, Result
 from varbench.metrics import METRICS
 from varbench.report.text import MISSING
 

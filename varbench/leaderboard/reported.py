@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
 
-from varbench.leaderboard.files import Name, Part, ResultsError, parse
+from varbench.leaderboard.results import Name, Part, ResultsError, parse
 from varbench.report.columns import ARROWS
 from varbench.report.tables import render_one
 from varbench.report.text import MISSING

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from varbench.leaderboard.files import (
+from varbench.leaderboard.results import (
     Cost,
     Difference,
     MetricValues,

@@ -19,11 +19,11 @@ from markupsafe import Markup
 
 from varbench.report.columns import Column
 from varbench.report.figures import PALETTE, RETENTION, series, tradeoff
+from varbench.report.image_grid import Grid, PictureBook, columns_of
 from varbench.report.panels import Panel, Row, Value, build_panels
-from varbench.report.pictures import Grid, PictureBook, columns_of
-from varbench.report.provenance import Source, sources_of
 from varbench.report.records import BASE, Cell
 from varbench.report.scales import scale_plots
+from varbench.report.sources import Source, sources_of
 from varbench.report.tables import (
     COST_NOTE,
     DIFFERENCE_NOTE,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from varbench.report import ablations
+from varbench.report import ablation_table
 from varbench.report.paper.layouts import Line, Number, PaperTable
 from varbench.report.text import visible
 from varbench.store import Store
@@ -19,11 +19,11 @@ def ablation_tables(store: Store) -> list[PaperTable]:
     Raises:
         ReportError: a cell of one is no longer in the store.
     """
-    names = sorted({entry.spec["name"] for entry in store.entries(ablations.STAGE)})
+    names = sorted({entry.spec["name"] for entry in store.entries(ablation_table.STAGE)})
     made = []
     for name in names:
-        content = ablations.load(store, name)
-        made.append(_table(content, ablations.table(store, content)))
+        content = ablation_table.load(store, name)
+        made.append(_table(content, ablation_table.table(store, content)))
     return made
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from varbench.report import ablations
+from varbench.report import ablation_table
 from varbench.report.columns import column
 from varbench.report.figures import MARKERS, PALETTE, RETENTION, series
+from varbench.report.image_grid import Grid, PictureBook, columns_of, picture_of
 from varbench.report.panels import Panel, Value, build_panels
-from varbench.report.pictures import Grid, PictureBook, columns_of, picture_of
 from varbench.report.records import BASE, Cell, ReportError, build_records, means
 from varbench.report.text import visible
 from varbench.report.training import PAPER_STYLE, new_figure
@@ -56,8 +56,8 @@ def result_figures(
             yield f"{name}-{metric}", threshold_figure(mine, labels, metric, numbers)
         for grid in book.grids(columns_of(mine, labels)):
             yield f"{name}-pictures-{grid.group}", picture_figure(grid)
-    for name in sorted({entry.spec["name"] for entry in store.entries(ablations.STAGE)}):
-        yield f"ablation-{name}", sweep_figure(store, ablations.load(store, name))
+    for name in sorted({entry.spec["name"] for entry in store.entries(ablation_table.STAGE)}):
+        yield f"ablation-{name}", sweep_figure(store, ablation_table.load(store, name))
 
 
 def write_figures(
@@ -152,7 +152,7 @@ def sweep_figure(store: Store, content: Mapping[str, Any]) -> Figure:
 
 def _edited(store: Store, keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     """Value and interval by metric of a variant's first tested concept."""
-    cells = [ablations.cell_of(store, key) for key in keys]
+    cells = [ablation_table.cell_of(store, key) for key in keys]
     rows = means(build_records(cells))
     rows = rows[(rows["method"] != BASE) & rows["value"].notna()]
     rows = rows[rows["concept"] == next(iter(rows["concept"]), "")]

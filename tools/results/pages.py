@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from tools.results.claims import SHOWN, broken, claims_text
 from varbench.leaderboard.check import CONCEPTS, MODEL
-from varbench.leaderboard.claims import SHOWN, broken, claims_text
-from varbench.leaderboard.files import Result, ResultsError
+from varbench.leaderboard.results import Result, ResultsError
 from varbench.leaderboard.views import load, records_of
 from varbench.methods.registry import NONE
 from varbench.report import render
@@ -55,7 +55,7 @@ def renew(root: Path) -> list[Path]:
     """
     results = _results(root)
     if wrong := broken(results):
-        raise ResultsError(f"{'; '.join(wrong)}: change it in varbench/leaderboard/claims.py")
+        raise ResultsError(f"{'; '.join(wrong)}: change it in tools/results/claims.py")
     pages = {root / README: _readme(root, results), root / TABLES: _tables(results)}
     for path, text in pages.items():
         write_whole(path, text)

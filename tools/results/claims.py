@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from varbench.leaderboard.files import Difference, MetricValues, Result
+from varbench.leaderboard.results import Difference, MetricValues, Result
 from varbench.report.text import MINUS
 
 FACE = "face-ada"

@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from varbench.report.detections import ScoreBook, Seen
 from varbench.report.records import BASE, Cell
-from varbench.report.seen import ScoreBook, Seen
 from varbench.store import Entry, Store
 
 # Families whose pictures no page shows without being asked.

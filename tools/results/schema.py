@@ -2,7 +2,7 @@
 
 They lie in `results/schema/`; a test compares. To renew them after a change of the classes::
 
-    python -c "from varbench.leaderboard.schema import write; write()"
+    python -c "from tools.results.schema import write; write()"
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from varbench.leaderboard.files import Part, Result
 from varbench.leaderboard.reported import Reported
+from varbench.leaderboard.results import Part, Result
 
 KINDS: dict[str, type[Part]] = {"leaderboard": Result, "reported": Reported}
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "schema"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from varbench.leaderboard.compare import cell_of
-from varbench.leaderboard.files import Result, ResultsError
 from varbench.leaderboard.publish import results_of, settings_of
+from varbench.leaderboard.results import Result, ResultsError
 from varbench.pipeline import run as bench
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages.generate import Workshop

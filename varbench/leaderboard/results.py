@@ -4,7 +4,7 @@
     results/leaderboard/<model>/<concept>/<method>.<config>.json   other settings
 
 `Result` is the only definition of such a file: it reads and checks them, and the published JSON
-Schema is made from it (`varbench.leaderboard.schema`). Measured values have six significant digits,
+Schema is made from it (`tools.results.schema`). Measured values have six significant digits,
 far more than their intervals allow, and few enough that another machine's rounding rarely touches
 a file. `sha256` is the hash of everything else in the file: it tells an edit by hand from a
 measurement, though not a forgery; only measuring again does that.
