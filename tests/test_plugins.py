@@ -12,7 +12,7 @@ import pytest
 from tests.plugin_folder import install
 from tests.test_run import cells, varbench
 from tests.test_wheel import TINY
-from varbench.catalogue import PLUGINS, problems
+from varbench.cli.listing import PLUGINS, problems
 from varbench.data.prompt_sets import prompts_root
 from varbench.methods.registry import PLUGINS as METHODS
 from varbench.utils.plugins import PluginError

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_run import varbench
+from varbench.cli.suite_sizes import pictures
 from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.data.csv_rows import Prompt
@@ -19,7 +20,6 @@ from varbench.metrics import METRICS
 from varbench.pipeline import plan as plan_module
 from varbench.pipeline.compatibility import for_gallery, published_groups
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.suites import pictures
 
 REAL = "infinity-2b"
 ADVERSARIAL = {"adversarial", "mma-diffusion", "p4d", "unlearndiffatk"}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from varbench.cli_shared import (
+from varbench.cli.options import (
     DEFAULT_STORE,
     ConceptFilter,
     MethodFilter,

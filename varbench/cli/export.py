@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, user_errors
+from varbench.cli.options import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, user_errors
 
 app = typer.Typer()
 

@@ -175,9 +175,9 @@ def _metrics() -> Table:
 
 
 def _suites() -> Table:
+    from varbench.cli.suite_sizes import pictures
     from varbench.conf.schema import names, resolve
     from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
-    from varbench.suites import pictures
 
     tested = [c for c in map(_own_concept, concepts.list_concepts()) if c is not None]
     rows: list[list[object]] = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varbench.cli_shared import (
+from varbench.cli.options import (
     DEFAULT_STORE,
     ConceptFilter,
     MethodFilter,

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
-from varbench import cli_export, cli_leaderboard, cli_results, cli_score
-from varbench.cli_shared import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
+from varbench.cli import export, leaderboard, results, score
+from varbench.cli.options import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, names, user_errors
 from varbench.errors import UserError, unknown
 from varbench.store.failures import LIMIT, forget
 
@@ -27,10 +27,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cli_results.app)
-app.add_typer(cli_leaderboard.app)
-app.add_typer(cli_export.app)
-app.add_typer(cli_score.app)
+app.add_typer(results.app)
+app.add_typer(leaderboard.app)
+app.add_typer(export.app)
+app.add_typer(score.app)
 
 DEFAULT_METHOD, DEFAULT_CONCEPT = "svare", "face-ada"
 KINDS = ("models", "methods", "concepts", "suites", "metrics", "prompts", "weights", "ablations")
@@ -199,7 +199,7 @@ def _show(request: Any) -> None:
 
 
 def _warn_of_plugins(*kinds: str) -> None:
-    from varbench.catalogue import problems
+    from varbench.cli.listing import problems
 
     for problem in problems(*kinds):
         typer.echo(f"warning: {problem}", err=True)
@@ -337,7 +337,7 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
     with user_errors():
         if kind not in KINDS:
             raise unknown("list", kind, KINDS)
-        from varbench.catalogue import catalogue
+        from varbench.cli.listing import catalogue
 
         typer.echo(catalogue(kind))
         _warn_of_plugins(kind)
