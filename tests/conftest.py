@@ -55,6 +55,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a small run of one method; a test that changes it works on a copy."""
-    from tests.leaderboard_helpers import run_small
+    from tests.helpers.leaderboard import run_small
 
     return run_small(tmp_path_factory.mktemp("small") / "store")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.plugin_folder import install
-from tests.test_run import cells, varbench
+from tests.helpers.plugin_folder import install
+from tests.helpers.tiny import tiny_model
+from tests.pipeline.test_run import cells, varbench
 from tests.test_wheel import TINY
-from tests.tiny import tiny_model
 from varbench.store import Store
 
 ROOT = Path(__file__).parents[1]

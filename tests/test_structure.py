@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_report import put_cell
+from tests.report.test_report import put_cell
 from varbench.store import Store
 
 ROOT = Path(__file__).parents[1]

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import tests.conftest  # noqa: F401  # nobody's fetched files decide anything
 from tests.golden.keys import requests_of_ablation
 from tests.golden.reports import REPORTS, report_text
-from tests.picture_folder import HEADER, export_cell, write_manifest
+from tests.helpers.image_folder import HEADER, export_cell, write_manifest
 from varbench.cli import app
 from varbench.models.infinity.model import InfinityModel
 from varbench.store import Store

@@ -1,0 +1,210 @@
+"""What `varbench check` finds in results files, and reports and schemas of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+
+from tests.helpers.leaderboard import METHOD, complete_folder, run_cli
+from tools.results.schema import FOLDER, KINDS, schema
+from varbench.leaderboard.check import CONCEPTS, check
+from varbench.leaderboard.results import (
+    Difference,
+    Result,
+    read,
+    results_files,
+)
+from varbench.methods.registry import METHODS
+
+
+@pytest.fixture(scope="module")
+def complete(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return complete_folder(small_store, tmp_path_factory.mktemp("complete"))
+
+
+@pytest.fixture
+def results(complete: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    shutil.copytree(complete, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_a_complete_folder_passes(results: Path) -> None:
+    findings = check(results)
+    assert findings.problems == findings.gaps == ()
+    assert findings.measured == len(CONCEPTS) * (len(METHODS) + 1)
+    done = run_cli("check", results)
+    assert done.exit_code == 0 and "no problem found" in done.output
+    assert run_cli("check", results / "nothing").exit_code == 2
+
+
+def metric_edit(name: str, **update: Any) -> Callable[[Result], Result]:
+    """Replaces fields of one metric; the file's hash is made to fit."""
+
+    def edit(result: Result) -> Result:
+        metrics = tuple(
+            m.model_copy(update=update) if m.metric == name else m for m in result.metrics
+        )
+        return result.model_copy(update={"metrics": metrics}).sealed()
+
+    return edit
+
+
+def seed_edit(name: str, **update: Any) -> Callable[[Result], Result]:
+    """Replaces fields of one metric's only seed."""
+
+    def edit(result: Result) -> Result:
+        metric = next(m for m in result.metrics if m.metric == name)
+        seeds = (metric.seeds[0].model_copy(update=update),)
+        return metric_edit(name, seeds=seeds)(result)
+
+    return edit
+
+
+def provenance_edit(**update: Any) -> Callable[[Result], Result]:
+    def edit(result: Result) -> Result:
+        made = result.provenance.model_copy(update=update)
+        return result.model_copy(update={"provenance": made}).sealed()
+
+    return edit
+
+
+def twice(result: Result) -> Result:
+    return result.model_copy(update={"metrics": (*result.metrics, result.metrics[0])}).sealed()
+
+
+HASH = "ab" * 32
+WORSE: dict[str, tuple[Callable[[Result], Result], str]] = {
+    "edited by hand": (
+        lambda r: metric_edit("acc_e", value=0.0)(r).model_copy(update={"sha256": r.sha256}),
+        "edited by hand",
+    ),
+    "outside its interval": (
+        metric_edit("clip_score", ci_low=99.0, ci_high=99.5),
+        "clip_score: the mean's value is not in its interval",
+    ),
+    "half an interval": (metric_edit("clip_score", ci_low=None), "clip_score: the mean's value"),
+    "difference": (
+        metric_edit("clip_score", difference=Difference(value=9.0, low=8.0, high=10.0)),
+        "clip_score: the mean's difference is 9",
+    ),
+    "difference outside": (
+        metric_edit("acc_u", difference=Difference(value=0.0, low=0.1, high=0.2)),
+        "acc_u: the mean's difference is not in its interval",
+    ),
+    "above 1": (metric_edit("acc_n", value=1.5, ci_high=1.6), "outside 0.0 to 1.0"),
+    "baseline": (metric_edit("vendi", baseline=9.0), "vendi: baseline 9, but none.json has"),
+    "another n": (seed_edit("vendi", n=7), "vendi: n of a seed is 7, but"),
+    "n of the seeds": (metric_edit("vendi", n=99), "vendi: n is 99, but its seeds have"),
+    "mean of the seeds": (
+        seed_edit("fid_base", value=1.0),
+        "fid_base: the value is",
+    ),
+    "seed_max": (metric_edit("fid_base", seed_max=1e6), "seed_min and seed_max"),
+    "old definition": (metric_edit("acc_e", version=0), "acc_e: defined as of version 0, now"),
+    "versions apart": (metric_edit("acc_e", version=0), "acc_e: version 0, but"),
+    "twice": (twice, "is there twice"),
+    "prompts": (provenance_edit(prompts_sha256=HASH), "another prompts than none.json"),
+    "suite": (provenance_edit(suite_sha256=HASH), "another suite than none.json"),
+    "concept": (provenance_edit(concept_sha256=HASH), "another concept than none.json"),
+    "model": (provenance_edit(model_fingerprint="x"), "another model than none.json"),
+    "scorers": (provenance_edit(scorers=()), "another scorers than none.json"),
+    "place": (
+        lambda r: r.model_copy(update={"default": False}).sealed(),
+        f"belongs at gallery/church/{METHOD}.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "words"), WORSE.values(), ids=WORSE)
+def test_a_worse_file_is_found(results: Path, edit: Callable[[Result], Result], words: str) -> None:
+    path = results / "leaderboard" / "gallery" / "church" / f"{METHOD}.json"
+    path.write_text(edit(read(path)).text(), encoding="utf-8")
+    problems = check(results).problems
+    assert any(words in problem.what for problem in problems), problems
+    assert all("church" in problem.file for problem in problems)
+
+
+def test_missing_and_malformed_files_are_found(results: Path) -> None:
+    church = results / "leaderboard" / "gallery" / "church"
+    (church / "uce.json").unlink()
+    (found,) = check(results).gaps
+    assert found.file == "leaderboard/gallery/church" and "lacks uce" in found.what
+    done = run_cli("check", results)
+    assert done.exit_code == 1 and found.what in done.output and "1 problem" in done.output
+    assert run_cli("check", results, "--incomplete").exit_code == 0
+    (church / "none.json").unlink()
+    findings = check(results)
+    assert "lacks none, uce" in findings.gaps[0].what
+    assert any("none.json is not beside it" in problem.what for problem in findings.problems)
+    text = (church / "esd.json").read_text(encoding="utf-8")
+    for broken, words in (
+        (text[:-40], "Invalid JSON"),
+        (text.replace('"suite"', '"swiet"'), "suite: Field required"),
+        (text.replace('"status": "measured"', '"status": "reported"'), "status: Input should be"),
+    ):
+        (church / "esd.json").write_text(broken, encoding="utf-8")
+        assert any(
+            p.file.endswith("church/esd.json") and words in p.what for p in check(results).problems
+        ), words
+
+
+def test_reports_from_files(results: Path, tmp_path: Path) -> None:
+    leaderboard = results / "leaderboard"
+    done = run_cli(
+        "report", "--results", leaderboard, "--concept", "church", "--method", "esd,uce",
+        "--format", "md", "--table", "main",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert [line.split()[1] for line in done.output.splitlines() if line.startswith("| ")] == [
+        "method", "none", "esd", "uce",
+    ]  # fmt: skip
+    only = ("--concept", "church", "--method", METHOD)
+    done = run_cli("report", "--results", leaderboard, *only, "--out", tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "made from results files" in page and "<img" not in page
+    assert f"varbench run --model gallery --method {METHOD}" in page
+    assert "pictures behind them" in page
+
+
+def test_the_published_schemas_are_those_of_the_classes(results: Path) -> None:
+    for kind in KINDS:
+        published = json.loads((FOLDER / f"{kind}.schema.json").read_text(encoding="utf-8"))
+        assert published == schema(kind), "renew it: see tools/results/schema.py"
+        Draft202012Validator.check_schema(published)
+    measured = Draft202012Validator(schema("leaderboard"))
+    for path in results_files(results / "leaderboard")[:3]:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        measured.validate(body)
+        with pytest.raises(ValidationError):
+            measured.validate({**body, "rank": 1})
+        with pytest.raises(ValidationError):
+            measured.validate({**body, "sha256": "short"})
+
+
+def test_the_repositorys_own_results_pass() -> None:
+    findings = check(FOLDER.parent)
+    assert findings.problems == findings.gaps == (), findings.text()
+    assert findings.reported >= 5
+
+
+def test_nothing_heavy_is_loaded_for_reading(complete: Path) -> None:
+    code = f"""
+import sys, varbench
+light = [n for n in ("pandas", "pydantic", "numpy", "torch") if n in sys.modules]
+from varbench.cli import app
+app(["check", {str(complete)!r}, "--files-only"], standalone_mode=False)
+app(["report", "--results", {str(complete / "leaderboard")!r}], standalone_mode=False)
+print(light, [n for n in ("torch", "transformers", "scipy") if n in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[] []"

@@ -1,0 +1,83 @@
+"""README's table and claims are those of the files, and a claim that fails is told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.leaderboard import run_cli
+from tests.helpers.paths import ROOT
+from tools.results.claims import CLAIMS, broken
+from tools.results.pages import README, TABLES, renew, stale
+from varbench.leaderboard.results import Result, ResultsError, read, write
+from varbench.leaderboard.views import load
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of what `varbench pages` reads."""
+    shutil.copytree(ROOT / "results" / "leaderboard", tmp_path / "results" / "leaderboard")
+    (tmp_path / "docs").mkdir()
+    for name in (README, TABLES):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def edit(root: Path, concept: str, method: str, metric: str, **update: Any) -> Result:
+    path = root / "results" / "leaderboard" / "gallery" / concept / f"{method}.json"
+    result = read(path)
+    metrics = [m.model_copy(update=update) if m.metric == metric else m for m in result.metrics]
+    changed = result.model_copy(update={"metrics": tuple(metrics)}).sealed()
+    write(root / "results" / "leaderboard", changed)
+    return changed
+
+
+def test_the_repositorys_pages_are_those_of_its_files() -> None:
+    assert stale(ROOT) == []
+
+
+def test_pages_are_renewed_from_the_files_and_nothing_else_changes(root: Path) -> None:
+    text = (root / README).read_text(encoding="utf-8")
+    edit(root, "church", "svare", "acc_n", value=0.4321)
+    assert [name for name, _ in stale(root)] == ["README.md", "docs/results.md"]
+    assert run_cli("pages", root).exit_code == 0
+    assert stale(root) == []
+    after = (root / README).read_text(encoding="utf-8")
+    lines = [(a, b) for a, b in zip(text.splitlines(), after.splitlines(), strict=True) if a != b]
+    assert len(lines) == 1 and "0.43" in lines[0][1] and "svare" in lines[0][0]
+    (root / README).write_text(text.replace("<!-- table -->", ""), encoding="utf-8")
+    with pytest.raises(ResultsError, match="needs <!-- table -->"):
+        renew(root)
+
+
+BREAKS = {
+    "less drift": ("face-ada", "svare", {"metric": "fid_base", "value": 99.0}),
+    "unrelated kept": ("face-ada", "vare", {"metric": "acc_u", "difference": None}),
+    "no collapse": ("church", "naive", {"metric": "acc_u", "value": 0.1}),
+    "UCE erases": ("church", "uce", {"metric": "erasure_rate", "value": 0.2}),
+    "attacks": ("church", "svare", {"metric": "attack_success", "value": 0.9}),
+    "weakest": ("church", "svare", {"metric": "erasure_rate", "value": 0.9}),
+    "ESD": ("church", "esd", {"metric": "erasure_rate", "value": None}),
+}
+
+
+def test_every_claim_can_fail() -> None:
+    assert list(BREAKS) == [claim.name for claim in CLAIMS]
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_claim_that_fails_is_told_and_not_printed(root: Path, name: str) -> None:
+    concept, method, update = BREAKS[name]
+    edit(root, concept, method, **update)
+    (told, *_) = broken(load(root / "results" / "leaderboard"))
+    assert f"claim {name!r}" in told
+    before = (root / README).read_bytes()
+    done = run_cli("pages", root)
+    assert done.exit_code == 2 and name in done.output
+    assert (root / README).read_bytes() == before
+    (root / "results" / "reported").mkdir()
+    done = run_cli("check", root / "results", "--files-only", "--incomplete")
+    assert done.exit_code == 1 and name in done.output

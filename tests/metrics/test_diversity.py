@@ -1,0 +1,85 @@
+"""Vendi score and pairwise distance against closed forms and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.helpers.metrics import Prompt, evidence, group, value, world
+from varbench.metrics import METRICS
+from varbench.metrics.pairwise_distance import mean_distance
+from varbench.metrics.vendi import vendi_score
+
+# --- diversity ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 8), (8, 8), (4, 4)])
+def test_vendi_counts_different_pictures(n: int, d: int) -> None:
+    assert vendi_score(np.eye(n, d)) == pytest.approx(n)
+    assert vendi_score(np.ones((n, d)) / np.sqrt(d)) == pytest.approx(1)
+    twice = np.concatenate([np.eye(n, d)] * 5)  # more rows than columns: the d x d side
+    assert vendi_score(twice) == pytest.approx(n)
+
+
+def test_vendi_and_distance_by_brute_force() -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    values = np.linalg.eigvals(rows @ rows.T / 5).real
+    values = values[values > 1e-10]
+    assert vendi_score(rows) == pytest.approx(np.exp(-(values * np.log(values)).sum()))
+    far = [np.linalg.norm(rows[i] - rows[j]) for i in range(5) for j in range(i)]
+    assert mean_distance(rows) == pytest.approx(np.mean(far))
+
+
+@pytest.mark.parametrize("metric", ["vendi", "pairwise_distance"])
+@pytest.mark.parametrize("k", [2, 4])
+def test_mode_collapse_is_detected(metric: str, k: int) -> None:
+    base, method = world(2, k=k), {}
+    for name, pictures in base.items():  # whatever the seed, a prompt's first picture
+        first = np.arange(len(pictures)) // k * k
+        rows = pictures.array("features", "features")[first]
+        method[name] = group(pictures.prompts, features=rows)  # type: ignore[arg-type]
+    found = value(metric, evidence(method, base))
+    assert found.value == pytest.approx(METRICS[metric].range[0], abs=1e-6)
+    assert found.difference is not None
+    assert found.difference.high < -0.1
+    for name in ("kept", "target_kept"):
+        assert found.details[name]["value"] == pytest.approx(0, abs=1e-6)
+    assert found.details["k"] == k
+
+
+def test_partial_collapse_lies_between_and_one_picture_for_all_prompts_shows_in_the_pool() -> None:
+    base = world(2)
+    half, all_same = {}, {}
+    for name, pictures in base.items():
+        rows = pictures.array("features", "features")
+        mean = rows.reshape(-1, 4, 6).mean(axis=1).repeat(4, axis=0)
+        half[name] = group(pictures.prompts, features=(rows + mean) / 2)  # type: ignore[arg-type]
+        one = rows[:1].repeat(len(rows), axis=0)
+        all_same[name] = group(pictures.prompts, features=one)  # type: ignore[arg-type]
+    for metric in ("vendi", "pairwise_distance"):
+        kept = value(metric, evidence(half, base)).details["kept"]
+        assert 0.1 < kept["low"] <= kept["high"] < 0.9
+    found = value("vendi", evidence(all_same, base))
+    assert found.details["pool"] < 2.1 < found.details["base_pool"]
+
+
+def test_one_picture_per_prompt_pools_vendi_and_has_no_distance() -> None:
+    e = evidence(world(1, k=1), world(2, k=1))
+    found = value("vendi", e)
+    assert found.low is None
+    assert "one picture per prompt" in found.note
+    assert found.value == found.details["pool"]
+    assert "no pairs" in METRICS["pairwise_distance"].compute(e).note
+
+
+def test_prompts_that_lost_pictures_are_left_out_and_blank_features_are_one_kind() -> None:
+    base = world(2)
+    method = {n: g.take(list(range(1, len(g)))) for n, g in base.items()}
+    found = value("vendi", evidence(method, base))
+    assert "2 prompts with under 4 pictures left out" in found.note
+    assert found.n == 22 * 4
+    prompts = [Prompt("a", "a")] * 2 + [Prompt("b", "b")] * 2
+    rows = np.array([[0, 0], [0, 0], [0, 0], [1, 0]], dtype=float)
+    blank = value("vendi", evidence({"unrelated": group(prompts, features=rows)}))
+    assert blank.value == pytest.approx((1 + 2) / 2)

@@ -1,0 +1,199 @@
+"""The promises that all metrics keep, and rates and accuracies against hand counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers.metrics import (
+    ADA,
+    BRUNO,
+    CLARA,
+    LABELS,
+    Concept,
+    Judge,
+    Prompt,
+    evidence,
+    group,
+    number,
+    value,
+    world,
+)
+from varbench.metrics import METRICS, Group, concept_hits
+from varbench.metrics.stats.intervals import wilson
+from varbench.scoring.evaluator import scorer
+
+# --- what every metric promises -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_unerased_model_differs_from_itself_by_nothing(metric: str) -> None:
+    found = value(metric, evidence(world(0)))
+    assert found.value == pytest.approx(found.baseline, abs=1e-12)
+    if found.difference is not None:
+        ends = (found.difference.low, found.difference.value, found.difference.high)
+        assert ends == pytest.approx((0, 0, 0), abs=1e-12)
+    for name in ("ratio", "kept", "target_kept"):
+        if name in found.details:
+            assert found.details[name] == pytest.approx({"value": 1, "low": 1, "high": 1})
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_order_of_pictures_is_irrelevant(metric: str) -> None:
+    method, base = world(1), world(2)
+    rng = np.random.default_rng(3)
+    shuffled = {n: g.take(rng.permutation(len(g)).tolist()) for n, g in method.items()}
+    assert METRICS[metric].compute(evidence(method, base)) == METRICS[metric].compute(
+        evidence(shuffled, base)
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_values_are_json_within_range_and_inside_their_interval(metric: str) -> None:
+    found = value(metric, evidence(world(1), world(2)))
+    json.dumps({"value": found.value, "n": found.n, "details": found.details}, allow_nan=False)
+    low, high = METRICS[metric].range
+    assert low is None or number(found) >= low
+    assert high is None or number(found) <= high
+    if found.low is not None and found.high is not None:
+        assert found.low <= number(found) <= found.high
+    else:
+        assert found.note  # no number without its interval, or the reason
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_empty_suite_gives_no_value_and_says_why(metric: str) -> None:
+    found = METRICS[metric].compute(evidence({}))
+    assert found.value is None
+    assert found.note
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_prompt_gives_a_value_without_interval_or_none(metric: str) -> None:
+    found = METRICS[metric].compute(evidence(world(1, prompts=1, k=40), world(2, prompts=1, k=40)))
+    if metric not in ("kid_base", "kid_coco_base", "cmmd", "cmmd_coco"):  # need three prompts
+        assert found.value is not None
+    assert found.note or found.low is not None  # neighbours and unrelated are two prompts
+
+
+def test_listing_metrics_needs_no_torch() -> None:
+    code = "import sys, varbench.metrics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(ValueError, match="choose one of: judge, clip, features"):
+        scorer("nudenet")
+
+
+# --- matching pictures ----------------------------------------------------------------------
+
+
+def test_pictures_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None:
+    base = world(2)
+    method = {n: g.take([i for i in range(len(g)) if i not in (3, 7)]) for n, g in base.items()}
+    pair = evidence(method, base).pair("neighbours", "unrelated")
+    assert pair.dropped == 4
+    assert [p.id for p in pair.method.prompts] == [p.id for p in pair.base.prompts]
+    assert pair.method.seeds == pair.base.seeds
+    same = pair.method.array("features", "features") == pair.base.array("features", "features")
+    assert same.all()
+    found = value("acc_n", evidence(method, base))
+    assert "2 pictures without a counterpart" in found.note
+    assert found.n == 46
+
+
+def test_a_prompt_in_two_groups_counts_once_and_a_picture_twice_in_one_is_refused() -> None:
+    one = group([Prompt("a", "a"), Prompt("b", "b")])
+    assert len(evidence({"neighbours": one, "unrelated": one}).pair("neighbours", "unrelated")) == 2
+    with pytest.raises(ValueError, match="twice"):
+        evidence({"neighbours": one.take([0, 1, 0])}).pair("neighbours")
+
+
+def test_missing_scores_and_unknown_labels_name_the_fix() -> None:
+    one = Group([Prompt("a", "a")], [0], {})
+    with pytest.raises(ValueError, match="run the scorer 'judge'"):
+        value("acc_e", evidence({"target": one}))
+    with pytest.raises(ValueError, match="no label 'zoe'; it knows: ada, bruno, clara"):
+        concept_hits(one, Concept(judge=Judge(label="zoe")), LABELS)
+    with pytest.raises(ValueError, match="no head 'mood'"):
+        concept_hits(one, Concept(judge=Judge(head="mood")), LABELS)
+    with pytest.raises(ValueError, match="differ in length"):
+        Group([Prompt("a", "a")], [0, 1], {})
+
+
+# --- erasure rate and accuracies ------------------------------------------------------------
+
+
+def test_erasure_rate_by_hand() -> None:
+    prompts = [Prompt(str(j), f"{j:02d}") for j in range(40)]
+    base = group(prompts, [ADA] * 36 + [BRUNO] * 4)
+    method = group(prompts, [ADA] * 6 + [BRUNO] * 32 + [ADA] * 2)
+    found = value("erasure_rate", evidence({"target": method}, {"target": base}))
+    assert found.value == pytest.approx(1 - 8 / 36)
+    assert found.baseline == 0
+    assert found.details == {
+        "hits": 8,
+        "base_hits": 36,
+        "conditional": pytest.approx(30 / 36),
+        "new": pytest.approx(2 / 4),
+    }
+    assert "8 hits, 36 of the unerased model, 40 pictures" in found.note
+
+
+def test_under_thirty_base_hits_there_is_no_erasure_rate_but_both_counts() -> None:
+    prompts = [Prompt(str(j), f"{j:02d}") for j in range(40)]
+    base = group(prompts, [ADA] * 29 + [BRUNO] * 11)
+    method = group(prompts, [BRUNO] * 40)
+    found = METRICS["erasure_rate"].compute(evidence({"target": method}, {"target": base}))
+    assert (found.value, found.low, found.high, found.difference) == (None,) * 4
+    assert "under 30 hits" in found.note
+    assert (found.details["hits"], found.details["base_hits"]) == (0, 29)
+    assert value("acc_e", evidence({"target": method}, {"target": base})).value == 0
+
+
+def test_acc_e_is_wilson_for_one_picture_per_prompt_and_wider_for_clusters() -> None:
+    hits = [ADA] * 10 + [BRUNO] * 30
+    single = group([Prompt(str(j), f"{j:02d}") for j in range(40)], hits)
+    found, expected = value("acc_e", evidence({"target": single})), wilson(10, 40)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.25, expected.low, expected.high)
+    )
+    alike = group([Prompt(str(j), f"{j:02d}") for j in range(10) for _ in range(4)], sorted(hits))
+    clustered = value("acc_e", evidence({"target": alike}))
+    assert clustered.low is not None
+    assert found.low is not None
+    assert clustered.low < found.low
+
+
+def test_acc_e_says_whether_the_rest_of_the_picture_is_kept() -> None:
+    labels = {"identity": "ada", "style": "neon"}
+    prompts = [Prompt(str(j), f"{j}", labels) for j in range(4)]
+    base = group(prompts, [ADA] * 4, [1] * 4)
+    method = group(prompts, [BRUNO] * 4, [1, 0, 0, 1])
+    found = value("acc_e", evidence({"target": method}, {"target": base}))
+    assert (found.value, found.baseline) == (0, 1)
+    assert (found.details["others_kept"], found.details["base_others_kept"]) == (0.5, 1)
+
+
+def test_acc_u_needs_every_asked_attribute_and_nothing_else() -> None:
+    prompts = [
+        Prompt("clara neon", "a", {"identity": "clara", "style": "neon", "background": "beach"}),
+        Prompt("clara", "b", {"identity": "clara", "style": ""}),
+        Prompt("neon cup", "c", {"style": "neon", "object": "cup"}),
+        Prompt("clara plain", "d", {"identity": "clara", "style": "plain"}),
+        Prompt("a beach", "e", {"background": "beach"}),
+    ]
+    method = group(prompts, [CLARA, CLARA, ADA, ADA, ADA], [0, 1, 1, 0, 0])
+    base = group(prompts, [CLARA, CLARA, ADA, CLARA, ADA], [1, 0, 1, 0, 0])
+    found = value("acc_u", evidence({"unrelated": method}, {"unrelated": base}))
+    assert (found.value, found.baseline, found.n) == (0.5, 1.0, 4)  # right: b and c
+    assert found.difference is not None
+    assert found.difference.value == -0.5
+    assert found.details["identity"] == pytest.approx(2 / 3)
+    assert found.details["style"] == pytest.approx(2 / 3)
+    assert found.details["base_style"] == 1
+    assert found.details["asked"] == {"identity": 3, "style": 3}
+    assert "1 pictures ask for nothing the judge knows" in found.note
+    assert METRICS["acc_n"].compute(evidence({"unrelated": method})).value is None

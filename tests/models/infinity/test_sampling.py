@@ -1,0 +1,400 @@
+"""Pictures depend on their key alone; filters, draws, guidance and teacher forcing agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from tests.helpers.infinity_tiny import random_texts, tiny_model
+from varbench.models.common import keyed_random
+from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.keyed_random import prompt_id, stream, uniforms
+from varbench.models.common.sampling import draw, filter_probabilities
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.quantiser import inputs_from_tokens
+from varbench.models.infinity.sampling import sample
+from varbench.models.infinity.text import TextCondition
+from varbench.models.protocol import CapabilityError, Rollout, Sampling
+
+LENGTHS = (8, 3, 5, 1, 8, 2, 6)
+KEYS = [(prompt_id(f"prompt {i}"), i % 3) for i in range(len(LENGTHS))]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> InfinityModel:
+    return tiny_model(seed=3)
+
+
+@pytest.fixture(scope="module")
+def texts() -> TextCondition:
+    return random_texts(LENGTHS, 128, 8)
+
+
+@pytest.fixture(scope="module")
+def rollout(model: InfinityModel, texts: TextCondition) -> Rollout:
+    return model.generate(texts, KEYS)
+
+
+# -- keyed random numbers ---------------------------------------------------------------------
+
+
+def splitmix(prompt: str, seed: int, scale: int, index: int) -> float:
+    """The documented generator in plain Python integers."""
+    mask = (1 << 64) - 1
+    x = (stream(prompt, seed, scale) + (index + 1) * 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return (((x ^ (x >> 31)) >> 41) + 0.5) / 2**23
+
+
+def test_frozen_numbers() -> None:
+    """These must never change, on any platform: stored pictures depend on them."""
+    found = uniforms([("0123456789abcdef", 7), ("fedcba9876543210", 0)], 3, 2, 3, CPU)
+    assert (found.double() * 2**24).long().flatten().tolist() == [
+        3256231,
+        11129045,
+        639759,
+        16166239,
+        12318831,
+        13188949,
+        4044695,
+        14828155,
+        3094719,
+        10064093,
+        7487755,
+        7456259,
+    ]
+
+
+def test_numbers_follow_the_documented_generator() -> None:
+    found = uniforms(KEYS[:2], 4, 5, 3, CPU)
+    for row, (prompt, seed) in enumerate(KEYS[:2]):
+        for index in range(15):
+            expected = splitmix(prompt, seed, 4, index)
+            assert float(found[row].flatten()[index]) == expected
+
+
+def test_numbers_depend_on_their_key_alone() -> None:
+    whole = uniforms(KEYS, 2, 16, 6, CPU)
+    assert whole.shape == (len(KEYS), 16, 6)
+    assert whole.dtype == torch.float32
+    for order in ([3], [6, 0, 3], list(range(6, -1, -1)), [2, 2]):
+        part = uniforms([KEYS[i] for i in order], 2, 16, 6, CPU)
+        assert torch.equal(part, whole[order])
+    # The beginning of a longer scale has the same numbers.
+    assert torch.equal(uniforms(KEYS, 2, 10, 6, CPU), whole[:, :10])
+
+
+def test_every_part_of_the_key_counts() -> None:
+    base = uniforms([("aa", 1)], 2, 64, 1, CPU)
+    for key, scale in ((("ab", 1), 2), (("aa", 2), 2), (("aa", 1), 3), (("aa", 12), 2)):
+        assert not torch.isclose(base, uniforms([key], scale, 64, 1, CPU)).any(1).all()
+
+
+def test_numbers_are_uniform_and_independent() -> None:
+    keys = [(prompt_id(f"p{i // 4}"), i % 4) for i in range(40)]
+    numbers = torch.cat([uniforms(keys, s, 64, 32, CPU).flatten(1) for s in range(2)], dim=1)
+    x = numbers.double().numpy()
+    n = x.size
+    assert abs(x.mean() - 0.5) < 4 / np.sqrt(12 * n)
+    assert abs(x.var() - 1 / 12) < 4 / np.sqrt(180 * n)
+    assert stats.kstest(x.ravel(), "uniform").pvalue > 1e-3
+    for lag in (1, 2, 31, 32, 33):
+        serial = np.corrcoef(x[:, :-lag].ravel(), x[:, lag:].ravel())[0, 1]
+        assert abs(serial) < 4 / np.sqrt(n - lag * len(x))
+    between = np.corrcoef(x)[np.triu_indices(len(x), 1)] * np.sqrt(x.shape[1])
+    assert np.abs(between).max() < 5
+    lowest = (numbers.double() * 2**23).long().numpy().ravel() % 16
+    assert stats.chisquare(np.bincount(lowest, minlength=16)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("raw", [0, -1])
+def test_the_extremes_stay_inside(monkeypatch: pytest.MonkeyPatch, raw: int) -> None:
+    """The smallest and largest raw numbers become neither 0 nor 1 in float32."""
+    monkeypatch.setattr(keyed_random, "_mix", lambda x: torch.full_like(x, raw))
+    found = float(uniforms(KEYS[:1], 0, 1, 1, CPU))
+    assert 0 < found < 1
+    assert found == (2**-24 if raw == 0 else 1 - 2**-24)
+
+
+def test_prompt_ids() -> None:
+    assert prompt_id("caf\u00e9") == prompt_id("cafe\u0301")
+    assert prompt_id("a") != prompt_id("A")
+    assert len(prompt_id("")) == 16
+
+
+# -- filters and draws ------------------------------------------------------------------------
+
+
+def brute_filter(logits: list[float], top_k: int, top_p: float) -> np.ndarray:
+    x = np.array(logits, dtype=np.float64)
+    keep = np.ones(len(x), dtype=bool)
+    if 0 < top_k < len(x):
+        keep = x >= np.sort(x)[-top_k]
+    p = np.where(keep, np.exp(x - x.max()), 0)
+    p /= p.sum()
+    if 0 < top_p < 1:
+        total = 0.0
+        for i in np.argsort(p)[:-1]:
+            total += p[i]
+            if total <= 1 - top_p:
+                keep[i] = False
+    p = np.where(keep, p, 0)
+    return np.asarray(p / p.sum())
+
+
+@pytest.mark.parametrize("values", [2, 5])
+@pytest.mark.parametrize(
+    ("top_k", "top_p"),
+    [(0, 0.0), (0, 1.0), (1, 0.0), (900, 0.97), (0, 0.6), (2, 0.0), (3, 0.8), (1, 0.5), (4, 0.05)],
+)
+def test_filter_against_brute_force(values: int, top_k: int, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(values)
+    logits = 2 * torch.randn(3, 40, values, generator=generator)
+    found = filter_probabilities(logits, top_k, top_p)
+    for mine, row in zip(found.view(-1, values), logits.view(-1, values), strict=True):
+        expected = brute_filter(row.tolist(), top_k, top_p)
+        assert np.abs(mine.double().numpy() - expected).max() < 1e-6
+    assert torch.equal(found.argmax(-1), logits.argmax(-1))
+
+
+def test_filter_makes_rare_bits_certain() -> None:
+    for p, certain in ((0.0299, True), (0.0301, False)):
+        logits = torch.tensor([np.log(p), np.log(1 - p)])
+        assert (float(filter_probabilities(logits, 0, 0.97)[0]) == 0.0) is certain
+
+
+@pytest.mark.parametrize("values", [2, 5])
+def test_draw_against_brute_force(values: int) -> None:
+    generator = torch.Generator().manual_seed(values)
+    logits = torch.randn(2, 50, 3, values, generator=generator)
+    probabilities = filter_probabilities(logits, 0, 0.8)
+    numbers = torch.rand(2, 50, 3, generator=generator)
+    found = draw(probabilities, numbers)
+    assert found.shape == numbers.shape
+    flat = zip(
+        probabilities.view(-1, values).tolist(),
+        numbers.flatten().tolist(),
+        found.flatten().tolist(),
+        strict=True,
+    )
+    for p, u, symbol in flat:
+        if values == 2:
+            assert symbol == int(u < p[1])
+        else:
+            assert symbol == next(i for i in range(values) if sum(p[: i + 1]) > u)
+
+
+def test_draw_follows_the_probabilities() -> None:
+    for p in ([0.2, 0.8], [0.1, 0.0, 0.4, 0.3, 0.2]):
+        numbers = uniforms([("draw", 0)], 0, 20_000, 1, CPU)
+        found = draw(torch.tensor(p).expand(1, 20_000, 1, len(p)), numbers).flatten()
+        count = np.bincount(found.numpy(), minlength=len(p))
+        kept = np.array(p) > 0
+        assert not count[~kept].any()
+        assert stats.chisquare(count[kept], 20_000 * np.array(p)[kept]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("u", [2.0**-24, 1 - 2.0**-24])
+def test_filtered_values_are_never_drawn(u: float) -> None:
+    """Even where float32 probabilities sum to less than the largest uniform number."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 2000, 1, 7, generator=generator)
+    logits[..., 6] = logits[..., 0] = -torch.inf
+    probabilities = filter_probabilities(logits, 0, 0.9)
+    found = draw(probabilities * 0.9999, torch.full((1, 2000, 1), u))
+    assert (probabilities.gather(-1, found[..., None]) > 0).all()
+    certain = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).view(1, 2, 1, 2)
+    assert draw(certain, torch.full((1, 2, 1), u)).flatten().tolist() == [1, 0]
+
+
+# -- sampling ---------------------------------------------------------------------------------
+
+
+def test_rollouts_are_varied(rollout: Rollout, model: InfinityModel) -> None:
+    assert rollout.tokens.shape == (7, 121, 6)
+    assert rollout.tokens.dtype == torch.uint8
+    assert 0.2 < rollout.tokens.float().mean() < 0.8
+    for i in range(7):
+        for j in range(i):
+            assert 0.1 < (rollout.tokens[i] != rollout.tokens[j]).float().mean() < 0.9
+    assert rollout.schedule == model.schedule
+
+
+def test_order_of_rows_does_not_matter(
+    model: InfinityModel, texts: TextCondition, rollout: Rollout
+) -> None:
+    for order in ([6, 5, 4, 3, 2, 1, 0], [3, 0, 6, 1, 5, 2, 4]):
+        again = model.generate(texts.select(order), [KEYS[i] for i in order])
+        assert torch.equal(again.tokens, rollout.tokens[order])
+
+
+def test_neighbours_in_a_block_do_not_matter(
+    model: InfinityModel, texts: TextCondition, rollout: Rollout
+) -> None:
+    """Block size stays 7; the other rows are other prompts, or repeats of the first (resume)."""
+    others = random_texts((4, 7, 2, 8, 8), 128, 8, seed=9)
+    mixed = TextCondition(
+        torch.cat([texts.rows[[1, 4]], others.rows]),
+        torch.cat([texts.lengths[[1, 4]], others.lengths]),
+    )
+    keys = [KEYS[1], KEYS[4], *((f"other{i}", 5) for i in range(5))]
+    assert torch.equal(model.generate(mixed, keys).tokens[:2], rollout.tokens[[1, 4]])
+    todo = [2, 6, 3, 2, 2, 2, 2]
+    again = model.generate(texts.select(todo), [KEYS[i] for i in todo])
+    assert torch.equal(again.tokens[:3], rollout.tokens[[2, 6, 3]])
+
+
+def test_the_key_decides_with_the_prompt(
+    model: InfinityModel, texts: TextCondition, rollout: Rollout
+) -> None:
+    keys = [(prompt, seed + 10) for prompt, seed in KEYS]
+    assert not torch.equal(model.generate(texts, keys).tokens, rollout.tokens)
+    with pytest.raises(ValueError, match="7 prompts but 6"):
+        model.generate(texts, KEYS[:6])
+
+
+def test_strict_mode_ignores_batch_size(texts: TextCondition) -> None:
+    strict = tiny_model(seed=3, batch=1)
+    whole = strict.generate(texts, KEYS)
+    pictures = strict.decode(whole)
+    for i in (0, 3, 6):
+        alone = strict.generate(texts.select([i]), [KEYS[i]])
+        assert torch.equal(alone.tokens[0], whole.tokens[i])
+        assert torch.equal(alone.inputs[0], whole.inputs[i])
+        assert torch.equal(strict.decode(alone)[0], pictures[i])
+
+
+def test_strict_mode_keeps_each_rows_negative_prompt(texts: TextCondition) -> None:
+    strict = tiny_model(seed=3, batch=1)
+    negative = random_texts((2, 8, 3, 4, 5, 6, 7), 128, 8, seed=5)
+    guidance = ClassifierFreeGuidance(3.0, negative)
+    whole = strict.generate(texts, KEYS, guidance=guidance)
+    for i in (0, 4):
+        against = ClassifierFreeGuidance(3.0, negative.select([i]))
+        alone = strict.generate(texts.select([i]), [KEYS[i]], guidance=against)
+        assert torch.equal(alone.tokens[0], whole.tokens[i])
+    loose = tiny_model(seed=3).generate(texts, KEYS, guidance=guidance)
+    assert (loose.tokens != whole.tokens).float().mean() < 0.01
+
+
+def test_inputs_are_what_the_tokens_imply(model: InfinityModel, rollout: Rollout) -> None:
+    inputs, codes = inputs_from_tokens(rollout.tokens, model.layout)
+    assert rollout.inputs.shape == (7, 120, 6)
+    assert torch.equal(inputs, rollout.inputs)
+    pictures = model.decode(rollout)
+    assert pictures.shape == (7, 3, 64, 64)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    again = model.tokenizer.decoder(codes).clamp(-1, 1) / 2 + 0.5
+    assert torch.equal(pictures, again)
+
+
+def trace(model: InfinityModel, texts: TextCondition, sampling: Sampling) -> tuple[Rollout, Tensor]:
+    """A roll-out without guidance and the logits that it was drawn from."""
+    state = model.read(texts)
+    guidance = ClassifierFreeGuidance(1.0)
+    found, made = sample(model.transformer, [state], model.layout, KEYS, sampling, guidance)
+    return found, torch.cat(made.logits, dim=1)
+
+
+@torch.no_grad()
+def test_teacher_forcing_gives_the_sampling_logits(
+    model: InfinityModel, texts: TextCondition
+) -> None:
+    found, logits = trace(model, texts, Sampling(guidance=1.0))
+    taught = model.logits(found, texts)
+    assert taught.shape == (7, 121, 6, 2)
+    assert (taught - logits).abs().max() < 1e-4
+    assert logits.std() > 0.3
+
+
+@torch.no_grad()
+def test_greedy_takes_the_best(model: InfinityModel, texts: TextCondition) -> None:
+    found, logits = trace(model, texts, Sampling(top_k=1, top_p=0.0))
+    assert torch.equal(found.tokens, logits.argmax(-1).to(torch.uint8))
+    assert 0.1 < found.tokens.float().mean() < 0.9
+
+
+def test_weight_one_is_no_guidance(model: InfinityModel, texts: TextCondition) -> None:
+    plain = model.generate(texts, KEYS, sampling=Sampling(guidance=1.0))
+    per_scale = model.generate(texts, KEYS, guidance=ClassifierFreeGuidance([1.0] * 5))
+    assert torch.equal(plain.tokens, per_scale.tokens)
+    with torch.no_grad():
+        found, _ = trace(model, texts, Sampling())
+    assert torch.equal(plain.tokens, found.tokens)
+    assert len(ClassifierFreeGuidance(1).branches(model, texts)) == 1
+
+
+def test_guidance_formula() -> None:
+    guidance = ClassifierFreeGuidance((3.0, 0.5))
+    own, null = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 8.0])
+    assert guidance.combine(0, [own, null]).tolist() == [-5.0, -22.0]
+    assert guidance.combine(1, [own, null]).tolist() == [2.5, 3.0]
+    assert guidance.combine(0, [own]) is own
+
+
+def test_guidance_and_negative_prompts_change_pictures(
+    model: InfinityModel, texts: TextCondition, rollout: Rollout
+) -> None:
+    plain = model.generate(texts, KEYS, sampling=Sampling(guidance=1.0))
+    negative = random_texts((3,) * 7, 128, 8, seed=4)
+    against = model.generate(texts, KEYS, guidance=ClassifierFreeGuidance(3.0, negative))
+    for a, b in ((plain, rollout), (against, rollout), (plain, against)):
+        assert (a.tokens != b.tokens).float().mean() > 0.02
+
+
+def test_null_condition_has_the_prompts_length(model: InfinityModel, texts: TextCondition) -> None:
+    null = model.null(texts)
+    assert null.is_null.all()
+    assert not texts.is_null.any()
+    assert torch.equal(null.lengths, texts.lengths)
+    assert null.select([2]).is_null.tolist() == [True]
+    with torch.no_grad():
+        state, own = model.read(null), model.read(texts)
+        table = model.transformer.cfg_uncond
+        for i, length in enumerate(LENGTHS):
+            assert int(state.mask_BT[i].sum()) == length
+            alone = TextCondition(table[None, :length], torch.tensor([length]))
+            expected = model.read(alone).pooled_BD[0]
+            assert torch.allclose(state.pooled_BD[i], expected, atol=1e-5)
+            assert not torch.allclose(state.pooled_BD[i], own.pooled_BD[i], atol=1e-2)
+
+
+@torch.no_grad()
+def test_null_and_prompts_mix_in_one_batch(model: InfinityModel, texts: TextCondition) -> None:
+    take = [True, False, False, True, False, True, False]
+    null = model.null(texts)
+    mixed = texts.choose(null, take)
+    assert mixed.is_null.tolist() == take
+    state, own, other = model.read(mixed), model.read(texts), model.read(null)
+    for i, is_null in enumerate(take):
+        expected = other if is_null else own
+        assert torch.allclose(state.pooled_BD[i], expected.pooled_BD[i], atol=1e-6)
+        real = state.mask_BT[i]
+        memory = expected.memory_BTD[i, real]
+        assert torch.allclose(state.memory_BTD[i, real], memory, atol=1e-6)
+    longer = random_texts((2,) * 7, 128, 8, seed=8)
+    chosen = texts.choose(longer, take)
+    assert chosen.lengths.tolist() == [2, 3, 5, 2, 8, 2, 6]
+    assert torch.equal(chosen.rows[0], longer.rows[0])
+    assert torch.equal(chosen.rows[1], texts.rows[1])
+
+
+def test_no_text_encoder_is_said(model: InfinityModel) -> None:
+    with pytest.raises(CapabilityError, match="without a text encoder"):
+        model.encode(["a cat"])
+
+
+def test_compact_rows_must_fit() -> None:
+    compact = torch.randn(5, 4)
+    condition = TextCondition.from_compact(compact, [2, 3], 4)
+    assert torch.equal(condition.rows[condition.mask], compact)
+    assert not condition.rows[~condition.mask].any()
+    for lengths, pad in (([2, 2], 4), ([2, 3], 2)):
+        with pytest.raises(ValueError, match="do not fit"):
+            TextCondition.from_compact(compact, lengths, pad)

@@ -1,0 +1,215 @@
+"""Teacher forcing at length: attention without a mask, recomputed blocks, bfloat16 blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tests.helpers.infinity_tiny import random_texts, randomise
+from varbench.models.common.execution import Execution, HasExecution
+from varbench.models.infinity import attention
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.sampling import sample
+from varbench.models.infinity.schedules import FULL_SCHEDULES, schedule_for
+from varbench.models.infinity.text import TextCondition
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Rollout, Sampling, Schedule
+from varbench.pipeline.estimate.live_bytes import LiveBytes
+
+SCHEDULES = {
+    "square, 5 scales": Schedule(FULL_SCHEDULES[1.0][:5]),
+    "portrait, 6 scales": Schedule(FULL_SCHEDULES[1.5][:6]),
+    "landscape, 4 scales": Schedule(FULL_SCHEDULES[0.571][:4]),
+    "square, 0.06M": schedule_for("0.06M"),
+}
+LENGTHS = (3, 8, 1)
+
+
+def model_of(schedule: Schedule, depth: int = 2) -> InfinityModel:
+    torch.manual_seed(0)
+    config = TransformerConfig(32, depth=depth, heads=2, bits=6, text_width=128, text_maxlen=8)
+    vae = BSQVAE(TokenizerConfig(6, 32, (1, 1), encoder_blocks=1, pixel_unshuffle=4))
+    transformer = randomise(InfinityTransformer(config), 0)
+    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling())
+
+
+def pairs_of(schedule: Schedule, lengths: Sequence[int] = LENGTHS) -> tuple[Rollout, TextCondition]:
+    generator = torch.Generator().manual_seed(1)
+    bits = torch.randint(2, (len(lengths), schedule.total, 6), generator=generator)
+    inputs = torch.randn(len(lengths), schedule.total - 1, 6, generator=generator)
+    return Rollout(bits.to(torch.uint8), inputs, schedule), random_texts(lengths, 128, 8)
+
+
+def results(model: InfinityModel, pairs: Rollout, text: TextCondition) -> dict[str, Tensor]:
+    """Logits, and the gradient of their cross entropy with respect to every parameter."""
+    model.weights().zero_grad()
+    logits = model.logits(pairs, text)
+    F.cross_entropy(logits.flatten(0, 2), pairs.tokens.flatten().long()).backward()
+    named = model.weights().named_parameters()
+    return {"logits": logits.detach()} | {n: p.grad.clone() for n, p in named if p.grad is not None}
+
+
+def dense(seen: str, levels: Tensor) -> Any:
+    """One attention call over all keys with an ``[L, L]`` mask, in place of one per scale."""
+    mask = {
+        "own and earlier scales": levels[:, None] >= levels,
+        "earlier scales only": (levels[:, None] > levels) | (levels[:, None] == 0) & (levels == 0),
+        "everything": torch.ones(len(levels), len(levels), dtype=torch.bool),
+    }[seen]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+        weights = (q @ k.transpose(-1, -2)).masked_fill(~mask, -torch.inf).softmax(dim=-1)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    return attend
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_attention_by_scale_equals_the_dense_mask(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits and all gradients to 1e-5 in float32, a batch of prompts of different lengths."""
+    schedule = SCHEDULES[name]
+    model, (pairs, text) = model_of(schedule), pairs_of(schedule)
+    levels = model.transformer.layout(schedule)[0]
+    found = results(model, pairs, text)
+    other = {}
+    for seen in ("own and earlier scales", "earlier scales only", "everything"):
+        monkeypatch.setattr(attention, "attend_by_scale", dense(seen, levels))
+        other[seen] = results(model, pairs, text)
+    expected = other.pop("own and earlier scales")
+    assert found.keys() == expected.keys() and len(found) > 40
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], atol=1e-5, rtol=1e-5, msg=key)
+    for seen, wrong in other.items():  # the tolerance sees a wrong mask
+        assert (wrong["logits"] - found["logits"]).abs().max() > 1e-2, seen
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any result of an operation has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        sizes = [t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return out
+
+
+def test_nothing_has_tokens_squared_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = SCHEDULES["square, 0.06M"]
+    model, (pairs, text) = model_of(schedule, depth=1), pairs_of(schedule, (4,))
+    with Largest() as largest:
+        results(model, pairs, text)
+    assert largest.elements < schedule.total**2
+    levels = model.transformer.layout(schedule)[0]
+    monkeypatch.setattr(attention, "attend_by_scale", dense("everything", levels))
+    with Largest() as largest:
+        results(model, pairs, text)
+    assert largest.elements >= schedule.total**2
+    assert all(t.numel() <= 16 * schedule.total for t in model.transformer.layout(schedule))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_recomputed_blocks_give_the_same_bits_in_less_memory(bf16: bool) -> None:
+    schedule = SCHEDULES["square, 5 scales"]
+    model, (pairs, text) = model_of(schedule, depth=4), pairs_of(schedule)
+    found, kept = [], []
+    for checkpointing in (False, True):
+        model.execution = Execution(bf16, checkpointing)
+        found.append(results(model, pairs, text))
+        with LiveBytes() as live:
+            logits = model.logits(pairs, text)
+            kept.append(live.now)
+            del logits
+    assert found[0].keys() == found[1].keys()
+    for key, value in found[0].items():
+        assert torch.equal(value, found[1][key]), key
+    assert kept[1] < kept[0] / 4
+    with torch.no_grad():
+        assert torch.equal(model.logits(pairs, text), found[0]["logits"])
+
+
+def dtypes_of(model: InfinityModel, pairs: Rollout, text: TextCondition) -> dict[str, torch.dtype]:
+    """The dtype that every module of the transformer puts out."""
+    seen: dict[str, torch.dtype] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                seen[name] = output.dtype
+
+        return hook
+
+    modules = model.transformer.named_modules()
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules]
+    model.logits(pairs, text)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_only_the_blocks_products_are_bfloat16(weights: torch.dtype) -> None:
+    schedule = SCHEDULES["square, 5 scales"]
+    model, (pairs, text) = model_of(schedule), pairs_of(schedule)
+    assert isinstance(model, HasExecution)
+    with torch.no_grad():
+        exact = model.logits(pairs, text)
+        assert set(dtypes_of(model, pairs, text).values()) == {torch.float32}
+        model.execution = Execution(bf16=True)
+        for p in model.block_parameters().values():
+            p.data = p.data.to(weights)
+        seen = dtypes_of(model, pairs, text)
+        found = model.logits(pairs, text)
+    half = {name for name, dtype in seen.items() if dtype == torch.bfloat16}
+    inside = ("sa", "sa.mat_qkv", "sa.proj", "ca", "ca.mat_q", "ca.mat_kv", "ca.proj")
+    inside += ("ffn", "ffn.fc1", "ffn.fc2")
+    assert half == {f"blocks.{i}.{name}" for i in range(2) for name in inside}
+    assert found.dtype == torch.float32
+    error = (found - exact).abs()
+    assert float(error.max()) > 1e-4
+    assert float(error.mean()) < 0.02 * float(exact.std())
+
+
+def test_sampling_in_bfloat16_agrees_with_teacher_forcing() -> None:
+    """Same execution, with a key/value cache and without: rounding apart, the same logits."""
+    schedule = SCHEDULES["square, 5 scales"]
+    model, (_, text) = model_of(schedule), pairs_of(schedule)
+    differences = {}
+    for bf16 in (False, True):
+        model.execution = Execution(bf16=bf16)
+        with torch.no_grad():
+            rollout, trace = sample(
+                model.transformer,
+                [model.read(text)],
+                model.layout,
+                [("a", 0), ("b", 0), ("c", 0)],
+                Sampling(guidance=1.0),
+                _Plain(),  # type: ignore[arg-type]
+            )
+            forced = model.logits(rollout, text)
+        assert forced.dtype == trace.logits[0].dtype == torch.float32
+        differences[bf16] = float((forced - torch.cat(trace.logits, dim=1)).abs().mean())
+        past = model.transformer.new_cache(model.read(text), schedule).blocks[0]
+        kept = {t.dtype for t in (past.keys, past.values, *past.text[0])}
+        assert kept == {torch.bfloat16 if bf16 else torch.float32}
+    assert differences[False] < 1e-5
+    assert differences[True] < 0.02 * float(forced.std())
+
+
+class _Plain:
+    """No guidance: the prompt's own logits."""
+
+    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
+        return logits[0]

@@ -1,0 +1,260 @@
+"""The stage `probe`: numbers against loops over symbols, roll-outs shared, and its absence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.helpers.tiny import tiny_model
+from varbench.conf.schema import ProbeConfig
+from varbench.methods.base import Edit, applied
+from varbench.metrics import METRICS, Evidence
+from varbench.models.protocol import Rollout, Schedule
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages import probe as probes
+from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.probe import Probed, probe, probed_rows, summary
+from varbench.store import Entry, Store
+from varbench.utils.progress import Progress
+
+SMALL = (
+    "suite.groups.target.prompts=1",
+    "suite.groups.neighbours.prompts=3",
+    "suite.groups.unrelated.prompts=3",
+    "suite.groups.unrelated.seeds=2",
+    "suite.probe.prompts=2",
+    "suite.block=3",
+)
+ARRAYS = {"kl", "kl_null", "flips", "strength", "entropy"}
+
+
+# --- the numbers ----------------------------------------------------------------------------
+
+
+class TwoScales:
+    schedule = Schedule(((1, 1), (1, 2)))
+
+
+def logits(values: int, seed: int) -> Tensor:
+    return 3 * torch.randn(1, 3, 4, values, generator=torch.Generator().manual_seed(seed))
+
+
+def by_hand(numbers: list[Tensor], what: str) -> list[float]:
+    """One symbol after the other; [L, D] -> mean of token 0, mean of tokens 1 and 2."""
+    p0, p0n, p, pn, own = (x[0].double().softmax(-1).tolist() for x in numbers)
+    found: list[list[float]] = [[], []]
+    for t in range(3):
+        for d in range(4):
+            values = len(p[t][d])
+            a, b = (p0n, pn) if what == "kl_null" else (p0, p)
+            pairs = list(zip(a[t][d], b[t][d], strict=True))
+            number = {
+                "kl": sum(x * math.log(x / y) for x, y in pairs) / math.log2(values),
+                "kl_null": sum(x * math.log(x / y) for x, y in pairs) / math.log2(values),
+                "flips": sum(abs(x - y) for x, y in pairs) / 2,
+                "strength": 2 / values
+                * sum(abs(math.log(x / y)) for x, y in zip(p[t][d], pn[t][d], strict=True)),
+                "entropy": -sum(x * math.log(x) for x in own[t][d]) / math.log(values),
+            }[what]  # fmt: skip
+            found[min(t, 1)].append(number)
+    return [sum(one) / len(one) for one in found]
+
+
+@pytest.mark.parametrize("values", [2, 7])
+def test_the_summary_is_the_mean_over_symbols_of_each_scale(values: int) -> None:
+    numbers = [logits(values, seed) for seed in range(5)]
+    found = summary((numbers[0], numbers[1]), (numbers[2], numbers[3]), numbers[4], TwoScales())  # type: ignore[arg-type]
+    assert set(found) == ARRAYS
+    for name, row in found.items():
+        np.testing.assert_allclose(row, by_hand(numbers, name), rtol=1e-5)
+
+
+def test_for_bits_strength_is_the_distance_of_log_odds() -> None:
+    numbers = [logits(2, seed) for seed in range(2)]
+    found = summary((numbers[0],) * 2, (numbers[0], numbers[1]), numbers[0], TwoScales())  # type: ignore[arg-type]
+    z, null = (x[0, ..., 1] - x[0, ..., 0] for x in numbers)
+    gap = (z - null).abs()
+    np.testing.assert_allclose(found["strength"], [gap[:1].mean(), gap[1:].mean()], rtol=1e-5)
+
+
+def test_equal_and_saturated_predictions_give_exact_ends() -> None:
+    sure = torch.tensor([-60.0, 60.0]).expand(1, 3, 4, 2)
+    fair = torch.zeros(1, 3, 4, 2)
+    same = summary((sure, fair), (sure, fair), sure, TwoScales())  # type: ignore[arg-type]
+    for name in ("kl", "kl_null", "flips"):
+        assert same[name].tolist() == [0, 0]
+    assert same["entropy"] == pytest.approx([0, 0], abs=1e-12)
+    other = summary((fair, fair), (sure, fair), fair, TwoScales())  # type: ignore[arg-type]
+    assert other["entropy"].tolist() == [1, 1]
+    assert other["flips"] == pytest.approx([0.5, 0.5])
+    assert np.isfinite(other["kl"]).all() and (other["kl"] > 10).all()
+
+
+# --- the stage ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(Store(tmp_path_factory.mktemp("probe")), Progress())
+
+
+@pytest.fixture(scope="module")
+def cell() -> Cell:
+    return plan(Request("gallery", (), ("face-ada",), "smoke", (0,), SMALL))[0]
+
+
+@pytest.fixture(scope="module")
+def base(shop: Workshop, cell: Cell) -> Probed:
+    return probe(shop, cell, None, None)
+
+
+def put_edit(shop: Workshop, cell: Cell, factor: float) -> Entry:
+    """An edit that scales the values of the first block's cross-attention."""
+    name = "blocks.0.ca.mat_kv.weight"
+    tensors = {name: factor * shop.model(cell).weights().state_dict()[name]}
+    with shop.store.write("edit", {"factor": factor}) as writer:
+        Edit(tensors).save(writer.dir / "edit.safetensors")
+    assert writer.entry is not None
+    return writer.entry
+
+
+def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
+    rows, pictures = probed_rows(cell), cell.groups()
+    assert list(rows) == ["neighbours", "unrelated"]
+    for name, some in rows.items():
+        assert len(some) == 2
+        assert [r.seed for r in some] == [0, 0]
+        assert [r.prompt.id for r in some] == list(
+            dict.fromkeys(r.prompt.id for r in pictures[name])
+        )[:2]
+    many = replace(cell.config.suite, probe=ProbeConfig(100))
+    more = replace(cell, config=replace(cell.config, suite=many))
+    assert [len(some) for some in probed_rows(more).values()] == [3, 3]
+    with pytest.raises(ValueError, match="negative"):
+        ProbeConfig(-1)
+
+
+def test_an_edit_that_changes_nothing_gives_exact_zeros(
+    shop: Workshop, cell: Cell, base: Probed
+) -> None:
+    same = probe(shop, cell, put_edit(shop, cell, 1.0), base)
+    for name, group in same.groups().items():
+        for array in ("kl", "kl_null", "flips"):
+            assert (group.array("probe", array) == 0).all()
+        for array in ("strength", "entropy"):
+            theirs = base.groups()[name].array("probe", array)
+            np.testing.assert_array_equal(group.array("probe", array), theirs)
+    assert same.histories == base.histories
+    assert len(list(shop.store.entries("rollouts"))) == len(base.histories) == 2
+
+
+def test_an_edit_is_compared_on_the_unerased_models_roll_outs(
+    shop: Workshop, cell: Cell, base: Probed
+) -> None:
+    """The second prompt's numbers, from its stored roll-out and plain forward passes."""
+    edit = put_edit(shop, cell, 3.0)
+    weights = shop.model(cell).weights().state_dict()
+    before_probe = {name: value.clone() for name, value in weights.items()}
+    found = probe(shop, cell, edit, base).groups()["neighbours"]
+    assert all(torch.equal(value, before_probe[name]) for name, value in weights.items())
+    model, row = shop.model(cell), probed_rows(cell)["neighbours"][1]
+    held = load_file(base.histories[0].path("rollouts.safetensors"))
+    history = Rollout(held["tokens"][1:2], held["inputs"][1:2], model.schedule)
+    text = model.encode([row.prompt.text])
+    change = Edit.load(edit.path("edit.safetensors"))
+    with torch.no_grad():
+        numbers = [model.logits(history, c) for c in (text, model.null(text))]
+        with applied(model, change):
+            numbers += [model.logits(history, c) for c in (text, model.null(text))]
+            own = model.generate(text, [(row.prompt.id, 0)], guidance=model.guidance(2.0))
+            numbers.append(model.logits(own, text))
+    assert not torch.equal(own.tokens, history.tokens)
+    p0, p0_null, p, p_null, own_p = (x[0].double().softmax(-1) for x in numbers)
+    expected = {
+        "kl": (p0 * (p0 / p).log()).sum(-1),
+        "kl_null": (p0_null * (p0_null / p_null).log()).sum(-1),
+        "flips": (p0 - p).abs()[..., 0],
+        "strength": (torch.logit(p[..., 1]) - torch.logit(p_null[..., 1])).abs(),
+        "entropy": torch.distributions.Bernoulli(probs=own_p[..., 1]).entropy() / math.log(2),
+    }
+    for name, values in expected.items():
+        per_scale = [float(values[rows].mean()) for rows in model.schedule.slices()]
+        np.testing.assert_allclose(found.array("probe", name)[1], per_scale, rtol=2e-3, atol=1e-5)
+    assert (found.array("probe", "kl") > 1e-4).all()
+
+
+def test_the_roll_outs_are_those_behind_the_pictures(
+    shop: Workshop, cell: Cell, base: Probed
+) -> None:
+    rows = probed_rows(cell)["neighbours"]
+    (entry,) = generate.generate(shop, cell, None, [rows])
+    model = shop.model(cell)
+    held = load_file(base.histories[0].path("rollouts.safetensors"))
+    drawn = model.decode(Rollout(held["tokens"], held["inputs"], model.schedule))
+    for i, picture in enumerate(generate.to_uint8(drawn)[: len(rows)]):
+        np.testing.assert_array_equal(np.array(Image.open(entry.path(f"{i:03d}.png"))), picture)
+    assert entry.meta["extra_passes"] == 0
+
+
+def test_what_is_there_is_not_asked_again_and_what_is_lost_is(
+    shop: Workshop, cell: Cell, base: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit = put_edit(shop, cell, 2.0)
+    first = probe(shop, cell, edit, base)
+    asked: list[int] = []
+    ask = probes._ask
+
+    def watched(*args: Any) -> Any:
+        asked.append(len(args[3]))
+        return ask(*args)
+
+    monkeypatch.setattr(probes, "_ask", watched)
+    assert probe(shop, cell, edit, base).answers == first.answers
+    assert asked == []
+    first.answers[1].path("probe.npz").write_bytes(b"lost")
+    again = probe(shop, cell, edit, base)
+    assert asked == [1]
+    assert [e.key for e in again.answers] == [e.key for e in first.answers]
+    assert again.groups()["unrelated"].array("probe", "kl").shape == (2, 5)
+
+
+def test_methods_that_change_sampling_have_nothing_to_probe(
+    shop: Workshop, cell: Cell, base: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "steering_spec", lambda cell: {"method": "some guidance"})
+    steered = probe(shop, cell, None, base)
+    assert steered.groups() == {} and steered.entries() == []
+    monkeypatch.undo()
+    evidence = Evidence(
+        cell.concept, {}, {}, {}, method_probe=steered.groups(), base_probe=base.groups()
+    )
+    for metric in ("ld1", "ld2", "entropy"):
+        found = METRICS[metric].compute(evidence)
+        assert found.value is None and "not applicable" in found.note
+
+
+def test_a_suite_that_probes_nothing_makes_nothing(shop: Workshop, cell: Cell) -> None:
+    none = replace(cell.config.suite, probe=ProbeConfig(0))
+    found = probe(shop, replace(cell, config=replace(cell.config, suite=none)), None, None)
+    assert found.groups() == {} and found.entries() == []
+
+
+def test_any_model_of_the_protocol_can_be_asked() -> None:
+    """The tiny model has other scales and bits than the Gallery."""
+    model = tiny_model()
+    text = model.encode(["a red cat"])
+    rollout = model.generate(text, [("a", 0)])
+    with torch.no_grad():
+        answers = probes._predict(model, rollout, text)
+        found = summary(answers, answers, answers[0], model)
+    assert {array.shape for array in found.values()} == {(3,)}
+    assert (found["strength"] > 0).all() and (found["entropy"] > 0).all()

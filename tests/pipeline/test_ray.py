@@ -1,0 +1,233 @@
+"""The Ray engine gives the local engine's bits, whatever the number of workers and what dies.
+
+pytest -m slow tests/pipeline/test_ray.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.leaderboard import run_cli
+from tests.helpers.ray_cluster import Counted, content, environment, finish, start
+from varbench.conf.engine import EngineConfig, split
+from varbench.errors import UserError
+from varbench.pipeline.engines.shards import shards_of
+from varbench.pipeline.plan import Request
+from varbench.pipeline.stages.generate import Workshop
+from varbench.store import Store
+from varbench.utils.progress import Progress
+
+slow = pytest.mark.slow
+
+
+def test_engine_settings_are_no_part_of_the_request() -> None:
+    engine, rest = split(["engine=ray", "method.alpha=0.5", "engine.workers=2", "engine.cpus=0.5"])
+    assert engine == EngineConfig("ray", workers=2, cpus=0.5)
+    assert rest == ("method.alpha=0.5",)
+    assert split(["a=1"]) == (EngineConfig(), ("a=1",))
+    for wrong, words in (
+        ("engine=dask", "unknown engine 'dask'"),
+        ("engine.worker=2", "there are engine.name, engine.workers"),
+        ("engine.workers=many", "engine.workers=many"),
+        ("engine.timeout=0", "must be positive"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            split([wrong])
+
+
+def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = run_cli("run", "--store", tmp_path, "--method", "neg-prompt", "engine=ray")
+    assert done.exit_code == 2 and "pip install 'varbench[ray]'" in done.output
+
+
+def test_what_nobody_can_share_is_begun_first(tmp_path: Path) -> None:
+    asked = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
+    shards = shards_of(asked, Workshop(Store(tmp_path), Progress()))
+    stages = [shard.stage for shard in shards]
+    assert stages.count("edit") == 2 and stages.count("probe") == stages.count("rest") == 3
+    assert max(i for i, one in enumerate(stages) if one in ("edit", "probe", "attack")) < min(
+        i for i, one in enumerate(stages) if one in ("pictures", "score")
+    )
+    left, turns = dict(shards), 0
+    while left:  # with as many workers as shards, everything is done after a few turns
+        ready = [shard for shard, needs in left.items() if not needs & left.keys()]
+        assert ready
+        left, turns = {s: needs for s, needs in left.items() if s not in ready}, turns + 1
+    assert turns == 4  # pictures, scores, what is left of the unerased model, and of the edits
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the local engine makes."""
+    store = tmp_path_factory.mktemp("local") / "store"
+    finish(start(store))
+    return content(store)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Two nodes, a process tree each with one CPU, on loopback; gives the address."""
+    with nodes(2) as address:
+        yield address
+
+
+class nodes:
+    """A cluster of its own: `with nodes(2) as address`; `kill` ends the last node."""
+
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster: Any = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        self.more = [self.cluster.add_node(num_cpus=1) for _ in range(count - 1)]
+
+    def __enter__(self) -> str:
+        return str(self.cluster.address)
+
+    def kill(self) -> None:
+        """SIGKILL to all processes of the last node."""
+        self.cluster.remove_node(self.more.pop(), allow_graceful=False)
+
+    def __exit__(self, *exc: object) -> None:
+        self.cluster.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers_import_this_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(environment(COUNTED=str(tmp_path_factory.mktemp("counted") / "pictures")))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def workers(address: str) -> list[int]:
+    """Process numbers of the actors on this machine."""
+    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    lines = [line.split(maxsplit=1) for line in found.stdout.splitlines()[1:]]
+    return [int(pid) for pid, args in lines if args.startswith("ray::Worker")]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def entries(store: Path, stage: str) -> int:
+    return len(list((store / stage).glob("??/*/manifest.json")))
+
+
+@slow
+def test_workers_here_give_the_local_bits(local: dict[str, Any], tmp_path: Path) -> None:
+    made = Counted()
+    finish(start(tmp_path, "engine=ray", "engine.workers=2"))
+    assert content(tmp_path) == local
+    assert set(made().values()) == {1} and len(made()) == len(local["pictures"])
+    assert "shards" not in finish(start(tmp_path, "engine=ray"))  # all done: no cluster is started
+
+
+@slow
+def test_two_nodes_give_the_local_bits(local: dict[str, Any], cluster: str, tmp_path: Path) -> None:
+    finish(start(tmp_path, "engine=ray", f"engine.address={cluster}"))
+    assert content(tmp_path) == local
+
+
+STAGES = {
+    "edit": lambda store: (store / "locks" / "edit").exists(),
+    "pictures": lambda store: entries(store, "pictures") >= 2,
+    "probe": lambda store: entries(store, "rollouts") >= 1,
+    "attack": lambda store: (store / "locks" / "attack").exists() or entries(store, "attack"),
+    "scores": lambda store: entries(store, "scores") >= 3,
+}
+
+
+@slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_node_killed_in_any_stage_costs_a_shard_at_most(
+    local: dict[str, Any], tmp_path: Path, stage: str
+) -> None:
+    two, made = nodes(2), Counted()
+    with two as address:
+        process = start(tmp_path, "engine=ray", f"engine.address={address}")
+        wait_for(lambda: STAGES[stage](tmp_path))
+        two.kill()
+        finish(process)
+    assert content(tmp_path) == local
+    again = [count for count in made().values() if count > 1]
+    assert again in ([], [2])  # the one block that the dead worker had in hand
+
+
+@slow
+def test_a_killed_driver_goes_on_where_it_was(
+    local: dict[str, Any], cluster: str, tmp_path: Path
+) -> None:
+    made = Counted()
+    process = start(tmp_path, "engine=ray", f"engine.address={cluster}")
+    wait_for(lambda: entries(tmp_path, "pictures") >= 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "pictures").glob("??/*/manifest.json")}
+    finish(start(tmp_path, "engine=ray", f"engine.address={cluster}"))
+    assert content(tmp_path) == local
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert max(made().values()) <= 2
+
+
+@slow
+def test_a_worker_that_hangs_is_replaced(
+    local: dict[str, Any], cluster: str, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "engine=ray", f"engine.address={cluster}", "engine.timeout=20")
+    wait_for(lambda: workers(cluster) and entries(tmp_path, "pictures") >= 1)
+    stopped = workers(cluster)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    finish(process)
+    assert content(tmp_path) == local
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+@slow
+def test_a_worker_out_of_memory_is_replaced(
+    local: dict[str, Any], cluster: str, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    process = start(tmp_path, "engine=ray", f"engine.address={cluster}")
+    wait_for(lambda: workers(cluster) and entries(tmp_path, "pictures") >= 1)
+    victim = workers(cluster)[0]
+    size = int(Path(f"/proc/{victim}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.prlimit(victim, resource.RLIMIT_AS, (size, size))  # not a byte more
+    finish(process)
+    assert content(tmp_path) == local
+
+
+@slow
+def test_what_fails_again_and_again_ends_the_run_and_keeps_the_rest(
+    cluster: str, tmp_path: Path
+) -> None:
+    args = ("engine=ray", f"engine.address={cluster}", "engine.timeout=0.5", "engine.attempts=2")
+    process = start(tmp_path, *args)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2 and "failed 2 times" in said and "engine.timeout" in said
+    assert "Traceback" not in said
+
+
+@slow
+def test_no_cluster_at_the_address_is_told(tmp_path: Path) -> None:
+    process = start(tmp_path, "engine=ray", "engine.address=127.0.0.1:1")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in said

@@ -1,0 +1,293 @@
+"""Estimated times: means of the store, what is timed on the spot, and how both are extrapolated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cli.test_plan_command import rows
+from tests.pipeline.test_run import varbench
+from tests.test_wheel import TINY
+from varbench.errors import UserError
+from varbench.methods.base import Edit, Workplace
+from varbench.methods.registry import load_method
+from varbench.models import registry
+from varbench.pipeline.estimate import text as outlook_text
+from varbench.pipeline.estimate import time
+from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.text import duration
+from varbench.pipeline.estimate.time import (
+    PAIRS,
+    PICTURES,
+    STEPS,
+    Rate,
+    asked_rates,
+    rate_of,
+    seconds,
+    stored_rates,
+    timed_rates,
+    units,
+)
+from varbench.pipeline.estimate.workload import Load, Work
+from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.generate import Workshop
+from varbench.store import Store
+from varbench.utils.progress import Progress
+
+SMALL = (*TINY, "pairs=4")
+
+
+def cells(*methods: str, overrides: tuple[str, ...] = SMALL) -> list[Cell]:
+    return plan(Request("gallery", methods, ("face-ada",), "smoke", (0,), overrides))
+
+
+def shop(store: Path) -> Workshop:
+    return Workshop(Store(store), Progress())
+
+
+def write(store: Store, stage: str, spec: dict[str, Any], spent: float | None) -> None:
+    with store.write(stage, spec) as writer:
+        writer.meta["seconds"] = spent
+
+
+def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) -> None:
+    asked = cells("svare", "sld")
+    model = registry.fingerprint(asked[0].config.model)
+    place, (svare,) = shop(tmp_path), [c for c in asked if c.method == "svare"]
+    own = generate.edit_spec(svare)
+    assert own is not None
+    other = replace(svare, config=replace(svare.config, method=load_method("svare").Config()))
+    foreign = generate.edit_spec(other)
+    assert foreign is not None
+    assert foreign["config"] != own["config"]
+    for spec, spent in (
+        (own, 10.0), (own | {"seed": 1}, 30.0), (own | {"seed": 2}, None),  # None: was interrupted
+        (foreign, 500.0), (own | {"model": "another"}, 500.0), (own | {"method": "vare"}, 500.0),
+    ):  # fmt: skip
+        write(place.store, "edit", spec, spent)
+    for number, (steering, spent) in enumerate(
+        ((None, 4.0), (None, 8.0), ({"method": "sld"}, 30.0), (None, None))
+    ):
+        spec = {"model": model, "steering": steering, "block": 4, "rows": [["a", number]]}
+        write(place.store, "pictures", spec, spent)
+    write(place.store, "pictures", {"model": "another", "steering": None, "block": 4}, 500.0)
+    write(place.store, "scores", {"scorer": "clip", "prompts": ["a", "b"]}, 1.0)
+    assert stored_rates(asked, place) == {
+        ("edit", "svare"): Rate(20.0, "mean of 2 in the store"),
+        ("pictures", ""): Rate(1.5, "mean of 2 in the store"),
+        ("pictures", "sld"): Rate(7.5, "mean of 1 in the store"),
+        ("scores", "clip"): Rate(0.5, "mean of 1 in the store"),
+    }
+
+
+RATES = {("edit", "svare"): Rate(60, ""), ("pictures", ""): Rate(2, ""),
+         ("pictures", "sld"): Rate(3, ""), ("scores", "clip"): Rate(0.5, "")}  # fmt: skip
+
+
+def work(stage: str, **loads: Load) -> Work:
+    found = {"" if by == "plain" else by: load for by, load in loads.items()}
+    return Work(stage, "", 100, 0, loads=found)
+
+
+def test_a_block_that_is_filled_up_takes_as_long_as_a_full_one() -> None:
+    pictures = work("pictures", plain=Load(3, 110), sld=Load(1, 7))
+    assert (units(pictures, "", 50), units(pictures, "sld", 50)) == (150, 50)
+    assert seconds(pictures, RATES, 50) == 2 * 150 + 3 * 50
+    for stage in ("rollouts", "completions", "attacked"):
+        assert seconds(work(stage, plain=Load(2, 60)), RATES, 50) == 2 * 100
+    assert seconds(work("scores", clip=Load(3, 110)), RATES, 50) == 55
+    assert seconds(work("edit", svare=Load(3, 3)), RATES, 50) == 180
+
+
+def test_what_has_no_rate_has_no_estimate() -> None:
+    unknown = work("scores", clip=Load(1, 4), judge=Load(1, 4))
+    assert seconds(unknown, RATES, 50) is None
+    assert rate_of(unknown, "judge", RATES) is None
+    assert rate_of(unknown, "clip", RATES) == Rate(0.5, "")
+    assert seconds(work("cell", plain=Load(3, 3)), RATES, 50) is None
+    assert seconds(work("pictures"), RATES, 50) == 0
+    works = [work("edit", svare=Load(1, 1)), work("rollouts", plain=Load(1, 2)), unknown,
+             work("pictures", plain=Load(1, 2)), work("cell", plain=Load(1, 1))]  # fmt: skip
+    assert asked_rates(works) == [
+        ("edit", "svare"), ("pictures", ""), ("scores", "clip"), ("scores", "judge"),
+    ]  # fmt: skip
+
+
+@dataclass
+class Clock:
+    """A clock that stands still but for the work that says how long it takes."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "time", made)
+    return made
+
+
+def test_an_edit_is_extrapolated_from_a_few_pairs_and_steps(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 s per pair, then steps of 0.5 s, the first of which takes 9."""
+    (cell,) = (c for c in cells("svare", overrides=()) if c.method == "svare")
+    pairs, steps = len(cell.erased.pairs()), cell.config.method.train.steps
+    real = load_method("svare")
+    seen: list[tuple[int, int]] = []
+
+    class Slow(type(real)):  # type: ignore[misc]
+        def erase(self, model: Any, concept: Any, config: Any, place: Workplace) -> Edit:
+            seen.append((len(concept.pairs()), config.train.steps))
+            clock.now += 2 * len(concept.pairs())
+            with place.progress.stage("erase", config.train.steps) as bar:
+                for step in range(config.train.steps):
+                    clock.now += 0.5 if step else 9
+                    bar.advance()
+            return Edit({})
+
+    monkeypatch.setattr(time, "load_method", lambda name: Slow())
+    rate = timed_rates([cell], shop(tmp_path), [("edit", "svare")])["edit", "svare"]
+    assert seen == [(PAIRS, STEPS)]
+    assert (pairs, steps) == (50, 200)
+    assert rate.seconds == pytest.approx(2 * 50 + 0.5 * 200)
+    assert rate.origin == "3 steps timed, 0.5 s each"
+
+
+def test_a_method_without_steps_is_timed_whole(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = (c for c in cells("uce", overrides=()) if c.method == "uce")
+
+    class Slow(type(load_method("uce"))):  # type: ignore[misc]
+        def erase(self, model: Any, concept: Any, config: Any, place: Workplace) -> Edit:
+            clock.now += 0.1 * len(concept.pairs())
+            return Edit({})
+
+    monkeypatch.setattr(time, "load_method", lambda name: Slow())
+    rate = timed_rates([cell], shop(tmp_path), [("edit", "uce")])["edit", "uce"]
+    assert rate == Rate(pytest.approx(5.0), "timed")  # type: ignore[arg-type]
+
+
+def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> None:
+    asked = cells("svare", "neg-prompt")
+    place = shop(tmp_path / "store")
+    wanted = asked_rates(outlook(asked, place, True, None).works)
+    assert wanted == [
+        ("edit", "svare"), ("pictures", ""), ("pictures", "neg-prompt"),
+        ("scores", "judge"), ("scores", "clip"), ("scores", "features"),
+    ]  # fmt: skip
+    model = place.model(asked[0])
+    before = {name: value.clone() for name, value in model.weights().state_dict().items()}
+    found = timed_rates(asked, place, wanted)
+    assert list(found) == wanted
+    assert all(0 < rate.seconds < 600 for rate in found.values())
+    assert found["pictures", ""].origin == f"{PICTURES} timed"
+    assert not (tmp_path / "store").exists()
+    after = model.weights().state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_what_cannot_be_timed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: Any) -> Any:
+        raise UserError("no such network here")
+
+    asked = cells("svare")
+    monkeypatch.setattr(generate, "score", missing)
+    found = timed_rates(asked, shop(tmp_path), [("pictures", ""), ("scores", "judge")])
+    assert list(found) == [("pictures", "")]
+
+
+# --- the command
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
+    """Without counting memory, and with rates out of thin air; returns what was to be timed."""
+    asked: list[list[tuple[str, str]]] = []
+
+    def timed(cells: Any, shop: Any, wanted: list[tuple[str, str]]) -> dict[Any, Rate]:
+        asked.append(wanted)
+        return {one: Rate(3.0, "out of thin air") for one in wanted}
+
+    monkeypatch.setattr(outlook_text, "footprint", lambda *args: None)
+    monkeypatch.setattr(outlook_text, "timed_rates", timed)
+    return asked
+
+
+def planned(store: Path, *args: str) -> str:
+    done = varbench("plan", "--store", str(store), *args, *SMALL)
+    assert done.exit_code == 0, done.output
+    return done.stdout[done.stdout.index("time: ") :].partition("\n\n")[0]
+
+
+def test_the_plan_tells_seconds_per_unit_and_per_stage(quick: list[Any], tmp_path: Path) -> None:
+    text = planned(tmp_path / "store", "--method", "svare")
+    assert len(quick) == 1
+    assert "an estimate" in text.splitlines()[0]
+    table = {line.split()[0]: line for line in text.splitlines() if "thin air" in line}
+    assert set(table) >= {"edit", "pictures", "rollouts", "scores"}
+    assert re.search(r"^edit +svare +1 +3 +3 s +out of thin air", table["edit"])
+    made = int(table["pictures"].split()[1])
+    assert f" {duration(3 * made)} " in table["pictures"]
+    assert re.search(r"^not known for probe, .*cell, nor", text.splitlines()[-1])
+
+
+def test_the_time_is_the_sum_of_the_stages(quick: list[Any], tmp_path: Path) -> None:
+    text = planned(tmp_path / "store", "--method", "svare")
+    counted = sum(
+        int(re.search(r" (\d+) +3 +", line)[1])  # type: ignore[index]
+        for line in text.splitlines()
+        if "thin air" in line
+    )
+    assert text.startswith(f"time: about {duration(3 * counted)}, ")
+
+
+def test_without_timing_there_is_no_rate(quick: list[Any], tmp_path: Path) -> None:
+    text = planned(tmp_path / "store", "--method", "svare", "--no-probe")
+    assert not quick
+    assert text.startswith("time: not known")
+    assert "edit, pictures" in text
+
+
+def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) -> None:
+    empty = f"model.weights={tmp_path}"
+    done = varbench("plan", "--model", "infinity-2b", "--probe", "--concept", "nudity", empty)
+    assert done.exit_code == 0, done.output
+    assert "time: cannot be estimated, there are no weights to time" in done.stdout
+    assert not quick
+
+
+def test_the_store_is_preferred_to_timing(quick: list[Any], tmp_path: Path) -> None:
+    asked, store = cells("svare"), Store(tmp_path / "store")
+    model = registry.fingerprint(asked[0].config.model)
+    own = generate.edit_spec(asked[1])
+    assert own is not None
+    write(store, "edit", own | {"seed": 7}, 41.0)
+    drawn = {"model": model, "steering": None, "block": 4, "rows": []}
+    write(store, "pictures", drawn, 2.0)
+    for role in ("judge", "clip"):
+        spec = {"scorer": role, "version": 0, "weights": "", "pictures": "", "prompts": ["a"]}
+        write(store, "scores", spec, 0.25)
+    text = planned(store.root, "--method", "svare")
+    assert quick == [[("scores", "features")]]
+    told = {tuple(line.split()[:2]): line for line in text.splitlines()}
+    assert re.search(r"^edit +svare +1 +41 +41 s +mean of 1 in the store$", told["edit", "svare"])
+    assert re.search(r" 0\.25 .* mean of 1 in the store$", told["scores", "clip"])
+    assert told["scores", "features"].endswith("out of thin air")
+    assert rows(text) == {}  # its lines are not taken for those of the stages
+
+
+def test_durations_for_people() -> None:
+    assert [duration(t) for t in (0.034, 42, 119, 450, 7300, 200_000)] == [
+        "0.034 s", "42 s", "119 s", "7.5 min", "2 h", "2.3 days",
+    ]  # fmt: skip

@@ -1,0 +1,164 @@
+"""Paper tables: layouts, ties by a paired test, text in four forms, and a real LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.leaderboard import run_cli
+from tests.helpers.report import HOSTILE, NUMBERS, put_cell
+from varbench.metrics.stats import intervals
+from varbench.metrics.stats.paired_samples import Rows
+from varbench.report import ReportError, build_records, load_cells
+from varbench.report.panels import build_panels
+from varbench.report.paper import paper_tables, render_paper
+from varbench.report.paper.ties import PromptRows, best
+from varbench.store import Store
+
+PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
+
+
+def hits(share: float, seed: int = 0) -> np.ndarray:
+    """`[80]` bool, two pictures per prompt."""
+    return np.random.default_rng(seed).random(80) < share
+
+
+def rows(share: float, seed: int = 0) -> dict[str, Rows]:
+    return {"acc_u": Rows("mean", hits(share, seed), hits(1.0), PROMPTS)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """svare and vare the same but for noise, naive much worse."""
+    made = Store(tmp_path / "runs")
+    put_cell(made, "none", rows=rows(1.0))
+    put_cell(made, "svare", rows=rows(0.95, 1))
+    put_cell(made, "naive", rows=rows(0.5, 2))
+    return made
+
+
+def test_tied_is_what_the_test_cannot_tell_from_the_best(store: Store) -> None:
+    cells = load_cells(store)
+    (panel,) = build_panels(build_records(cells))
+    made = PromptRows(cells)
+    assert panel.rows[1].values["acc_u"].value == panel.rows[2].values["acc_u"].value
+    assert best(panel, "acc_u", "up", made) == {"naive", "svare"}  # equal values need no test
+    assert best(panel, "acc_n", "up", made) == {"svare"}  # no rows: values only
+    assert best(panel, "acc_n", "", made) == best(panel, "nothing", "up", made) == frozenset()
+
+
+def many(folder: Path, shares: dict[str, float]) -> tuple[Store, dict[str, np.ndarray]]:
+    """A store with a method per share, each with rows of that share, and the rows."""
+    store, drawn = Store(folder), {}
+    put_cell(store, "none", rows=rows(1.0))
+    for number, (name, share) in enumerate(shares.items()):
+        drawn[name] = hits(share, number)
+        own = {"acc_u": Rows("mean", drawn[name], hits(1.0), PROMPTS)}
+        record = {"model": "gallery", "method": name, "config": name, "concept": "face-ada"}
+        record |= {"suite": "smoke", "prompt_set": "gallery-faces", "metric": "acc_u", "seed": 0}
+        record |= {"value": float(drawn[name].mean()), "ci_low": 0.0, "ci_high": 1.0, "n": 80}
+        record |= {"n_failed": 0, "baseline": 1.0, "status": "measured", "difference": None}
+        put_cell(store, name, rows=own, records=[record], config=name)
+    return store, drawn
+
+
+def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
+    shares = {"a": 0.97, "b": 0.9, "c": 0.8, "d": 0.6}
+    store, drawn = many(tmp_path / "runs", shares)
+    cells = load_cells(store)
+    (panel,) = build_panels(build_records(cells))
+    first = max(drawn, key=lambda name: drawn[name].mean())
+    by_prompt = {name: values.reshape(40, 2).mean(axis=1) for name, values in drawn.items()}
+    p = {
+        name: intervals.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
+        for name in drawn
+        if name != first
+    }
+    tied, rejected = {first}, True
+    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):
+        rejected = rejected and p[name] * (len(p) - rank) <= 0.05
+        tied |= set() if rejected else {name}
+    assert 1 < len(tied) < len(drawn), p  # the example tells something
+    assert best(panel, "acc_u", "up", PromptRows(cells)) == tied
+
+
+def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    for family, concept in (("nudity", "bare"), ("style", "mosaic"), ("object", "church")):
+        for method in NUMBERS:
+            put_cell(store, method, concept=concept, family=family)
+    cells = load_cells(store)
+    tables = {table.name: table for table in paper_tables(build_records(cells), cells)}
+    assert list(tables) == ["nsfw", "object", "style"]  # nothing was attacked, nobody's face
+    line = next(one for one in tables["style"].lines if one.method == "svare")
+    cells_of = dict(zip(tables["style"].headers, line.numbers, strict=True))
+    assert cells_of["CLIP score ↑"].value == "–" and cells_of["ACC_e % ↓"].value == "6.0"
+    assert cells_of["ACC_e % ↓"].bold and cells_of["ACC_e % ↓"].interval == "[3.0, 10.0]"
+    assert any("ties are tested only from a store" in note for note in tables["style"].notes)
+
+
+def test_counts_of_the_unerased_model(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    put_cell(store, "none")
+    erased = Rows("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
+    put_cell(store, "svare", rows={"erasure_rate": erased})
+    cells = load_cells(store)
+    (table,) = paper_tables(build_records(cells), cells)
+    assert f"{int(erased.base.sum())} of 80 pictures (face-ada)" in " ".join(table.notes)
+
+
+def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
+    cells = load_cells(store)
+    tables = paper_tables(build_records(cells), cells)
+    found = list(csv.DictReader(io.StringIO(render_paper(tables, "csv"))))
+    assert [row["method"] for row in found] == ["none", "naive", "svare"]
+    assert found[2]["ACC_n % ↑"] == "96.0" and found[2]["ACC_n % ↑ best"] == "best"
+    assert "**96.0** [93.0, 98.0]" in render_paper(tables, "md")
+    with pytest.raises(ReportError, match="no format 'xlsx'; choose: latex, md, csv, html"):
+        render_paper(tables, "xlsx")
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    for method in NUMBERS:
+        put_cell(store, method, concept=HOSTILE)
+    cells = load_cells(store)
+    tables = paper_tables(build_records(cells), cells)
+    html = render_paper(tables, "html")
+    assert "<script>" not in html and "&lt;script&gt;" in html
+    latex = render_paper(tables, "latex")
+    assert r"\& " in latex and r"\{" in latex
+
+
+def test_from_the_command_line(store: Store, tmp_path: Path) -> None:
+    done = run_cli("report", "--store", store.root, "--table", "paper", "--out", tmp_path / "paper")
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (tmp_path / "paper").iterdir()}
+    assert {"celebrity.tex", "celebrity.md", "celebrity.csv", "celebrity.html"} <= names
+    done = run_cli("report", "--store", store.root, "--table", "paper", "--reported")
+    assert done.exit_code == 0 and "Reported by papers, not measured here" in done.output
+
+
+@pytest.mark.latex
+def test_latex_compiles_as_it_is(tmp_path: Path) -> None:
+    latex = shutil.which("pdflatex")
+    assert latex is not None, "no pdflatex: install a LaTeX"
+    store = Store(tmp_path / "runs")
+    for family, concept in (("nudity", HOSTILE), ("style", "50% of_x & $y^2 ~ #1 \\z")):
+        for method in NUMBERS:
+            put_cell(store, method, concept=concept, family=family)
+    out = tmp_path / "out"
+    assert run_cli("report", "--store", store.root, "--table", "paper", "--out", out).exit_code == 0
+    asked = ("--table", "paper", "--format", "latex", "--reported")
+    (out / "whole.tex").write_text(run_cli("report", "--store", store.root, *asked).output)
+    for name in ("paper.tex", "whole.tex"):
+        command = [latex, "-interaction=nonstopmode", "-halt-on-error", name]
+        done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert "Missing character" not in (out / name.replace(".tex", ".log")).read_text()

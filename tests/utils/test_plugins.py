@@ -1,0 +1,313 @@
+"""Packages of strangers: found by name, told of when broken, never in place of what is built in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.plugin_folder import install
+from tests.pipeline.test_run import cells, varbench
+from tests.test_wheel import TINY
+from varbench.cli.listing import PLUGINS, problems
+from varbench.data.prompt_sets import prompts_root
+from varbench.methods.registry import PLUGINS as METHODS
+from varbench.utils.plugins import PluginError
+
+WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
+
+METHOD = '''
+from dataclasses import dataclass
+
+from varbench.methods.base import Edit
+
+
+@dataclass(frozen=True)
+class Fade:
+    factor: float = 0.5
+
+
+class Fading:
+    """Cross-attention made weaker."""
+
+    id, version, Config = "fading", 1, Fade
+
+    def erase(self, model, concept, config, place):
+        part = model.parameters("cross_attention")
+        return Edit({name: config.factor * p.detach() for name, p in part.items()})
+'''
+METRIC = """
+from varbench.metrics import MetricValue
+
+
+class Count:
+    id, title, unit, better, range = "their-count", "Pictures", "pictures", "up", (0, None)
+    needs, version, citation = ("judge",), 1, "nobody"
+
+    def compute(self, e):
+        return MetricValue(float(len(e.method["target"])), None, None, len(e.method["target"]))
+"""
+MODEL = """
+from dataclasses import dataclass, field
+
+from varbench.conf.schema import ModelConfig
+from varbench.models.gallery import model as gallery
+
+
+@dataclass(frozen=True)
+class Config(ModelConfig):
+    name: str = "their-gallery"
+    train: dict = field(default_factory=lambda: {"steps": 2, "batch": 2, "rate": 1e-4})
+
+
+def load(config, device):
+    return gallery.load(config, device)
+
+
+def fingerprint():
+    return "0123456789abcdef"
+"""
+
+
+def their_prompts() -> str:
+    lines = (prompts_root() / "gallery-objects.csv").read_text(encoding="utf-8").splitlines()
+    return "\n".join([lines[0], *(line for line in lines if ",church," in line)]) + "\n"
+
+
+def their_concept(name: str) -> str:
+    """`church`, tested on their own prompt set."""
+    packaged = resources.files("varbench.conf") / "concept" / "church.yaml"
+    text = packaged.read_text(encoding="utf-8").replace("name: church", f"name: {name}")
+    own = "    - {set: gallery-objects, where: {object: [church]}}\n"
+    assert text.count(own) == 1
+    return text.replace(own, "    - {set: their-churches}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages, whose modules are forgotten afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def put_method(site: Path, package: str, name: str, target: str, text: str) -> None:
+    """Install a package with one method."""
+    files = {f"{package}/__init__.py": "", f"{package}/method.py": text}
+    install(site, package, files, {"varbench.methods": {name: target}})
+
+
+def test_every_kind_runs_by_name_and_is_on_record(site: Path, tmp_path: Path) -> None:
+    packaged = {
+        "everykind/__init__.py": "",
+        "everykind/method.py": METHOD,
+        "everykind/metric.py": METRIC,
+        "everykind/model.py": MODEL,
+        "everykind/concepts/their-church.yaml": their_concept("their-church"),
+        "everykind/prompts/their-churches.csv": their_prompts(),
+        "everykind/prompts/their-churches.md": "# Churches\n",
+    }
+    targets = {
+        "varbench.methods": {"fading": "everykind.method:Fading"},
+        "varbench.metrics": {"their-count": "everykind.metric:Count"},
+        "varbench.models": {"their-gallery": "everykind.model"},
+        "varbench.concepts": {"everykind": "everykind.concepts"},
+        "varbench.prompts": {"everykind": "everykind.prompts"},
+    }
+    install(site, "everykind", packaged, targets, version="2.5")
+    for kind, name in {
+        "methods": "fading",
+        "metrics": "their-count",
+        "models": "their-gallery",
+        "concepts": "their-church",
+        "prompts": "their-churches",
+    }.items():
+        listed = varbench("list", kind)
+        assert listed.exit_code == 0, listed.output
+        (line,) = (one for one in listed.output.splitlines() if one.split()[:1] == [name])
+        assert line.endswith("everykind 2.5")
+        assert "warning" not in listed.output
+    store = tmp_path / "store"
+    asked = ["--model", "their-gallery", "--method", "fading", "--concept", "their-church"]
+    asked += [*WITHOUT_TRAINING, "method.factor=0.25", "--store", str(store)]
+    done = varbench("run", *asked)
+    assert done.exit_code == 0, done.output
+    assert "their-count" in done.output
+    found = cells(store)
+    assert set(found) == {"none/their-church/0", "fading/their-church/0"}
+    cell = found["fading/their-church/0"]
+    (count,) = (r for r in cell["records"] if r["metric"] == "their-count")
+    assert count["value"] == 4
+    assert cell["method_config"] == {"factor": 0.25}
+    assert cell["provenance"]["model_fingerprint"] == "0123456789abcdef"
+    assert cell["provenance"]["plugins"] == {
+        "varbench.methods": {"fading": "everykind 2.5"},
+        "varbench.metrics": {"their-count": "everykind 2.5"},
+        "varbench.models": {"their-gallery": "everykind 2.5"},
+        "varbench.concepts": {"their-church": "everykind 2.5"},
+        "varbench.prompts": {"their-churches": "everykind 2.5"},
+    }
+    planned = varbench("plan", *asked)
+    assert planned.exit_code == 0, planned.output
+    assert "not counted" in planned.output
+    (edits,) = (line for line in planned.output.splitlines() if line.startswith("edit"))
+    assert edits.split()[:4] == ["edit", "1", "1", "0"]
+
+
+def test_a_broken_plugin_is_a_warning_until_asked_for(site: Path, tmp_path: Path) -> None:
+    text = "import a_module_that_nobody_has\n"
+    put_method(site, "brokenpack", "shattered", "brokenpack.method:Thing", text)
+    listed = varbench("list", "methods")
+    assert listed.exit_code == 0
+    assert "svare" in listed.stdout
+    assert "shattered" not in listed.stdout
+    for part in ("warning", "'shattered'", "brokenpack 0.1", "a_module_that_nobody_has"):
+        assert part in listed.stderr
+    assert "warning" not in varbench("list", "concepts").output
+    store = ("--store", str(tmp_path / "store"))
+    done = varbench("run", "--method", "none", *WITHOUT_TRAINING, *store)
+    assert done.exit_code == 0, done.output
+    assert "a_module_that_nobody_has" in done.stderr
+    assert "shattered" not in done.stdout
+    for command in ("run", "plan"):
+        refused = varbench(command, "--method", "shattered", *WITHOUT_TRAINING, *store)
+        assert refused.exit_code == 2
+        assert "ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in refused.stderr
+        assert "Traceback" not in refused.output
+
+
+def test_built_in_names_stay_built_in(site: Path) -> None:
+    """Whoever asks for `svare` or `face-ada` gets varbench's, and is told of the others."""
+    concept = their_concept("face-ada")
+    files = {
+        "shadowpack/__init__.py": "",
+        "shadowpack/things.py": "raise RuntimeError('imported')\n",
+        "shadowpack/data/face-ada.yaml": concept,
+        "shadowpack/data/gallery-faces.csv": their_prompts(),
+    }
+    targets = {
+        "varbench.methods": {"svare": "shadowpack.things", "none": "shadowpack.things"},
+        "varbench.metrics": {"acc_e": "shadowpack.things"},
+        "varbench.models": {"gallery": "shadowpack.things"},
+        "varbench.concepts": {"shadowpack": "shadowpack.data"},
+        "varbench.prompts": {"shadowpack": "shadowpack.data"},
+    }
+    install(site, "shadowpack", files, targets)
+    told = problems()
+    for name in ("svare", "none", "acc_e", "gallery", "face-ada", "gallery-faces"):
+        (one,) = (text for text in told if f"'{name}' is built in" in text)
+        assert "shadowpack 0.1" in one
+        assert "rename" in one
+    assert len(told) == 6
+    shown = varbench("run", "--show-config", "--concept", "face-ada", "--method", "svare")
+    assert shown.exit_code == 0, shown.output
+    assert "alpha" in shown.output
+    listed = varbench("list", "concepts")
+    assert "'face-ada' is built in" in listed.stderr
+    assert "celebrity" in next(o for o in listed.stdout.splitlines() if o.startswith("face-ada"))
+    assert all(kind.origin("svare") is None for kind in PLUGINS.values())
+
+
+def test_a_name_that_two_packages_offer_is_nobodys(site: Path) -> None:
+    for package in ("onepack", "otherpack"):
+        put_method(site, package, "fading", f"{package}.method:Fading", METHOD)
+    (told,) = problems("methods")
+    assert "onepack 0.1 and otherpack 0.1" in told
+    refused = varbench("run", "--show-config", "--method", "fading")
+    assert refused.exit_code == 2
+    assert "uninstall all but one" in refused.stderr
+    assert "fading" not in varbench("list", "methods").stdout
+
+
+WRONG = {
+    "method-id": ("methods", METHOD.replace('"fading"', '"faded"'), "id is 'faded'"),
+    "method-config": ("methods", METHOD.replace("@dataclass(frozen=True)\n", ""), "no dataclass"),
+    "method-default": ("methods", METHOD.replace("float = 0.5", "float"), "factor"),
+    "method-function": ("methods", METHOD.replace("def erase", "def remove"), "erase()"),
+    "metric-id": ("metrics", METRIC.replace('"their-count"', '"count"'), "id is 'count'"),
+    "metric-attribute": ("metrics", METRIC.replace("version, ", "edition, "), "lacks version"),
+    "metric-scorer": ("metrics", METRIC.replace('"judge"', '"oracle"'), "'oracle'"),
+    "model-name": ("models", MODEL.replace('"their-gallery"', '"theirs"'), "name is 'theirs'"),
+    "model-load": ("models", MODEL.replace("def load", "def read"), "lacks load"),
+    "model-config": ("models", "def load(config, device): ...\n", "Config"),
+}
+OFFERED = {
+    "methods": ("fading", "wrongpack.thing:Fading"),
+    "metrics": ("their-count", "wrongpack.thing:Count"),
+    "models": ("their-gallery", "wrongpack.thing"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_not_as_promised_is_told(
+    case: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, text, words = WRONG[case]
+    name, target = OFFERED[kind]
+    package = f"wrong_{case.replace('-', '_')}"
+    target = target.replace("wrongpack", package)
+    install(
+        site, package, {f"{package}/__init__.py": "", f"{package}/thing.py": text},
+        {f"varbench.{kind}": {name: target}},
+    )  # fmt: skip
+    (told,) = problems(kind)
+    assert words in told
+    assert package in told
+    with pytest.raises(PluginError, match="cannot be used"):
+        PLUGINS[kind].load(name)  # type: ignore[union-attr]
+    assert name not in PLUGINS[kind].usable()  # type: ignore[union-attr]
+
+
+def test_folders_and_files_that_cannot_be_read_are_told(site: Path) -> None:
+    files = {
+        "filespack/__init__.py": "",
+        "filespack/module.py": "",
+        "filespack/empty/readme.txt": "",
+        "filespack/bad/no-words.yaml": "name: no-words\n",
+        "filespack/bad/other.yaml": their_concept("church").replace("name: church", "name: mine"),
+        "filespack/bad/doubled.csv": "prompt\na cat\na cat\n",
+        "filespack/broken/__init__.py": "",
+    }
+    targets = {
+        "varbench.concepts": {
+            "bad": "filespack.bad",
+            "empty": "filespack.empty",
+            "module": "filespack.module",
+            "nowhere": "filespack.nowhere",
+            "absent": "a_package_that_nobody_has.concepts",
+        },
+        "varbench.prompts": {"bad": "filespack.bad"},
+    }
+    install(site, "filespack", files, targets)
+    told = problems("concepts")
+    for words in (
+        "has no *.yaml",
+        "is a module",
+        "there is no package 'filespack.nowhere'",
+        "ModuleNotFoundError",
+        "no-words.yaml",
+        "'their-churches'",  # the prompt set of the other file
+    ):
+        assert sum(words in one for one in told) == 1, (words, told)
+    (one,) = problems("prompts")
+    assert "doubled.csv:3" in one
+    assert varbench("list", "concepts").exit_code == 0
+    assert varbench("list", "prompts").exit_code == 0
+    refused = varbench("run", "--show-config", "--concept", "their-concept")
+    assert refused.exit_code == 2
+    assert "there is no package 'filespack.nowhere'" in refused.stderr
+
+
+def test_nothing_is_imported_to_find_plugins(site: Path) -> None:
+    put_method(site, "loudpack", "loud", "loudpack.method:Loud", "raise SystemError('imported')\n")
+    assert list(METHODS.plugins()) == ["loud"]
+    assert METHODS.origin("loud") == "loudpack 0.1"
+    assert "loudpack" not in sys.modules
