@@ -32,14 +32,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from varbench.baselines.alignment import concept_tokens
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike, Edit, PairLike, Workplace
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
-
-from .alignment import concept_tokens
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from varbench.baselines.wording import concept_condition
 from varbench.errors import UserError
 from varbench.methods.base import ConceptLike
 from varbench.models.protocol import Condition, Guidance, NextScaleModel
-
-from .wording import concept_condition
 
 
 @dataclass(frozen=True)

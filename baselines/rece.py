@@ -31,12 +31,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from varbench.baselines.alignment import Contexts, Problem, problems
+from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
 from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
-
-from .alignment import Contexts, Problem, problems
-from .uce import TARGETS, UceConfig, edited, solve, weighed
 
 
 @dataclass(frozen=True)

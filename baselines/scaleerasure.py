@@ -40,12 +40,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varbench.baselines.wording import concept_prompt
 from varbench.methods.base import ConceptLike
 from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
 from varbench.models.protocol import CapabilityError, Condition, Guidance, NextScaleModel
-
-from .wording import concept_prompt
 
 PLAIN = "a picture"
 STATED_SCALES = 13

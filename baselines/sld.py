@@ -32,11 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varbench.baselines.wording import concept_condition
 from varbench.methods.base import ConceptLike
 from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
-
-from .wording import concept_condition
 
 
 @dataclass(frozen=True)

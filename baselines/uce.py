@@ -32,11 +32,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from varbench.baselines.alignment import Contexts, Problem, problems
 from varbench.methods.base import ConceptLike, Edit, Workplace
 from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
-
-from .alignment import Contexts, Problem, problems
 
 TARGETS = {"kv": ("memory",), "both": ("memory", "pool"), "h": ("rows",)}
 """Names of the text spaces whose readers are edited."""

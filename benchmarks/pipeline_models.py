@@ -13,13 +13,14 @@ from typing import Any
 from unittest import mock
 
 from varbench.methods.registry import load_method
-from varbench.metrics import METRICS, Cupboard, Instruments
+from varbench.metrics import METRICS
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
 from varbench.pipeline.outputs import Scored
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import attack
 from varbench.pipeline.stages.generate import Workshop
+from varbench.scoring.evaluator import Cupboard, Instruments
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 

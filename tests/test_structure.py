@@ -13,9 +13,12 @@ import pytest
 
 from tests.report.test_report import put_cell
 from varbench.store import Store
+from varbench.utils.files import packaged
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = sorted([*ROOT.glob("varbench/**/*.py"), *ROOT.glob("baselines/**/*.py")])
+LIBRARY = sorted(
+    path for top in ("varbench", "baselines", "tools") for path in (ROOT / top).rglob("*.py")
+)
 HEAVY = ("torch", "torchvision", "transformers", "open_clip", "onnxruntime", "cleanfid")
 LONGEST = 400
 HELP_SECONDS = 1.5
@@ -99,16 +102,14 @@ def test_help_is_instant() -> None:
     assert min(seconds() for _ in range(3)) < HELP_SECONDS
 
 
-def test_the_checkout_has_the_names_of_the_wheel() -> None:
-    """`varbench_baselines` is `baselines/`, and every folder that gets a new name is there."""
-    done = run_python(
-        "import varbench_baselines.naive as m, pathlib; print(pathlib.Path(m.__file__).resolve())"
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == (ROOT / "baselines" / "naive.py").resolve()
+@pytest.mark.parametrize("folder", ["baselines", "prompts", "results"])
+def test_a_folder_at_the_top_is_part_of_the_package(folder: str) -> None:
+    """A link in the checkout, a folder in the wheel (`test_wheel.py`)."""
+    assert packaged(folder).resolve() == (ROOT / folder).resolve()
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert set(wheel["sources"]) <= set(wheel["only-include"])
+    targets = settings["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"]["sources"][folder] == f"varbench/{folder}"
+    assert all(f"/varbench/{folder}" in targets[kind]["exclude"] for kind in ("wheel", "sdist"))
 
 
 def test_constraints_are_plain_pins() -> None:

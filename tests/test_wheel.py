@@ -15,11 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-RENAMED = {
-    "baselines": "varbench_baselines",
-    "prompts": "varbench_prompts",
-    "results": "varbench_results",
-}
+LINKED = ("baselines", "prompts", "results")
 SIZES = [f"{g}.{k}=2" for g in ("target", "neighbours", "unrelated") for k in ("prompts", "seeds")]
 TINY = [
     *(f"suite.groups.{size}" for size in SIZES),
@@ -74,19 +70,31 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def test_the_wheel_carries_everything(wheel: Path) -> None:
-    """Every file of the packages is in it, under the installed name, and nothing else is."""
-    expected = set()
-    for folder in ("varbench", *RENAMED):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
-                inner = path.relative_to(ROOT / folder).as_posix()
-                expected.add(f"{RENAMED.get(folder, folder)}/{inner}")
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert inside == expected
-    assert "varbench/py.typed" in inside
-    assert "varbench_baselines/naive.py" in inside
-    assert "varbench_prompts/gallery-faces.csv" in inside
+@pytest.mark.parametrize("source", ["checkout", "sdist"])
+def test_the_wheel_carries_everything(source: str, wheel: Path, tmp_path: Path) -> None:
+    """Every file of the package is in it, and nothing else; also when pip builds from an sdist."""
+    if source == "sdist":
+        build = [sys.executable, "-m", "build", "--no-isolation", "--outdir"]
+        call(*build, tmp_path, "--sdist", ROOT, cwd=tmp_path)
+        (sdist,) = tmp_path.glob("*.tar.gz")
+        pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+        call(*pip, "--no-index", "--wheel-dir", tmp_path, sdist, cwd=tmp_path)
+        (wheel,) = tmp_path.glob("*.whl")
+    folders = {ROOT / "varbench": "varbench"} | {ROOT / n: f"varbench/{n}" for n in LINKED}
+    expected = {
+        f"{inside}/{path.relative_to(folder).as_posix()}"
+        for folder, inside in folders.items()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not path.name.startswith(".")
+        and not set(LINKED)
+        & set(path.relative_to(ROOT / "varbench").parts[:1] if inside == "varbench" else ())
+    }
+    inside_wheel = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    assert inside_wheel == expected
+    assert {"varbench/py.typed", "varbench/baselines/naive.py"} <= inside_wheel
+    assert "varbench/prompts/gallery-faces.csv" in inside_wheel
     assert wheel.stat().st_size < 40e6
 
 
@@ -97,7 +105,7 @@ def test_list_from_an_empty_folder(elsewhere: Path, tmp_path: Path) -> None:
 
 
 def test_the_main_job_from_an_empty_folder(elsewhere: Path, tmp_path: Path) -> None:
-    """S-VARE from `varbench`, naive fine-tuning from `varbench_baselines`, then the report."""
+    """S-VARE and a baseline, then the report."""
     weights = ROOT / "varbench" / "models" / "gallery" / "weights"
     if not any(weights.glob("*.safetensors")):
         pytest.skip("the Gallery's weights are not trained yet")

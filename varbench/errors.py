@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
-from varbench.utils.text import suggest
+_SHOWN = 12  # names listed in an error message
 
 
 class UserError(Exception):
@@ -18,3 +19,19 @@ class CheckpointError(UserError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """``unknown method 'svar': did you mean 'svare'? choose one of: ...``."""
     return UserError(f"unknown {kind} {name!r}: {suggest(name, sorted(known))}")
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest valid one, then the choice.
+
+    Returns:
+        ``did you mean 'x'? choose one of: x, y, z``, or without the question if none is near.
+    """
+    names = list(dict.fromkeys(valid))
+    if not names:
+        return "there is none to choose from"
+    folded = {one.casefold(): one for one in reversed(names)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    question = f"did you mean {folded[near[0]]!r}? " if near else ""
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f"{question}choose one of: {', '.join(names[:_SHOWN])}{more}"

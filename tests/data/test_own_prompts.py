@@ -15,8 +15,8 @@ from varbench.data.prompt_sets import (
     licence,
     list_prompt_sets,
     load_prompt_set,
-    prompts_root,
 )
+from varbench.utils.files import packaged
 from varbench.utils.text import normalise, says
 
 OWN = ["artist-styles", "celebrities", "objects", "people", "people-pairs"]
@@ -28,7 +28,7 @@ TABLE = re.compile(r"^\| (\S[^|]*) \| prompts \|\n\|---\|---\|\n((?:\|.*\|\n)+)"
 
 
 def card_of(name: str) -> str:
-    return (prompts_root() / f"{name}.md").read_text(encoding="utf-8")
+    return (packaged("prompts") / f"{name}.md").read_text(encoding="utf-8")
 
 
 def texts(found: PromptSet, **labels: str) -> list[str]:
@@ -42,7 +42,7 @@ def texts(found: PromptSet, **labels: str) -> list[str]:
 @pytest.mark.parametrize("name", list_prompt_sets())
 def test_the_card_has_the_counts_and_the_hash_of_the_file(name: str) -> None:
     found, card = load_prompt_set(name), card_of(name)
-    data = (prompts_root() / f"{name}.csv").read_bytes()
+    data = (packaged("prompts") / f"{name}.csv").read_bytes()
     assert f"- **SHA-256**: {hashlib.sha256(data).hexdigest()}\n" in card
     assert f"- **Prompts**: {len(found.prompts)}, all distinct" in card
     assert "- **Origin**: " in card and licence(name) == "Apache-2.0"

@@ -23,11 +23,11 @@ from varbench.data.prompt_sets import (
     PromptSetError,
     list_prompt_sets,
     load_prompt_set,
-    prompts_root,
 )
-from varbench.errors import UserError
+from varbench.errors import UserError, suggest
 from varbench.models.gallery import Scene, is_held_out, vocabulary
-from varbench.utils.text import normalise, says, suggest
+from varbench.utils.files import packaged
+from varbench.utils.text import normalise, says
 
 GALLERY = ["gallery-compositions", "gallery-faces", "gallery-mannequins", "gallery-objects"]
 FIELDS = ("identity", "mannequin", "object", "colour", "style", "background")
@@ -46,7 +46,7 @@ def test_the_packaged_sets_are_listed_and_load() -> None:
     assert set(GALLERY) <= set(list_prompt_sets())
     for name in list_prompt_sets():
         found = load_prompt_set(name)
-        path = prompts_root() / f"{name}.csv"
+        path = packaged("prompts") / f"{name}.csv"
         assert found.name == name
         assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         with path.open(newline="", encoding="utf-8") as file:
@@ -63,7 +63,7 @@ def test_writing_the_sets_again_gives_the_same_bytes(tmp_path: Path) -> None:
         f"{name}.{ending}" for name in GALLERY for ending in ("csv", "md")
     }
     for path in written:
-        assert path.read_bytes() == (prompts_root() / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (packaged("prompts") / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("name", GALLERY)
@@ -176,22 +176,6 @@ def test_an_unknown_set_is_answered_with_the_nearest_name(tmp_path: Path) -> Non
         load_prompt_set("no\0thing.csv")
     with pytest.raises(PromptSetError, match="cannot be read"):
         load_prompt_set(tmp_path)
-
-
-def test_the_root_is_the_wheels_package_or_the_checkouts_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "varbench").mkdir()
-    monkeypatch.setattr(
-        prompts_module, "__file__", str(tmp_path / "varbench" / "data" / "prompts.py")
-    )
-    with pytest.raises(PromptSetError, match="reinstall varbench"):
-        prompts_root()
-    for name in ("prompts", "varbench_prompts"):  # the later one wins
-        (tmp_path / name).mkdir()
-        _write(tmp_path / name, b"prompt\na car\n")
-        assert prompts_root() == tmp_path / name
-    assert list_prompt_sets() == ["mine"]
 
 
 CELL = st.text(alphabet=st.characters(codec="utf-8"), max_size=8)

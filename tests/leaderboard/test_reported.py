@@ -15,9 +15,10 @@ from tests.report.test_report import put_cell
 from tools.results.schema import schema
 from varbench.cli import app
 from varbench.leaderboard.check import check
-from varbench.leaderboard.reported import load_reported, render_reported, reported_root
+from varbench.leaderboard.reported import load_reported, render_reported
 from varbench.pipeline.ablation import load_ablation
 from varbench.store import Store
+from varbench.utils.files import packaged
 
 BEYOND_JSON_SCHEMA = (
     "original has 1 figures for 2 columns",
@@ -31,7 +32,7 @@ def run_cli(*args: str | Path) -> Any:
 
 
 def figures_of(name: str, title: str) -> Mapping[str, Sequence[str]]:
-    (one,) = (one for one in load_reported(reported_root()) if one.name == name)
+    (one,) = (one for one in load_reported(packaged("results/reported")) if one.name == name)
     (table,) = (table for table in one.tables if table.title == title)
     return {row.method: row.figures for row in table.rows}
 
@@ -54,7 +55,9 @@ def test_reported_figures_are_those_of_their_sources() -> None:
     assert figures_of("hub", "HUB: celebrities")["MACE"] == ("0.002", "12.975")
     assert figures_of("obliviate", "Obliviate: nudity")["Obliviate"] == ("3.15",)
     assert figures_of("semantic-surgery", "Semantic Surgery: nudity")["ESD-u"][0] == "55"
-    certainty = {one.name: one.source.certainty for one in load_reported(reported_root())}
+    certainty = {
+        one.name: one.source.certainty for one in load_reported(packaged("results/reported"))
+    }
     assert certainty["svare"] == "secondhand" and certainty["unlearndiffatk"] == "repository"
 
 
@@ -73,8 +76,8 @@ def test_reported_figures_are_printed_apart(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     measured, _, reported = done.output.partition("Reported by papers, not measured here")
     assert "94.2" not in measured and "94.2" in reported and "naive" not in reported
-    assert "| S-VARE" in render_reported(reported_root(), "md")
-    latex = render_reported(reported_root(), "latex")
+    assert "| S-VARE" in render_reported(packaged("results/reported"), "md")
+    latex = render_reported(packaged("results/reported"), "latex")
     assert r"ACC\_e \% $\downarrow$" in latex and latex.startswith("% ") and latex.isascii()
     done = run_cli("report", "--store", tmp_path, "--reported", "--format", "csv")
     assert done.exit_code == 2 and "choose one of: table, md, latex" in done.output
@@ -83,7 +86,7 @@ def test_reported_figures_are_printed_apart(tmp_path: Path) -> None:
 
 def test_reported_files_are_checked(tmp_path: Path) -> None:
     folder = tmp_path / "reported"
-    shutil.copytree(reported_root(), folder)
+    shutil.copytree(packaged("results/reported"), folder)
     assert check(tmp_path).problems == () and check(tmp_path).reported == 5
     text = (folder / "svare.json").read_text(encoding="utf-8")
     form = Draft202012Validator(schema("reported"))

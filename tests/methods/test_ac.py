@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from varbench_baselines.ac import Ac, AcConfig
 
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.ac import Ac, AcConfig
 from varbench.conf.schema import resolve
 from varbench.methods.training.loop import FineTuneConfig
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from varbench_baselines.naive import Naive, NaiveConfig, NaiveObjective
 
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence, symbols
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.naive import Naive, NaiveConfig, NaiveObjective
 from varbench.methods.base import applied
 from varbench.methods.registry import load_method
 from varbench.methods.training.loop import Batch

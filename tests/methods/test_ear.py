@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.ear import Ear, EarConfig, EarObjective, targets
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.ear import Ear, EarConfig, EarObjective, targets
 from varbench.conf.schema import resolve
 from varbench.methods.base import applied
 from varbench.methods.training.loop import Batch, FineTuneConfig, fine_tune, trained

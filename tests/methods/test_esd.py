@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.esd import (
+
+from tests.helpers import switti_tiny
+from tests.helpers.by_hand import probabilities
+from tests.helpers.tiny import TinyConcept, tiny_model
+from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.esd import (
     TARGETS,
     Esd,
     EsdConfig,
@@ -19,11 +24,6 @@ from varbench_baselines.esd import (
     esd_target,
     log_odds_distance,
 )
-
-from tests.helpers import switti_tiny
-from tests.helpers.by_hand import probabilities
-from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
 from varbench.conf.schema import plain, resolve
 from varbench.errors import UserError
 from varbench.methods.base import applied

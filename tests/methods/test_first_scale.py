@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.first_scale import (
+
+from tests.helpers import switti_tiny
+from tests.helpers.tiny import TinyConcept, tiny_model
+from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.first_scale import (
     FirstScaleConfig,
     FirstScaleObjective,
     FirstScaleTuning,
     first_scale,
 )
-
-from tests.helpers import switti_tiny
-from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
 from varbench.methods.training.loop import Batch
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.protocol import CapabilityError

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from varbench_baselines.alignment import concept_tokens
-from varbench_baselines.fmn import Fmn, FmnConfig, FmnObjective, attention_on
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
 from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.alignment import concept_tokens
+from varbench.baselines.fmn import Fmn, FmnConfig, FmnObjective, attention_on
 from varbench.errors import UserError
 from varbench.methods.base import applied
 from varbench.methods.training.loop import Batch, FineTuneConfig

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.obliviate import Obliviate, ObliviateConfig, ObliviateObjective
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.methods.test_finetune import TRAIN, place
+from varbench.baselines.obliviate import Obliviate, ObliviateConfig, ObliviateObjective
 from varbench.methods.base import applied
 from varbench.methods.registry import load_method
 from varbench.methods.training.loop import Batch

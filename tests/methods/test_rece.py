@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.alignment import Contexts, problems
-from varbench_baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
-from varbench_baselines.uce import Uce, UceConfig, solve, weighed
 
 from tests.helpers.tiny import TinyConcept, tiny_model
+from varbench.baselines.alignment import Contexts, problems
+from varbench.baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
+from varbench.baselines.uce import Uce, UceConfig, solve, weighed
 from varbench.conf.schema import resolve
 from varbench.methods.base import Edit, Workplace
 from varbench.methods.registry import load_method

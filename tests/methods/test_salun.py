@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from varbench_baselines.salun import Salun, SalunConfig, largest, saliency
 
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.methods.test_finetune import TRAIN, KillAt, Killed, place
+from varbench.baselines.salun import Salun, SalunConfig, largest, saliency
 from varbench.errors import UserError
 from varbench.methods.training.loop import FineTuneConfig
 from varbench.methods.training.masks import masked

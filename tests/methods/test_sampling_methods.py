@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.neg_prompt import NegativePrompt, NegPrompt, NegPromptConfig
-from varbench_baselines.sld import SafeGuidance, Sld, SldConfig, resized
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, tiny_model
+from varbench.baselines.neg_prompt import NegativePrompt, NegPrompt, NegPromptConfig
+from varbench.baselines.sld import SafeGuidance, Sld, SldConfig, resized
 from varbench.errors import UserError
 from varbench.methods.base import SamplingMethod
 from varbench.methods.registry import load_method

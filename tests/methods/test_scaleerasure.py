@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from varbench_baselines.scaleerasure import (
+
+from tests.helpers import infinity_tiny, switti_tiny
+from tests.helpers.tiny import TinyConcept, tiny_model
+from varbench.baselines.scaleerasure import (
     ScaleErasure,
     ScaleErasureConfig,
     SelectiveGuidance,
     distance,
     steered_scales,
 )
-
-from tests.helpers import infinity_tiny, switti_tiny
-from tests.helpers.tiny import TinyConcept, tiny_model
 from varbench.models.capabilities import SeesQueries
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.model import InfinityModel

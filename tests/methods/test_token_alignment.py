@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 import torch
-from varbench_baselines.alignment import align, counterparts, problems
 
 from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, tiny_model
+from varbench.baselines.alignment import align, counterparts, problems
 from varbench.models.protocol import CapabilityError
 
 END = "</s>"

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from varbench_baselines.alignment import Contexts, problems
-from varbench_baselines.uce import Uce, UceConfig, edited, solve, weighed
 
 from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
+from varbench.baselines.alignment import Contexts, problems
+from varbench.baselines.uce import Uce, UceConfig, edited, solve, weighed
 from varbench.conf.schema import resolve
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Workplace, applied

@@ -177,7 +177,7 @@ def test_face_rate_by_hand() -> None:
 
 def test_a_judge_without_faces_gets_none_of_these_metrics() -> None:
     from varbench.data.concept import load_concept
-    from varbench.metrics import Cupboard, Instruments
+    from varbench.scoring.evaluator import Cupboard, Instruments
 
     made = Instruments(load_concept("face-ada"), [], METRICS, Cupboard())
     assert not {*RATES, "h_c", "face_rate"} & set(made.metrics)

@@ -14,7 +14,7 @@ from tests.helpers.metrics import Prompt, evidence, group, number, value, world
 from tests.scoring.test_nudity_detections import Loud
 from varbench.data.concept import load_concept
 from varbench.errors import UserError
-from varbench.metrics import METRICS, Cupboard, Evidence, Group, Instruments, judged
+from varbench.metrics import METRICS, Evidence, Group
 from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity import NUDITY
 from varbench.metrics.nudity_protocols import CURVE
@@ -25,6 +25,7 @@ from varbench.metrics.stats.intervals import (
     wilson,
 )
 from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.scoring.evaluator import Cupboard, Instruments, judged
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import open_session
 

@@ -16,13 +16,13 @@ from tests.helpers.metrics import Concept, Judge
 from tests.pipeline.test_run import cells, varbench
 from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
-from varbench.metrics import METRICS, Cupboard, Instruments
-from varbench.metrics.base import Array
+from varbench.metrics import METRICS
+from varbench.metrics.base import NEEDS, OF_MODEL, Array
 from varbench.pipeline.estimate.dry_run import outlook
 from varbench.pipeline.plan import Request, Row, plan
 from varbench.pipeline.stages.compare import STAGE, next_seeds
 from varbench.pipeline.stages.generate import Workshop
-from varbench.scoring.evaluator import COMPARERS, SCORERS, needs
+from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -238,7 +238,10 @@ class GalleryJudge(Judge):
 
 
 def test_roles_of_comparers_are_needs_and_no_scorers() -> None:
-    assert "lpips" in needs()
+    sets = (*SCORERS.values(), *COMPARERS.values())
+    roles = {role for instruments in sets for role in instruments}
+    given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.gives}
+    assert {"lpips", *roles, *given, *OF_MODEL} == set(NEEDS)
     assert "lpips" in COMPARERS["standard"]
     for name, comparers in COMPARERS.items():
         assert not comparers.keys() & SCORERS[name].keys()

@@ -13,8 +13,8 @@ from tests.helpers.plugin_folder import install
 from tests.pipeline.test_run import cells, varbench
 from tests.test_wheel import TINY
 from varbench.cli.listing import PLUGINS, problems
-from varbench.data.prompt_sets import prompts_root
 from varbench.methods.registry import PLUGINS as METHODS
+from varbench.utils.files import packaged
 from varbench.utils.plugins import PluginError
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
@@ -73,7 +73,7 @@ def fingerprint():
 
 
 def their_prompts() -> str:
-    lines = (prompts_root() / "gallery-objects.csv").read_text(encoding="utf-8").splitlines()
+    lines = (packaged("prompts") / "gallery-objects.csv").read_text(encoding="utf-8").splitlines()
     return "\n".join([lines[0], *(line for line in lines if ",church," in line)]) + "\n"
 
 

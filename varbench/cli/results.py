@@ -75,9 +75,10 @@ def report(
             return
         text = render(records, format, table)
         if reported:
-            from varbench.leaderboard.reported import render_reported, reported_root
+            from varbench.leaderboard.reported import render_reported
+            from varbench.utils.files import packaged
 
-            text += "\n" + render_reported(reported_root(), format)
+            text += "\n" + render_reported(packaged("results/reported"), format)
         typer.echo(text, nl=False)
 
 
@@ -85,8 +86,9 @@ def _paper(
     records: Any, cells: Any, store: Any, format: str, out: Path | None, reported: bool
 ) -> None:
     """The tables of a paper, printed or written into a folder."""
-    from varbench.leaderboard.reported import render_reported, reported_root
+    from varbench.leaderboard.reported import render_reported
     from varbench.report.paper import ablation_tables, paper_tables, render_paper, write_paper
+    from varbench.utils.files import packaged
 
     tables = paper_tables(records, cells)
     tables += [] if store is None else ablation_tables(store)
@@ -95,7 +97,7 @@ def _paper(
             typer.echo(f"wrote {path}", err=True)
         return
     form = "md" if format == "table" else format
-    more = render_reported(reported_root(), form) if reported else ""
+    more = render_reported(packaged("results/reported"), form) if reported else ""
     typer.echo(render_paper(tables, form, more), nl=False)
 
 

@@ -13,7 +13,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_module
@@ -29,6 +28,7 @@ from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.registry import PLUGINS
 from varbench.models.switti.released_config import SwittiConfig
+from varbench.utils.files import packaged
 
 SPLITS = ("test", "tune", "all")
 
@@ -231,7 +231,7 @@ class NoConfig:
 
 def names(group: str) -> list[str]:
     """Configs of a YAML group."""
-    folder = resources.files("varbench.conf") / group
+    folder = packaged("conf") / group
     return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 

@@ -52,9 +52,10 @@ from varbench.data.training_pairs import (
     read_recipe,
 )
 from varbench.data.yaml_files import Field, read_yaml
-from varbench.errors import UserError
+from varbench.errors import UserError, suggest
+from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
-from varbench.utils.text import normalise, says, suggest
+from varbench.utils.text import normalise, says
 
 __all__ = [
     "ASKING",
@@ -82,7 +83,7 @@ ASKING: tuple[GroupName, ...] = (
     "adversarial",
 )  # groups that ask for the concept
 
-_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "concept"
+_FOLDER = packaged("conf/concept")
 _KEYS = ("name", "family", "words", "synonyms", "replacement", "neighbours", "judge", "prompts",
          "pairs")  # fmt: skip
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")

@@ -12,7 +12,6 @@ varbench does not ship, are known by name too once they are fetched (`varbench.d
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -29,8 +28,9 @@ from varbench.data.csv_rows import (
     read_bytes,
 )
 from varbench.data.prompt import prompt_id
+from varbench.errors import suggest
+from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
-from varbench.utils.text import suggest
 
 __all__ = [
     "MissingPromptSetError",
@@ -40,37 +40,10 @@ __all__ = [
     "licence",
     "list_prompt_sets",
     "load_prompt_set",
-    "prompts_root",
 ]
 
 _COLUMN = "prompt"
 _LICENCE = re.compile(r"^- \*\*Licence\*\*: (.+?)\.?$", re.MULTILINE)
-
-
-def prompts_root() -> Path:
-    """The folder of the packaged prompt sets.
-
-    In a wheel that is the package `varbench_prompts` (beside `varbench`), in a checkout or an
-    editable install the repository's `prompts/`. What lies beside this `varbench` comes first, so
-    that a checkout never reads the sets of another installed version.
-
-    Raises:
-        PromptSetError: neither is there.
-    """
-    home = Path(__file__).resolve().parents[2]
-    candidates = [home / "varbench_prompts", home / "prompts"]
-    # Not importlib.resources.files: it imports the package, and gives no path for one without
-    # an __init__.py.
-    spec = importlib.util.find_spec("varbench_prompts")
-    if spec is not None:
-        candidates += [Path(place) for place in spec.submodule_search_locations or ()]
-    for folder in candidates:
-        if any(folder.glob("*.csv")):
-            return folder
-    raise PromptSetError(
-        f"no packaged prompt sets at {candidates[0]} or {candidates[1]}; "
-        "reinstall varbench, or give the path of a CSV file"
-    )
 
 
 def _taken() -> set[str]:
@@ -78,7 +51,7 @@ def _taken() -> set[str]:
 
 
 def _built_in() -> dict[str, Path]:
-    return {path.stem: path for path in prompts_root().glob("*.csv")}
+    return {path.stem: path for path in packaged("prompts").glob("*.csv")}
 
 
 def list_prompt_sets() -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from varbench.data.prompt_sets import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
 from varbench.data.yaml_files import Field
-from varbench.utils.text import suggest
+from varbench.errors import suggest
 
 
 @dataclass(frozen=True)

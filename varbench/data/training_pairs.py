@@ -25,7 +25,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from varbench.data.yaml_files import Field
-from varbench.utils.text import normalise, says, suggest
+from varbench.errors import suggest
+from varbench.utils.text import normalise, says
 
 PHRASE, REPLACEMENT = "concept", "replacement"
 _MOST_PAIRS = 1000

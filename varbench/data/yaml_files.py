@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import yaml
 
-from varbench.utils.text import suggest
+from varbench.errors import suggest
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _NULL = "tag:yaml.org,2002:null"

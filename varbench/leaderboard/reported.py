@@ -7,7 +7,6 @@ they belong to, in `varbench/conf/ablation/`, and only there.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -110,23 +109,6 @@ class Reported(Part):
     name: Name
     source: Source
     tables: tuple[ReportedTable, ...] = Field(min_length=1)
-
-
-def reported_root() -> Path:
-    """The folder of the packaged files: `results/reported`, or as the wheel installs it.
-
-    Raises:
-        ResultsError: it is not there.
-    """
-    home = Path(__file__).resolve().parents[2]
-    candidates = [home / "varbench_results", home / "results"]
-    spec = importlib.util.find_spec("varbench_results")
-    if spec is not None:
-        candidates += [Path(place) for place in spec.submodule_search_locations or ()]
-    for folder in candidates:
-        if (folder / "reported").is_dir():
-            return folder / "reported"
-    raise ResultsError(f"no reported figures at {candidates[0]} or {candidates[1]}")
 
 
 def load_reported(folder: Path) -> list[Reported]:

@@ -29,39 +29,39 @@ NONE = "none"
 METHODS = {
     "svare": MethodEntry("varbench.methods.svare", "Svare", "S-VARE: filtered CE + preservation"),
     "vare": MethodEntry("varbench.methods.vare", "Vare", "VARE: match on auxiliary visual tokens"),
-    "naive": MethodEntry("varbench_baselines.naive", "Naive", "fine-tuning, each side its history"),
+    "naive": MethodEntry("varbench.baselines.naive", "Naive", "fine-tuning, each side its history"),
     "nft-anchor": MethodEntry(
-        "varbench_baselines.controls", "NftAnchor", "naive's control: CE to the neutral roll-out"
+        "varbench.baselines.controls", "NftAnchor", "naive's control: CE to the neutral roll-out"
     ),
     "nft-distill": MethodEntry(
-        "varbench_baselines.controls", "NftDistill", "naive's control: KL on the concept's roll-out"
+        "varbench.baselines.controls", "NftDistill", "naive's control: KL on the concept's roll-out"
     ),
     "nft-ascent": MethodEntry(
-        "varbench_baselines.controls", "NftAscent", "naive's control: unlearn, up to chance level"
+        "varbench.baselines.controls", "NftAscent", "naive's control: unlearn, up to chance level"
     ),
-    "ac": MethodEntry("varbench_baselines.ac", "Ac", "concept ablation: anchor's KL or tokens"),
-    "salun": MethodEntry("varbench_baselines.salun", "Salun", "distil into the salient half"),
-    "fmn": MethodEntry("varbench_baselines.fmn", "Fmn", "attention taken off the concept's tokens"),
-    "ear": MethodEntry("varbench_baselines.ear", "Ear", "EAR: steer hidden states, scale by scale"),
+    "ac": MethodEntry("varbench.baselines.ac", "Ac", "concept ablation: anchor's KL or tokens"),
+    "salun": MethodEntry("varbench.baselines.salun", "Salun", "distil into the salient half"),
+    "fmn": MethodEntry("varbench.baselines.fmn", "Fmn", "attention taken off the concept's tokens"),
+    "ear": MethodEntry("varbench.baselines.ear", "Ear", "EAR: steer hidden states, scale by scale"),
     "obliviate": MethodEntry(
-        "varbench_baselines.obliviate", "Obliviate", "KL off the concept on its own roll-outs"
+        "varbench.baselines.obliviate", "Obliviate", "KL off the concept on its own roll-outs"
     ),
     "scaleerasure": MethodEntry(
-        "varbench_baselines.scaleerasure",
+        "varbench.baselines.scaleerasure",
         "ScaleErasure",
         "sampling only: steer tokens that show it",
     ),
     "first-scale": MethodEntry(
-        "varbench_baselines.first_scale",
+        "varbench.baselines.first_scale",
         "FirstScaleTuning",
         "first scale alone, our reading of SACE",
     ),
-    "uce": MethodEntry("varbench_baselines.uce", "Uce", "text matrices edited in closed form"),
-    "rece": MethodEntry("varbench_baselines.rece", "Rece", "UCE, attacked and answered in turn"),
-    "esd": MethodEntry("varbench_baselines.esd", "Esd", "guidance off the concept, trained in"),
-    "sld": MethodEntry("varbench_baselines.sld", "Sld", "sampling only: safety guidance per scale"),
+    "uce": MethodEntry("varbench.baselines.uce", "Uce", "text matrices edited in closed form"),
+    "rece": MethodEntry("varbench.baselines.rece", "Rece", "UCE, attacked and answered in turn"),
+    "esd": MethodEntry("varbench.baselines.esd", "Esd", "guidance off the concept, trained in"),
+    "sld": MethodEntry("varbench.baselines.sld", "Sld", "sampling only: safety guidance per scale"),
     "neg-prompt": MethodEntry(
-        "varbench_baselines.neg_prompt", "NegPrompt", "sampling only: concept in the null's place"
+        "varbench.baselines.neg_prompt", "NegPrompt", "sampling only: concept in the null's place"
     ),
 }
 

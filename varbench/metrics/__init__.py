@@ -14,7 +14,7 @@ from varbench.metrics.acc_e import AccErased
 from varbench.metrics.acc_g import AccImplicit
 from varbench.metrics.accuracy import ACC_N, ACC_U
 from varbench.metrics.attack_success import AttackSuccess
-from varbench.metrics.base import PROBE, Evidence, Group, Metric, MetricValue, Pair, Scorer
+from varbench.metrics.base import NEEDS, PROBE, Evidence, Group, Metric, MetricValue, Pair, Scorer
 from varbench.metrics.clip_score import (
     CLIP_SCORE,
     CLIP_SCORE_B32,
@@ -45,22 +45,18 @@ from varbench.metrics.style_scores import CLIP_E, CLIP_S, StyleMargin
 from varbench.metrics.transfer import Transfer
 from varbench.metrics.valid_person import VALID_PERSON, VALID_PERSON_TARGET
 from varbench.metrics.vendi import Vendi
-from varbench.scoring.evaluator import Cupboard, Instruments, judged, needs
 from varbench.utils.plugins import ObjectKind
 
 __all__ = [
     "METRICS",
     "PROBE",
-    "Cupboard",
     "Evidence",
     "Group",
-    "Instruments",
     "Metric",
     "MetricValue",
     "Pair",
     "Scorer",
     "concept_hits",
-    "judged",
 ]
 
 _ALL: tuple[Metric, ...] = (
@@ -123,9 +119,8 @@ def _checked(name: str, offered: Any) -> Any:
         raise ValueError(f"a metric has {', '.join(_ATTRIBUTES)}; it lacks {', '.join(lacking)}")
     if made.id != name:
         raise ValueError(f"its id is {made.id!r}; give id and entry point the same name")
-    known = needs()
-    if absent := [need for need in made.needs if need not in known]:
-        raise ValueError(f"it needs {absent[0]!r}; there are {', '.join(known)}")
+    if absent := [need for need in made.needs if need not in NEEDS]:
+        raise ValueError(f"it needs {absent[0]!r}; there are {', '.join(NEEDS)}")
     return made
 
 

@@ -29,6 +29,26 @@ COCO = ("coco",)  # a suite's group with a set of COCO captions, where it has on
 PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
 COMPLETION, ATTACK = "completion", "attack"  # pictures made to get a concept back (`regained.py`)
 OF_MODEL = frozenset({PROBE, COMPLETION, ATTACK})  # needs that pictures alone cannot meet
+NEEDS = (
+    "judge",
+    "clip",
+    "clip_b32",
+    "detections",
+    "detections_640m",
+    "dino",
+    "faces",
+    "features",
+    "gcd",
+    "imagenet",
+    "lpips",
+    "judge.detected",
+    "judge.detected_count",
+    "judge.detected_score",
+    "judge.face",
+    *sorted(OF_MODEL),
+)
+"""Everything that a metric may need: a judge, the role of a scorer or comparer, what only some
+judges give, and what only the model itself gives."""
 
 
 class PromptLike(Protocol):

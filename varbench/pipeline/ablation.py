@@ -27,8 +27,9 @@ from varbench.data.prompt_sets import is_path
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
 from varbench.pipeline.plan import Request
+from varbench.utils.files import packaged
 
-_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "ablation"
+_FOLDER = packaged("conf/ablation")
 
 
 class AblationError(UserError, ValueError):

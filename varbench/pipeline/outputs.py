@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from varbench.metrics import Evidence, Group, MetricValue, concept_hits, judged
+from varbench.metrics import Evidence, Group, MetricValue, concept_hits
 from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
@@ -24,6 +24,7 @@ from varbench.pipeline.stages.compare import compare
 from varbench.pipeline.stages.generate import Workshop
 from varbench.pipeline.stages.probe import Probed
 from varbench.pipeline.stored_group import Series
+from varbench.scoring.evaluator import judged
 from varbench.store import Entry, Store
 from varbench.store.failures import Failed, check_share, note_cell
 from varbench.store.sequence import next_turn

@@ -13,7 +13,6 @@ from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
-from varbench.metrics import Instruments
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
 from varbench.pipeline.outputs import SCHEMA, Scored, Told, finished, look, write_cell
@@ -24,6 +23,7 @@ from varbench.pipeline.stages.attack import challenge
 from varbench.pipeline.stages.generate import Workshop
 from varbench.pipeline.stages.probe import probe
 from varbench.pipeline.stages.reference import references, statistics_spec
+from varbench.scoring.evaluator import Instruments
 from varbench.store import Entry
 from varbench.store.sequence import next_turn
 

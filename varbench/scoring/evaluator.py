@@ -116,14 +116,6 @@ JUDGES: dict[str, JudgeKind] = {
 }
 
 
-def needs() -> tuple[str, ...]:
-    """Everything that a metric may need of some concept."""
-    sets = (*SCORERS.values(), *COMPARERS.values())
-    roles = {role for instruments in sets for role in instruments}
-    given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.gives}
-    return ("judge", *sorted(roles - {"judge"}), *sorted(given), *sorted(OF_MODEL))
-
-
 def judge_kind(name: str) -> JudgeKind:
     """A judge by name.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,8 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from varbench.utils.files import packaged
 
 SIDE = 64
 FEATURES = 64
@@ -170,7 +171,7 @@ def clip_input(pictures: Tensor) -> Tensor:
 
 def default_folder() -> Path:
     """The judges inside the package."""
-    return Path(str(resources.files("varbench.scoring"))) / "weights"
+    return packaged("scoring/weights")
 
 
 def save_network(

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from varbench.data.csv_rows import PromptSetError
 from varbench.data.published.asset import Host, Item
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import unknown
+from varbench.utils.files import packaged
 
 Format = Literal["csv", "json", "statistics"]
 _HOSTS: tuple[Host, ...] = ("github", "hub", "url", "by_hand")
 
-_FILE = Path(__file__).with_name("sets.yaml")
+_FILE = packaged("data/published") / "sets.yaml"
 _SUFFIX: dict[Format, str] = {"csv": ".csv", "json": ".json", "statistics": ".npz"}
 _KEYS = ("about", "cite", "licence", "format")
 _OPTIONAL = (*_HOSTS, "revision", "file", "sha256", "gated", "rows", "prompts", "columns")

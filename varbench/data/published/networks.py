@@ -19,8 +19,9 @@ from varbench.data.published.data_folder import local_path, problem
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
 from varbench.store.hashing import sha256
+from varbench.utils.files import packaged
 
-_FILE = Path(__file__).with_name("networks.yaml")
+_FILE = packaged("data/published") / "networks.yaml"
 _REQUIRED = ("about", "for", "cite", "file", "licence")
 _HOSTS: tuple[Host, ...] = ("url", "package", "by_hand")
 _OPTIONAL = (*_HOSTS, "size", "sha256", "kept_by")

@@ -24,7 +24,7 @@ from varbench.data.csv_rows import (
 )
 from varbench.data.prompt import prompt_id
 from varbench.data.published.catalog import Columns, Published
-from varbench.utils.text import suggest
+from varbench.errors import suggest
 
 _SHOWN = 3
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextEncoder
 from varbench.models.weights.rewrite import WeightsFile
+from varbench.utils.files import packaged
 
 TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.safetensors", "text"
 
 
 def weights_folder() -> Path:
     """Where the shipped weights are."""
-    return Path(str(resources.files("varbench.models.gallery") / "weights"))
+    return packaged("models/gallery/weights")
 
 
 @cache

@@ -10,9 +10,9 @@ from varbench.conf.schema import SuiteConfig
 from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
 from varbench.data.prompt import prompt_id
 from varbench.data.prompt_sets import Prompt, load_prompt_set
+from varbench.errors import suggest
 from varbench.pipeline.external.manifest import Line, PictureListError
 from varbench.pipeline.plan import Row
-from varbench.utils.text import suggest
 
 Key = tuple[str, int]
 """Prompt id and picture seed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, load_concept
 from varbench.data.erase_target import Erased
-from varbench.errors import UserError
+from varbench.errors import UserError, suggest
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
@@ -24,7 +24,6 @@ from varbench.pipeline.external.groups import Sorter, matched
 from varbench.pipeline.external.images import PictureFile, check_sizes, look
 from varbench.pipeline.external.manifest import GROUP, MANIFEST, REQUIRED, read_list
 from varbench.pipeline.plan import Cell, Row
-from varbench.utils.text import suggest
 
 DEFAULT = "elsewhere"  # name of a model, and of a suite, that nobody has named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from varbench.data.csv_rows import PromptSetError, check_row, csv_rows, decode, read_bytes
-from varbench.errors import UserError
-from varbench.utils.text import suggest
+from varbench.errors import UserError, suggest
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")

@@ -23,7 +23,7 @@ from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
 from varbench.methods.registry import NONE, load_method
-from varbench.metrics import METRICS, Cupboard, Instruments, Scorer
+from varbench.metrics import METRICS, Scorer
 from varbench.metrics.base import Key
 from varbench.models import registry
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
@@ -33,6 +33,7 @@ from varbench.pipeline import provenance
 from varbench.pipeline.plan import Cell, Row
 from varbench.pipeline.stages.validity import looked_at, unsound, warn
 from varbench.pipeline.stored_group import key_of, picture_name
+from varbench.scoring.evaluator import Cupboard, Instruments
 from varbench.store import Entry, Store, Writer, digest, failures
 from varbench.utils.metering import metered
 from varbench.utils.progress import Progress

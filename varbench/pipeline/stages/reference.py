@@ -15,12 +15,12 @@ import numpy as np
 
 from varbench.data.published import Published, known, local_path, problem
 from varbench.errors import UserError
-from varbench.metrics import Instruments
 from varbench.metrics.base import KEPT, Array, Moments
 from varbench.pipeline.plan import Cell, blocks
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages.generate import Workshop
 from varbench.pipeline.stored_group import Series
+from varbench.scoring.evaluator import Instruments
 from varbench.store.hashing import sha256
 
 FEATURES = "features"
