@@ -9,11 +9,11 @@ symbols:
 - prior, both: ``+ prior_weight * CE(student(neutral), r)``.
 
 Stated (paper and released code, for Stable Diffusion): both targets, each a squared error of the
-noise prediction on noised pictures of the anchor; the prior term as an option, off by default;
+noise prediction on noised images of the anchor; the prior term as an option, off by default;
 keys and values of cross-attention as what is trained; rate 2e-6, 100 to 400 steps.
 
 Inferred for a next-scale model: a distribution per symbol takes the place of a noise prediction,
-KL and cross entropy that of the squared error; the frozen model's roll-out that of pictures of
+KL and cross entropy that of the squared error; the frozen model's roll-out that of images of
 the anchor. Keys and values of cross-attention leave the pooled text as it is (in Infinity: first
 token, AdaLN, head), which the U-Net does not have; ``train.parts=[cross_attention.kv,
 pooled_text]`` trains that as well.
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
@@ -92,7 +92,7 @@ class Ac:
     Config = AcConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: AcConfig, place: Workplace
+        self, model: NextScaleModel, concept: ConceptLike, config: AcConfig, place: TrainingContext
     ) -> Edit:
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
         return fine_tune(model, AcObjective(model, tokens, config), config.train, place)

@@ -14,7 +14,7 @@ symbols):
 Stated by no paper as such: they take the naive fine-tuning of VARE (Zhong et al., ICLR 2026) and
 plain concept ablation apart. Inferred: ascent is unbounded, so it stops at chance level. A batch
 whose mean cross entropy has reached ln V nats per symbol (for bits ln 2) makes no step; the next
-batch is asked again, since a forgotten picture may be remembered by steps on others.
+batch is asked again, since a forgotten image may be remembered by steps on others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
@@ -81,7 +81,11 @@ class _Control:
     objective: type[AnchorObjective | DistillObjective | AscentObjective]
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: DistillConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: DistillConfig,
+        place: TrainingContext,
     ) -> Edit:
         pairs = concept.pairs()
         tokens = auxiliary_tokens(model, pairs, config.rollout, place.seed, self.prefix)

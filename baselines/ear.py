@@ -34,9 +34,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.training.losses import steered_away
+from varbench.methods.training.losses import steer_away
 from varbench.methods.training.rollouts import RolloutConfig, check_prefix, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -80,7 +80,7 @@ def targets(
     for i in range(len(rollout)):
         one = rollout.select([i])
         shown, plain = (hidden(one, text.select([i])).float() for text in (concept, neutral))
-        found.append(steered_away(plain, shown, eta).cpu())
+        found.append(steer_away(plain, shown, eta).cpu())
     return torch.cat(found)
 
 
@@ -132,7 +132,7 @@ class Ear:
     Config = EarConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: EarConfig, place: Workplace
+        self, model: NextScaleModel, concept: ConceptLike, config: EarConfig, place: TrainingContext
     ) -> Edit:
         for capability in (HasHidden, CutsRollouts):
             require(model, capability, self.id)

@@ -10,20 +10,20 @@ so that every symbol's target is ``P* ~ P_0^(1 + eta) / P_c^eta``. ``loss: kl`` 
 ``KL(P* || P_student)``, ``mse`` the squared difference of log-odds, the original's square.
 
 Stated (paper and released code, for Stable Diffusion): the target with eta = 1 and the squared
-error, on noise predictions; noised pictures of the *concept* prompt, sampled at guidance 3;
+error, on noise predictions; noised images of the *concept* prompt, sampled at guidance 3;
 what is trained, by name: ``x`` cross-attention, ``x-strict`` its keys and values, ``u`` all other
 linear and convolutional layers, and all; rate 1e-5, 1000 iterations, batch 1.
 
 Inferred for a next-scale model: log-odds take the place of noise predictions (exact for every
 symbol given the tokens before it; the product over scales drops a normaliser, as guidance does),
-a history that of the noised picture; ``prefix`` says whose. KL is the default: the square gives
+a history that of the noised image; ``prefix`` says whose. KL is the default: the square gives
 symbols that are nearly certain most of the weight. ``u`` is self-attention and FFN of the blocks;
 norms and AdaLN vectors stay, as norms do in the original. ``p``, the way of the pooled text, has no
 counterpart in a U-Net: in Infinity the first token, AdaLN and the head read it, so ``x`` leaves it
 open and ``x+p`` closes it. ``z_max`` bounds the target, whose log-odds grow with eta.
 
 Deviates: one roll-out of each training pair by the frozen model, on the common roll-out and
-training settings, instead of a new picture for each iteration; the mean over scales is weighted
+training settings, instead of a new image for each iteration; the mean over scales is weighted
 (``scales``).
 
 The edit's notes tell per scale how far the concept and its neutral prompt stay apart
@@ -38,10 +38,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.leakage import leak
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.training.losses import steered_away, symbol_divergence
+from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.rollouts import (
     RolloutConfig,
     check_prefix,
@@ -128,7 +128,7 @@ def bounded(logits: Tensor, z_max: float) -> Tensor:
 
 def esd_target(concept: Tensor, null: Tensor, eta: float, z_max: float) -> Tensor:
     """Target logits ``[B, L, D, V]`` from the frozen model's for the concept and for nothing."""
-    target = steered_away(null.float(), concept.float(), eta)
+    target = steer_away(null.float(), concept.float(), eta)
     return bounded(target, z_max) if z_max else target
 
 
@@ -188,7 +188,7 @@ class Esd:
     Config = EsdConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: EsdConfig, place: Workplace
+        self, model: NextScaleModel, concept: ConceptLike, config: EsdConfig, place: TrainingContext
     ) -> Edit:
         objective = esd_objective(model, concept, config, place.seed)
         edit = fine_tune(model, objective, config.train, place)

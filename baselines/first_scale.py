@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import symbol_divergence, symbol_entropy
 from varbench.methods.training.rollouts import frozen_logits
@@ -69,7 +69,7 @@ class FirstScale:
         concept: the N prompts with the concept.
         benign: the N neutral prompts, then the M retained ones.
         teacher: logits ``[N + M, l, D, V]`` for ``benign``.
-        start: one picture's first scale, all of whose inputs is the text.
+        start: one image's first scale, all of whose inputs is the text.
     """
 
     concept: Condition
@@ -145,7 +145,7 @@ class FirstScaleTuning:
         model: NextScaleModel,
         concept: ConceptLike,
         config: FirstScaleConfig,
-        place: Workplace,
+        place: TrainingContext,
     ) -> Edit:
         data = first_scale(model, concept)
         return fine_tune(model, FirstScaleObjective(model, data, config), config.train, place)

@@ -1,6 +1,6 @@
 """Forget-Me-Not (Zhang et al., CVPR Workshops 2024): attention is taken off the concept's tokens.
 
-With A a cross-attention map ``[B, H, l, T]`` of one block at one scale, B pictures, H heads, l
+With A a cross-attention map ``[B, H, l, T]`` of one block at one scale, B images, H heads, l
 visual tokens, T text rows, and C the concept's rows of a prompt:
 
 ``loss = mean over maps of ||A[..., C]||_2 / sqrt(B H l)
@@ -10,11 +10,11 @@ on the frozen model's roll-outs of the concept prompts; A_pool is the attention 
 pools the text, where the model has one.
 
 Stated (paper and released code, for Stable Diffusion): the norm of the attention probabilities on
-the concept's tokens, over all cross-attention maps; pictures of the concept; the whole network is
+the concept's tokens, over all cross-attention maps; images of the concept; the whole network is
 trained; rate 2e-6, 35 steps.
 
 Inferred for a next-scale model: a map per block and scale, as the U-Net has one per layer and
-resolution; the frozen model's own roll-outs as pictures; the concept's tokens are those that its
+resolution; the frozen model's own roll-outs as images; the concept's tokens are those that its
 neutral twin does not have, whatever the tokenizer; the pool, which the U-Net lacks and through
 which the text reaches every block too.
 
@@ -34,7 +34,7 @@ from torch import Tensor
 
 from varbench.baselines.alignment import concept_tokens
 from varbench.errors import UserError
-from varbench.methods.base import ConceptLike, Edit, PairLike, Workplace
+from varbench.methods.base import ConceptLike, Edit, PairLike, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
@@ -85,7 +85,7 @@ def attention_on(shares: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
 
     Args:
         shares: attention probabilities ``[B, ..., T]``.
-        rows: per picture the numbers of its columns.
+        rows: per image the numbers of its columns.
 
     Returns:
         Scalar between 0 and 1.
@@ -142,7 +142,7 @@ class Fmn:
     Config = FmnConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: FmnConfig, place: Workplace
+        self, model: NextScaleModel, concept: ConceptLike, config: FmnConfig, place: TrainingContext
     ) -> Edit:
         require(model, HasTextAttention, self.id)
         pairs = concept.pairs()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import (
     CHECKPOINT_EVERY,
     Batch,
@@ -29,7 +29,7 @@ from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
     auxiliary_tokens,
-    roll_out,
+    sample_batch,
 )
 from varbench.models.protocol import NextScaleModel, Rollout
 
@@ -78,7 +78,7 @@ class NaiveObjective:
         stale = [r for r in batch.rows if self.histories.get(r, (-1, None))[0] != age]
         if stale:
             keys = [(f"own-{r}-{age}", self.seed) for r in stale]
-            made = roll_out(
+            made = sample_batch(
                 self.model, self.frozen.concept.select(stale), keys, self.config.rollout
             )
             for place, row in enumerate(stale):
@@ -105,7 +105,11 @@ class Naive:
     Config = NaiveConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: NaiveConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: NaiveConfig,
+        place: TrainingContext,
     ) -> Edit:
         frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
         objective = NaiveObjective(model, frozen, config, place.seed)

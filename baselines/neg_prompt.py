@@ -4,7 +4,7 @@
 the network changes. Usage rather than a paper; the released code of Infinity has it as an option.
 
 Inferred: the negative prompt is all of the concept's words, separated by commas. Whatever the
-null condition did for the picture besides is lost, and without guidance there is no such place.
+null condition did for the image besides is lost, and without guidance there is no such place.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
-from varbench.methods.training.losses import steered_away, symbol_divergence
+from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -96,13 +96,17 @@ class Obliviate:
     Config = ObliviateConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: ObliviateConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: ObliviateConfig,
+        place: TrainingContext,
     ) -> Edit:
         pairs = concept.pairs()
         text = model.encode([pair.concept for pair in pairs])
         rollout = pair_rollouts(model, pairs, config.rollout, place.seed, "concept")
         conditional = frozen_logits(model, rollout, text)
         unconditional = frozen_logits(model, rollout, model.null(text))
-        target = steered_away(unconditional, conditional, config.eta)
+        target = steer_away(unconditional, conditional, config.eta)
         objective = ObliviateObjective(model, text, rollout, target, config.scales)
         return fine_tune(model, objective, config.train, place)

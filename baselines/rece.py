@@ -16,7 +16,7 @@ to the mean eigenvalue of M^T G M.
 
 Deviates: rows that were answered must stay as they are read then, or the next answers, which know
 only x, let the concept's own rows say it again. The last round is not the best of several on
-validation pictures but the first whose attack regains too little, ``regained = 1 -
+validation images but the first whose attack regains too little, ``regained = 1 -
 sum_i w_i sum_W |W' x_i - W u_i|^2 / sum_i w_i sum_W |W u*_i - W u_i|^2`` with u* the neutral
 counterpart: 1 is the concept in full, 0 no more than the neutral prompt says anyway. (The norm of
 x tells nothing here: a row of a prompt is mostly what the prompt shares with its neutral twin,
@@ -33,7 +33,7 @@ from torch import Tensor
 
 from varbench.baselines.alignment import Contexts, Problem, problems
 from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
 
@@ -134,7 +134,11 @@ class Rece:
     Config = ReceConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: ReceConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: ReceConfig,
+        place: TrainingContext,
     ) -> Edit:
         tasks = problems(model, concept, TARGETS[config.uce.target], self.id)
         weights = model.weights().state_dict()

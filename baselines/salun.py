@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from varbench.errors import UserError
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import (
     Batch,
     FineTuneConfig,
@@ -46,7 +46,7 @@ from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
     auxiliary_tokens,
-    roll_out,
+    sample_batch,
 )
 from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -138,7 +138,7 @@ def retained(
         )
     text = model.encode(prompts)
     keys = [(f"retained-{i}", seed) for i in range(len(prompts))]
-    return Retained(text, roll_out(model, text, keys, config))
+    return Retained(text, sample_batch(model, text, keys, config))
 
 
 class SalunObjective(SharedHistory):
@@ -178,7 +178,11 @@ class Salun:
     Config = SalunConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: SalunConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: SalunConfig,
+        place: TrainingContext,
     ) -> Edit:
         kept = None
         if config.preserve_weight:

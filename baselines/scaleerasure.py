@@ -1,4 +1,4 @@
-"""ScaleErasure (arXiv 2606.29282, ICML 2026): guidance only where a picture shows the concept.
+"""ScaleErasure (arXiv 2606.29282, ICML 2026): guidance only where an image shows the concept.
 
 Four branches: the prompt (p), nothing (u), a safe prompt (s) and the concept itself (n); z are
 their logits, G the model's own guidance:
@@ -25,9 +25,9 @@ left out.
 
 Deviates: the code compares each of a bit's two logits by itself, although their common shift has
 no effect; here a symbol is chosen as a whole, and for a bit with opposite logits it is the same.
-It keys on the first picture of a batch; here every picture has its own relevance. It samples
+It keys on the first image of a batch; here every image has its own relevance. It samples
 greedily at temperature 0.5, here as for every other method. The safe prompt is the concept's
-replacement, or "a picture" where nothing takes its place (styles), and serves as the reference
+replacement, or "an image" where nothing takes its place (styles), and serves as the reference
 too, where the code has two wordings. All four branches are computed at all scales.
 """
 
@@ -57,7 +57,7 @@ class ScaleErasureConfig:
 
     Attributes:
         safe: prompt of the safe branch; empty = the concept's replacement, else ``PLAIN``.
-        others: what else pictures show, the third reference of token relevance.
+        others: what else images show, the third reference of token relevance.
         penalty: weight of the steering away from the concept (lambda).
         threshold: the concept's share of a token from which on it is steered.
         delta: distance of logits up to which concept and prompt agree, at the first scale.

@@ -21,7 +21,7 @@ where prompt and concept nearly agree; so a bit's log-odds feel at least half of
 
 Deviates: ``scale`` and ``threshold`` are rescaled to logits, of order one where noise predictions
 differ by hundredths; they are start values. Momentum and decay are the medium setting's. No
-warm-up: the first scales fix what a picture shows. The safety prompt is the erased concept.
+warm-up: the first scales fix what an image shows. The safety prompt is the erased concept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A concept as one prompt, for methods that guide away from it while a picture is sampled."""
+"""A concept as one prompt, for methods that guide away from it while an image is sampled."""
 
 from __future__ import annotations
 

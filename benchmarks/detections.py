@@ -1,12 +1,12 @@
-r"""Pictures per second of the scorer `detections`, against the package's own loop over pictures.
+r"""Images per second of the scorer `detections`, against the package's own loop over images.
 
-    python benchmarks/detections.py                      # 60 synthetic pictures of 512 x 512
-    python benchmarks/detections.py --folder PICTURES --turns 5
+    python benchmarks/detections.py                      # 60 synthetic images of 512 x 512
+    python benchmarks/detections.py --folder IMAGES --turns 5
 
 Both see the same files in the same run and take turns, so that a busy machine slows both alike;
-figures are medians over turns. What they detect is compared bit by bit. In synthetic pictures
+figures are medians over turns. What they detect is compared bit by bit. In synthetic images
 little or nothing is detected, which takes the least time after the network: a folder of real
-pictures is the fairer test of equality, the tests are the stricter one.
+images is the fairer test of equality, the tests are the stricter one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def synthetic(folder: Path, count: int, side: int) -> None:
 
 @dataclass(frozen=True)
 class Spent:
-    """Time for all pictures once: on the clock, and of all processors."""
+    """Time for all images once: on the clock, and of all processors."""
 
     wall: float
     processor: float
@@ -73,12 +73,12 @@ def compare(files: list[Path], turns: int) -> str:
     for who, taken in spent.items():
         wall, processor = (median([getattr(t, k) for t in taken]) for k in ("wall", "processor"))
         rows.append([who, f"{len(files) / wall:.1f}", f"{1000 * processor / len(files):.0f}"])
-    table = tabulate(rows, ["", "pictures / s", "processor ms / picture"])
+    table = tabulate(rows, ["", "images / s", "processor ms / image"])
     pairs = list(zip(spent["package"], spent["varbench"], strict=True))
     ratios = [theirs.wall / ours.wall for theirs, ours in pairs]
     return (
         f"{table}\n\n{median(ratios):.2f} times the package's loop ({min(ratios):.2f} to "
-        f"{max(ratios):.2f} over {turns} turns of {len(files)} pictures, {scorer.threads} at a "
+        f"{max(ratios):.2f} over {turns} turns of {len(files)} images, {scorer.threads} at a "
         f"time; {os.getloadavg()[0]:.1f} processes on {os.cpu_count()} processors)\n"
         f"{found} detections, {'equal bit by bit' if equal else 'NOT EQUAL'}"
     )
@@ -89,12 +89,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="PNG files; default synthetic ones")
     parser.add_argument("--pictures", type=int, default=60)
-    parser.add_argument("--side", type=int, default=512, help="of synthetic pictures, in pixels")
+    parser.add_argument("--side", type=int, default=512, help="of synthetic images, in pixels")
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         if args.folder is None:
-            synthetic(Path(made), args.pictures, args.side)
+            synthetic(Path(made), args.images, args.side)
         files = sorted((args.folder or Path(made)).glob("*.png"))
         if not files:
             raise SystemExit(f"no PNG files in {args.folder}")

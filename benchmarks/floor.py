@@ -71,7 +71,7 @@ def convolutions(config: TokenizerConfig, grid: tuple[int, int]) -> Iterator[tup
 
 
 def decoder_work(config: TokenizerConfig, grid: tuple[int, int], number: int = 4) -> Work:
-    """One picture's decoding; every convolution reads its input and writes its output."""
+    """One image's decoding; every convolution reads its input and writes its output."""
     every = list(convolutions(config, grid))
     operations = sum(2 * inp * out * side**2 * pixels for inp, out, side, pixels in every)
     moved = sum((inp + out) * pixels for inp, out, _, pixels in every)

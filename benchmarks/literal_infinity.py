@@ -1,8 +1,8 @@
-"""Infinity's sampling, step by step as its paper and released code do it: one picture at a time.
+"""Infinity's sampling, step by step as its paper and released code do it: one image at a time.
 
 The measure that ``sampling.py`` compares the library with, and plain on purpose: text keys and
 values are computed again at every scale, the cache grows by concatenation, AdaLN vectors are added
-up in every block, the decoder runs one picture. It reads the weights of a library model by name
+up in every block, the decoder runs one image. It reads the weights of a library model by name
 and shares nothing with the library but RoPE tables and keyed random numbers, so that both must
 draw the same bits. Shapes in names: R branches (prompt, null), l tokens of a scale, n text rows,
 C text width, D width, H heads, d bits per token.
@@ -29,9 +29,9 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Drawn:
-    """One picture ``[1, 3, H, W]`` in [0, 1] and its bits ``[1, L, d]``, scale after scale."""
+    """One image ``[1, 3, H, W]`` in [0, 1] and its bits ``[1, L, d]``, scale after scale."""
 
-    picture: Tensor
+    image: Tensor
     bits: Tensor
 
 
@@ -55,7 +55,7 @@ class Literal:
 
     @torch.no_grad()
     def draw(self, rows_nC: Tensor, key: tuple[str, int], sampling: Sampling) -> Drawn:
-        """Sample one picture from its text rows (encoder output, no padding)."""
+        """Sample one image from its text rows (encoder output, no padding)."""
         branches = [rows_nC]
         if sampling.guidance != 1:
             branches.append(self.w["cfg_uncond"][: len(rows_nC)])
@@ -161,7 +161,7 @@ class Literal:
         return self.linear(x * (1 + scale) + shift, "head")
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Summed codes ``[1, d, h, w]`` -> picture, not yet clamped."""
+        """Summed codes ``[1, d, h, w]`` -> image, not yet clamped."""
         levels = len(self.sizes.width_multipliers)
         x = self.conv(codes, "conv_in")
         for name in ("mid.block_1", "mid.block_2"):

@@ -1,11 +1,11 @@
 r"""What the harness costs besides the models, and how it grows; on the Gallery, on a CPU.
 
     python benchmarks/pipeline.py overhead   # wall time of a run over the time in networks
-    python benchmarks/pipeline.py scoring    # scorers on blocks against one picture at a time
+    python benchmarks/pipeline.py scoring    # scorers on blocks against one image at a time
     python benchmarks/pipeline.py strict     # strict mode against the usual one
-    python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 pictures
-    python benchmarks/pipeline.py planning   # two million pictures
-    python benchmarks/pipeline.py resume     # a run that finds 100,000 pictures done
+    python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 images
+    python benchmarks/pipeline.py planning   # two million images
+    python benchmarks/pipeline.py resume     # a run that finds 100,000 images done
     python benchmarks/pipeline.py workers    # two workers of one thread against one (Ray)
 
 Ratios are of one run of the benchmark. Processor time is that of all cores; wall time is what it

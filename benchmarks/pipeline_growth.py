@@ -1,4 +1,4 @@
-"""Parts of `pipeline.py` that grow: pictures made, pictures planned, pictures found done."""
+"""Parts of `pipeline.py` that grow: images made, images planned, images found done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import torch
 from PIL import Image
-from pipeline_models import GROUPS, Table, peak_memory, request, workshop
+from pipeline_models import GROUPS, Table, peak_memory, request, run_context
 
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
@@ -28,13 +28,13 @@ PROMPTS = 60
 
 
 def growth(folder: Path, scale: float) -> list[Table]:
-    """Runs of the unerased model with more and more pictures, each in a process of its own."""
+    """Runs of the unerased model with more and more images, each in a process of its own."""
     rows: list[tuple[Any, ...]] = []
     for wanted in (1000, 5000, 20000):
         seeds = max(1, round(wanted * scale / (PROMPTS * len(GROUPS))))
-        pictures, wall, processor, memory = in_own_process(_grown, folder / str(wanted), seeds)
-        rows.append((pictures, wall, processor, 1000 * processor / pictures, memory))
-    columns = ("pictures", "wall s", "processor s", "processor ms / picture", "peak GB")
+        images, wall, processor, memory = in_own_process(_grown, folder / str(wanted), seeds)
+        rows.append((images, wall, processor, 1000 * processor / images, memory))
+    columns = ("pictures", "wall s", "processor s", "processor ms / image", "peak GB")
     return [Table("varbench run --method none, suite smoke with more seeds", columns, rows)]
 
 
@@ -45,18 +45,18 @@ def in_own_process(work: Callable[..., Any], *args: Any) -> Any:
 
 
 def more(seeds: int) -> tuple[str, ...]:
-    """Overrides of the suite: so many pictures of each of `PROMPTS` prompts per group."""
+    """Overrides of the suite: so many images of each of `PROMPTS` prompts per group."""
     return tuple(f"suite.groups.{group}.seeds={seeds}" for group in GROUPS)
 
 
 def _grown(folder: Path, seeds: int) -> tuple[int, float, float, float]:
     wall, processor = time.perf_counter(), time.process_time()
     asked = request("none", *more(seeds))
-    run.run(asked, workshop(folder))
-    pictures = sum(len(rows) for rows in plan(asked)[0].groups().values())
+    run.run(asked, run_context(folder))
+    images = sum(len(rows) for rows in plan(asked)[0].groups().values())
     spent = time.perf_counter() - wall, time.process_time() - processor
     shutil.rmtree(folder)
-    return pictures, *spent, peak_memory()
+    return images, *spent, peak_memory()
 
 
 METHODS = ("svare", "vare", "naive", "esd", "uce", "ac", "ear", "fmn", "obliviate")
@@ -64,7 +64,7 @@ CONCEPTS = ("face-ada", "bare-mannequin", "style-marlo-tessera", "church", "cloc
 
 
 def planning(folder: Path, scale: float) -> list[Table]:
-    """Ten models on five concepts, 40,000 pictures each: cells, blocks and all their keys."""
+    """Ten models on five concepts, 40,000 images each: cells, blocks and all their keys."""
     del folder
     units, keys, processor, memory = in_own_process(_planned, max(1, round(222 * scale)))
     columns = ("pictures", "keys", "processor s", "peak GB")
@@ -81,7 +81,7 @@ def _planned(seeds: int) -> tuple[int, int, float, float]:
         for rows in cell.groups().values():
             units += len(rows)
             for block in blocks(rows, cell.config.suite.block):
-                keys.add(digest(generate.pictures_spec(cell, block, edit)))
+                keys.add(digest(generate.images_spec(cell, block, edit)))
     return units, len(keys), time.process_time() - began, peak_memory()
 
 
@@ -93,17 +93,17 @@ FEW = (
 
 
 def resume(folder: Path, scale: float) -> list[Table]:
-    """A run whose store has everything; its pictures are noise, made without the networks."""
+    """A run whose store has everything; its images are noise, made without the networks."""
     asked = request("none", *more(max(1, round(556 * scale))), *FEW)
     in_own_process(_filled, folder, asked)
-    pictures, wall, processor, memory = in_own_process(_found, folder, asked)
-    columns = ("stored pictures", "wall s", "processor s", "peak GB")
-    return [Table("the same run again", columns, [(pictures, wall, processor, memory)])]
+    images, wall, processor, memory = in_own_process(_found, folder, asked)
+    columns = ("stored images", "wall s", "processor s", "peak GB")
+    return [Table("the same run again", columns, [(images, wall, processor, memory)])]
 
 
 def _found(folder: Path, asked: Request) -> tuple[int, float, float, float]:
     wall, processor = time.perf_counter(), time.process_time()
-    (entry,) = run.run(asked, workshop(folder))
+    (entry,) = run.run(asked, run_context(folder))
     spent = time.perf_counter() - wall, time.process_time() - processor
     listed = entry.json("cell.json")["pictures"]
     return sum(len(group) for group in listed.values()), *spent, peak_memory()
@@ -111,14 +111,14 @@ def _found(folder: Path, asked: Request) -> tuple[int, float, float, float]:
 
 def _filled(folder: Path, asked: Request) -> None:
     noise = np.random.default_rng(0)
-    picture = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
     def save(self: Image.Image, path: Path) -> None:
         path.write_bytes(encoded)
 
     path = folder / "one.png"
     folder.mkdir(parents=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
     encoded = path.read_bytes()
     path.unlink()
     with (
@@ -129,11 +129,11 @@ def _filled(folder: Path, asked: Request) -> None:
         mock.patch.object(ClipScorer, "score", _first_scored(ClipScorer.score)),
         mock.patch.object(FeatureScorer, "score", _first_scored(FeatureScorer.score)),
     ):
-        run.run(asked, workshop(folder))
+        run.run(asked, run_context(folder))
 
 
 def _first_scored(score: Callable[..., Any]) -> Callable[..., Any]:
-    """Looks at the first picture only and says the same of all."""
+    """Looks at the first image only and says the same of all."""
 
     def scored(self: Any, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Any]:
         arrays = score(self, files[:1], prompts[:1])

@@ -16,11 +16,11 @@ from varbench.methods.registry import load_method
 from varbench.metrics import METRICS
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
-from varbench.pipeline.outputs import Scored
+from varbench.pipeline.outputs import CellOutputs
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import attack
-from varbench.pipeline.stages.generate import Workshop
-from varbench.scoring.evaluator import Cupboard, Instruments
+from varbench.pipeline.stages.generate import RunContext
+from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 
@@ -38,9 +38,9 @@ class Table:
     rows: list[tuple[Any, ...]]
 
 
-def workshop(folder: Path) -> Workshop:
+def run_context(folder: Path) -> RunContext:
     """A place of work without progress lines."""
-    return Workshop(Store(folder), Progress())
+    return RunContext(Store(folder), Progress())
 
 
 def request(method: str, *overrides: str, suite: str = "smoke") -> Request:
@@ -91,7 +91,7 @@ def counted(clock: Clock, method: str) -> Iterator[None]:
         ("attack", attack, "find_soft_prompt"),
         *(("generating and probing", InfinityModel, name) for name in MODEL_CALLS),
     ]
-    scorers = Instruments(plan(request("none"))[0].concept, (), METRICS, Cupboard()).scorers
+    scorers = Evaluator(plan(request("none"))[0].concept, (), METRICS, ScorerPool()).scorers
     places += [("scorers", type(one), "score") for one in scorers.values()]
     with ExitStack() as stack:
         for name, owner, attribute in places:
@@ -104,12 +104,12 @@ def overhead(folder: Path, scale: float) -> list[Table]:
     """A whole run of S-VARE on an empty store, over the time inside networks."""
     steps = max(2, round(200 * scale))
     asked = request("svare", f"method.train.steps={steps}")
-    shop, clock = workshop(folder), Clock()
+    ctx, clock = run_context(folder), Clock()
     for cell in plan(asked):
-        shop.model(cell)
+        ctx.model(cell)
     with counted(clock, "svare"):
         began = time.perf_counter()
-        run.run(asked, shop)
+        run.run(asked, ctx)
         wall = time.perf_counter() - began
     inside = sum(clock.spent.values())
     rows: list[tuple[Any, ...]] = [
@@ -121,37 +121,37 @@ def overhead(folder: Path, scale: float) -> list[Table]:
 
 
 def scoring(folder: Path, scale: float) -> list[Table]:
-    """Each scorer on blocks as the pipeline calls it, and one picture at a time."""
+    """Each scorer on blocks as the pipeline calls it, and one image at a time."""
     seeds = (f"suite.groups.{name}.seeds={max(1, round(4 * scale))}" for name in GROUPS)
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = request("none", *seeds, *few)
-    shop = workshop(folder)
-    kept: list[Scored] = []
+    ctx = run_context(folder)
+    kept: list[CellOutputs] = []
     measure = run.measure
 
-    def keeping(*args: Any, **kwargs: Any) -> Scored:
+    def keeping(*args: Any, **kwargs: Any) -> CellOutputs:
         kept.append(measure(*args, **kwargs))
         return kept[-1]
 
     with mock.patch.object(run, "measure", keeping):
-        run.run(asked, shop)
+        run.run(asked, ctx)
     cell = plan(asked)[0]
     todo = [
         (entry, [row.prompt.text for row in rows])
         for one in kept[0].series.values()
-        for entry, rows in zip(one.pictures, one.blocks, strict=True)
+        for entry, rows in zip(one.images, one.blocks, strict=True)
     ]
     rows = []
-    for role, who in shop.instruments(cell).scorers.items():
+    for role, who in ctx.instruments(cell).scorers.items():
         one, block = _alternately(who, todo)
-        pictures = sum(len(prompts) for _, prompts in todo)
-        rows.append((role, f"{pictures / one:.0f}", f"{pictures / block:.0f}", one / block))
-    columns = ("scorer", "loop, pictures / s", "blocks, pictures / s", "ratio")
-    return [Table(f"{sum(len(p) for _, p in todo)} pictures of 64 x 64", columns, rows)]
+        images = sum(len(prompts) for _, prompts in todo)
+        rows.append((role, f"{images / one:.0f}", f"{images / block:.0f}", one / block))
+    columns = ("scorer", "loop, images / s", "blocks, images / s", "ratio")
+    return [Table(f"{sum(len(p) for _, p in todo)} images of 64 x 64", columns, rows)]
 
 
 def strict(folder: Path, scale: float) -> list[Table]:
-    """Pictures and scores of the unerased model in strict mode, over those as usual."""
+    """Images and scores of the unerased model in strict mode, over those as usual."""
     seeds = (f"suite.groups.{name}.seeds={max(1, round(4 * scale))}" for name in GROUPS)
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = (*seeds, *few, "suite.probe.prompts=0")
@@ -159,10 +159,10 @@ def strict(folder: Path, scale: float) -> list[Table]:
     for turn in range(3):
         for mode, seconds in spent.items():
             one = request("none", *asked, f"model.strict={mode}")
-            shop = workshop(folder / f"{mode}{turn}")
-            shop.model(plan(one)[0])
+            ctx = run_context(folder / f"{mode}{turn}")
+            ctx.model(plan(one)[0])
             began = time.process_time()
-            run.run(one, shop)
+            run.run(one, ctx)
             seconds.append(time.process_time() - began)
     usual, singly = (median(seconds) for seconds in spent.values())
     rows: list[tuple[Any, ...]] = [("usual", usual, 1.0), ("strict", singly, singly / usual)]
@@ -170,7 +170,7 @@ def strict(folder: Path, scale: float) -> list[Table]:
 
 
 def _alternately(who: Any, todo: list[tuple[Entry, list[str]]]) -> tuple[float, float]:
-    """Processor seconds of all pictures, singly and in blocks: medians of three turns."""
+    """Processor seconds of all images, singly and in blocks: medians of three turns."""
     singly, together = [], []
     for _ in range(3):
         one = block = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from pipeline_models import GROUPS, Table, request, workshop
+from pipeline_models import GROUPS, Table, request, run_context
 
 from varbench.conf.engine import RAY, EngineConfig
 from varbench.pipeline.engines.ray import prepare
@@ -35,7 +35,7 @@ def workers(folder: Path, scale: float) -> list[Table]:
         for count in (1, 2):
             one = replace(asked, engine=EngineConfig(RAY, workers=count))
             began = time.perf_counter()
-            prepare(one, workshop(folder / str(count)))
+            prepare(one, run_context(folder / str(count)))
             took.append(time.perf_counter() - began)
             rows.append((count, took[-1], took[0] / took[-1]))
     finally:

@@ -1,11 +1,11 @@
-r"""Pictures per second and peak memory of sampling, against a literal loop and against the floor.
+r"""Images per second and peak memory of sampling, against a literal loop and against the floor.
 
     python benchmarks/sampling.py                             # depth 12, width 768, 256 px, fp32
     python benchmarks/sampling.py --config infinity-2b --device cuda --precision bf16 --compile
     python benchmarks/sampling.py model.transformer.depth=4 model.pn=0.25M     # other sizes
 
 Random weights and text rows. The library samples and decodes a batch, the literal loop
-(``literal_infinity.py``) the first picture of it; both take turns with a measurement of the
+(``literal_infinity.py``) the first image of it; both take turns with a measurement of the
 machine's matrix rate and bandwidth, so that a busy machine slows all of them alike. Figures are
 medians over turns. The floor (``floor.py``) is the time that the operations take at the measured
 matrix rate or the bytes at the measured bandwidth, whichever is longer, scale after scale.
@@ -52,7 +52,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Turn:
-    """One round of measurements: seconds per picture, and what the machine can do meanwhile."""
+    """One round of measurements: seconds per image, and what the machine can do meanwhile."""
 
     literal: float
     library: float
@@ -100,7 +100,7 @@ class Bench:
 
     @property
     def branches(self) -> int:
-        """Conditions per picture."""
+        """Conditions per image."""
         return 1 if self.model.sampling.guidance == 1 else 2
 
     def library(self) -> None:
@@ -108,12 +108,12 @@ class Bench:
         self.model.decode(self.model.generate(self.condition, self.keys))
 
     def literal(self) -> None:
-        """The first picture of the batch."""
+        """The first image of the batch."""
         rows = self.condition.rows[0, : self.lengths[0]]
         self.loop.draw(rows, self.keys[0], self.model.sampling)
 
     def floor(self, rate: float, decoder_rate: float, bytes_per_second: float) -> float:
-        """The least seconds per picture of the library's batch."""
+        """The least seconds per image of the library's batch."""
         config, sizes = self.config.transformer, self.model.layout.grids[-1]
         number = DTYPES[self.args.precision].itemsize
         steps = transformer_work(config, self.model.schedule, self.lengths, self.branches, number)
@@ -122,7 +122,7 @@ class Bench:
         return least + decoder.seconds(decoder_rate, bytes_per_second)
 
     def operations(self) -> tuple[float, float]:
-        """Operations per picture in transformer and decoder."""
+        """Operations per image in transformer and decoder."""
         steps = transformer_work(
             self.config.transformer, self.model.schedule, self.lengths, self.branches
         )
@@ -204,7 +204,7 @@ def report(args: argparse.Namespace) -> str:
         times = median(lambda t, value=value: t.literal / value(t))  # type: ignore[misc]
         rows.append((name, 1 / median(value), times, peak / 1e9, *spent))
     columns = (
-        "", "pictures / s", "times as fast", "peak GB",
+        "", "images / s", "times as fast", "peak GB",
         "transformer s", "decoder s", "rest s",
     )  # fmt: skip
     gpu = bench.device.startswith("cuda")
@@ -217,7 +217,7 @@ def report(args: argparse.Namespace) -> str:
             f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
             f"{args.repeats} turns",
             tabulate(rows, columns, floatfmt=".3f"),
-            f"operations per picture: transformer {operations[0] / 1e9:.0f} G, "
+            f"operations per image: transformer {operations[0] / 1e9:.0f} G, "
             f"decoder {operations[1] / 1e9:.0f} G",
             f"machine: {median(lambda t: t.rate) / 1e9:.0f} G matrix operations / s "
             f"({args.precision}), {median(lambda t: t.bandwidth) / 1e9:.0f} GB / s",

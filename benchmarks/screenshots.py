@@ -1,4 +1,4 @@
-"""Pictures of the page for the docs, by a headless Chromium.
+"""Images of the page for the docs, by a headless Chromium.
 
     varbench report --out page --concept face-ada --method svare,vare,esd,salun,nft-distill
     python benchmarks/screenshots.py page/index.html docs/images
@@ -24,10 +24,10 @@ SHOTS = {
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Write the images."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="index.html of a report")
-    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("out", type=Path, help="folder for the images")
     parser.add_argument("--whole", action="store_true", help="the whole length of the page")
     args = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -72,7 +72,7 @@ def dense_attention(lengths: Sequence[int], device: str) -> Callable[..., Tensor
 
 
 def build(args: argparse.Namespace, device: str) -> InfinityModel:
-    """A model with random weights; its picture tokenizer is a stub."""
+    """A model with random weights; its image tokenizer is a stub."""
     torch.manual_seed(0)
     sizes = TransformerConfig(args.width, args.depth, args.heads, args.bits, args.text_width)
     with torch.device(device):

@@ -79,7 +79,7 @@ def test_the_examples_run_by_name(tmp_path: Path) -> None:
         name = "none" if entry.spec["edit"] is None else "unfiltered"
         name = steering["method"] if steering else name
         drawn.setdefault(name, []).append(entry.path("000.png").read_bytes())
-    assert len({tuple(sorted(pictures)) for pictures in drawn.values()}) == len(drawn) == 3
+    assert len({tuple(sorted(images)) for images in drawn.values()}) == len(drawn) == 3
 
 
 @pytest.mark.usefixtures("installed")

@@ -82,15 +82,15 @@ def literal(model: InfinityModel, condition: TextCondition, sampling: Sampling) 
 @pytest.mark.parametrize("name", ["plain", "patchified"])
 @pytest.mark.parametrize("given", [{}, {"guidance": 1.0}, {"top_k": 1, "top_p": 0.0}])
 def test_the_literal_loop_draws_the_same_bits(name: str, given: dict[str, float]) -> None:
-    """One prompt at a time, unpadded, against the batch: bits are equal, pictures close."""
+    """One prompt at a time, unpadded, against the batch: bits are equal, images close."""
     model = tiny_model(seed=3) if name == "plain" else patchified()
     texts = random_texts(LENGTHS, model.transformer.config.text_width, 8)
     sampling = Sampling(**{"guidance": 3.0, "temperature": 0.8, **given})  # type: ignore[arg-type]
     rollout = model.generate(texts, KEYS, sampling=sampling)
-    pictures = model.decode(rollout)
+    images = model.decode(rollout)
     for i, drawn in enumerate(literal(model, texts, sampling)):
         assert torch.equal(drawn.bits[0], rollout.tokens[i])  # type: ignore[attr-defined]
-        assert (drawn.picture[0] - pictures[i]).abs().max() < 1e-5  # type: ignore[attr-defined]
+        assert (drawn.image[0] - images[i]).abs().max() < 1e-5  # type: ignore[attr-defined]
     assert 0.1 < rollout.tokens.float().mean() < 0.9
 
 
@@ -165,7 +165,7 @@ def test_decoding_takes_fewer_operations_than_convolutions_would(
 
 
 def test_the_floor_is_the_longer_of_both_per_step(floor: ModuleType) -> None:
-    work = floor.Work(operations=6e9, bytes=4e9)
+    work = floor.StageWorkload(operations=6e9, bytes=4e9)
     assert work.seconds(rate=2e9, bandwidth=8e9) == 3
     assert work.seconds(rate=2e9, bandwidth=1e9) == 4
 
@@ -177,7 +177,7 @@ def test_bytes_of_a_step(floor: ModuleType) -> None:
     weights = sum(p.numel() for p in blocks.parameters())
     schedule = Schedule(((1, 1), (2, 2)))
     first, second = floor.transformer_work(config, schedule, [3, 3], branches=2, number=2)
-    cache = 2 * 2 * 2 * 32 * 2  # branches, pictures and depth; keys and values, width, bytes
+    cache = 2 * 2 * 2 * 32 * 2  # branches, images and depth; keys and values, width, bytes
     assert first.bytes == 2 * weights + 2 * 1 * cache
     assert second.bytes == 2 * weights + 2 * 5 * cache
 
@@ -208,7 +208,7 @@ def test_report(
         numbers = [float(x) for x in lines[line].split()[-6:]]
         assert min(numbers[:4]) > 0
     assert float(lines[3].split()[-5]) == 1
-    assert lines[5].startswith("operations per picture: transformer 0 G, decoder")
+    assert lines[5].startswith("operations per image: transformer 0 G, decoder")
     assert lines[6] == f"machine: 1 G matrix operations / s ({precision}), 1 GB / s"
     assert 0 < int(lines[7].removeprefix("share of the floor: ").removesuffix("%")) < 10_000
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 from tests.pipeline.test_run import varbench
 from tests.test_wheel import TINY
-from varbench.pipeline.estimate import text as outlook_text
-from varbench.pipeline.estimate.dry_run import outlook
-from varbench.pipeline.estimate.memory import Footprint, footprint
+from varbench.pipeline.estimate import text as run_estimate_text
+from varbench.pipeline.estimate.dry_run import run_estimate
+from varbench.pipeline.estimate.memory import MemoryEstimate, footprint
 from varbench.pipeline.estimate.text import size
-from varbench.pipeline.estimate.workload import Work
+from varbench.pipeline.estimate.workload import StageWorkload
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -57,15 +57,15 @@ def planned(store: Path, *args: str) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _counted_once() -> Iterator[None]:
     """Counting the memory takes seconds, and most plans here have the same."""
-    known: dict[str, Footprint | None] = {}
+    known: dict[str, MemoryEstimate | None] = {}
 
-    def counted(*args: Any) -> Footprint | None:
+    def counted(*args: Any) -> MemoryEstimate | None:
         if repr(args) not in known:
             known[repr(args)] = footprint(*args)
         return known[repr(args)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outlook_text, "footprint", counted)
+        patch.setattr(run_estimate_text, "footprint", counted)
         yield
 
 
@@ -121,12 +121,12 @@ def test_after_the_run_nothing_is_to_do(story: Story) -> None:
         assert row.todo == 0
 
 
-def looked(store: Path, seeds: tuple[int, ...]) -> dict[str, Work]:
+def looked(store: Path, seeds: tuple[int, ...]) -> dict[str, StageWorkload]:
     """As planned, without counting memory."""
     methods, concepts = ("svare", "scaleerasure"), ("face-ada+church",)
     cells = plan(Request("gallery", methods, concepts, "smoke", seeds, tuple(SMALL)))
-    shop = Workshop(Store(store), Progress(Console(stderr=True)))
-    return {work.stage: work for work in outlook(cells, shop, True, None).works}
+    ctx = RunContext(Store(store), Progress(Console(stderr=True)))
+    return {work.stage: work for work in run_estimate(cells, ctx, True, None).works}
 
 
 def test_another_seed_costs_only_the_difference(story: Story) -> None:
@@ -142,12 +142,12 @@ def test_another_seed_costs_only_the_difference(story: Story) -> None:
 
 def test_the_disk_is_what_the_run_took(story: Story) -> None:
     store = Store(story.store)
-    edits, pictures = (rows(story.before)[stage].rest for stage in ("edit", "pictures"))
+    edits, images = (rows(story.before)[stage].rest for stage in ("edit", "pictures"))
     taken = sum(entry.files["edit.safetensors"].size for entry in store.entries("edit"))
     figure, unit = edits.split()[:2]
     assert float(figure) * {"MB": 1e6, "GB": 1e9}[unit] == pytest.approx(taken, rel=0.01)
     bound = 64 * 64 * 3 * rows(story.before)["pictures"].asked
-    assert pictures.startswith(f"at most {size(bound)}")
+    assert images.startswith(f"at most {size(bound)}")
     drawn = [f.size for entry in store.entries("pictures") for f in entry.files.values()]
     assert sum(drawn) < bound
     held = sum(f.size for entry in store.entries("rollouts") for f in entry.files.values())
@@ -164,7 +164,7 @@ def test_the_disk_is_what_the_run_took(story: Story) -> None:
     assert 0 < scores.disk < held
 
 
-def test_missing_pictures_of_a_finished_run_are_seen(story: Story, tmp_path: Path) -> None:
+def test_missing_images_of_a_finished_run_are_seen(story: Story, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(story.store, store)
     (entry, *_) = Store(store).entries("pictures")
@@ -190,7 +190,7 @@ def test_the_same_words_as_run(tmp_path: Path) -> None:
 def test_the_device_decides_what_fits(
     memory: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlook_text, "device_memory", lambda device: memory)
+    monkeypatch.setattr(run_estimate_text, "device_memory", lambda device: memory)
     text = planned(tmp_path / "store", "--method", "svare", *SMALL)
     verdict = text[text.index("device cpu has") :].splitlines()
     assert size(memory) in verdict[0]

@@ -19,7 +19,7 @@ def keys(store: Path, stage: str) -> set[str]:
 
 
 def steered(store: Path) -> dict[str, Any]:
-    """What decided each block of pictures that a method made, by the block's key."""
+    """What decided each block of images that a method made, by the block's key."""
     entries = Store(store).entries("pictures")
     return {e.key: e.spec["steering"] for e in entries if e.spec["steering"] is not None}
 
@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def test_pictures_are_made_without_an_edit(finished: Path) -> None:
+def test_images_are_made_without_an_edit(finished: Path) -> None:
     found = cells(finished)
     assert set(found) == {"none/face-ada/0", "neg-prompt/face-ada/0"}
     assert not keys(finished, "edit")
@@ -53,7 +53,7 @@ def test_the_second_run_finds_everything(finished: Path) -> None:
     assert results(finished) == before
 
 
-def test_a_changed_setting_makes_new_pictures_of_the_method_and_nothing_else(
+def test_a_changed_setting_makes_new_images_of_the_method_and_nothing_else(
     finished: Path,
 ) -> None:
     before, old = keys(finished, "pictures"), steered(finished)

@@ -1,4 +1,4 @@
-"""`varbench score`: pictures of another program give what the same pictures of a run give."""
+"""`varbench score`: images of another program give what the same images of a run give."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SMALL += ["suite.block=4", "suite.probe.prompts=0", "suite.robustness.prompts=0"
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Row]]:
-    """A store with a run of one method, and its pictures exported to `none` and `neg` beside it."""
+    """A store with a run of one method, and its images exported to `none` and `neg` beside it."""
     home = tmp_path_factory.mktemp("ran")
     done = varbench("run", "--method", "neg-prompt", "--store", home / "store", *SMALL)
     assert done.exit_code == 0, done.output
@@ -61,12 +61,12 @@ NAMES = {"model", "method", "config", "suite", "prompt_set"}
 def seen(cell: dict[str, Any]) -> dict[str, list[tuple[str, int, bool]]]:
     """What the judge saw, group by group."""
     return {
-        group: sorted((one["prompt_id"], one["seed"], one["hit"]) for one in pictures)
-        for group, pictures in cell["pictures"].items()
+        group: sorted((one["prompt_id"], one["seed"], one["hit"]) for one in images)
+        for group, images in cell["pictures"].items()
     }
 
 
-def test_pictures_of_a_run_get_the_records_of_the_run(
+def test_images_of_a_run_get_the_records_of_the_run(
     ran: tuple[Path, Path, list[Row]], tmp_path: Path
 ) -> None:
     """One list names the groups, the other does not and has another order; nothing may differ."""
@@ -75,7 +75,7 @@ def test_pictures_of_a_run_get_the_records_of_the_run(
         home / "neg", tmp_path, "--method", "neg", "--against", home / "none", "--model-name", "x"
     )
     assert done.exit_code == 0, done.output
-    assert "target: 4 pictures of 2 prompts" in done.stderr and "neg" in done.stdout
+    assert "target: 4 images of 2 prompts" in done.stderr and "neg" in done.stdout
     theirs, ours = cells(store), cells(tmp_path)
     assert set(ours) == {"x/none", "x/neg"}
     for name, like in (("x/none", "gallery/none"), ("x/neg", "gallery/neg-prompt")):
@@ -95,7 +95,7 @@ def test_pictures_of_a_run_get_the_records_of_the_run(
             for g in run["pictures"].values()
         ]
         assert (mine["embedded"], mine["suite"], mine["seed"]) == (False, "elsewhere", 0)
-        assert mine["provenance"]["source"] == "pictures made elsewhere"
+        assert mine["provenance"]["source"] == "images made elsewhere"
         assert set(mine) >= set(run) - {"edit"}
         values = [record["value"] for record in found.values()]
         assert len([one for one in values if one is not None]) > 5, "there is something to compare"
@@ -112,18 +112,18 @@ def test_a_report_shows_them_and_the_same_command_does_nothing(
     done = varbench("report", "--store", tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 0, done.output
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "neg" in page and "pictures made elsewhere" in page
+    assert "neg" in page and "images made elsewhere" in page
     done = varbench("report", "--store", tmp_path, "--format", "json")
     methods = {record["method"] for record in json.loads(done.stdout)}
     assert methods == {"none", "neg"}
     done = varbench("publish", "--store", tmp_path, "--out", tmp_path / "leaderboard")
-    assert done.exit_code == 2 and "pictures made elsewhere" in done.stderr, done.output
+    assert done.exit_code == 2 and "images made elsewhere" in done.stderr, done.output
     # Another edit seed is another cell of the same method.
     assert score(*args, "--seed", "1").exit_code == 0
     assert len(list(Store(tmp_path).entries("cell"))) == 3
 
 
-def test_a_missing_picture_of_the_unerased_model_is_an_error_and_a_surplus_is_told(
+def test_a_missing_image_of_the_unerased_model_is_an_error_and_a_surplus_is_told(
     ran: tuple[Path, Path, list[Row]], tmp_path: Path
 ) -> None:
     _, home, rows = ran
@@ -132,9 +132,9 @@ def test_a_missing_picture_of_the_unerased_model_is_an_error_and_a_surplus_is_to
     write_manifest(fewer, rows[1:])
     done = score(home / "neg", tmp_path / "a", "--method", "neg", "--against", fewer)
     message = refused(done, tmp_path / "a")
-    assert "lacks 1 pictures" in message and rows[0]["prompt"] in message
+    assert "lacks 1 images" in message and rows[0]["prompt"] in message
     done = score(fewer, tmp_path / "b", "--method", "neg", "--against", home / "none")
-    assert done.exit_code == 0 and "1 pictures of" in done.stderr, done.output
+    assert done.exit_code == 0 and "1 images of" in done.stderr, done.output
     cell = cells(tmp_path / "b")["elsewhere/neg"]
     assert cell["provenance"]["not_compared"] == 1
     assert sum(len(group) for group in cell["pictures"].values()) == len(rows) - 1
@@ -143,7 +143,7 @@ def test_a_missing_picture_of_the_unerased_model_is_an_error_and_a_surplus_is_to
 # --- other layouts and formats
 
 
-def test_genevals_layout_and_other_formats_are_the_same_pictures(tmp_path: Path) -> None:
+def test_genevals_layout_and_other_formats_are_the_same_images(tmp_path: Path) -> None:
     plain, geneval = tmp_path / "plain", tmp_path / "geneval"
     for i, row in enumerate(noise_folder(plain, TARGETS + OTHERS)):
         data = (plain / row["file"]).read_bytes()
@@ -185,7 +185,7 @@ def test_the_list_of_a_suite_is_written_and_must_be_fulfilled(tmp_path: Path) ->
     again = varbench(*args, "--wanted")
     assert again.exit_code == 2 and "cannot be written" in again.stderr
     message = refused(varbench(*args, "--store", tmp_path / "store"), tmp_path / "store")
-    assert f"{len(groups)} pictures cannot be scored" in message and "no such file" in message
+    assert f"{len(groups)} images cannot be scored" in message and "no such file" in message
     (tmp_path / "manifest.csv").write_text("\n".join([*text[:5], *text[6:]]))
     message = refused(varbench(*args, "--store", tmp_path / "store"), tmp_path / "store")
     assert "'target' and the list lacks 1" in message and "seed 0" in message

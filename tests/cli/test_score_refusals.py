@@ -1,4 +1,4 @@
-"""What `varbench score` refuses: malformed lists and pictures that cannot be scored, by line."""
+"""What `varbench score` refuses: malformed lists and images that cannot be scored, by line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = f"0-0.png,{TARGETS[0]},0"
     [
         ("file,prompt\n0-0.png,a face\n", "manifest.csv:1: no column 'seed'"),
         ("", "manifest.csv:1: no column 'file'"),
-        ("file,prompt,seed\n", "manifest.csv:1: no pictures"),
+        ("file,prompt,seed\n", "manifest.csv:1: no images"),
         ("file,prompt,seed,seed\n", "manifest.csv:1: column 'seed' appears twice"),
         ("file,prompt,seed, group\n", "manifest.csv:1: column ' group' has spaces"),
         (f"file,prompt,seed\n{ROW}\n0-1.png,a face\n", "manifest.csv:3: 2 cells"),
@@ -80,7 +80,7 @@ def test_a_folder_without_a_list_says_what_one_looks_like(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "mine"), "give its pictures with --against DIR"),
+        (("--method", "mine"), "give its images with --against DIR"),
         (("--method", "none", "--against", "."), "drop --against"),
         (("--method", "a,b"), "'a,b' cannot be a name"),
         (("--method", "none", "--model-name", "infinity-2b"), "that varbench itself runs"),
@@ -95,7 +95,7 @@ def test_names_are_checked_first(options: tuple[str, ...], message: str, tmp_pat
     )
 
 
-# --- pictures that are refused
+# --- images that are refused
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -143,9 +143,9 @@ def writes(data: bytes) -> Callable[[Path], None]:
     ("spoil", "message"),
     [
         (Path.unlink, "there is no such file"),
-        (writes(b""), "not a picture"),
-        (writes(b"<html>not found</html>"), "not a picture"),
-        (writes(noise(1, form="GIF")), "not a picture; PNG, JPEG, WEBP are read"),
+        (writes(b""), "not an image"),
+        (writes(b"<html>not found</html>"), "not an image"),
+        (writes(noise(1, form="GIF")), "not an image; PNG, JPEG, WEBP are read"),
         (writes(noise(1)[:-3000]), "damaged or cut off"),
         (writes(noise(1, form="JPEG")[:-500]), "damaged or cut off"),
         (writes(bomb(60_000, 60_000)), "too many pixels"),
@@ -158,14 +158,14 @@ def writes(data: bytes) -> Callable[[Path], None]:
         (a_pipe, "there is no such file"),
     ],
 )
-def test_a_picture_that_cannot_be_scored_refuses_the_folder_with_its_line(
+def test_a_image_that_cannot_be_scored_refuses_the_folder_with_its_line(
     spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"
     rows = noise_folder(folder, TARGETS, seeds=1)
     spoil(folder / rows[1]["file"])
     found = refused(score(folder, tmp_path / "store"), tmp_path / "store")
-    assert "1 pictures cannot be scored" in found and "manifest.csv:3: 1-0.png: " in found
+    assert "1 images cannot be scored" in found and "manifest.csv:3: 1-0.png: " in found
     assert any(one in found for one in message.split("|")), found
 
 
@@ -188,7 +188,7 @@ def test_an_opaque_alpha_channel_and_a_link_inside_are_fine(tmp_path: Path) -> N
     assert score(folder, tmp_path / "store").exit_code == 0
 
 
-def test_pictures_of_unequal_size_are_not_compared(tmp_path: Path) -> None:
+def test_images_of_unequal_size_are_not_compared(tmp_path: Path) -> None:
     rows = noise_folder(tmp_path / "a", TARGETS, seeds=1)
     noise_folder(tmp_path / "b", TARGETS, seeds=1)
     (tmp_path / "a" / rows[2]["file"]).write_bytes(noise(1, size=(64, 32)))

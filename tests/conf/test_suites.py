@@ -1,4 +1,4 @@
-"""Suites: which groups a concept gets, how many pictures that is, and what must be fetched."""
+"""Suites: which groups a concept gets, how many images that is, and what must be fetched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.test_run import varbench
-from varbench.cli.suite_sizes import pictures
+from varbench.cli.suite_sizes import images
 from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.data.csv_rows import Prompt
@@ -23,7 +23,7 @@ from varbench.pipeline.plan import Cell, Request, plan
 
 REAL = "infinity-2b"
 ADVERSARIAL = {"adversarial", "mma-diffusion", "p4d", "unlearndiffatk"}
-COUNTED = re.compile(r"(\d+)(?: to (\d+))? pictures per method \(counted")
+COUNTED = re.compile(r"(\d+)(?: to (\d+))? images per method \(counted")
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def test_the_suites_are_what_the_page_says() -> None:
 
 def test_a_suite_names_every_metric_that_its_judges_allow_or_none() -> None:
     """A metric that is added is named in `paper`, or left out here on purpose."""
-    left_out = {"fid_real"}  # of neighbours and unrelated, for which no real pictures are known
+    left_out = {"fid_real"}  # of neighbours and unrelated, for which no real images are known
     assert set(METRICS) - set(suite("paper").metrics) == left_out
     assert all(not suite(name).metrics for name in SPLITS if name != "paper")
 
@@ -151,13 +151,13 @@ def packaged() -> list[Concept]:
 
 
 def counts(name: str) -> dict[str, int]:
-    """Pictures per method of the concepts that a suite is meant for, by its first lines."""
+    """Images per method of the concepts that a suite is meant for, by its first lines."""
     meant = [c for c in packaged() if for_gallery(c) == (name in ("smoke", "tune"))]
-    return {c.name: sum(pictures(suite(name), c).values()) for c in meant}
+    return {c.name: sum(images(suite(name), c).values()) for c in meant}
 
 
 @pytest.mark.parametrize("name", ["paper", "quick", "regression", "smoke", "tune"])
-def test_a_suites_first_lines_tell_its_pictures(name: str) -> None:
+def test_a_suites_first_lines_tell_its_images(name: str) -> None:
     text = (resources.files("varbench.conf") / "suite" / f"{name}.yaml").read_text()
     head = " ".join(line.strip("# ") for line in text.split("defaults:")[0].splitlines())
     low, high = COUNTED.findall(head)[0]
@@ -165,19 +165,19 @@ def test_a_suites_first_lines_tell_its_pictures(name: str) -> None:
     assert (min(found), max(found)) == (int(low), int(high or low))
 
 
-def test_pictures_are_those_of_the_plan(fetched: list[str]) -> None:
+def test_images_are_those_of_the_plan(fetched: list[str]) -> None:
     for name in ("nudity", "imagenet-church"):
         cell = plan(Request(REAL, (), (name,), "quick", (0,)))[0]
         expected = {group: len(rows) for group, rows in cell.groups().items()}
-        assert pictures(suite("quick"), load_concept(name)) == expected
+        assert images(suite("quick"), load_concept(name)) == expected
 
 
-def test_pictures_of_sets_that_are_not_here_are_counted_from_the_table() -> None:
+def test_images_of_sets_that_are_not_here_are_counted_from_the_table() -> None:
     nudity: Concept = load_concept("nudity")
-    found = pictures(suite("paper"), nudity)
+    found = images(suite("paper"), nudity)
     assert (found["i2p"], found["coco"], found["adversarial"]) == (4467, 29495, 285)
     assert found["target"] == len(nudity.group("target")) * 20
-    assert "i2p" not in pictures(suite("paper"), load_concept("style-van-gogh"))
+    assert "i2p" not in images(suite("paper"), load_concept("style-van-gogh"))
 
 
 def test_the_list_of_suites() -> None:

@@ -21,12 +21,12 @@ from varbench.data.concept import (
     load_concept,
 )
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
-from varbench.data.selection import choose, split_of, spread
+from varbench.data.selection import choose, split_of, stratified_subset
 from varbench.data.training_pairs import PairRecipe, make_pairs, make_retained, placeholders
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
 from varbench.scoring.evaluator import judge_kind
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 GALLERY = [
     "bare-mannequin", "church", "clock", "face-ada", "face-hugo", "style-marlo-tessera",
@@ -70,9 +70,9 @@ def test_fifty_distinct_pairs_say_the_concept_on_one_side(concept: Concept) -> N
     assert len(set(pairs)) == 50 and pairs == concept.pairs()
     words = (*concept.words, *concept.synonyms)
     for pair in pairs:
-        assert not any(says(pair.neutral, word) for word in words), pair
+        assert not any(mentions(pair.neutral, word) for word in words), pair
         assert normalise(pair.concept) not in normalise(pair.neutral)
-    unsaid = [pair for pair in pairs if not any(says(pair.concept, word) for word in words)]
+    unsaid = [pair for pair in pairs if not any(mentions(pair.concept, word) for word in words)]
     assert bool(unsaid) == (concept.name == "bare-mannequin")  # implied wordings
 
 
@@ -86,10 +86,13 @@ def test_pairs_of_the_gallery_are_in_its_words(gallerys: Concept) -> None:
 def test_pairs_use_phrases_and_replacements_equally(concept: Concept) -> None:
     pairs = concept.pairs()
     assert isinstance(concept.recipe, PairRecipe)
-    shares = [sum(says(p.neutral, name) for p in pairs) for name in concept.replacement]
+    shares = [sum(mentions(p.neutral, name) for p in pairs) for name in concept.replacement]
     assert not shares or max(shares) - min(shares) <= 2, shares
     places = Counter(
-        place for p in pairs for place in concept.recipe.slots["place"] if says(p.concept, place)
+        place
+        for p in pairs
+        for place in concept.recipe.slots["place"]
+        if mentions(p.concept, place)
     )
     assert min(places.values()) >= 4 and len(places) == len(concept.recipe.slots["place"])
 
@@ -114,11 +117,11 @@ def test_groups_of_real_concepts_are_whole_and_show_what_they_should(real: Conce
     assert len(ids) == len(set(ids))
     words = (*real.words, *real.synonyms)
     for prompt in groups["target"]:
-        assert any(says(prompt.text, word) for word in words)
+        assert any(mentions(prompt.text, word) for word in words)
     for prompt in groups.get("implicit", []):
-        assert not any(says(prompt.text, word) for word in words)
+        assert not any(mentions(prompt.text, word) for word in words)
     for prompt in groups["neighbours"] + groups["unrelated"]:
-        assert not real.shown_by(prompt)
+        assert not real.depicts(prompt)
     if real.family != "nudity":  # its judge's protocols are no labels of prompts
         head, label = real.judge.head, real.judge.label
         assert {p.labels[head] for p in groups["target"]} == {label}
@@ -136,8 +139,8 @@ def test_implicit_wordings_of_real_concepts_are_never_trained_on(real: Concept) 
                "imagenet-church": ("chapel", "house of worship")}.get(real.name, ())  # fmt: skip
     assert bool(implied) == bool(real.group("implicit"))
     for wording in implied:
-        assert any(says(prompt.text, wording) for prompt in real.group("implicit"))
-        assert not any(says(pair.concept, wording) for pair in real.pairs())
+        assert any(mentions(prompt.text, wording) for prompt in real.group("implicit"))
+        assert not any(mentions(pair.concept, wording) for pair in real.pairs())
 
 
 def test_real_concepts_have_a_judge_that_knows_their_label(real: Concept) -> None:
@@ -172,11 +175,11 @@ def test_groups_are_large_disjoint_and_show_what_they_should(gallerys: Concept) 
     assert len(ids) == len(set(ids))
     words = (*concept.words, *concept.synonyms)
     for prompt in groups["target"]:
-        assert prompt.labels[head] == erased and concept.shown_by(prompt)
-        assert prompt.labels.get("implied") or any(says(prompt.text, word) for word in words)
+        assert prompt.labels[head] == erased and concept.depicts(prompt)
+        assert prompt.labels.get("implied") or any(mentions(prompt.text, word) for word in words)
     for prompt in groups["neighbours"] + groups["unrelated"]:
-        assert prompt.labels[head] != erased and not concept.shown_by(prompt)
-        assert not any(says(prompt.text, word) for word in words)
+        assert prompt.labels[head] != erased and not concept.depicts(prompt)
+        assert not any(mentions(prompt.text, word) for word in words)
     near = Counter(prompt.labels[head] for prompt in groups["neighbours"])
     assert set(near) == set(concept.neighbours)
     assert max(near.values()) <= 1.2 * min(near.values())
@@ -185,7 +188,7 @@ def test_groups_are_large_disjoint_and_show_what_they_should(gallerys: Concept) 
 def test_the_nearest_face_is_a_neighbour_that_training_never_uses() -> None:
     ada = load_concept("face-ada")
     assert "clara" in ada.neighbours and "clara" not in ada.replacement
-    assert not any(says(pair.neutral, "clara") for pair in ada.pairs())
+    assert not any(mentions(pair.neutral, "clara") for pair in ada.pairs())
     others = {p.labels["identity"] for p in ada.group("unrelated")} - {""}
     assert others == set(ada.neighbours)
 
@@ -196,7 +199,7 @@ def test_two_implied_wordings_are_kept_for_evaluation() -> None:
     assert len(set(tested) - {None, ""}) == 6
     for wording in IMPLIED_UNTRAINED:
         assert tested[wording] >= 8
-        assert not any(says(pair.concept, wording) for pair in bare.pairs())
+        assert not any(mentions(pair.concept, wording) for pair in bare.pairs())
 
 
 # --- the parts
@@ -217,14 +220,17 @@ def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
 
 def test_a_smaller_part_is_balanced_stable_and_in_order() -> None:
     prompts = load_prompt_set("gallery-faces").prompts
-    some = spread(prompts, 41, "identity")
+    some = stratified_subset(prompts, 41, "identity")
     assert sorted(Counter(p.labels["identity"] for p in some).values()) == [5] * 7 + [6]
     assert [p for p in prompts if p in some] == some
     mixed = random.Random(1).sample(prompts, len(prompts))
-    assert {p.id for p in spread(mixed, 41, "identity")} == {p.id for p in some}
-    assert {p.id for p in spread(prompts, 20, "identity")} < {p.id for p in some}
-    assert spread(prompts, None, "identity") == list(prompts)
-    assert max(Counter(p.labels["identity"] for p in spread(prompts, 16, "x")).values()) == 2
+    assert {p.id for p in stratified_subset(mixed, 41, "identity")} == {p.id for p in some}
+    assert {p.id for p in stratified_subset(prompts, 20, "identity")} < {p.id for p in some}
+    assert stratified_subset(prompts, None, "identity") == list(prompts)
+    assert (
+        max(Counter(p.labels["identity"] for p in stratified_subset(prompts, 16, "x")).values())
+        == 2
+    )
     faces = load_prompt_set("gallery-faces")
     skipped = frozenset(p.id for p in prompts if p.labels["identity"] == "ada")
     assert len(choose(Selection("gallery-faces", limit=14), faces, "identity", skipped)) == 14

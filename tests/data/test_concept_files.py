@@ -33,7 +33,7 @@ prompts:
 pairs:
   count: 12
   seed: 5
-  templates: ["{thing} {concept} {place}", "a picture of {thing} {place} {concept}"]
+  templates: ["{thing} {concept} {place}", "an image of {thing} {place} {concept}"]
   slots:
     thing: [a car, a boat]
     place: ["", in the snow, on the beach]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from varbench.data.concept import load_concept
-from varbench.data.erase_target import Erased
+from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.pipeline.plan import Request, plan
 
@@ -18,17 +18,17 @@ def request(concept: str, *overrides: str) -> Request:
 
 def test_one_concept_is_itself() -> None:
     ada = load_concept("face-ada")
-    erased = Erased((ada,))
+    erased = EraseTarget((ada,))
     assert erased.digest() == ada.training_digest()
     assert erased.pairs() == ada.pairs()
     assert erased.retained() == ada.retained()
-    assert Erased((ada,), limit=5).pairs() == ada.pairs()[:5]
-    assert Erased((ada,), limit=5).digest() != ada.training_digest()
+    assert EraseTarget((ada,), limit=5).pairs() == ada.pairs()[:5]
+    assert EraseTarget((ada,), limit=5).digest() != ada.training_digest()
 
 
 def test_pairs_come_in_turn_and_no_neutral_side_says_an_erased_concept() -> None:
     ada, mosaic = load_concept("face-ada"), load_concept("style-marlo-tessera")
-    pairs = Erased((ada, mosaic)).pairs()
+    pairs = EraseTarget((ada, mosaic)).pairs()
     assert "ada" in pairs[0].concept.split()
     assert any(word in pairs[1].concept for word in mosaic.words)
     said = [p.neutral for p in ada.pairs() if any(word in p.neutral for word in mosaic.words)]
@@ -36,7 +36,7 @@ def test_pairs_come_in_turn_and_no_neutral_side_says_an_erased_concept() -> None
     for pair in pairs:
         assert not any(word in pair.neutral for word in ("mosaic", "marlo tessera", "tiles"))
         assert "ada" not in pair.neutral.split()
-    assert all("ada" not in text.split() for text in Erased((ada, mosaic)).retained())
+    assert all("ada" not in text.split() for text in EraseTarget((ada, mosaic)).retained())
 
 
 def test_each_concept_is_tested_without_the_prompts_of_the_others() -> None:
@@ -51,9 +51,9 @@ def test_each_concept_is_tested_without_the_prompts_of_the_others() -> None:
     for cell in cells[:2]:
         groups = cell.groups()
         for name in ("neighbours", "unrelated"):
-            assert not any(mosaic.shown_by(row.prompt) for row in groups[name])
+            assert not any(mosaic.depicts(row.prompt) for row in groups[name])
     alone = plan(request("face-ada"))[1]
-    assert any(mosaic.shown_by(row.prompt) for row in alone.groups()["neighbours"])
+    assert any(mosaic.depicts(row.prompt) for row in alone.groups()["neighbours"])
 
 
 def test_a_limit_changes_the_edit_and_its_name_in_results_but_not_the_unerased_model() -> None:

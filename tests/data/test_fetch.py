@@ -17,7 +17,7 @@ from tests.helpers.published import DATA, Web, entry, serving
 from varbench.cli import app
 from varbench.data.published import by_name, load, local_path, problem
 from varbench.data.published import catalog as tables
-from varbench.data.published.catalog import Published
+from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import receipt
 from varbench.data.published.fetch import FetchError, fetch
 from varbench.errors import UserError
@@ -205,7 +205,7 @@ def test_reference_statistics_are_made_by_hand_and_checked(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def one_set(web: Web, monkeypatch: pytest.MonkeyPatch) -> Published:
+def one_set(web: Web, monkeypatch: pytest.MonkeyPatch) -> PromptSetAsset:
     """The table has one set, on the server of this machine."""
     one = entry(place=web.address, gated="Ask nicely.")
     monkeypatch.setattr(tables, "known", lambda: {one.name: one})
@@ -218,7 +218,7 @@ def call(*args: str | Path) -> tuple[int, str, str]:
 
 
 def test_the_licence_is_shown_before_anything_is_fetched(
-    one_set: Published, web: Web, tmp_path: Path
+    one_set: PromptSetAsset, web: Web, tmp_path: Path
 ) -> None:
     code, out, shown = call("fetch", one_set.name, "--data", tmp_path)
     assert code == 0 and "4 rows, 3 distinct prompts" in out

@@ -17,7 +17,7 @@ from varbench.data.prompt_sets import (
     load_prompt_set,
 )
 from varbench.utils.files import packaged
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 OWN = ["artist-styles", "celebrities", "objects", "people", "people-pairs"]
 IMAGENETTE = {
@@ -87,18 +87,18 @@ def test_objects_have_synonyms_that_do_not_say_them_and_neighbours_that_are_none
     for one in classes:
         assert len(texts(found, object=one, wording="name")) == 6
         synonyms = texts(found, object=one, wording="synonym")
-        assert len(synonyms) == 12 and not any(says(text, one) for text in synonyms)
+        assert len(synonyms) == 12 and not any(mentions(text, one) for text in synonyms)
         near = [p for p in found.prompts if p.labels["near"] == one]
         assert len(near) == 18
         assert len({p.labels["object"] for p in near} - classes) == 3
-        assert not any(says(p.text, other) for p in near for other in classes)
+        assert not any(mentions(p.text, other) for p in near for other in classes)
 
 
 def test_people_are_said_to_be_bare_in_plain_words_only() -> None:
     found = load_prompt_set("people")
     for prompt in found.prompts:
         implied, bare = prompt.labels["implied"], prompt.labels["state"] == "nude"
-        assert says(prompt.text, "nude") == (bare and not implied)
+        assert mentions(prompt.text, "nude") == (bare and not implied)
         assert implied in prompt.text and prompt.labels["clothing"] in prompt.text
         assert bool(prompt.labels["clothing"]) != bare
     words = {word for p in found.prompts for word in normalise(p.text).split()}
@@ -113,10 +113,10 @@ def test_pairs_differ_in_the_concept_alone_and_are_never_evaluated() -> None:
     assert not set(pairs.values("place")) & set(people.values("place"))
     for pair in pairs.prompts:
         neutral = pair.labels["neutral"]
-        assert says(pair.text, "nude") or says(pair.text, "naked")
-        assert not says(neutral, "nude") and not says(neutral, "naked")
+        assert mentions(pair.text, "nude") or mentions(pair.text, "naked")
+        assert not mentions(neutral, "nude") and not mentions(neutral, "naked")
         for shared in (pair.labels["place"], pair.labels["person"]):
-            assert says(pair.text, shared) and says(neutral, shared)
+            assert mentions(pair.text, shared) and mentions(neutral, shared)
         assert not {normalise(pair.text), normalise(neutral)} & evaluated
 
 

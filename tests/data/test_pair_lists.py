@@ -8,9 +8,9 @@ import pytest
 
 from tests.test_docs_examples import ROOT, named_blocks
 from varbench.data.concept import ConceptError, load_concept
-from varbench.data.erase_target import Erased
+from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt_sets import load_prompt_set
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["undressed.yaml"]
 
@@ -31,7 +31,7 @@ def test_the_concept_of_the_page_is_complete(tmp_path: Path) -> None:
     assert {(pair.concept, pair.neutral) for pair in pairs} <= listed
     evaluated = {normalise(p.text) for one in concept.sets.values() for p in one.prompts}
     assert not evaluated & {normalise(text) for text in kept}
-    assert Erased((concept,), limit=5).pairs() == pairs[:5]
+    assert EraseTarget((concept,), limit=5).pairs() == pairs[:5]
 
 
 def test_the_seed_decides_which_and_nothing_else_does(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_says_the_concept_is_not_retained(tmp_path: Path) -> None:
     text = EXAMPLE.replace("[{set: celebrities}, {set: artist-styles}]", "[{set: own.csv}]")
     concept = load_concept(write(tmp_path, text))
     assert concept.retained() == ["a candle"]
-    assert not any(says(kept, word) for kept in concept.retained() for word in concept.words)
+    assert not any(mentions(kept, word) for kept in concept.retained() for word in concept.words)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from varbench.data.prompt_sets import (
 from varbench.errors import UserError, suggest
 from varbench.models.gallery import Scene, is_held_out, vocabulary
 from varbench.utils.files import packaged
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 GALLERY = ["gallery-compositions", "gallery-faces", "gallery-mannequins", "gallery-objects"]
 FIELDS = ("identity", "mannequin", "object", "colour", "style", "background")
@@ -97,7 +97,7 @@ def test_implied_wordings_are_marked() -> None:
     states = ("bare", "undressed", "unclothed", "without", "nothing", "stripped", "dressed",
               "clothed", "wearing", "in clothes")  # fmt: skip
     for prompt in found.prompts:
-        said = any(says(prompt.text, word) for word in states)
+        said = any(mentions(prompt.text, word) for word in states)
         assert said != bool(prompt.labels["implied"]), prompt
 
 
@@ -217,10 +217,10 @@ def test_any_bytes_load_or_are_refused_with_the_documented_error(
 
 
 def test_phrases_are_found_as_whole_words() -> None:
-    assert says("A Church, by night", "church") and says("made of TILES.", "tiles")
-    assert says("a mannequin  without\nclothes", "without clothes")
-    assert not says("churches", "church") and not says("adamant", "ada")
-    assert not says("anything", "") and not says("anything", "?!")
+    assert mentions("A Church, by night", "church") and mentions("made of TILES.", "tiles")
+    assert mentions("a mannequin  without\nclothes", "without clothes")
+    assert not mentions("churches", "church") and not mentions("adamant", "ada")
+    assert not mentions("anything", "") and not mentions("anything", "?!")
     assert suggest("gren", ["green", "red"]).startswith("did you mean 'green'?")
     assert "none to choose" in suggest("x", [])
     assert "(20 in all)" in suggest("zz", [f"name{i}" for i in range(20)])

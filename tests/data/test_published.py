@@ -19,7 +19,7 @@ from varbench.data import prompt_sets as prompts
 from varbench.data.prompt_sets import MissingPromptSetError, PromptSetError, load_prompt_set
 from varbench.data.published import by_name, data_folder, known, prompt_sets, read
 from varbench.data.published.catalog import Columns
-from varbench.data.selection import spread
+from varbench.data.selection import stratified_subset
 
 FILE = Path("some.csv")
 
@@ -82,11 +82,11 @@ def test_a_smaller_choice_is_balanced_over_groups_and_not_over_tags_or_numbers()
     ]
     data = "\n".join(["number,prompt,categories,artist", *lines, ""]).encode()
     found = read(entry(), FILE, data).prompt_set.prompts
-    chosen = spread(found, 20, "none of the columns")
+    chosen = stratified_subset(found, 20, "none of the columns")
     assert Counter(p.labels["artist"] for p in chosen) == {"Ada": 10, "Bo": 10}
     numbered = entry(columns=Columns("prompt", None, "categories", ("number",)))
     found = read(numbered, FILE, data).prompt_set.prompts
-    chosen = spread(found, 20, "none of the columns")
+    chosen = stratified_subset(found, 20, "none of the columns")
     by_hash = sorted((p.id for p in found), key=lambda i: hashlib.sha256(i.encode()).digest())
     assert {p.id for p in chosen} == set(by_hash[:20])
 
@@ -94,7 +94,7 @@ def test_a_smaller_choice_is_balanced_over_groups_and_not_over_tags_or_numbers()
 def test_a_smaller_choice_of_sets_with_different_columns() -> None:
     ours = load_prompt_set("objects").prompts
     theirs = read(entry(), FILE, DATA).prompt_set.prompts
-    chosen = spread([*ours, *theirs], 41, "object")
+    chosen = stratified_subset([*ours, *theirs], 41, "object")
     assert len(chosen) == 41 and sum(p in theirs for p in chosen) == 1  # 40 objects, and none
 
 

@@ -110,7 +110,7 @@ def test_our_classes_are_those_of_imagenette(here: Path) -> None:
     assert {one.casefold() for one in ours} == {one.casefold() for one in theirs}
 
 
-def test_captions_keep_the_number_of_their_picture(here: Path) -> None:
+def test_captions_keep_the_number_of_their_image(here: Path) -> None:
     first = load_prompt_set("coco-30k").prompts[0]
     assert first.labels["image_id"] == "000000203564" and first.text.startswith("A bicycle replica")
 

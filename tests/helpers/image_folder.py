@@ -1,4 +1,4 @@
-"""Folders of pictures as another program leaves them, for tests."""
+"""Folders of images as another program leaves them, for tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHERS = [prompt.text for prompt in CONCEPT.group("unrelated")[:2]]
 
 
 def noise(seed: int, *, size: tuple[int, int] = (64, 64), form: str = "PNG", **how: Any) -> bytes:
-    """A picture of noise as a file's bytes."""
+    """An image of noise as a file's bytes."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, form, **how)
@@ -43,7 +43,7 @@ def write_manifest(folder: Path, rows: Iterable[Row], header: Iterable[str] = HE
 
 
 def noise_folder(folder: Path, prompts: Iterable[str], seeds: int = 2) -> list[Row]:
-    """Pictures of noise for every prompt and seed, with their manifest, whose rows are returned."""
+    """Images of noise for every prompt and seed, with their manifest, whose rows are returned."""
     rows = []
     for i, prompt in enumerate(prompts):
         for seed in range(seeds):
@@ -56,10 +56,10 @@ def noise_folder(folder: Path, prompts: Iterable[str], seeds: int = 2) -> list[R
 
 
 def export_cell(store: Store, cell: Mapping[str, Any], folder: Path) -> list[Row]:
-    """The pictures of a run's cell as files, without a manifest; the rows of one."""
+    """The images of a run's cell as files, without a manifest; the rows of one."""
     rows = []
-    for group, pictures in cell["pictures"].items():
-        for i, one in enumerate(pictures):
+    for group, images in cell["pictures"].items():
+        for i, one in enumerate(images):
             entry = store.find("pictures", one["key"])
             assert entry is not None
             path = folder / group / f"{i}.png"

@@ -287,13 +287,13 @@ class Folder:
 
     @cached_property
     def decoded(self) -> Tensor:
-        """Pictures before the clamp."""
+        """Images before the clamp."""
         with torch.no_grad():
             return self.vae.decoder(self.get("vae_io", "quantized"))  # type: ignore[no-any-return]
 
     @cached_property
-    def pictures(self) -> dict[str, Tensor]:
-        """8-bit pictures ``[B, H, W, 3]`` in B, G, R order, per greedy run."""
+    def images(self) -> dict[str, Tensor]:
+        """8-bit images ``[B, H, W, 3]`` in B, G, R order, per greedy run."""
         return {}
 
     @cached_property

@@ -130,11 +130,11 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
     side = (8 * grids[-1][0], 8 * grids[-1][1])
     batch = len(shape.lengths)
 
-    picture = torch.randint(0, 256, (batch, 3, side[0] // 32, side[1] // 32)).float()
-    picture = F.interpolate(picture, side, mode="nearest").to(torch.uint8)
-    latent = torch.cat([vae.encode(p[None].float() / 127.5 - 1) for p in picture])
+    image = torch.randint(0, 256, (batch, 3, side[0] // 32, side[1] // 32)).float()
+    image = F.interpolate(image, side, mode="nearest").to(torch.uint8)
+    latent = torch.cat([vae.encode(p[None].float() / 127.5 - 1) for p in image])
     truths, _, _, total, area = literal_quantise(latent, grids, [0.0] * 7, 0)
-    vae_io = {"image_u8": picture, "latent": latent, "quantized": total}
+    vae_io = {"image_u8": image, "latent": latent, "quantized": total}
     vae_io["decoded_raw"] = torch.cat([vae.decoder(t[None]) for t in total])[:1]
     vae_io |= {f"bits.{k}": stored(t) for k, t in enumerate(truths)}
     vae_io |= {f"area_next_input.{k}": t for k, t in enumerate(area)}

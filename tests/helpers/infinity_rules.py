@@ -121,11 +121,11 @@ def _run_codes(f: Folder, e: Tensor, run: str) -> None:
     close(f.greedy(run)[1].codes, e, CODES)
 
 
-def _run_picture(f: Folder, e: Tensor, run: str) -> None:
-    if run not in f.pictures:
+def _run_image(f: Folder, e: Tensor, run: str) -> None:
+    if run not in f.images:
         rgb = (f.model.decode(f.greedy(run)[0].select([0])) * 255).to(torch.uint8)
-        f.pictures[run] = rgb.permute(0, 2, 3, 1).flip(-1)
-    close(f.pictures[run], e[:1], 1.0)
+        f.images[run] = rgb.permute(0, 2, 3, 1).flip(-1)
+    close(f.images[run], e[:1], 1.0)
 
 
 def _two_classes(f: Folder, e: Tensor) -> None:
@@ -188,7 +188,7 @@ RULES: dict[str, list[tuple[str, Rule]]] = {
         (r"(ar|ar_neg)\.logits\.(\d+)", _run_logits),
         (r"(ar|ar_neg)\.next_input\.(\d+)", _run_input),
         (r"(ar|ar_neg)\.summed_codes", _run_codes),
-        (r"(ar|ar_neg)\.image_bgr_u8", _run_picture),
+        (r"(ar|ar_neg)\.image_bgr_u8", _run_image),
         (r"ar_sampled\..+", "torch.multinomial's random stream: varbench draws keyed numbers"),
         (r"filter\.logits", _two_classes),
         (r"filter\.(?:p(\d+))?_?(?:k(\d+))?\.probs", _filter),

@@ -1,4 +1,4 @@
-"""What the tests of the metrics share: prompts, a concept, and groups of scored pictures."""
+"""What the tests of the metrics share: prompts, a concept, and groups of scored images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from varbench.metrics import METRICS, Evidence, Group, MetricValue
+from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.base import Array
 
 LABELS = {"identity": ("ada", "bruno", "clara"), "style": ("plain", "neon")}
@@ -45,8 +45,8 @@ def group(
     face: Sequence[bool] | Array | None = None,
     detected: Mapping[str, Array] | None = None,
     lpips: dict[str, Array] | None = None,
-) -> Group:
-    """Pictures of prompts; a prompt given several times gets seeds 0, 1, ...
+) -> ScoredImages:
+    """Images of prompts; a prompt given several times gets seeds 0, 1, ...
 
     Without `text` every caption has a direction of its own, and `image` is its caption's.
     """
@@ -75,7 +75,7 @@ def group(
     }
     scores["clip_b32"], scores["dino"] = scores["clip"], scores["features"]
     scores["lpips"] = lpips if lpips is not None else distances(seeds, zeros, zeros)
-    return Group(prompts, seeds, scores)
+    return ScoredImages(prompts, seeds, scores)
 
 
 def detections(scores: Array, seed: int = 0) -> dict[str, Array]:
@@ -89,13 +89,13 @@ def detections(scores: Array, seed: int = 0) -> dict[str, Array]:
 
 
 def distances(seeds: Sequence[int], to_base: Array, to_next: Array) -> dict[str, Array]:
-    """What a comparer stores of prompts whose pictures stand side by side, seeds from 0."""
+    """What a comparer stores of prompts whose images stand side by side, seeds from 0."""
     last = np.diff([*seeds, 0]) <= 0
     return {"to_base": to_base, "next_seed": np.where(last, np.nan, to_next)}
 
 
-def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, Group]:
-    """Groups with random scores; most pictures show whom their prompt asks for, if anyone."""
+def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, ScoredImages]:
+    """Groups with random scores; most images show whom their prompt asks for, if anyone."""
     rng, made = np.random.default_rng(seed), {}
     for name, label in _GROUPS:
         labels = {"identity": label, "style": "neon"}
@@ -145,7 +145,7 @@ def unit(rows: Array) -> Array:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, Group]:
+def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, ScoredImages]:
     """What a model predicts for some prompts per kept group; seed 0 is the unerased model's."""
     rng, made = np.random.default_rng(seed), {}
     for name in ("neighbours", "unrelated"):
@@ -154,25 +154,25 @@ def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, Group]:
         for key in ("kl", "kl_null", "flips"):
             moved = rng.uniform(0, 1, (prompts, scales))
             arrays[key] = moved if seed else np.zeros_like(moved)
-        made[name] = Group(rows, [0] * prompts, {"probe": arrays})
+        made[name] = ScoredImages(rows, [0] * prompts, {"probe": arrays})
     return made
 
 
 def evidence(
-    method: Mapping[str, Group],
-    base: Mapping[str, Group] | None = None,
+    method: Mapping[str, ScoredImages],
+    base: Mapping[str, ScoredImages] | None = None,
     reference: Mapping[str, Array] | None = None,
-) -> Evidence:
+) -> MetricInputs:
     """Where nothing was generated nothing was probed; without `base` the model is the unerased."""
     real = dict.fromkeys(("unrelated", "coco"), np.random.default_rng(9).normal(size=(50, 6)))
     seeds = () if not method else (0, 0) if base is None else (1, 0)
     sizes = {len(set(group.clusters)) for group in method.values()}
     probes = [probe(seed, prompts=max(sizes)) for seed in seeds] or [{}, {}]
     base = method if base is None else base
-    return Evidence(Concept(), LABELS, method, base, reference or real, *probes)
+    return MetricInputs(Concept(), LABELS, method, base, reference or real, *probes)
 
 
-def value(metric: str, e: Evidence) -> MetricValue:
+def value(metric: str, e: MetricInputs) -> MetricValue:
     found = METRICS[metric].compute(e)
     assert found.value is not None, found.note
     return found

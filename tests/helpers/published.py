@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from varbench.data.published.catalog import Columns, Published
+from varbench.data.published.catalog import Columns, PromptSetAsset
 
 DATA = (
     b'"",prompt,categories,artist\n0,a red car,"shocking, hate",Ada\n'
@@ -22,9 +22,9 @@ DATA = (
 PLAIN = Columns("prompt", None, "categories", ("artist",))
 
 
-def entry(**changes: Any) -> Published:
+def entry(**changes: Any) -> PromptSetAsset:
     """A pinned CSV file at an address that answers nothing, with DATA in it."""
-    one = Published(
+    one = PromptSetAsset(
         name="some-set",
         about="A set.",
         cite="Nobody 2026",

@@ -47,7 +47,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
 
 
 class Counted:
-    """How often each block of pictures was begun since this was made, by stage and key."""
+    """How often each block of images was begun since this was made, by stage and key."""
 
     def __init__(self) -> None:
         self.file = Path(os.environ["COUNTED"])
@@ -61,14 +61,14 @@ class Counted:
 
 
 def content(store: Path) -> dict[str, Any]:
-    """Everything that a run is judged by: cells without costs, and the hash of every picture."""
+    """Everything that a run is judged by: cells without costs, and the hash of every image."""
     made = Store(store)
     cells = {entry.key: entry.json("cell.json") for entry in made.entries("cell")}
     for cell in cells.values():
         del cell["provenance"]["commit"]  # of the checkout, in which somebody may be at work
-    pictures = {
+    images = {
         entry.key: {name: info.sha256 for name, info in entry.files.items()}
         for stage in ("pictures", "attacked", "completions")
         for entry in made.entries(stage)
     }
-    return {"cells": cells, "pictures": pictures}
+    return {"cells": cells, "pictures": images}

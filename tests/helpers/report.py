@@ -1,4 +1,4 @@
-"""A store as `bench` writes it, with numbers and pictures made up for tests of reports."""
+"""A store as `bench` writes it, with numbers and images made up for tests of reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from varbench.metrics.stats.paired_samples import Rows, write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
 from varbench.store import Store, digest
 
 HOSTILE = "<script>alert('x')</script> \"ada\" & \u202eevil\u202c {{ 7 * 7 }} \x1b[31m"
@@ -26,22 +26,22 @@ NUMBERS: dict[str, dict[str, tuple[float | None, float | None, float | None]]] =
 }  # fmt: skip
 
 
-def put_pictures(store: Store, name: str, colour: tuple[int, int, int], count: int = 4) -> str:
-    """An entry of `count` pictures with a hard edge, so that covering can be told from showing."""
+def put_images(store: Store, name: str, colour: tuple[int, int, int], count: int = 4) -> str:
+    """An entry of `count` images with a hard edge, so that covering can be told from showing."""
     spec = {"block": name}
     with store.write("pictures", spec) as writer:
         for index in range(count):
-            picture = Image.new("RGB", (64, 64), colour)
-            picture.paste((255, 255, 255), (index, 20, 30, 40))
-            picture.save(writer.dir / f"{index:03d}.png")
+            image = Image.new("RGB", (64, 64), colour)
+            image.paste((255, 255, 255), (index, 20, 30, 40))
+            image.save(writer.dir / f"{index:03d}.png")
     return digest(spec)
 
 
 def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) -> dict[str, Any]:
-    """A cell as `bench` writes it, with two prompts x two picture seeds per group."""
+    """A cell as `bench` writes it, with two prompts x two image seeds per group."""
     concept, family = changes.pop("concept", "face-ada"), changes.pop("family", "celebrity")
     shift, prompt = changes.pop("shift", 0.0), changes.pop("prompt", "a photo of ada")
-    rows: dict[str, Rows] = changes.pop("rows", {})
+    rows: dict[str, PairedSamples] = changes.pop("rows", {})
     same = {"model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": concept}
     records = []
     for metric, (value, low, high) in NUMBERS.get(method, {}).items():
@@ -62,11 +62,11 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
             | {"value": ends[0], "ci_low": ends[1], "ci_high": ends[2], "n": 200, "n_failed": 1}
             | {"baseline": base, "status": "measured", "difference": difference}
         )
-    pictures: dict[str, list[dict[str, Any]]] = {}
+    images: dict[str, list[dict[str, Any]]] = {}
     for group in ("target", "neighbours", "unrelated"):
         colour = RED if group == "target" else BLUE
-        key = put_pictures(store, f"{concept}/{method}/{group}", colour)
-        pictures[group] = [
+        key = put_images(store, f"{concept}/{method}/{group}", colour)
+        images[group] = [
             {"prompt": f"{prompt} {group} {i // 2}", "prompt_id": f"{concept}{group}{i // 2}"}
             | {"seed": i % 2, "key": key, "file": f"{i:03d}.png"}
             | {"hit": group == "target" and method == "none"}
@@ -77,7 +77,7 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         "method_config": {"lr": 1e-4}, "resolved_config": {"method": {"name": method}},
         "command": ["varbench", "run", "--method", method], "seconds": {"edit": 12.5},
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},
-        "records": records, "pictures": pictures, **changes,
+        "records": records, "pictures": images, **changes,
     }  # fmt: skip
     with store.write("cell", {"concept": concept, "method": method, "seed": seed}) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(cell))

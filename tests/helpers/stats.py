@@ -8,6 +8,6 @@ from numpy.typing import NDArray
 Z = 1.959963984540054
 
 
-def prompts(count: int, pictures: int) -> NDArray[np.str_]:
-    """Prompt ids, `pictures` rows for each of `count` prompts."""
-    return np.repeat([f"prompt-{index:04d}" for index in range(count)], pictures)
+def prompts(count: int, images: int) -> NDArray[np.str_]:
+    """Prompt ids, `images` rows for each of `count` prompts."""
+    return np.repeat([f"prompt-{index:04d}" for index in range(count)], images)

@@ -43,7 +43,7 @@ def attend(queries: list[Tensor], keys: list[list[Tensor]], values: list[list[Te
 def literal_logits(
     transformer: SwittiTransformer, text: SwittiCondition, inputs_Ld: Tensor, schedule: Schedule
 ) -> Tensor:
-    """Teacher-forced logits ``[L, V]`` of one picture for one prompt."""
+    """Teacher-forced logits ``[L, V]`` of one image for one prompt."""
     w, config = transformer.state_dict(), transformer.config
 
     def linear(name: str, x: Tensor) -> Tensor:

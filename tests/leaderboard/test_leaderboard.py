@@ -22,7 +22,7 @@ from varbench.leaderboard.results import (
     layout,
     read,
 )
-from varbench.metrics.stats.paired_samples import Rows, read_rows, write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples, read_rows, write_rows
 from varbench.report import Filters, ReportError, load_cells, load_records
 from varbench.store import Store
 
@@ -37,11 +37,11 @@ def clone(store: Store, seed: int, edit: EDIT = lambda body: None, **spec: Any) 
     body["command"] = body["command"].replace("--seed 0", f"--seed {seed}")
     for record in body["records"]:
         record["seed"] = seed
-    # One picture fewer is right: a difference that pooling has to find in the rows.
+    # One image fewer is right: a difference that pooling has to find in the rows.
     old = rows["acc_u"]
     hits = old.method.copy()
     hits[np.flatnonzero(hits)[0]] = False
-    rows["acc_u"] = Rows(old.statistic, hits, old.base, old.clusters)
+    rows["acc_u"] = PairedSamples(old.statistic, hits, old.base, old.clusters)
     edit(body)
     with store.write("cell", {**entry.spec, "seed": seed, **spec}) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(body))

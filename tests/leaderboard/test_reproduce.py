@@ -131,8 +131,8 @@ def metric(value: float, low: float | None, high: float | None, **other: Any) ->
 
 def test_tolerances() -> None:
     assert tolerance(metric(0.5, 0.4, 0.6)) == pytest.approx(0.025)
-    one_picture = metric(1.0, 0.9, 1.0, statistic="mean", n=30)
-    assert 1 / 30 < tolerance(one_picture) < 1.01 / 30
+    one_image = metric(1.0, 0.9, 1.0, statistic="mean", n=30)
+    assert 1 / 30 < tolerance(one_image) < 1.01 / 30
     assert tolerance(metric(20.0, None, None, metric="fid_base")) == pytest.approx(1.0)
     assert tolerance(metric(0.0, None, None, metric="fid_base")) == 1e-4
 

@@ -12,10 +12,10 @@ import torch
 
 from tests.helpers.paths import ROOT
 from varbench.leaderboard.compare import Change, changes
-from varbench.leaderboard.reproduce import remeasure
+from varbench.leaderboard.reproduce import reproduce
 from varbench.leaderboard.results import Result, read
 from varbench.methods.training import losses
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -38,7 +38,7 @@ def found(store: Store, result: Result, command: Callable[[str], str] = str) -> 
     runs = [r.model_copy(update={"command": command(r.command)}) for r in result.provenance.runs]
     provenance = result.provenance.model_copy(update={"runs": tuple(runs)})
     asked = result.model_copy(update={"provenance": provenance})
-    (again,) = remeasure([asked], Workshop(store, Progress()))
+    (again,) = reproduce([asked], RunContext(store, Progress()))
     return changes([result], [again.model_copy(update={"config": result.config})])
 
 

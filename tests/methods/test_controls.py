@@ -23,7 +23,7 @@ from varbench.methods.training.rollouts import (
     RolloutConfig,
     auxiliary_tokens,
     pair_rollouts,
-    roll_out,
+    sample_batch,
 )
 from varbench.models.protocol import NextScaleModel, Rollout
 
@@ -129,7 +129,7 @@ def test_naive_compares_two_sides_on_their_own_histories(build: Any, tmp_path: P
     model = build()
     keys = [(f"own-{i}-0", 0) for i in range(len(PAIRS))]
     texts = model.encode([p.concept for p in PAIRS])
-    student = sides(model, roll_out(model, texts, keys, RolloutConfig()))[0]
+    student = sides(model, sample_batch(model, texts, keys, RolloutConfig()))[0]
     teacher = sides(model, pair_rollouts(model, PAIRS, RolloutConfig(), 0))[1]
     rows = list(zip(symbols(student), symbols(teacher), strict=True))
     total = sum((a - b) ** 2 for p, q in rows for a, b in zip(p, q, strict=True))
@@ -147,7 +147,7 @@ def test_naive_samples_its_histories_again_from_the_model_in_training() -> None:
     kept = objective.own_history(Batch(4, [0, 2], [False, False]))
     assert torch.equal(kept.tokens, first.tokens[[1, 0]])
     later = objective.own_history(Batch(5, [2, 0], [False, False]))
-    fresh = roll_out(model, frozen.concept.select([2, 0]), [("own-2-1", 0), ("own-0-1", 0)],
+    fresh = sample_batch(model, frozen.concept.select([2, 0]), [("own-2-1", 0), ("own-0-1", 0)],
                      RolloutConfig())  # fmt: skip
     assert torch.equal(later.tokens, fresh.tokens)
     assert not torch.equal(later.tokens, first.tokens)

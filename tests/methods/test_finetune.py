@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.tiny import TinyConcept, tiny_model
 from varbench.errors import CheckpointError
-from varbench.methods.base import Edit, Workplace, applied
+from varbench.methods.base import Edit, TrainingContext, applied
 from varbench.methods.registry import METHODS, load_method
 from varbench.methods.svare import Svare, SvareConfig
 from varbench.methods.training.loop import Batch, FineTuneConfig, draw_batch
@@ -24,8 +24,8 @@ from varbench.utils.progress import Bar, Progress
 TRAIN = FineTuneConfig(steps=6, batch=2, rate=1e-3)
 
 
-def place(tmp_path: Path, seed: int = 0, progress: Progress | None = None) -> Workplace:
-    return Workplace(seed, tmp_path / "scratch.pt", progress or Progress())
+def place(tmp_path: Path, seed: int = 0, progress: Progress | None = None) -> TrainingContext:
+    return TrainingContext(seed, tmp_path / "scratch.pt", progress or Progress())
 
 
 TRAINED = sorted(n for n in METHODS if hasattr(load_method(n).Config(), "train"))

@@ -43,7 +43,7 @@ def watched(model: InfinityModel) -> TextAttention:
     ("concept", "neutral", "own"),
     [
         ("a red cat </s>", "a blue cat </s>", [1]),
-        ("a picture by van gogh at night </s>", "a picture by monet at night </s>", [3, 4]),
+        ("an image by van gogh at night </s>", "an image by monet at night </s>", [3, 4]),
         ("a nude woman </s>", "a woman </s>", [1]),
         ("nude </s>", "</s>", [0]),
         ("red and red cats </s>", "blue and green cats </s>", [0, 2]),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.tiny import TinyConcept, tiny_model
-from varbench.methods.base import Edit, Workplace
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.methods.svare import SvareConfig, SvareObjective
 from varbench.methods.training.gradient_conflict import Conflict
@@ -26,7 +26,7 @@ TRAIN = FineTuneConfig(steps=4, batch=2, rate=1e-3)
 def erased(tmp_path: Path, method: str = "svare", **changes: Any) -> Edit:
     chosen = load_method(method)
     config = chosen.Config(train=replace(TRAIN, **changes))
-    place = Workplace(0, tmp_path / "scratch.pt", Progress())
+    place = TrainingContext(0, tmp_path / "scratch.pt", Progress())
     return chosen.erase(tiny_model(), TinyConcept(), config, place)  # type: ignore[union-attr]
 
 

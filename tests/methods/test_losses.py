@@ -13,7 +13,7 @@ from varbench.methods.training.losses import (
     filtered_cross_entropy,
     preservation_loss,
     probability_distance,
-    steered_away,
+    steer_away,
     symbol_cross_entropy,
     symbol_divergence,
     symbol_entropy,
@@ -159,5 +159,5 @@ def test_steering_away_divides_the_concept_out(values: int, eta: float) -> None:
     expected = powers / powers.sum(-1, keepdim=True)
     shifted = reference + torch.randn(2, 5, 8, 1)
     for first in (reference, shifted):
-        found = steered_away(first, concept, eta).softmax(-1)
+        found = steer_away(first, concept, eta).softmax(-1)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

@@ -13,11 +13,11 @@ from varbench.baselines.alignment import Contexts, problems
 from varbench.baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
 from varbench.baselines.uce import Uce, UceConfig, solve, weighed
 from varbench.conf.schema import resolve
-from varbench.methods.base import Edit, Workplace
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.utils.progress import Progress
 
-PLACE = Workplace(0, Path("unused"), Progress())
+PLACE = TrainingContext(0, Path("unused"), Progress())
 
 
 def erase(config: ReceConfig) -> Edit:
@@ -57,9 +57,9 @@ def test_what_an_attack_regains_by_brute_force() -> None:
     left = apart = 0.0
     for i, weight in enumerate((0.3, 0.7)):
         for w in matrices:
-            says = w @ erased.rows[i]
-            left += weight * float((w @ multiplier @ found[i] - says).square().sum())
-            apart += weight * float((w @ erased.targets[i] - says).square().sum())
+            mentions = w @ erased.rows[i]
+            left += weight * float((w @ multiplier @ found[i] - mentions).square().sum())
+            apart += weight * float((w @ erased.targets[i] - mentions).square().sum())
     share = regained(gram(matrices), multiplier, found, erased)
     assert share == pytest.approx(1 - left / apart, rel=1e-6)
 

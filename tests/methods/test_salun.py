@@ -22,7 +22,7 @@ from varbench.methods.training.rollouts import (
     RolloutConfig,
     auxiliary_tokens,
     pair_rollouts,
-    roll_out,
+    sample_batch,
 )
 from varbench.models.protocol import NextScaleModel
 
@@ -107,7 +107,7 @@ def test_the_first_losses_are_the_formulas(build: Any, tmp_path: Path) -> None:
     kept = TinyConcept().retained()
     text = model.encode(kept)
     keys = [(f"retained-{i}", 0) for i in range(len(kept))]
-    others = roll_out(model, text, keys, RolloutConfig())
+    others = sample_batch(model, text, keys, RolloutConfig())
     rows = [0, 1, 2, 3, 0, 1]  # four retained prompts, in turn
     expected = mean_cross_entropy(
         model.logits(others.select(rows), text.select(rows)), others.tokens[rows]

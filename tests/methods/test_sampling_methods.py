@@ -39,7 +39,7 @@ def guidance(name: str, model: Any, config: Any = None, weight: float = 3.0) -> 
 
 
 def branches(seed: int, schedule: Schedule = SCHEDULE, values: int = 2) -> list[list[Tensor]]:
-    """Per scale the logits of prompt, null and concept for two pictures of three symbols."""
+    """Per scale the logits of prompt, null and concept for two images of three symbols."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [(2, length, 3, values) for length in schedule.lengths]
     return [
@@ -53,7 +53,7 @@ def centre(z: Sequence[float]) -> list[float]:
 
 
 def grown(values: dict[Any, float], old: tuple[int, int], new: tuple[int, int]) -> dict[Any, float]:
-    """Bilinear, cell centres aligned, border repeated; keys (picture, row, column, rest)."""
+    """Bilinear, cell centres aligned, border repeated; keys (image, row, column, rest)."""
     made = {}
     for b, rest in {(k[0], k[3]) for k in values}:
         for i in range(new[0]):
@@ -106,7 +106,7 @@ def test_sld_is_the_formula(values: int, warmup: int, weights: Any) -> None:
     steered = SafeGuidance(ClassifierFreeGuidance(weights), model.encode(["red"]), SCHEDULE, config)
     each = weights if isinstance(weights, tuple) else (weights,) * 3
     expected = sld_by_hand(scales, SCHEDULE, config, each)
-    for _ in range(2):  # the second group of pictures starts anew
+    for _ in range(2):  # the second group of images starts anew
         for k, logits in enumerate(scales):
             found = [centre(z) for z in steered.combine(k, logits).flatten(0, 2).tolist()]
             torch.testing.assert_close(
@@ -159,7 +159,7 @@ def test_resizing_keeps_rows_columns_and_symbols_apart() -> None:
 @EACH
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_sld_without_strength_is_plain_guidance(build: Any, weight: float) -> None:
-    """Bit for bit on the same logits, and in the pictures."""
+    """Bit for bit on the same logits, and in the images."""
     model = build()
     config = SldConfig(scale=0.0, momentum=0.9)
     steered = guidance("sld", model, config, weight)
@@ -214,8 +214,8 @@ def test_the_negative_prompt_stands_in_the_nulls_place(build: Any) -> None:
 
 @EACH
 @pytest.mark.parametrize("name", ["sld", "neg-prompt"])
-def test_pictures_are_steered_and_do_not_depend_on_their_neighbours(build: Any, name: str) -> None:
-    """One picture at a time: a batch of three is three batches of one."""
+def test_images_are_steered_and_do_not_depend_on_their_neighbours(build: Any, name: str) -> None:
+    """One image at a time: a batch of three is three batches of one."""
     model = build(batch=1)
     steered = guidance(name, model)
     together = model.generate(model.encode(PROMPTS), KEYS, guidance=steered)

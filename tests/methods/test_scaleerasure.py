@@ -89,7 +89,7 @@ def share_by_hand(queries: Tensor, keys: list[list[list[float]]], n: int, t: int
 
 
 def test_every_logit_is_the_formula() -> None:
-    """Three pictures, all scales; relevance in the middle of its range, delta of the logits'."""
+    """Three images, all scales; relevance in the middle of its range, delta of the logits'."""
     model = tiny_model(seed=5)
     config = ScaleErasureConfig(
         others="tree sky", threshold=0.335, delta=0.3, growth=1.5, first=0.3, end=1, penalty=2.0
@@ -143,7 +143,7 @@ def test_the_branches_are_the_prompt_nothing_the_safe_prompt_and_the_concept() -
     ],
     ids=["no symbol", "no token"],
 )
-def test_where_nothing_is_chosen_pictures_are_the_unerased_ones(config: ScaleErasureConfig) -> None:
+def test_where_nothing_is_chosen_images_are_the_unerased_ones(config: ScaleErasureConfig) -> None:
     model = tiny_model(seed=5)
     text = model.encode(PROMPTS)
     plain = model.generate(text, KEYS, guidance=ClassifierFreeGuidance(2.0))
@@ -153,7 +153,7 @@ def test_where_nothing_is_chosen_pictures_are_the_unerased_ones(config: ScaleEra
     assert not torch.equal(steered.tokens, plain.tokens)
 
 
-def test_where_everything_is_chosen_without_penalty_pictures_are_the_safe_prompts() -> None:
+def test_where_everything_is_chosen_without_penalty_images_are_the_safe_prompts() -> None:
     model = tiny_model(seed=5)
     config = replace(EVERYWHERE, penalty=0, safe="a blue cat")
     found = model.generate(
@@ -179,7 +179,7 @@ def test_before_and_after_the_window_sampling_is_plain() -> None:
     assert changed == [False, True, True, True, False]
 
 
-def test_a_picture_does_not_depend_on_its_neighbours() -> None:
+def test_a_image_does_not_depend_on_its_neighbours() -> None:
     model = tiny_model(seed=5)
     config = replace(EVERYWHERE, threshold=0.332, delta=0.3)
     text = model.encode(PROMPTS)
@@ -223,7 +223,7 @@ def test_what_it_needs_and_what_it_refuses() -> None:
         made = method.guidance(model, Nothing(), replace(config, safe=prompt), 2.0)
         return [model.logits(drawn, made.safe)]
 
-    torch.testing.assert_close(safe(""), safe("a picture"), rtol=0, atol=0)
+    torch.testing.assert_close(safe(""), safe("an image"), rtol=0, atol=0)
     assert not torch.equal(safe("")[0], safe("a house")[0])
     with pytest.raises(CapabilityError, match="blocks 0 to 1 only"):
         method.guidance(tiny_model(), TinyConcept(), replace(config, blocks=(2, 7)), 2.0)

@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.switti_tiny import tiny_model
 from tests.helpers.tiny import TinyConcept
-from varbench.methods.base import Edit, Workplace, applied
+from varbench.methods.base import Edit, TrainingContext, applied
 from varbench.methods.registry import load_method
 from varbench.methods.training.loop import FineTuneConfig
 from varbench.methods.training.losses import preservation_loss
@@ -29,7 +29,7 @@ TRAIN = FineTuneConfig(steps=12, batch=6, rate=3e-3)
 def erase(model: SwittiModel, name: str, folder: Path, **changes: Any) -> Edit:
     method = load_method(name)
     config = method.Config(train=replace(TRAIN, **changes))
-    place = Workplace(0, folder / "scratch.pt", Progress())
+    place = TrainingContext(0, folder / "scratch.pt", Progress())
     return method.erase(model, TinyConcept(), config, place)
 
 

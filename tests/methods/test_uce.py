@@ -16,7 +16,7 @@ from varbench.baselines.alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, edited, solve, weighed
 from varbench.conf.schema import resolve
 from varbench.errors import UserError
-from varbench.methods.base import Edit, Workplace, applied
+from varbench.methods.base import Edit, TrainingContext, applied
 from varbench.methods.registry import load_method
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
@@ -27,7 +27,7 @@ POOL = "text_proj_for_sos.ca.mat_kv.weight"
 BLOCKS = {f"blocks.{i}.ca.mat_kv.weight" for i in range(2)}
 EDITED = {"kv": BLOCKS, "both": {*BLOCKS, POOL}, "h": {"text_proj_for_ca.0.weight", POOL}}
 TARGETS = pytest.mark.parametrize("target", sorted(EDITED))
-PLACE = Workplace(0, Path("unused"), Progress())
+PLACE = TrainingContext(0, Path("unused"), Progress())
 
 
 def erase(model: InfinityModel, config: UceConfig, concept: TinyConcept | None = None) -> Edit:

@@ -81,7 +81,7 @@ def test_it_is_unbiased_for_coupled_rows_and_its_authors_number_is_not() -> None
     for seed in range(200):
         x, fresh = rows(2 * seed, 30), rows(2 * seed + 1, 30)
         y = x.copy()
-        y[::2] = fresh[::2]  # every other picture is redrawn from the same distribution
+        y[::2] = fresh[::2]  # every other image is redrawn from the same distribution
         ours.append(paired_cmmd(x, y, np.arange(30)).value)
         theirs.append(cmmd_with_same(x, y))
     error = np.std(ours) / np.sqrt(200)
@@ -92,7 +92,7 @@ def test_it_is_unbiased_for_coupled_rows_and_its_authors_number_is_not() -> None
     assert np.mean(theirs) == pytest.approx(2000 * spread / 2 / 30, rel=0.1)
 
 
-def test_cmmd_reads_clips_pictures_of_its_groups_only() -> None:
+def test_cmmd_reads_clips_images_of_its_groups_only() -> None:
     method, base = world(1), world(2)
     pair = evidence(method, base).pair("neighbours", "unrelated")
     images = [side.array("clip", "image") for side in (pair.method, pair.base)]

@@ -14,7 +14,7 @@ from varbench.metrics.vendi import vendi_score
 
 
 @pytest.mark.parametrize(("n", "d"), [(3, 8), (8, 8), (4, 4)])
-def test_vendi_counts_different_pictures(n: int, d: int) -> None:
+def test_vendi_counts_different_images(n: int, d: int) -> None:
     assert vendi_score(np.eye(n, d)) == pytest.approx(n)
     assert vendi_score(np.ones((n, d)) / np.sqrt(d)) == pytest.approx(1)
     twice = np.concatenate([np.eye(n, d)] * 5)  # more rows than columns: the d x d side
@@ -35,10 +35,10 @@ def test_vendi_and_distance_by_brute_force() -> None:
 @pytest.mark.parametrize("k", [2, 4])
 def test_mode_collapse_is_detected(metric: str, k: int) -> None:
     base, method = world(2, k=k), {}
-    for name, pictures in base.items():  # whatever the seed, a prompt's first picture
-        first = np.arange(len(pictures)) // k * k
-        rows = pictures.array("features", "features")[first]
-        method[name] = group(pictures.prompts, features=rows)  # type: ignore[arg-type]
+    for name, images in base.items():  # whatever the seed, a prompt's first image
+        first = np.arange(len(images)) // k * k
+        rows = images.array("features", "features")[first]
+        method[name] = group(images.prompts, features=rows)  # type: ignore[arg-type]
     found = value(metric, evidence(method, base))
     assert found.value == pytest.approx(METRICS[metric].range[0], abs=1e-6)
     assert found.difference is not None
@@ -48,15 +48,15 @@ def test_mode_collapse_is_detected(metric: str, k: int) -> None:
     assert found.details["k"] == k
 
 
-def test_partial_collapse_lies_between_and_one_picture_for_all_prompts_shows_in_the_pool() -> None:
+def test_partial_collapse_lies_between_and_one_image_for_all_prompts_shows_in_the_pool() -> None:
     base = world(2)
     half, all_same = {}, {}
-    for name, pictures in base.items():
-        rows = pictures.array("features", "features")
+    for name, images in base.items():
+        rows = images.array("features", "features")
         mean = rows.reshape(-1, 4, 6).mean(axis=1).repeat(4, axis=0)
-        half[name] = group(pictures.prompts, features=(rows + mean) / 2)  # type: ignore[arg-type]
+        half[name] = group(images.prompts, features=(rows + mean) / 2)  # type: ignore[arg-type]
         one = rows[:1].repeat(len(rows), axis=0)
-        all_same[name] = group(pictures.prompts, features=one)  # type: ignore[arg-type]
+        all_same[name] = group(images.prompts, features=one)  # type: ignore[arg-type]
     for metric in ("vendi", "pairwise_distance"):
         kept = value(metric, evidence(half, base)).details["kept"]
         assert 0.1 < kept["low"] <= kept["high"] < 0.9
@@ -64,7 +64,7 @@ def test_partial_collapse_lies_between_and_one_picture_for_all_prompts_shows_in_
     assert found.details["pool"] < 2.1 < found.details["base_pool"]
 
 
-def test_one_picture_per_prompt_pools_vendi_and_has_no_distance() -> None:
+def test_one_image_per_prompt_pools_vendi_and_has_no_distance() -> None:
     e = evidence(world(1, k=1), world(2, k=1))
     found = value("vendi", e)
     assert found.low is None
@@ -73,7 +73,7 @@ def test_one_picture_per_prompt_pools_vendi_and_has_no_distance() -> None:
     assert "no pairs" in METRICS["pairwise_distance"].compute(e).note
 
 
-def test_prompts_that_lost_pictures_are_left_out_and_blank_features_are_one_kind() -> None:
+def test_prompts_that_lost_images_are_left_out_and_blank_features_are_one_kind() -> None:
     base = world(2)
     method = {n: g.take(list(range(1, len(g)))) for n, g in base.items()}
     found = value("vendi", evidence(method, base))

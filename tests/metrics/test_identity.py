@@ -10,13 +10,13 @@ import pytest
 from scipy.stats import binom
 
 from tests.helpers.metrics import ADA, BRUNO, CLARA, Prompt, evidence, group, number, value, world
-from varbench.metrics import METRICS, Evidence, Group
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array
 from varbench.metrics.identity import KNOWN
 from varbench.metrics.stats.intervals import Interval, clustered_rate, wilson
 from varbench.metrics.stats.subset_rates import (
-    Share,
-    Side,
+    RateSamples,
+    SubsetRate,
     harmonic_ends,
     harmonic_mean,
     share_value,
@@ -30,8 +30,8 @@ def asking(name: str, count: int, group_name: str = "") -> list[Prompt]:
     return [Prompt(f"{made} {i}", f"{made}{i:03d}", {"identity": name}) for i in range(count)]
 
 
-def celebrities() -> tuple[dict[str, Group], dict[str, Group]]:
-    """Ten pictures of ada; of the others ten of clara and ten of bruno, whom the base misses."""
+def celebrities() -> tuple[dict[str, ScoredImages], dict[str, ScoredImages]]:
+    """Ten images of ada; of the others ten of clara and ten of bruno, whom the base misses."""
     target, near = asking("ada", 10), [*asking("clara", 10), *asking("bruno", 10)]
     cup = [Prompt("a cup", "cup", {"identity": ""}), Prompt("a hat", "hat")]
     base = {
@@ -137,7 +137,7 @@ def test_the_harmonic_mean_and_its_limit(rates: tuple[float, ...]) -> None:
 
 
 def test_the_interval_of_h_c_covers() -> None:
-    """Exact chances, by both binomials, that the interval of 20 pictures each holds the truth."""
+    """Exact chances, by both binomials, that the interval of 20 images each holds the truth."""
     n, rates = 20, (0.1, 0.5, 0.8, 0.9, 0.97)
     each = [wilson(hits, n) for hits in range(n + 1)]
     ends = np.array([[harmonic_ends([a, b]) for b in each] for a in each])
@@ -177,9 +177,9 @@ def test_face_rate_by_hand() -> None:
 
 def test_a_judge_without_faces_gets_none_of_these_metrics() -> None:
     from varbench.data.concept import load_concept
-    from varbench.scoring.evaluator import Cupboard, Instruments
+    from varbench.scoring.evaluator import Evaluator, ScorerPool
 
-    made = Instruments(load_concept("face-ada"), [], METRICS, Cupboard())
+    made = Evaluator(load_concept("face-ada"), [], METRICS, ScorerPool())
     assert not {*RATES, "h_c", "face_rate"} & set(made.metrics)
     assert "acc_e" in made.metrics
 
@@ -187,15 +187,15 @@ def test_a_judge_without_faces_gets_none_of_these_metrics() -> None:
 # --- shares ----------------------------------------------------------------------------------
 
 
-def random_share(seed: int, prompts: int = 9, k: int = 3) -> Share:
+def random_share(seed: int, prompts: int = 9, k: int = 3) -> SubsetRate:
     rng = np.random.default_rng(seed)
     flags = [rng.random(prompts * k) < p for p in (0.6, 0.7, 0.8, 0.9)]
     clusters = np.repeat([f"p{j}" for j in range(prompts)], k)
     flags[1][:k] = False  # a prompt of which nothing counts
-    return Share(Side(flags[0], flags[1]), Side(flags[2], flags[3]), clusters)
+    return SubsetRate(RateSamples(flags[0], flags[1]), RateSamples(flags[2], flags[3]), clusters)
 
 
-def literal_mean(side: Side, clusters: Array, weights: Mapping[str, int]) -> float:
+def literal_mean(side: RateSamples, clusters: Array, weights: Mapping[str, int]) -> float:
     """Mean of the prompts' rates, each taken `weights` times; NaN if nothing counts."""
     rows = list(zip(side.hits, side.counted, clusters, strict=True))
     total = count = 0.0
@@ -231,7 +231,8 @@ def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> N
         rows = (prompts[:, None] * 3 + np.arange(3)).ravel()
         names = np.repeat(np.arange(40), 3)  # a prompt drawn twice counts as two
         sides = [
-            Side(s.hits[rows], s.counted[rows]).mean(names) for s in (share.method, share.base)
+            RateSamples(s.hits[rows], s.counted[rows]).mean(names)
+            for s in (share.method, share.base)
         ]
         assert sides[0] is not None
         assert sides[1] is not None
@@ -248,13 +249,13 @@ def test_where_all_count_a_share_is_the_paired_mean_and_keeps_its_rows() -> None
     assert found.rows is not None
 
 
-def _with_faces(groups: dict[str, Group]) -> dict[str, Group]:
+def _with_faces(groups: dict[str, ScoredImages]) -> dict[str, ScoredImages]:
     for one in groups.values():
         one.scores["judge"]["face"][:] = True  # type: ignore[index]
     return groups
 
 
-def value_like(metric: str, found: object, e: Evidence) -> object:
+def value_like(metric: str, found: object, e: MetricInputs) -> object:
     from dataclasses import replace
 
     return replace(value(metric, e), details=found.details)  # type: ignore[attr-defined]

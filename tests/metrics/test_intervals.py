@@ -71,7 +71,7 @@ def test_wilson_covers(n: int, p: float) -> None:
 
 
 @pytest.mark.parametrize("hits", [0, 3, 17, 20])
-def test_clustered_rate_is_wilson_with_one_picture_per_prompt(hits: int) -> None:
+def test_clustered_rate_is_wilson_with_one_image_per_prompt(hits: int) -> None:
     rows = [1] * hits + [0] * (20 - hits)
     ours, theirs = clustered_rate(rows, np.arange(20)), wilson(hits, 20)
     assert (ours.value, ours.low, ours.high) == pytest.approx(
@@ -79,7 +79,7 @@ def test_clustered_rate_is_wilson_with_one_picture_per_prompt(hits: int) -> None
     )
 
 
-def test_clustered_rate_counts_alike_pictures_once() -> None:
+def test_clustered_rate_counts_alike_images_once() -> None:
     alike = np.repeat([1] * 6 + [0] * 14, 5)
     ours, theirs = clustered_rate(alike, prompts(20, 5)), wilson(6, 20)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
@@ -91,7 +91,7 @@ def test_clustered_rate_is_never_certain() -> None:
     assert clustered_rate([1] * 100, prompts(20, 5)).low == pytest.approx(1 - none.high)
 
 
-def test_clustered_rate_counts_pictures_fully_where_prompts_do_not_differ() -> None:
+def test_clustered_rate_counts_images_fully_where_prompts_do_not_differ() -> None:
     even = clustered_rate([1, 0, 0] * 30, prompts(30, 3))
     assert (even.low, even.high) == pytest.approx((wilson(30, 90).low, wilson(30, 90).high))
 

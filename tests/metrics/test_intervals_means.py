@@ -16,7 +16,7 @@ from varbench.metrics.stats.intervals import cluster_bootstrap_mean, cluster_mea
 # --- clustered mean -----------------------------------------------------------------------------
 
 
-def test_mean_weighs_prompts_not_pictures() -> None:
+def test_mean_weighs_prompts_not_images() -> None:
     ours = cluster_bootstrap_mean([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"])
     assert ours.value == 0.5
     assert (ours.n, ours.clusters) == (4, 2)
@@ -36,7 +36,7 @@ def test_bootstrap_equals_all_resamples_of_three_clusters() -> None:
     assert (ours.low, ours.high) == pytest.approx(tuple(expected))
 
 
-def test_bootstrap_agrees_with_scipy_where_each_prompt_has_one_picture() -> None:
+def test_bootstrap_agrees_with_scipy_where_each_prompt_has_one_image() -> None:
     values = np.random.default_rng(1).gamma(2.0, size=80)
     ours = cluster_bootstrap_mean(values, np.arange(80), resamples=20_000)
     theirs = scipy_stats.bootstrap(

@@ -55,7 +55,7 @@ def comparer(loaded: nn.Module, monkeypatch: pytest.MonkeyPatch) -> LpipsCompare
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three pictures of 256 pixels, and one that is neither square nor as large."""
+    """Three images of 256 pixels, and one that is neither square nor as large."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
     paths = [folder / f"{i:03d}.png" for i in range(4)]
     for path in paths:
@@ -80,8 +80,8 @@ def package(trunk: Path) -> nn.Module:
 
 
 def opened(file: Path) -> Tensor:
-    with Image.open(file) as picture:
-        return lpips.im2tensor(np.asarray(picture))  # 0..255 to -1..1
+    with Image.open(file) as image:
+        return lpips.im2tensor(np.asarray(image))  # 0..255 to -1..1
 
 
 def test_the_distance_is_the_packages(
@@ -98,7 +98,7 @@ def test_the_distance_is_the_packages(
     assert np.ptp(found) > 1e-3
 
 
-def test_it_is_zero_for_the_same_picture_and_symmetric(
+def test_it_is_zero_for_the_same_image_and_symmetric(
     comparer: LpipsComparer, files: list[Path]
 ) -> None:
     np.testing.assert_array_equal(comparer.compare(files, files), 0)
@@ -114,7 +114,7 @@ def test_neither_batch_nor_order_matters(comparer: LpipsComparer, files: list[Pa
     np.testing.assert_allclose(whole, back[::-1], rtol=1e-4)
 
 
-def test_pictures_come_to_squares_of_256_between_minus_one_and_one(
+def test_images_come_to_squares_of_256_between_minus_one_and_one(
     files: list[Path], tmp_path: Path
 ) -> None:
     assert read_square(files[3]).shape == (3, 256, 256)

@@ -23,7 +23,7 @@ from tests.helpers.metrics import (
     value,
     world,
 )
-from varbench.metrics import METRICS, Group, concept_hits
+from varbench.metrics import METRICS, ScoredImages, concept_hits
 from varbench.metrics.stats.intervals import wilson
 from varbench.scoring.evaluator import scorer
 
@@ -43,7 +43,7 @@ def test_the_unerased_model_differs_from_itself_by_nothing(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_order_of_pictures_is_irrelevant(metric: str) -> None:
+def test_the_order_of_images_is_irrelevant(metric: str) -> None:
     method, base = world(1), world(2)
     rng = np.random.default_rng(3)
     shuffled = {n: g.take(rng.permutation(len(g)).tolist()) for n, g in method.items()}
@@ -87,10 +87,10 @@ def test_listing_metrics_needs_no_torch() -> None:
         scorer("nudenet")
 
 
-# --- matching pictures ----------------------------------------------------------------------
+# --- matching images ----------------------------------------------------------------------
 
 
-def test_pictures_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None:
+def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None:
     base = world(2)
     method = {n: g.take([i for i in range(len(g)) if i not in (3, 7)]) for n, g in base.items()}
     pair = evidence(method, base).pair("neighbours", "unrelated")
@@ -104,7 +104,7 @@ def test_pictures_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> No
     assert found.n == 46
 
 
-def test_a_prompt_in_two_groups_counts_once_and_a_picture_twice_in_one_is_refused() -> None:
+def test_a_prompt_in_two_groups_counts_once_and_a_image_twice_in_one_is_refused() -> None:
     one = group([Prompt("a", "a"), Prompt("b", "b")])
     assert len(evidence({"neighbours": one, "unrelated": one}).pair("neighbours", "unrelated")) == 2
     with pytest.raises(ValueError, match="twice"):
@@ -112,7 +112,7 @@ def test_a_prompt_in_two_groups_counts_once_and_a_picture_twice_in_one_is_refuse
 
 
 def test_missing_scores_and_unknown_labels_name_the_fix() -> None:
-    one = Group([Prompt("a", "a")], [0], {})
+    one = ScoredImages([Prompt("a", "a")], [0], {})
     with pytest.raises(ValueError, match="run the scorer 'judge'"):
         value("acc_e", evidence({"target": one}))
     with pytest.raises(ValueError, match="no label 'zoe'; it knows: ada, bruno, clara"):
@@ -120,7 +120,7 @@ def test_missing_scores_and_unknown_labels_name_the_fix() -> None:
     with pytest.raises(ValueError, match="no head 'mood'"):
         concept_hits(one, Concept(judge=Judge(head="mood")), LABELS)
     with pytest.raises(ValueError, match="differ in length"):
-        Group([Prompt("a", "a")], [0, 1], {})
+        ScoredImages([Prompt("a", "a")], [0, 1], {})
 
 
 # --- erasure rate and accuracies ------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_under_thirty_base_hits_there_is_no_erasure_rate_but_both_counts() -> No
     assert value("acc_e", evidence({"target": method}, {"target": base})).value == 0
 
 
-def test_acc_e_is_wilson_for_one_picture_per_prompt_and_wider_for_clusters() -> None:
+def test_acc_e_is_wilson_for_one_image_per_prompt_and_wider_for_clusters() -> None:
     hits = [ADA] * 10 + [BRUNO] * 30
     single = group([Prompt(str(j), f"{j:02d}") for j in range(40)], hits)
     found, expected = value("acc_e", evidence({"target": single})), wilson(10, 40)
@@ -167,7 +167,7 @@ def test_acc_e_is_wilson_for_one_picture_per_prompt_and_wider_for_clusters() -> 
     assert clustered.low < found.low
 
 
-def test_acc_e_says_whether_the_rest_of_the_picture_is_kept() -> None:
+def test_acc_e_says_whether_the_rest_of_the_image_is_kept() -> None:
     labels = {"identity": "ada", "style": "neon"}
     prompts = [Prompt(str(j), f"{j}", labels) for j in range(4)]
     base = group(prompts, [ADA] * 4, [1] * 4)

@@ -14,7 +14,7 @@ from tests.helpers.metrics import Prompt, evidence, group, number, value, world
 from tests.scoring.test_nudity_detections import Loud
 from varbench.data.concept import load_concept
 from varbench.errors import UserError
-from varbench.metrics import METRICS, Evidence, Group
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity import NUDITY
 from varbench.metrics.nudity_protocols import CURVE
@@ -24,8 +24,8 @@ from varbench.metrics.stats.intervals import (
     erasure_rate,
     wilson,
 )
-from varbench.metrics.stats.paired_samples import Rows, estimate
-from varbench.scoring.evaluator import Cupboard, Instruments, judged
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
+from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import open_session
 
@@ -33,12 +33,12 @@ Boxes = Sequence[tuple[str, float]]
 BREAST, FEET, FACE = "FEMALE_BREAST_EXPOSED", "FEET_EXPOSED", "FACE_FEMALE"
 
 
-def shown(pictures: Sequence[Boxes], k: int = 2, name: str = "p") -> Group:
-    """Pictures with these boxes, `k` per prompt."""
-    prompts = [Prompt(f"{name} {i // k}", f"{name}{i // k:03d}") for i in range(len(pictures))]
-    detected = np.full((len(pictures), 8), -1, dtype=np.int8)
-    scores = np.zeros((len(pictures), 8), dtype=np.float32)
-    for i, boxes in enumerate(pictures):
+def shown(images: Sequence[Boxes], k: int = 2, name: str = "p") -> ScoredImages:
+    """Images with these boxes, `k` per prompt."""
+    prompts = [Prompt(f"{name} {i // k}", f"{name}{i // k:03d}") for i in range(len(images))]
+    detected = np.full((len(images), 8), -1, dtype=np.int8)
+    scores = np.zeros((len(images), 8), dtype=np.float32)
+    for i, boxes in enumerate(images):
         for j, (label, score) in enumerate(boxes):
             detected[i, j], scores[i, j] = CLASSES.index(label), score
     counts = (detected >= 0).sum(axis=1)
@@ -51,7 +51,7 @@ DRESSED: Boxes = [(FACE, 0.8), (FEET, 0.65)]
 NOTHING: Boxes = []
 
 
-def test_rates_count_pictures_and_totals_count_boxes() -> None:
+def test_rates_count_images_and_totals_count_boxes() -> None:
     base = {"target": shown([NUDE] * 40), "neighbours": shown([DRESSED] * 20, name="n")}
     method = {
         "target": shown([NUDE, DRESSED] * 5 + [DRESSED] * 30),
@@ -102,9 +102,9 @@ def test_a_total_is_prompts_times_the_mean_of_their_sums() -> None:
     mean = cluster_bootstrap_mean(sums, np.arange(30))
     assert total.value == pytest.approx(counts.sum())
     assert (total.low, total.high) == pytest.approx((30 * mean.low, 30 * mean.high))
-    uneven = cluster_total(counts[:-1], clusters[:-1])  # a picture less is nothing but that
+    uneven = cluster_total(counts[:-1], clusters[:-1])  # an image less is nothing but that
     assert uneven.value == pytest.approx(counts[:-1].sum())
-    rows = Rows("total", counts, counts + 1, clusters)
+    rows = PairedSamples("total", counts, counts + 1, clusters)
     found = estimate([rows, rows])
     assert found is not None
     assert found.value.value == pytest.approx(counts.sum())  # of two seeds the mean
@@ -171,14 +171,14 @@ pairs: {{list: {{set: people-pairs}}, count: 10, seed: 1, retain: [{{set: artist
 """
 
 
-def instruments(folder: Path, head: str = "varbench", label: str = "exposed") -> Instruments:
+def instruments(folder: Path, head: str = "varbench", label: str = "exposed") -> Evaluator:
     file = folder / "bare.yaml"
     file.write_text(CONCEPT.format(head=head, label=label))
     names = [m.id for m in NUDITY] + ["erasure_rate", "acc_e", "acc_n", "valid_person"]
-    return Instruments(load_concept(file), names, METRICS, Cupboard())
+    return Evaluator(load_concept(file), names, METRICS, ScorerPool())
 
 
-def test_from_pictures_to_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_images_to_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detections, "open_session", lambda path: Loud(open_session(path), 8))
     tools = instruments(tmp_path, "mace")
     concept = load_concept(tmp_path / "bare.yaml")
@@ -192,9 +192,9 @@ def test_from_pictures_to_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize((160, 200), Image.Resampling.BICUBIC).save(file)
         arrays = tools.scorers["detections"].score(files, [p.text for p in prompts])
-        scores[name] = Group(prompts, [0] * len(prompts), {"detections": arrays})
+        scores[name] = ScoredImages(prompts, [0] * len(prompts), {"detections": arrays})
     groups = judged(scores, tools.judge_of(scores))
-    e = Evidence(concept, tools.judge.labels, groups, groups)
+    e = MetricInputs(concept, tools.judge.labels, groups, groups)
     found = {id: metric.compute(e) for id, metric in tools.metrics.items()}
     raw = scores["target"].scores["detections"]
     nine = np.isin(raw["class"], [i for i, c in enumerate(CLASSES) if c.endswith("EXPOSED")])
@@ -208,7 +208,7 @@ def test_from_pictures_to_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["valid_person"].value is not None
 
 
-def test_heads_and_labels_are_checked_before_any_picture(tmp_path: Path) -> None:
+def test_heads_and_labels_are_checked_before_any_image(tmp_path: Path) -> None:
     judge = instruments(tmp_path).judge
     assert set(judge.labels) == {m.protocol.name for m in NUDITY} - {"s-vare-common"}
     assert set(judge.labels.values()) == {("none", "exposed")}

@@ -24,7 +24,7 @@ Found = Sequence[Sequence[dict[str, Any]]]
 EDGES = [t for x in (0.25, 0.45, 0.5, 0.6) for t in (x, np.nextafter(np.float32(x), 1), x - 1e-4)]
 
 
-def pictures(seed: int, n: int = 300) -> list[list[dict[str, Any]]]:
+def images(seed: int, n: int = 300) -> list[list[dict[str, Any]]]:
     """Random detections as nudenet gives them: above its floor, likeliest first."""
     rng, made = np.random.default_rng(seed), []
     for _ in range(n):
@@ -98,7 +98,7 @@ LITERAL: dict[str, Callable[[Found], list[int]]] = {
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_protocol_counts_as_its_source_does(name: str) -> None:
-    protocol, found = PROTOCOLS[name], pictures(1)
+    protocol, found = PROTOCOLS[name], images(1)
     arrays = as_arrays(found)
     counted = protocol.counted(arrays["class"], arrays["score"])
     if protocol.unit == "pictures":
@@ -128,7 +128,7 @@ def test_a_threshold_is_compared_in_double_precision() -> None:
 
 
 def test_padding_never_counts_and_blocks_can_be_put_together() -> None:
-    found = pictures(2)
+    found = images(2)
     whole, parts = as_arrays(found), [as_arrays(found[:100]), as_arrays(found[100:])]
     for protocol in PROTOCOLS.values():
         counted = protocol.counted(whole["class"], whole["score"])

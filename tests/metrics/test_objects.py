@@ -17,7 +17,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from tests.helpers.metrics import ADA, BRUNO, CLARA, Judge, Prompt, evidence, group, number, value
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
-from varbench.metrics import METRICS, Group
+from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics.hits import attributes_right
 from varbench.metrics.stats.intervals import wilson
 from varbench.scoring.evaluator import JUDGES, SCORERS, scorer
@@ -38,7 +38,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ResNet-50 at random as torchvision saves it.
 
     Layers are normalised on noise, and the last one enlarges what differs from it: the answers of
-    an untrained network hardly depend on the picture.
+    an untrained network hardly depend on the image.
     """
     torch.manual_seed(0)
     network = resnet50(weights=None)
@@ -93,8 +93,8 @@ def test_the_scorer_is_torchvisions_network_and_preprocessing(
         "top": np.int16, "top_p": np.float32,
     }  # fmt: skip
     for i, file in enumerate(files):
-        with Image.open(file) as picture, torch.no_grad():
-            chances = network(steps(picture)[None])[0].softmax(dim=0)
+        with Image.open(file) as image, torch.no_grad():
+            chances = network(steps(image)[None])[0].softmax(dim=0)
         best = chances.topk(5)
         np.testing.assert_array_equal(scored["top"][i], best.indices.numpy())
         np.testing.assert_allclose(scored["top_p"][i], best.values.numpy(), rtol=1e-3)
@@ -114,8 +114,8 @@ def test_of_equally_likely_classes_the_first_comes_first(
     found: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Undecided(nn.Module):
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(len(pictures), 1000)
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(images), 1000)
 
     monkeypatch.setattr(imagenet, "load_resnet", lambda path: Undecided())
     scored = ImagenetScorer().score(files, [""] * len(files))
@@ -229,20 +229,20 @@ def test_judge_and_scorer_are_registered() -> None:
 # --- generality and H_o ---------------------------------------------------------------------
 
 
-def pictures(name: str, label: str, seen: list[int], k: int = 1) -> Group:
-    """`seen[i]` is what the judge sees in picture i; `k` pictures per prompt."""
+def images(name: str, label: str, seen: list[int], k: int = 1) -> ScoredImages:
+    """`seen[i]` is what the judge sees in image i; `k` images per prompt."""
     labels = {"identity": label}
     rows = [Prompt(f"{name} {i // k}", f"{name}{i // k:02d}", labels) for i in range(len(seen))]
     return group(rows, seen)
 
 
-def model(hits: int, implicit: int, spared: int, n: int = 20) -> dict[str, Group]:
-    """Pictures of 20 prompts per group, so many of which show ada, or clara where she is due."""
+def model(hits: int, implicit: int, spared: int, n: int = 20) -> dict[str, ScoredImages]:
+    """Images of 20 prompts per group, so many of which show ada, or clara where she is due."""
     return {
-        "target": pictures("t", "ada", [ADA] * hits + [BRUNO] * (n - hits)),
-        "implicit": pictures("i", "ada", [ADA] * implicit + [BRUNO] * (n - implicit)),
-        "neighbours": pictures("k", "clara", [CLARA] * spared + [BRUNO] * (n - spared)),
-        "unrelated": pictures("u", "", [ADA] * n),  # asks for nobody: not in ACC_s
+        "target": images("t", "ada", [ADA] * hits + [BRUNO] * (n - hits)),
+        "implicit": images("i", "ada", [ADA] * implicit + [BRUNO] * (n - implicit)),
+        "neighbours": images("k", "clara", [CLARA] * spared + [BRUNO] * (n - spared)),
+        "unrelated": images("u", "", [ADA] * n),  # asks for nobody: not in ACC_s
     }
 
 
@@ -283,7 +283,7 @@ def test_h_o_of_rows_by_brute_force() -> None:
     found = value("h_o", evidence(ours, base))
     rng, draws = np.random.default_rng(5), []
 
-    def rate(rows: Group, wanted: int, drawn: np.ndarray) -> float:
+    def rate(rows: ScoredImages, wanted: int, drawn: np.ndarray) -> float:
         return float(np.mean(rows.array("judge", "identity")[drawn] == wanted))
 
     for _ in range(4000):
@@ -317,14 +317,14 @@ def test_without_implicit_prompts_or_other_labels_there_is_no_value() -> None:
         found = METRICS[metric].compute(evidence(part))
         assert found.value is None
         assert "no pictures of implicit prompts" in found.note
-    nobody = {**full, "neighbours": pictures("k", "", [CLARA] * 20)}
+    nobody = {**full, "neighbours": images("k", "", [CLARA] * 20)}
     found = METRICS["h_o"].compute(evidence(nobody))
     assert found.value is None
     assert "asks for a label of 'identity'" in found.note
 
 
 def test_one_prompt_gives_no_interval() -> None:
-    single = model(2, 2, 18) | {"target": pictures("t", "ada", [ADA, BRUNO, BRUNO, BRUNO], k=4)}
+    single = model(2, 2, 18) | {"target": images("t", "ada", [ADA, BRUNO, BRUNO, BRUNO], k=4)}
     found = value("h_o", evidence(single))
     assert (found.low, found.high, found.difference) == (None, None, None)
     assert "one prompt" in found.note

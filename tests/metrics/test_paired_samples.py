@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.stats import prompts
 from tests.report.test_report import put_cell
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import Rows, estimate, read_rows, write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate, read_rows, write_rows
 from varbench.report import load_records
 from varbench.report.records import means
 from varbench.store import Store
@@ -18,18 +18,19 @@ from varbench.store import Store
 CLUSTERS = prompts(40, 4)
 
 
-def seeds_of(kind: str, count: int = 3) -> list[Rows]:
-    """Rows of `count` edit seeds on the same 40 prompts with 4 pictures each."""
+def seeds_of(kind: str, count: int = 3) -> list[PairedSamples]:
+    """Rows of `count` edit seeds on the same 40 prompts with 4 images each."""
     rng = np.random.default_rng(5)
     base = rng.random(160) < 0.9
     if kind == "mean":
         values = rng.random(160)
         return [
-            Rows("mean", values - 0.1 * rng.random(160), values, CLUSTERS) for _ in range(count)
+            PairedSamples("mean", values - 0.1 * rng.random(160), values, CLUSTERS)
+            for _ in range(count)
         ]
     hits = [base & (rng.random(160) < 0.2) for _ in range(count)]
     statistic = "erasure_rate" if kind == "erasure_rate" else "mean"
-    return [Rows(statistic, hit, base, CLUSTERS) for hit in hits]  # type: ignore[arg-type]
+    return [PairedSamples(statistic, hit, base, CLUSTERS) for hit in hits]  # type: ignore[arg-type]
 
 
 def test_the_value_is_the_mean_of_the_seeds_values() -> None:
@@ -61,25 +62,27 @@ def test_the_same_edit_three_times_is_not_three_times_the_evidence() -> None:
 
 def test_hits_everywhere_leave_room_for_a_miss() -> None:
     """A bootstrap of three perfect seeds would claim [1, 1]."""
-    perfect = Rows("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
+    perfect = PairedSamples("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
     found = estimate([perfect] * 3)
     assert found is not None
     assert found.value.low == pytest.approx(intervals.wilson(40, 40).low)
 
 
 def test_one_hit_never_tightens_a_bound() -> None:
-    """One hit in 480 pictures: its bootstrap would claim more than no hit at all does."""
+    """One hit in 480 images: its bootstrap would claim more than no hit at all does."""
     base, none, one = np.ones(160, bool), np.zeros(160, bool), np.zeros(160, bool)
     one[7] = True
     for statistic, end in (("mean", "high"), ("erasure_rate", "low")):
-        clean = Rows(statistic, none, base, CLUSTERS)  # type: ignore[arg-type]
-        hit = Rows(statistic, one, base, CLUSTERS)  # type: ignore[arg-type]
+        clean = PairedSamples(statistic, none, base, CLUSTERS)  # type: ignore[arg-type]
+        hit = PairedSamples(statistic, one, base, CLUSTERS)  # type: ignore[arg-type]
         without, with_hit = estimate([clean] * 3), estimate([clean, clean, hit])
         assert without is not None and with_hit is not None
         bounds = [getattr(found.value, end) for found in (without, with_hit)]
         assert bounds[0] == pytest.approx(bounds[1])
         assert with_hit.value.low <= with_hit.value.value <= with_hit.value.high
-    missed = estimate([Rows("mean", base, base, CLUSTERS), Rows("mean", ~one, base, CLUSTERS)])
+    missed = estimate(
+        [PairedSamples("mean", base, base, CLUSTERS), PairedSamples("mean", ~one, base, CLUSTERS)]
+    )
     assert missed is not None
     assert missed.value.low <= intervals.wilson(40, 40).low
 
@@ -87,8 +90,8 @@ def test_one_hit_never_tightens_a_bound() -> None:
 def test_an_erasure_rate_needs_hits_of_the_unerased_model_in_every_seed() -> None:
     base = np.zeros(160, bool)
     base[::4][:29] = True
-    assert estimate([Rows("erasure_rate", ~base, base, CLUSTERS)] * 3) is None
-    assert estimate([Rows("mean", np.ones(4), np.ones(4), np.array(["a"] * 4))]) is None
+    assert estimate([PairedSamples("erasure_rate", ~base, base, CLUSTERS)] * 3) is None
+    assert estimate([PairedSamples("mean", np.ones(4), np.ones(4), np.array(["a"] * 4))]) is None
 
 
 def test_rows_survive_the_disk(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tests.helpers.metrics import Prompt, evidence, group, value, world
-from varbench.metrics import METRICS, Group
+from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics import neighbourhoods as near
 from varbench.metrics.base import Array
 from varbench.metrics.coverage import independent_coverage
@@ -19,13 +19,13 @@ def drawn(seed: int, n: int = 40, d: int = 3) -> Array:
     return np.random.default_rng(seed).normal(size=(n, d))
 
 
-def one_group(features: Array) -> dict[str, Group]:
+def one_group(features: Array) -> dict[str, ScoredImages]:
     prompts = [Prompt(str(j), f"{j:04d}") for j in range(len(features))]
     return {"unrelated": group(prompts, features=features)}
 
 
 def by_hand(ours: Array, base: Array, k: int = 5) -> tuple[float, float]:
-    """Recall and coverage by their definitions, in loops over pictures."""
+    """Recall and coverage by their definitions, in loops over images."""
     radius = {
         name: [sorted(np.linalg.norm(rows - row, axis=1))[k] for row in rows]
         for name, rows in (("ours", ours), ("base", base))
@@ -72,7 +72,7 @@ def test_rounding_of_float32_is_no_distance() -> None:
     assert (squared[~np.eye(20, dtype=bool)] > 1).all()
 
 
-def test_collapse_and_stray_pictures_are_told_apart() -> None:
+def test_collapse_and_stray_images_are_told_apart() -> None:
     base = drawn(0, 60)
     collapsed = base[:1].repeat(60, axis=0)
     stray = base.copy()
@@ -111,7 +111,7 @@ def test_coverage_of_independent_samples_is_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("metric", BOTH)
-def test_intervals_are_of_a_rate_and_few_pictures_give_no_value(metric: str) -> None:
+def test_intervals_are_of_a_rate_and_few_images_give_no_value(metric: str) -> None:
     found = value(metric, evidence(world(1), world(2)))
     assert found.low is not None and found.high is not None
     assert 0 <= found.low < found.high <= 1
@@ -125,7 +125,7 @@ def test_intervals_are_of_a_rate_and_few_pictures_give_no_value(metric: str) -> 
 def test_each_reads_its_own_features() -> None:
     base = one_group(drawn(0))
     scores = {**base["unrelated"].scores, "dino": {"features": drawn(1)}}
-    other = {"unrelated": Group(base["unrelated"].prompts, base["unrelated"].seeds, scores)}
+    other = {"unrelated": ScoredImages(base["unrelated"].prompts, base["unrelated"].seeds, scores)}
     for metric in BOTH:
         assert METRICS[metric].needs == ("dino" if metric.endswith("dino") else "features",)
         found = value(metric, evidence(other, base)).value

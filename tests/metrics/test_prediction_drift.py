@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import Prompt, evidence, group, probe, unit, value, world
-from varbench.metrics import METRICS, Evidence, Group, MetricValue
+from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.ld3 import chance_of_first
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
 PROBED = ("ld1", "ld2", "entropy")
 
 
-def probed(method: dict[str, Group], base: dict[str, Group]) -> Evidence:
+def probed(method: dict[str, ScoredImages], base: dict[str, ScoredImages]) -> MetricInputs:
     plain = evidence({})
-    return Evidence(plain.concept, plain.judge_labels, {}, {}, None, method, base)
+    return MetricInputs(plain.concept, plain.judge_labels, {}, {}, None, method, base)
 
 
-def group_of(**arrays: object) -> Group:
+def group_of(**arrays: object) -> ScoredImages:
     made = {name: np.asarray(rows, dtype=float) for name, rows in arrays.items()}
     shape = next(iter(made.values())).shape
     every = dict.fromkeys(("kl", "kl_null", "flips", "strength", "entropy"), np.zeros(shape)) | made
     prompts = [Prompt(f"p{i}", f"p{i}") for i in range(shape[0])]
-    return Group(prompts, [0] * shape[0], {"probe": every})
+    return ScoredImages(prompts, [0] * shape[0], {"probe": every})
 
 
 # --- the probe's metrics --------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_ld1_is_a_bootstrap_over_prompts_of_both_groups() -> None:
 def test_ld2_is_a_ratio_of_means_and_half_the_strength_is_one_half() -> None:
     base = probe(0)
     half = {
-        name: Group(
+        name: ScoredImages(
             one.prompts,
             one.seeds,
             {"probe": {**one.scores["probe"], "strength": one.array("probe", "strength") / 2}},
@@ -117,13 +117,13 @@ def test_one_prompt_has_a_value_and_no_interval() -> None:
 
 def test_ratios_of_several_seeds_are_pooled_by_prompt() -> None:
     clusters, base = np.array(["a", "b", "c"]), np.array([1.0, 2.0, 3.0])
-    seeds = [Rows("ratio", base * factor, base, clusters) for factor in (0.5, 1.0)]
+    seeds = [PairedSamples("ratio", base * factor, base, clusters) for factor in (0.5, 1.0)]
     found = estimate(seeds)
     assert found is not None
     ends = (found.value.value, found.value.low, found.value.high)
     assert ends == pytest.approx((0.75, 0.75, 0.75))
     assert found.difference.value == pytest.approx(-0.25)
-    assert estimate([Rows("ratio", base, base * 0, clusters)]) is None
+    assert estimate([PairedSamples("ratio", base, base * 0, clusters)]) is None
 
 
 def test_entropy_tells_collapse_from_decay() -> None:
@@ -152,24 +152,26 @@ def test_the_chance_to_be_first_is_a_count_of_subsets() -> None:
     assert few.tolist() == [1, 0]  # fewer others than are drawn: all of them
 
 
-def pictures(count: int, image: np.ndarray, labels: list[dict[str, str]] | None = None) -> Group:
+def images(
+    count: int, image: np.ndarray, labels: list[dict[str, str]] | None = None
+) -> ScoredImages:
     """`count` prompts with captions of their own direction."""
     named = labels or [{}] * count
     prompts = [Prompt(f"p{i}", f"p{i:03d}", named[i]) for i in range(count)]
     return group(prompts, image=image, text=np.eye(count))
 
 
-def ld3(method: Group, base: Group) -> MetricValue:
+def ld3(method: ScoredImages, base: ScoredImages) -> MetricValue:
     return value("ld3", evidence({"unrelated": method}, {"unrelated": base}))
 
 
 def test_exact_captions_are_found_and_swapped_ones_are_not() -> None:
-    base = pictures(120, np.eye(120))
+    base = images(120, np.eye(120))
     swapped = np.eye(120)
     swapped[[0, 1]] = swapped[[1, 0]]
-    found = ld3(pictures(120, swapped), base)
+    found = ld3(images(120, swapped), base)
     assert found.baseline == 1
-    # Picture 0 beats nothing but ties with all except caption 1, which is closer.
+    # Image 0 beats nothing but ties with all except caption 1, which is closer.
     assert found.value == pytest.approx(118 / 120)
     assert found.details["chance"] == 1 / 100
     assert found.details["captions"] == 99
@@ -179,7 +181,7 @@ def test_exact_captions_are_found_and_swapped_ones_are_not() -> None:
 def test_it_is_the_mean_over_draws_of_ninety_nine_captions() -> None:
     rng = np.random.default_rng(0)
     image, count = unit(rng.normal(size=(150, 150)) + 2 * np.eye(150)), 150
-    found = ld3(pictures(count, image), pictures(count, np.eye(count)))
+    found = ld3(images(count, image), images(count, np.eye(count)))
     wins = []
     for i in range(count):
         others = np.delete(np.arange(count), i)
@@ -210,15 +212,15 @@ def test_a_collapsed_clip_finds_nothing_and_a_paraphrase_is_no_error() -> None:
     found = ld3(collapsed, collapsed)
     assert found.value == 0  # ties are lost
     assert "only 39 other captions" in found.note
-    # Every caption has a twin that asks for the same; pictures lie nearer to the twin.
+    # Every caption has a twin that asks for the same; images lie nearer to the twin.
     labels = [{"object": f"o{i // 2}", "style": ""} for i in range(40)]
     twin = 0.6 * np.eye(40) + 0.8 * np.eye(40)[np.arange(40) ^ 1]
-    assert ld3(pictures(40, twin, labels), pictures(40, np.eye(40), labels)).value == 1
-    assert ld3(pictures(40, twin), pictures(40, np.eye(40))).value == 0
+    assert ld3(images(40, twin, labels), images(40, np.eye(40), labels)).value == 1
+    assert ld3(images(40, twin), images(40, np.eye(40))).value == 0
 
 
 def test_captions_that_all_ask_for_the_same_leave_nothing_to_beat() -> None:
-    same = pictures(4, np.eye(4), [{"style": "neon"}] * 4)
+    same = images(4, np.eye(4), [{"style": "neon"}] * 4)
     found = METRICS["ld3"].compute(evidence({"unrelated": same}))
     assert found.value is None and "something else" in found.note
 

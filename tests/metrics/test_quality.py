@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import LABELS, Concept, Prompt, evidence, group, number, value, world
-from varbench.metrics import METRICS, Evidence, Group
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array, Moments
 from varbench.metrics.fid import _clean_fid, frechet_distance
 from varbench.metrics.kid import clean_fid_kid, paired_kid
@@ -38,7 +38,7 @@ def test_fid_of_equal_and_of_shifted_rows() -> None:
     assert frechet_distance(x, x + 2) == pytest.approx(16, rel=1e-6)
 
 
-def test_fid_with_fewer_pictures_than_dimensions_is_quiet_and_says_so(
+def test_fid_with_fewer_images_than_dimensions_is_quiet_and_says_so(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     method, base = world(1, prompts=2, k=2, d=64), world(2, prompts=2, k=2, d=64)
@@ -50,7 +50,7 @@ def test_fid_with_fewer_pictures_than_dimensions_is_quiet_and_says_so(
     assert capfd.readouterr() == ("", "")
 
 
-def test_fid_real_compares_both_models_with_real_pictures() -> None:
+def test_fid_real_compares_both_models_with_real_images() -> None:
     method, base = world(1), world(2)
     real = np.random.default_rng(9).normal(size=(80, 6))
     found = value(
@@ -60,12 +60,12 @@ def test_fid_real_compares_both_models_with_real_pictures() -> None:
     rows = pair.base.array("features", "features")
     assert found.baseline == pytest.approx(frechet_distance(rows, real), rel=1e-12)
     assert found.details == {"n": 96, "n_reference": 80, "dimensions": 6}
-    bare = Evidence(Concept(), LABELS, method, base)
+    bare = MetricInputs(Concept(), LABELS, method, base)
     assert "no real pictures" in METRICS["fid_real"].compute(bare).note
     assert value("fid_base", bare).value is not None
 
 
-def test_fid_with_more_dimensions_than_pictures_is_clean_fids_and_the_nuclear_norms() -> None:
+def test_fid_with_more_dimensions_than_images_is_clean_fids_and_the_nuclear_norms() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 20, 30)) * np.linspace(0.2, 2, 30)
     moments = [(rows.mean(0), np.cov(rows.T)) for rows in (x, y)]
@@ -186,12 +186,12 @@ def test_clip_score_by_hand() -> None:
     assert "neighbours" not in found.details
 
 
-def test_clip_scores_name_their_network_and_their_pictures() -> None:
+def test_clip_scores_name_their_network_and_their_images() -> None:
     one = [Prompt("a", "a"), Prompt("b", "b")]
     kept, coco = group(one, cosine=np.array([0.2, 0.3])), group(one, cosine=np.array([0.1, 0.2]))
-    for pictures, shift in ((kept, 0.1), (coco, 0.3)):
-        large = pictures.scores["clip"]
-        pictures.scores["clip_b32"] = {**large, "cosine": large["cosine"] + shift}  # type: ignore[index]
+    for images, shift in ((kept, 0.1), (coco, 0.3)):
+        large = images.scores["clip"]
+        images.scores["clip_b32"] = {**large, "cosine": large["cosine"] + shift}  # type: ignore[index]
     e = evidence({"unrelated": kept, "coco": coco})
     expected = {"": 25, "_b32": 35, "_coco": 15, "_coco_b32": 45}
     for suffix, score in expected.items():
@@ -204,13 +204,13 @@ def test_clip_scores_name_their_network_and_their_pictures() -> None:
 # --- LD4 ------------------------------------------------------------------------------------
 
 
-def labelled(word: str, count: int, image: Array) -> Group:
+def labelled(word: str, count: int, image: Array) -> ScoredImages:
     prompts = [Prompt(f"{word} {j}", f"{word}{j}", {"identity": word}) for j in range(count)]
     return group(prompts, image=image)
 
 
 def test_meaning_shift_by_hand() -> None:
-    """Clara replaces ada; a third of bruno's pictures turns into clara's."""
+    """Clara replaces ada; a third of bruno's images turns into clara's."""
     clara, bruno, far = np.eye(3)
     base = {
         "neighbours": joined(
@@ -226,7 +226,7 @@ def test_meaning_shift_by_hand() -> None:
         labelled("bruno", 3, np.stack([clara, bruno, bruno])),
     )
     found = value("ld4", evidence(base | {"neighbours": moved}, base))
-    assert found.value == pytest.approx(1 / 5)  # of five neutral pictures one is now clara's
+    assert found.value == pytest.approx(1 / 5)  # of five neutral images one is now clara's
     assert found.baseline == 0
     assert found.details == {
         "anchors": 2,
@@ -239,23 +239,23 @@ def test_meaning_shift_by_hand() -> None:
     assert away.value == pytest.approx(0)  # the anchors are the other model's then: far
 
 
-def joined(*groups: Group) -> Group:
+def joined(*groups: ScoredImages) -> ScoredImages:
     scores: dict[str, dict[str, Array]] = {
         scorer: {name: np.concatenate([g.array(scorer, name) for g in groups]) for name in arrays}
         for scorer, arrays in groups[0].scores.items()
     }
     prompts = [prompt for one in groups for prompt in one.prompts]
-    return Group(prompts, [seed for one in groups for seed in one.seeds], scores)
+    return ScoredImages(prompts, [seed for one in groups for seed in one.seeds], scores)
 
 
-def test_without_replacement_or_its_pictures_there_is_no_meaning_shift() -> None:
+def test_without_replacement_or_its_images_there_is_no_meaning_shift() -> None:
     base, metric = world(2), METRICS["ld4"]
     for replacement, why in (
         ((), "has no replacement"),
         (("hugo",), "no neighbours labelled hugo"),
     ):
         concept = Concept(replacement=replacement)
-        found = metric.compute(Evidence(concept, LABELS, base, base))
+        found = metric.compute(MetricInputs(concept, LABELS, base, base))
         assert found.value is None
         assert why in found.note
     alone = {"neighbours": base["neighbours"]}  # all of them clara's

@@ -1,4 +1,4 @@
-"""Metrics of robustness on made-up pictures, against counting by hand."""
+"""Metrics of robustness on made-up images, against counting by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import ADA, BRUNO, Prompt, evidence, group, number, value
-from varbench.metrics import METRICS, Evidence, Group
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.stats import intervals
 
 PROMPTS = [Prompt(f"ada {i}", f"p{i}", {"identity": "ada"}) for i in range(4)]
 ROWS = [prompt for prompt in PROMPTS for _ in range(2)]
 
 
-def seen(*hits: int) -> Group:
-    """Two pictures of each prompt; 1 where ada is seen."""
+def seen(*hits: int) -> ScoredImages:
+    """Two images of each prompt; 1 where ada is seen."""
     rows = [ROWS[i] for i in range(len(hits))]
     return group(rows, [ADA if hit else BRUNO for hit in hits])
 
@@ -25,12 +25,12 @@ TARGET = {"method": seen(0, 0, 1, 0, 0, 0, 0, 0), "base": seen(1, 1, 1, 1, 1, 0,
 ONE, TWO = seen(0, 1, 1, 0, 0, 0, 0, 0), seen(1, 1, 1, 1, 1, 0, 0, 1)
 
 
-def both(ours: dict[str, Group], theirs: dict[str, Group]) -> Evidence:
+def both(ours: dict[str, ScoredImages], theirs: dict[str, ScoredImages]) -> MetricInputs:
     own, base = ({"target": TARGET[side]} for side in ("method", "base"))
     return evidence(own | ours, base | theirs)
 
 
-def completed() -> Evidence:
+def completed() -> MetricInputs:
     own = {"completion-2": TWO, "completion-1": ONE}
     return both(own, dict.fromkeys(own, TARGET["base"]))
 
@@ -62,8 +62,8 @@ def test_rows_are_matched_by_prompt_and_seed_not_by_place() -> None:
     )
 
 
-def test_fewer_rows_are_tried_than_there_are_pictures() -> None:
-    """The rate at 0 is that of the tried pictures, not of the whole target group."""
+def test_fewer_rows_are_tried_than_there_are_images() -> None:
+    """The rate at 0 is that of the tried images, not of the whole target group."""
     some = [0, 1, 2, 3]
     own = {"completion-1": ONE.take(some)}
     found = value("completion", both(own, {"completion-1": TARGET["base"].take(some)}))
@@ -78,7 +78,7 @@ def test_one_prompt_has_a_curve_without_intervals() -> None:
     assert found.details["curve"][1] == {"scales": 1, "value": 0.5, "low": None, "high": None}
 
 
-def test_the_unerased_models_completions_are_its_pictures() -> None:
+def test_the_unerased_models_completions_are_its_images() -> None:
     base = {"target": TARGET["base"], "completion-1": TARGET["base"]}
     found = value("completion", evidence(base))
     assert number(found) == found.baseline == 5 / 8
@@ -88,7 +88,7 @@ def test_the_unerased_models_completions_are_its_pictures() -> None:
 def test_an_attack_counts_where_the_unerased_model_shows_the_concept_without_it() -> None:
     own, theirs = seen(1, 0, 1, 1, 0, 1, 1, 1), seen(1, 1, 0, 1, 1, 0, 1, 0)
     found = value("attack_success", both({"attack": own}, {"attack": theirs}))
-    # Pictures 0 to 4; per prompt (1/2, 2/2, 0/1) and the unerased model's (2/2, 1/2, 1/1).
+    # Images 0 to 4; per prompt (1/2, 2/2, 0/1) and the unerased model's (2/2, 1/2, 1/1).
     assert number(found) == pytest.approx((0.5 + 1 + 0) / 3)
     assert found.baseline == pytest.approx((1 + 0.5 + 1) / 3)
     assert found.n == 5

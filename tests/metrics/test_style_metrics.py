@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import Concept, Prompt, number, value
-from varbench.metrics import METRICS, Evidence, Group
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array
 from varbench.metrics.stats import intervals
 
@@ -18,19 +18,19 @@ LPIPS = ("lpips_e", "lpips_u", "lpips_diversity")
 CLIP = ("clip_e", "clip_s", "h_a")
 
 
-def group(name: str, k: int, **arrays: Sequence[float] | Array) -> Group:
-    """`k` pictures per prompt, seeds 0 to k - 1; arrays as `role__name`."""
+def group(name: str, k: int, **arrays: Sequence[float] | Array) -> ScoredImages:
+    """`k` images per prompt, seeds 0 to k - 1; arrays as `role__name`."""
     stored: dict[str, dict[str, Array]] = {}
     for key, rows in arrays.items():
         role, _, array = key.partition("__")
         stored.setdefault(role, {})[array] = np.asarray(rows, np.float32)
     count = len(next(iter(arrays.values())))
     prompts = [Prompt(f"{name} {i // k}", f"{name}{i // k:02d}") for i in range(count)]
-    return Group(prompts, [i % k for i in range(count)], stored)
+    return ScoredImages(prompts, [i % k for i in range(count)], stored)
 
 
-def model(seed: int, moved: float = 0.0, k: int = 3, prompts: int = 12) -> dict[str, Group]:
-    """Random scores; `moved` is the mean distance to the unerased model's pictures."""
+def model(seed: int, moved: float = 0.0, k: int = 3, prompts: int = 12) -> dict[str, ScoredImages]:
+    """Random scores; `moved` is the mean distance to the unerased model's images."""
     rng, made = np.random.default_rng(seed), {}
     for name in ("target", "neighbours", "unrelated"):
         count = prompts * k
@@ -46,8 +46,8 @@ def model(seed: int, moved: float = 0.0, k: int = 3, prompts: int = 12) -> dict[
     return made
 
 
-def evidence(method: Mapping[str, Group], base: Mapping[str, Group]) -> Evidence:
-    return Evidence(Concept(), {}, method, base)
+def evidence(method: Mapping[str, ScoredImages], base: Mapping[str, ScoredImages]) -> MetricInputs:
+    return MetricInputs(Concept(), {}, method, base)
 
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
@@ -76,7 +76,7 @@ def test_order_is_irrelevant_and_values_are_json_inside_range_and_interval(metri
 
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
-def test_without_pictures_there_is_no_value_and_with_one_prompt_no_interval(metric: str) -> None:
+def test_without_images_there_is_no_value_and_with_one_prompt_no_interval(metric: str) -> None:
     found = METRICS[metric].compute(evidence({}, {}))
     assert found.value is None
     assert "no pictures" in found.note

@@ -19,11 +19,11 @@ from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
 from varbench.models.protocol import Rollout
 from varbench.pipeline import run
-from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import attack, generate
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import rollouts_spec
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.store import Entry, Store, digest
@@ -48,21 +48,21 @@ WANTED = ("judge", "completion", "attack")
 REQUEST = Request("gallery", METHODS, ("face-ada",), "smoke", (0,), SMALL)
 
 
-def workshop(root: Path) -> Workshop:
-    return Workshop(Store(root), Progress())
+def run_context(root: Path) -> RunContext:
+    return RunContext(Store(root), Progress())
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one run of a method that changes weights and of one that changes sampling."""
     root = tmp_path_factory.mktemp("robustness") / "store"
-    run.run(REQUEST, workshop(root))
+    run.run(REQUEST, run_context(root))
     return root
 
 
 @pytest.fixture(scope="module")
-def shop(root: Path) -> Workshop:
-    return workshop(root)
+def ctx(root: Path) -> RunContext:
+    return run_context(root)
 
 
 @pytest.fixture(scope="module")
@@ -71,27 +71,27 @@ def cells() -> dict[str, Cell]:
 
 
 @pytest.fixture(scope="module")
-def bodies(shop: Workshop) -> dict[str, Any]:
-    found = [entry.json("cell.json") for entry in shop.store.entries("cell")]
+def bodies(ctx: RunContext) -> dict[str, Any]:
+    found = [entry.json("cell.json") for entry in ctx.store.entries("cell")]
     return {body["method"]: body for body in found}
 
 
-def edit_of(shop: Workshop, cell: Cell) -> Entry | None:
+def edit_of(ctx: RunContext, cell: Cell) -> Entry | None:
     spec = generate.edit_spec(cell)
-    return None if spec is None else shop.store.get("edit", spec)
+    return None if spec is None else ctx.store.get("edit", spec)
 
 
-def entry_of(shop: Workshop, cell: Cell, task: attack.Task) -> Entry:
-    edit = edit_of(shop, cell)
-    found = shop.store.get(task.stage, attack.task_spec(cell, task, edit.key if edit else None))
+def entry_of(ctx: RunContext, cell: Cell, task: attack.Task) -> Entry:
+    edit = edit_of(ctx, cell)
+    found = ctx.store.get(task.stage, attack.task_spec(cell, task, edit.key if edit else None))
     assert found is not None
     return found
 
 
-def same_pictures(entry: Entry, pictures: Any) -> None:
+def same_images(entry: Entry, images: Any) -> None:
     for i in range(len(entry.files)):
         stored = np.array(Image.open(entry.path(f"{i:03d}.png")))
-        np.testing.assert_array_equal(stored, pictures[i])
+        np.testing.assert_array_equal(stored, images[i])
 
 
 # --- what is made ---------------------------------------------------------------------------
@@ -99,14 +99,14 @@ def same_pictures(entry: Entry, pictures: Any) -> None:
 
 def test_some_target_prompts_with_their_first_seeds_are_tried(cells: dict[str, Cell]) -> None:
     cell = cells[NONE]
-    rows, target = attack.tried_rows(cell), cell.groups()["target"]
+    rows, target = attack.attacked_samples(cell), cell.groups()["target"]
     assert [r for r in target if r in rows] == rows and len(rows) == 4
     one = replace(cell.config.suite, robustness=RobustnessConfig(prompts=100, seeds=1))
     fewer = replace(cell, config=replace(cell.config, suite=one))
-    assert [r.seed for r in attack.tried_rows(fewer)] == [0, 0, 0]
+    assert [r.seed for r in attack.attacked_samples(fewer)] == [0, 0, 0]
     off = replace(cell.config.suite, robustness=RobustnessConfig())
     nothing = replace(cell, config=replace(cell.config, suite=off))
-    assert attack.tried_rows(nothing) == attack.example_rows(nothing) == []
+    assert attack.attacked_samples(nothing) == attack.example_rows(nothing) == []
     assert attack.tasks(nothing, WANTED) == []
 
 
@@ -137,36 +137,36 @@ def test_each_model_has_the_groups_that_it_can_give(bodies: dict[str, Any]) -> N
             assert {s["stage"] for s in shots} == {"pictures" if name in plain else kind}
 
 
-def test_pictures_are_found_where_the_cell_says(shop: Workshop, bodies: dict[str, Any]) -> None:
+def test_images_are_found_where_the_cell_says(ctx: RunContext, bodies: dict[str, Any]) -> None:
     for body in bodies.values():
         for shots in body["pictures"].values():
             for shot in shots:
-                entry = shop.store.find(shot["stage"], shot["key"])
+                entry = ctx.store.find(shot["stage"], shot["key"])
                 assert entry is not None
                 assert entry.path(shot["file"]).read_bytes().startswith(b"\x89PNG")
                 assert f"{shot['stage']}/{shot['key']}" in body["inputs"]
 
 
-def test_only_what_the_judge_reads_is_scored(shop: Workshop) -> None:
-    drawn = {e.key for stage in (COMPLETIONS, ATTACKED) for e in shop.store.entries(stage)}
-    scored = [e for e in shop.store.entries("scores") if e.spec["pictures"] in drawn]
+def test_only_what_the_judge_reads_is_scored(ctx: RunContext) -> None:
+    drawn = {e.key for stage in (COMPLETIONS, ATTACKED) for e in ctx.store.entries(stage)}
+    scored = [e for e in ctx.store.entries("scores") if e.spec["pictures"] in drawn]
     assert {e.spec["scorer"] for e in scored} == {"judge"}
     assert {e.spec["pictures"] for e in scored} == drawn
 
 
-def test_what_was_there_before_keeps_its_keys(shop: Workshop, cells: dict[str, Cell]) -> None:
+def test_what_was_there_before_keeps_its_keys(ctx: RunContext, cells: dict[str, Cell]) -> None:
     """Nothing but a cell's key knows whether robustness is asked for."""
     cell = cells["uce"]
     off = replace(cell.config.suite, robustness=RobustnessConfig())
     without = replace(cell, config=replace(cell.config, suite=off))
     block = cell.groups()["target"][:3]
     assert generate.edit_spec(cell) == generate.edit_spec(without)
-    assert generate.pictures_spec(cell, block, "k") == generate.pictures_spec(without, block, "k")
-    assert set(generate.pictures_spec(cell, block, "k")) == {
+    assert generate.images_spec(cell, block, "k") == generate.images_spec(without, block, "k")
+    assert set(generate.images_spec(cell, block, "k")) == {
         "version", "model", "edit", "steering", "sampling", "batch", "strict", "block", "rows",
     }  # fmt: skip
     assert rollouts_spec(cell, block) == {
-        **generate.pictures_spec(cells[NONE], block, None), "rollouts": 1,
+        **generate.images_spec(cells[NONE], block, None), "rollouts": 1,
     }  # fmt: skip
 
 
@@ -174,44 +174,44 @@ def test_what_was_there_before_keeps_its_keys(shop: Workshop, cells: dict[str, C
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_completion_goes_on_from_the_unerased_models_picture(
-    method: str, shop: Workshop, cells: dict[str, Cell]
+def test_a_completion_goes_on_from_the_unerased_models_image(
+    method: str, ctx: RunContext, cells: dict[str, Cell]
 ) -> None:
-    cell, model = cells[method], shop.model(cells[method])
+    cell, model = cells[method], ctx.model(cells[method])
     task = next(t for t in attack.tasks(cell, WANTED) if t.group == "completion-4")
     assert len(task.block) == 3  # a whole block, so that nothing pads it
     text = model.encode([row.prompt.text for row in task.block])
     keys = [(row.prompt.id, row.seed) for row in task.block]
     own = model.generate(text, keys, guidance=model.guidance(2.0))
-    edit = edit_of(shop, cell)
+    edit = edit_of(ctx, cell)
     guidance = generate.guidance_of(cell, model)
     with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
         made = model.complete(text, own, 4, keys, guidance=guidance)  # type: ignore[attr-defined]
-    same_pictures(entry_of(shop, cell, task), generate.to_uint8(model.decode(made)))
+    same_images(entry_of(ctx, cell, task), generate.to_uint8(model.decode(made)))
     assert not torch.equal(made.tokens, own.tokens)
 
 
-def test_a_short_block_is_padded_without_a_trace(shop: Workshop, cells: dict[str, Cell]) -> None:
-    cell, model = cells["neg-prompt"], shop.model(cells["neg-prompt"])
+def test_a_short_block_is_padded_without_a_trace(ctx: RunContext, cells: dict[str, Cell]) -> None:
+    cell, model = cells["neg-prompt"], ctx.model(cells["neg-prompt"])
     task = [t for t in attack.tasks(cell, WANTED) if t.group == "completion-1"][-1]
     (row,) = task.block
     text, keys = model.encode([row.prompt.text]), [(row.prompt.id, row.seed)]
     own = model.generate(text, keys, guidance=model.guidance(2.0))
     guidance = generate.guidance_of(cell, model)
     made = model.complete(text, own, 1, keys, guidance=guidance)  # type: ignore[attr-defined]
-    entry = entry_of(shop, cell, task)
+    entry = entry_of(ctx, cell, task)
     assert list(entry.files) == ["000.png"]
-    same_pictures(entry, generate.to_uint8(model.decode(made)))
+    same_images(entry, generate.to_uint8(model.decode(made)))
 
 
 @pytest.mark.parametrize("method", [NONE, *METHODS])
-def test_attacked_pictures_have_the_vectors_before_their_prompts(
-    method: str, shop: Workshop, cells: dict[str, Cell]
+def test_attacked_images_have_the_vectors_before_their_prompts(
+    method: str, ctx: RunContext, cells: dict[str, Cell]
 ) -> None:
-    cell, model = cells[method], shop.model(cells[method])
+    cell, model = cells[method], ctx.model(cells[method])
     task = next(t for t in attack.tasks(cell, WANTED) if t.stage == ATTACKED)
-    edit = edit_of(shop, cell)
-    found = shop.store.get("attack", attack.attack_spec(cell, edit.key if edit else None))
+    edit = edit_of(ctx, cell)
+    found = ctx.store.get("attack", attack.attack_spec(cell, edit.key if edit else None))
     assert found is not None
     vectors = load_file(found.path("vectors.safetensors"))["vectors"]
     assert vectors.shape == (2, 128)
@@ -220,13 +220,13 @@ def test_attacked_pictures_have_the_vectors_before_their_prompts(
     guidance = generate.guidance_of(cell, model)
     with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
         made = model.generate(soften(vectors), keys, guidance=guidance)
-    same_pictures(entry_of(shop, cell, task), generate.to_uint8(model.decode(made)))
+    same_images(entry_of(ctx, cell, task), generate.to_uint8(model.decode(made)))
 
 
-def test_an_attack_is_found_on_the_edited_model(shop: Workshop, cells: dict[str, Cell]) -> None:
+def test_an_attack_is_found_on_the_edited_model(ctx: RunContext, cells: dict[str, Cell]) -> None:
     """Its first loss is that of the edited model on the unerased model's roll-outs."""
-    cell, model = cells["uce"], shop.model(cells["uce"])
-    edit, texts = edit_of(shop, cell), [r.prompt.text for r in attack.example_rows(cell)]
+    cell, model = cells["uce"], ctx.model(cells["uce"])
+    edit, texts = edit_of(ctx, cell), [r.prompt.text for r in attack.example_rows(cell)]
     assert edit is not None
     rows = attack.example_rows(cell)
     own = [
@@ -239,7 +239,7 @@ def test_an_attack_is_found_on_the_edited_model(shop: Workshop, cells: dict[str,
     settings: dict[str, Any] = {"count": 2, "steps": 2, "batch": 2, "seed": 0}
     with applied(model, Edit.load(edit.path("edit.safetensors"))):
         found = find_soft_prompt(model, texts, Rollout(tokens, inputs, model.schedule), **settings)
-    entry = shop.store.get("attack", attack.attack_spec(cell, edit.key))
+    entry = ctx.store.get("attack", attack.attack_spec(cell, edit.key))
     assert entry is not None
     stored = load_file(entry.path("vectors.safetensors"))["vectors"]
     torch.testing.assert_close(stored, found.vectors, rtol=1e-3, atol=1e-4)
@@ -247,9 +247,9 @@ def test_an_attack_is_found_on_the_edited_model(shop: Workshop, cells: dict[str,
     assert [line["nll"] for line in log] == pytest.approx(found.log, rel=1e-4)
 
 
-def test_guidance_is_attacked_with_the_unerased_models_vectors(shop: Workshop) -> None:
-    assert {e.spec["edit"] is None for e in shop.store.entries("attack")} == {True, False}
-    assert len(list(shop.store.entries("attack"))) == 2  # none with neg-prompt, and uce
+def test_guidance_is_attacked_with_the_unerased_models_vectors(ctx: RunContext) -> None:
+    assert {e.spec["edit"] is None for e in ctx.store.entries("attack")} == {True, False}
+    assert len(list(ctx.store.entries("attack"))) == 2  # none with neg-prompt, and uce
 
 
 # --- resuming, counting, and models that cannot -----------------------------------------------
@@ -257,17 +257,17 @@ def test_guidance_is_attacked_with_the_unerased_models_vectors(shop: Workshop) -
 
 def test_the_second_run_does_nothing(root: Path) -> None:
     before = results(root)
-    again = workshop(root)
+    again = run_context(root)
     run.run(REQUEST, again)
     assert results(root) == before
     assert not again._models, "nothing was to do, and a model was loaded"
 
 
 def test_what_is_lost_is_made_again_and_only_that(
-    root: Path, shop: Workshop, cells: dict[str, Cell], monkeypatch: pytest.MonkeyPatch
+    root: Path, ctx: RunContext, cells: dict[str, Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = next(t for t in attack.tasks(cells["uce"], WANTED) if t.group == "completion-1")
-    entry = entry_of(shop, cells["uce"], task)
+    entry = entry_of(ctx, cells["uce"], task)
     good = entry.path("001.png").read_bytes()
     entry.path("001.png").write_bytes(b"lost")
     drawn: list[tuple[str, str]] = []
@@ -278,12 +278,12 @@ def test_what_is_lost_is_made_again_and_only_that(
         return draw(*args)
 
     monkeypatch.setattr(generate, "draw", watched)
-    run.run(REQUEST, workshop(root))
+    run.run(REQUEST, run_context(root))
     assert drawn == [(COMPLETIONS, entry.key)]
     assert entry.path("001.png").read_bytes() == good
 
 
-def test_the_plan_counts_what_the_run_left(shop: Workshop, cells: dict[str, Cell]) -> None:
+def test_the_plan_counts_what_the_run_left(ctx: RunContext, cells: dict[str, Cell]) -> None:
     within = [
         replace(
             cell, config=replace(cell.config, suite=replace(cell.config.suite, robustness=asked))
@@ -291,17 +291,17 @@ def test_the_plan_counts_what_the_run_left(shop: Workshop, cells: dict[str, Cell
         for cell in cells.values()
         for asked in [replace(cell.config.suite.robustness, scales=(1, 4))]
     ]
-    works = {work.stage: work for work in outlook(within, shop, True, None).works}
+    works = {work.stage: work for work in run_estimate(within, ctx, True, None).works}
     for stage in ("rollouts", "attack", COMPLETIONS, ATTACKED, "scores"):
-        entries = list(shop.store.entries(stage))
+        entries = list(ctx.store.entries(stage))
         count = {
             "scores": lambda e: len(e.spec["prompts"]),
             "rollouts": lambda e: len(e.spec["rows"]),
             "attack": lambda e: 1,
         }.get(stage, lambda e: len(e.files))
         assert works[stage].asked == works[stage].held == sum(map(count, entries)), stage
-    fresh = Workshop(Store(shop.store.root / "nowhere"), Progress())
-    todo = {work.stage: work.todo for work in outlook(within, fresh, True, None).works}
+    fresh = RunContext(Store(ctx.store.root / "nowhere"), Progress())
+    todo = {work.stage: work.todo for work in run_estimate(within, fresh, True, None).works}
     assert (todo["attack"], todo[COMPLETIONS], todo[ATTACKED]) == (2, 16, 12)
 
 
@@ -319,12 +319,12 @@ class _Plain:
 
 
 def test_a_model_that_cannot_gets_a_note_and_its_other_numbers(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ctx: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    able = shop.model(plan(REQUEST)[0])
-    plain = workshop(store)
-    monkeypatch.setattr(Workshop, "model", lambda self, cell: _Plain(able))
+    able = ctx.model(plan(REQUEST)[0])
+    plain = run_context(store)
+    monkeypatch.setattr(RunContext, "model", lambda self, cell: _Plain(able))
     run.run(replace(REQUEST, methods=("uce",)), plain)
     found = [entry.json("cell.json") for entry in plain.store.entries("cell")]
     for body in found:

@@ -18,15 +18,15 @@ from varbench.data.prompt_sets import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS
 from varbench.metrics.base import NEEDS, OF_MODEL, Array
-from varbench.pipeline.estimate.dry_run import outlook
-from varbench.pipeline.plan import Request, Row, plan
+from varbench.pipeline.estimate.dry_run import run_estimate
+from varbench.pipeline.plan import Request, Sample, plan
 from varbench.pipeline.stages.compare import STAGE, next_seeds
-from varbench.pipeline.stages.generate import Workshop
-from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments
+from varbench.pipeline.stages.generate import RunContext
+from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
-# Three seeds and blocks of four: a prompt's pictures go on in the next block.
+# Three seeds and blocks of four: a prompt's images go on in the next block.
 SMALL = (
     *(
         f"suite.groups.{group}.{size}"
@@ -60,8 +60,8 @@ class Pixels:
 def distance(first: Path, second: Path) -> float:
     sides = []
     for file in (first, second):
-        with Image.open(file) as picture:
-            sides.append(np.asarray(picture, dtype=np.float64) / 255)
+        with Image.open(file) as image:
+            sides.append(np.asarray(image, dtype=np.float64) / 255)
     return float(np.abs(sides[0] - sides[1]).mean())
 
 
@@ -85,12 +85,12 @@ def run(store: Path) -> None:
 
 
 def files(store: Path, method: str, group: str) -> dict[tuple[str, int], Path]:
-    """Picture files of a cell by prompt id and seed."""
+    """Image files of a cell by prompt id and seed."""
     found = {}
-    for picture in cells(store)[f"{method}/face-ada/0"]["pictures"][group]:
-        entry = Store(store).find("pictures", picture["key"])
+    for image in cells(store)[f"{method}/face-ada/0"]["pictures"][group]:
+        entry = Store(store).find("pictures", image["key"])
         assert entry is not None
-        found[picture["prompt_id"], picture["seed"]] = entry.path(picture["file"])
+        found[image["prompt_id"], image["seed"]] = entry.path(image["file"])
     return found
 
 
@@ -116,7 +116,7 @@ def test_distances_are_those_of_the_files(store: Path) -> None:
     assert records(store, "none")["lpips_e"]["value"] == 0
 
 
-def test_diversity_is_between_a_models_own_pictures(store: Path) -> None:
+def test_diversity_is_between_a_models_own_images(store: Path) -> None:
     means = {}
     for method in (METHOD, "none"):
         found = [files(store, method, group) for group in ("neighbours", "unrelated")]
@@ -131,7 +131,7 @@ def test_diversity_is_between_a_models_own_pictures(store: Path) -> None:
     assert diversity["n"] == 12
 
 
-def test_entries_have_a_row_per_picture_and_belong_to_the_cell(store: Path) -> None:
+def test_entries_have_a_row_per_image_and_belong_to_the_cell(store: Path) -> None:
     entries = list(Store(store).entries(STAGE))
     sizes = []
     for entry in entries:
@@ -158,7 +158,7 @@ def test_entries_have_a_row_per_picture_and_belong_to_the_cell(store: Path) -> N
 
 
 def test_the_unerased_model_is_compared_with_itself_by_no_call(store: Path) -> None:
-    """18 pictures of each model, 12 of which have a next seed; only the method's have a base."""
+    """18 images of each model, 12 of which have a next seed; only the method's have a base."""
     assert sum(Pixels.calls) == 2 * 12 + 18
 
 
@@ -178,8 +178,8 @@ def test_a_plan_counts_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     asked = plan(Request("gallery", (METHOD,), ("face-ada",), "smoke", (0,), SMALL))
     works = {}
     for name, place in (("before", tmp_path / "store"), ("after", store)):
-        shop = Workshop(Store(place), Progress(Console(stderr=True)))
-        found = {work.stage: work for work in outlook(asked, shop, True, None).works}
+        ctx = RunContext(Store(place), Progress(Console(stderr=True)))
+        found = {work.stage: work for work in run_estimate(asked, ctx, True, None).works}
         works[name] = found[STAGE]
     assert (works["before"].asked, works["before"].held) == (36, 0)
     assert (works["after"].asked, works["after"].held) == (36, 36)
@@ -202,11 +202,11 @@ def test_a_comparer_that_computes_otherwise_is_asked_again(
     assert len(after[STAGE]) == 2 * len(before[STAGE])
 
 
-# --- which pictures are compared ------------------------------------------------------------
+# --- which images are compared ------------------------------------------------------------
 
 
-def row(prompt: str, seed: int) -> Row:
-    return Row(Prompt(prompt, prompt, {}), seed)
+def row(prompt: str, seed: int) -> Sample:
+    return Sample(Prompt(prompt, prompt, {}), seed)
 
 
 def test_the_next_seed_is_found_across_blocks_gaps_and_orders() -> None:
@@ -218,8 +218,8 @@ def test_the_next_seed_is_found_across_blocks_gaps_and_orders() -> None:
     assert next_seeds(todo) == [[(1, 0), (1, 1), None], [(0, 2), None], [None]]
 
 
-def test_a_prompt_of_two_groups_has_its_first_pictures_as_next() -> None:
-    """They show the same: the picture follows from prompt and seed."""
+def test_a_prompt_of_two_groups_has_its_first_images_as_next() -> None:
+    """They show the same: the image follows from prompt and seed."""
     todo = [[row("a", 0), row("a", 1)], [row("a", 0), row("a", 1)]]
     assert next_seeds(todo) == [[(0, 1), None], [(0, 1), None]]
 
@@ -248,12 +248,12 @@ def test_roles_of_comparers_are_needs_and_no_scorers() -> None:
 
 
 def test_only_metrics_that_are_asked_for_bring_a_comparer(monkeypatch: pytest.MonkeyPatch) -> None:
-    concept, cupboard = Labelled(judge=GalleryJudge()), Cupboard()
-    without = Instruments(concept, ["acc_e"], METRICS, cupboard)
+    concept, pool = Labelled(judge=GalleryJudge()), ScorerPool()
+    without = Evaluator(concept, ["acc_e"], METRICS, pool)
     assert without.comparers == {}
-    first, second = (Instruments(concept, ["lpips_e"], METRICS, cupboard) for _ in "ab")
+    first, second = (Evaluator(concept, ["lpips_e"], METRICS, pool) for _ in "ab")
     assert first.comparers["lpips"] is second.comparers["lpips"]
     monkeypatch.delitem(COMPARERS["gallery"], "lpips")
-    assert "lpips_e" not in Instruments(concept, [], METRICS, cupboard).metrics
+    assert "lpips_e" not in Evaluator(concept, [], METRICS, pool).metrics
     with pytest.raises(UserError, match="none of the metrics lpips_e can be had"):
-        Instruments(concept, ["lpips_e"], METRICS, cupboard)
+        Evaluator(concept, ["lpips_e"], METRICS, pool)

@@ -13,7 +13,7 @@ from varbench.conf.schema import resolve
 from varbench.data.concept import load_concept
 from varbench.errors import UserError
 from varbench.pipeline import compatibility
-from varbench.pipeline.compatibility import check_fit, for_gallery, misfits
+from varbench.pipeline.compatibility import check_compatible, for_gallery, misfits
 from varbench.pipeline.plan import Request, plan
 
 REAL = ("celebrity-albert-einstein", "imagenet-church", "nudity", "style-van-gogh")
@@ -77,7 +77,7 @@ def test_a_users_concept_with_a_few_words_of_its_own_is_not_refused(tmp_path: Pa
         assert len(mine.group("target")) == len(texts)
         expected = pytest.raises(UserError, match=r"'mine' is .*'helicopter'") if refused else None
         with expected or nullcontext():
-            check_fit(config.model, config.suite, [load_concept("face-ada"), mine])
+            check_compatible(config.model, config.suite, [load_concept("face-ada"), mine])
 
 
 def test_released_models_run_the_gallerys_concepts_with_a_warning() -> None:

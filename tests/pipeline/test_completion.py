@@ -1,4 +1,4 @@
-"""Pictures that go on from given scales: exact at both ends, and a loop without caches between."""
+"""Images that go on from given scales: exact at both ends, and a loop without caches between."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WEIGHT = 2.5
 
 @dataclass(frozen=True)
 class Case:
-    """A model, prompts, pictures of others, and what is sampled without filters."""
+    """A model, prompts, images of others, and what is sampled without filters."""
 
     model: Any
     condition: Any
@@ -72,14 +72,14 @@ def test_with_no_scale_given_it_is_generate(case: Case) -> None:
     assert same(case.complete(0), case.model.generate(case.condition, KEYS))
 
 
-def test_with_all_scales_given_it_is_the_prefix_and_its_picture(case: Case) -> None:
+def test_with_all_scales_given_it_is_the_prefix_and_its_image(case: Case) -> None:
     found = case.complete(case.scales)
     assert same(found, case.prefix)
     assert torch.equal(case.model.decode(found), case.model.decode(case.prefix))
     assert not torch.equal(found.tokens, case.model.generate(case.condition, KEYS).tokens)
 
 
-def test_a_models_own_scales_lead_to_its_own_picture(case: Case) -> None:
+def test_a_models_own_scales_lead_to_its_own_image(case: Case) -> None:
     """Later scales have the random numbers of plain sampling, and caches are as they would be."""
     own = case.model.generate(case.condition, KEYS)
     mine = replace(case, prefix=own)
@@ -130,7 +130,7 @@ def test_between_the_ends_it_is_a_loop_without_caches(case: Case, count: int) ->
 
 
 @pytest.mark.parametrize("make", [infinity, switti])
-def test_pictures_keep_their_own_prefix_in_batches(make: Any) -> None:
+def test_images_keep_their_own_prefix_in_batches(make: Any) -> None:
     whole, singly = make(), make(batch=1)
     assert torch.equal(whole.complete(2).tokens, singly.complete(2).tokens)
 

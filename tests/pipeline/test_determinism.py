@@ -16,10 +16,10 @@ TRAINED = ["--method", "svare", "method.train.steps=4", "pairs=4"]
 
 
 def bits(store: Path) -> dict[str, Any]:
-    """What a run came to: edits, pictures by what they show, and records."""
+    """What a run came to: edits, images by what they show, and records."""
     made = Store(store)
     edits = [entry.files["edit.safetensors"].sha256 for entry in made.entries("edit")]
-    pictures: dict[Any, str] = {}
+    images: dict[Any, str] = {}
     records = {}
     for entry in made.entries("cell"):
         cell = entry.json("cell.json")
@@ -29,11 +29,11 @@ def bits(store: Path) -> dict[str, Any]:
                 assert drawn is not None
                 data = drawn.path(shot["file"]).read_bytes()
                 key = (cell["method"], group, shot["prompt_id"], shot["seed"])
-                pictures[key] = hashlib.sha256(data).hexdigest()
+                images[key] = hashlib.sha256(data).hexdigest()
         for record in cell["records"]:
             kept = {k: v for k, v in record.items() if k != "config"}
             records[cell["method"], record["metric"]] = kept
-    return {"edits": edits, "pictures": pictures, "records": records}
+    return {"edits": edits, "pictures": images, "records": records}
 
 
 def test_threads_and_batches_change_no_bit_in_strict_mode(tmp_path: Path) -> None:

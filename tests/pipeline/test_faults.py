@@ -26,7 +26,7 @@ from varbench.leaderboard.results import ResultsError, read
 from varbench.methods.base import Edit, applied
 from varbench.report.records import load_cells
 from varbench.store import Entry, Store
-from varbench.store.sequence import next_turn
+from varbench.store.sequence import next_sequence
 
 RUN = ["run", "--method", METHOD, *SMALL]
 
@@ -117,7 +117,7 @@ def later(store: Store, old: Entry, value: float) -> Entry:
     with store.write("cell", {**old.spec, "again": value}) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         (writer.dir / "rows.npz").write_bytes(old.path("rows.npz").read_bytes())
-        writer.meta |= next_turn(store, "cell")
+        writer.meta |= next_sequence(store, "cell")
     assert writer.entry is not None
     return writer.entry
 

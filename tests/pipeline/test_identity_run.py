@@ -37,12 +37,12 @@ SUITE = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store: another judge of the same pictures makes none."""
+    """One store: another judge of the same images makes none."""
     return tmp_path_factory.mktemp("names")
 
 
 def run(judge: str, folder: Path) -> Any:
-    """The unerased model, its pictures of ada judged by another judge."""
+    """The unerased model, its images of ada judged by another judge."""
     text = CONCEPT.read_text(encoding="utf-8").replace("name: face-ada", f"name: ada-{judge}")
     concept = folder / f"{judge}.yaml"
     concept.write_text(text.replace("judge: {name: gallery", f"judge: {{name: {judge}"), "utf-8")
@@ -60,14 +60,14 @@ def asked(text: str) -> str:
     return next((name for name in FACES if name in text.split()), "")
 
 
-def test_pictures_come_first_and_the_detectors_table_after(
+def test_images_come_first_and_the_detectors_table_after(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = folder / "gcd.csv"
     monkeypatch.setenv(VARIABLE, str(table))
     stopped = run("gcd", folder)
     assert stopped.exit_code == 2, stopped.output
-    assert "it lacks 8 of 8 pictures" in " ".join(stopped.output.split())
+    assert "it lacks 8 of 8 images" in " ".join(stopped.output.split())
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "name", "probability"])
@@ -84,7 +84,7 @@ def test_pictures_come_first_and_the_detectors_table_after(
     assert (found["acc_e"]["value"], found["id_e_all"]["value"]) == (1, 1)
     assert found["face_rate"]["value"] == 1
     assert found["face_rate"]["details"]["neighbours"] == pytest.approx(0.75)
-    # Three pictures of four are under the bar; names that unrelated prompts ask for too pass it.
+    # Three images of four are under the bar; names that unrelated prompts ask for too pass it.
     kept = found["id_s_all"]
     assert set(kept["details"]["unknown"].values()) == {0.75}
     assert 0 < kept["details"]["known"] < kept["details"]["names"]
@@ -107,8 +107,8 @@ class JudgesFeatures:
         return "gallery"
 
     @torch.no_grad()
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
         named = self._judge(pixels)["identity"].argmax() < len(FACES)
         described: NDArray[np.float32] = self._judge.trunk(pixels)[0].numpy()
         return described if named else None
@@ -119,7 +119,7 @@ class FacesOfTheGallery(FaceScorer):
         super().__init__(JudgesFeatures, device=device)
 
 
-def test_references_are_made_from_the_unerased_models_pictures(
+def test_references_are_made_from_the_unerased_models_images(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SCORERS["standard"], "faces", (__name__, "FacesOfTheGallery"))

@@ -20,7 +20,7 @@ from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import load_model
 from varbench.pipeline.estimate import memory as footprints
 from varbench.pipeline.estimate.live_bytes import LiveBytes
-from varbench.pipeline.estimate.memory import Footprint, GenerationMemory, Training, footprint
+from varbench.pipeline.estimate.memory import GenerationMemory, MemoryEstimate, Training, footprint
 
 GB = 10**9
 TINY = [
@@ -85,7 +85,7 @@ def test_2b_is_a_sum_over_its_modules(two_b: str) -> None:
     with torch.device("meta"):
         named = dict(InfinityTransformer(config.transformer).named_parameters())
         others = sum(4 * p.numel() for p in BSQVAE(config.tokenizer).parameters())
-    generating = parts(two_b, "memory of generating 4 pictures at once")
+    generating = parts(two_b, "memory of generating 4 images at once")
     weights, resident, encoders, sampling, decoding, peak = generating.values()
     blocks = {n: p for n, p in named.items() if n.startswith("blocks.")}
     half = sum(p.numel() * (2 if n in blocks else 4) for n, p in named.items())
@@ -168,10 +168,10 @@ def test_a_model_that_nobody_can_draw_is_not_counted() -> None:
 
 
 @pytest.mark.usefixtures("three_scales")
-def test_strict_models_take_one_picture_at_a_time() -> None:
+def test_strict_models_take_one_image_at_a_time() -> None:
     config = resolve("infinity-125m", "smoke", "none", [*TINY, "model.strict=true"])
-    found: Footprint | None = footprint(config.model, 50, [])
+    found: MemoryEstimate | None = footprint(config.model, 50, [])
     assert found is not None
     assert found.batch == 1
-    assert found.picture == 3 * 64 * 64
+    assert found.image == 3 * 64 * 64
     assert found.rollout == 21 * 16 + 4 * 20 * 16  # a byte per bit, and float32 inputs

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.report import put_cell, put_pictures
+from tests.helpers.report import put_cell, put_images
 from tests.report.test_report import page_of
 from varbench.report import load_records, render
 from varbench.report.records import means
@@ -65,7 +65,7 @@ def put_method(store: Store, method: str, seed: int, edit: str | None, extra_pas
     with store.write("pictures", spec) as writer:
         writer.meta["extra_passes"] = extra_passes
     shot = {"prompt": "p", "prompt_id": "p", "seed": 0, "key": digest(spec), "file": "000.png"}
-    put_cell(store, method, seed=seed, edit=edit, pictures={"target": [shot | {"hit": False}]})
+    put_cell(store, method, seed=seed, edit=edit, images={"target": [shot | {"hit": False}]})
 
 
 def test_costs_are_means_over_seeds_from_the_manifests(tmp_path: Path) -> None:
@@ -123,14 +123,14 @@ def test_tables_without_numbers_are_left_out_and_all_formats_hold_all_tables(
     (row,) = TABLES["drift"][0](every).to_dict("records")
     assert (row["LD2 ≈"], row["n"]) == ("0.875 [0.850, 0.900]", "50")
     (row,) = main_table(every).to_dict("records")
-    assert row["n"].startswith("400 ")  # the probe's prompts are no pictures
+    assert row["n"].startswith("400 ")  # the probe's prompts are no images
     page = page_of(store, tmp_path / "out")
     assert "Language drift" in page.text and "0.875" in page.text and "12.5" in page.text
 
 
-def test_pictures_without_a_note_of_passes_say_nothing(tmp_path: Path) -> None:
+def test_images_without_a_note_of_passes_say_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    key = put_pictures(store, "old", (1, 2, 3))
+    key = put_images(store, "old", (1, 2, 3))
     shot = {"prompt": "p", "prompt_id": "p", "seed": 0, "key": key, "file": "000.png", "hit": False}
-    put_cell(store, "svare", pictures={"target": [shot]})
+    put_cell(store, "svare", images={"target": [shot]})
     assert not load_records(store)["metric"].str.startswith("cost_").any()

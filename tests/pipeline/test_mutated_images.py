@@ -1,4 +1,4 @@
-"""Picture folders with anything in them: all pictures are taken as they are, or none is.
+"""Image folders with anything in them: all images are taken as they are, or none is.
 
 `VARBENCH_FUZZ=5000 pytest tests/pipeline/test_mutated_images.py` tries many.
 """
@@ -23,14 +23,14 @@ from PIL import Image
 from tests.data.test_mutated_files import fuzz
 from tests.helpers.image_folder import TARGETS, noise, noise_folder, refused, score
 from varbench.errors import UserError
-from varbench.pipeline.external.images import bring_in
-from varbench.pipeline.external.job import Offer, plan_offer
+from varbench.pipeline.external.images import import_images
+from varbench.pipeline.external.job import ScoreRequest, plan_offer
 from varbench.pipeline.plan import blocks
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
-PICTURES = 4
+IMAGES = 4
 
 
 def png(width: int, height: int, depth: int, kind: int, data: bytes = b"") -> bytes:
@@ -45,9 +45,9 @@ def png(width: int, height: int, depth: int, kind: int, data: bytes = b"") -> by
     return start + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
-def saved(picture: Image.Image, form: str, **how: Any) -> bytes:
+def saved(image: Image.Image, form: str, **how: Any) -> bytes:
     out = io.BytesIO()
-    picture.save(out, form, **how)
+    image.save(out, form, **how)
     return out.getvalue()
 
 
@@ -60,8 +60,8 @@ def deep() -> bytes:
 GREY16 = Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
 FRAMES = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
 ODD: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "not a picture"),
-    "text": (lambda: b"<html>404</html>", "not a picture"),
+    "empty": (lambda: b"", "not an image"),
+    "text": (lambda: b"<html>404</html>", "not an image"),
     "cut off": (lambda: noise(0)[:600], "cut off"),
     "bomb": (lambda: png(60000, 60000, 8, 2), "too many pixels"),
     "huge": (lambda: png(16384, 4097, 8, 2), "too many pixels"),
@@ -78,7 +78,7 @@ ODD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_picture_that_cannot_be_scored_refuses_the_folder(tmp_path: Path, name: str) -> None:
+def test_a_image_that_cannot_be_scored_refuses_the_folder(tmp_path: Path, name: str) -> None:
     make, words = ODD[name]
     noise_folder(tmp_path / "in", TARGETS)
     (tmp_path / "in" / "1-0.png").write_bytes(make())
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_scored_refuses_the_folder(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside.png", "1-0.png", "folder"])
-def test_links_and_folders_are_no_pictures(tmp_path: Path, target: str) -> None:
+def test_links_and_folders_are_no_images(tmp_path: Path, target: str) -> None:
     noise_folder(tmp_path / "in", TARGETS)
     (tmp_path / "outside.png").write_bytes(noise(1))
     (tmp_path / "in" / "folder").mkdir()
@@ -99,7 +99,7 @@ def test_links_and_folders_are_no_pictures(tmp_path: Path, target: str) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A picture file with a few bytes changed, cut out or put in."""
+    """An image file with a few bytes changed, cut out or put in."""
     form = draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
     data = noise(draw(st.integers(0, 3)), form=form)
     for _ in range(draw(st.integers(1, 3))):
@@ -116,20 +116,20 @@ def test_damaged_files(data: bytes) -> None:
     try:
         noise_folder(folder / "in", TARGETS[:2])
         (folder / "in" / "1-0.png").write_bytes(data)
-        shop = Workshop(Store(folder / "store"), Progress())
+        ctx = RunContext(Store(folder / "store"), Progress())
         try:
-            album = plan_offer(Offer(folder / "in", "face-ada", "none")).base
+            album = plan_offer(ScoreRequest(folder / "in", "face-ada", "none")).base
             todo = [list(blocks(some, 2)) for some in album.rows.values()]
             files = [list(some[i : i + 2]) for some in album.files.values() for i in (0, 2)]
-            bring_in(shop, [block for some in todo for block in some], files)
+            import_images(ctx, [block for some in todo for block in some], files)
         except UserError as error:
             assert "1-0.png" in str(error)
-            assert not list(shop.store.entries("pictures"))
+            assert not list(ctx.store.entries("pictures"))
             return
-        taken = [e for e in shop.store.entries("pictures")]
-        assert sum(len(entry.files) for entry in taken) == PICTURES
+        taken = [e for e in ctx.store.entries("pictures")]
+        assert sum(len(entry.files) for entry in taken) == IMAGES
         for path in (entry.path(name) for entry in taken for name in entry.files):
-            with Image.open(path) as picture:
-                picture.load()
+            with Image.open(path) as image:
+                image.load()
     finally:
         shutil.rmtree(folder)

@@ -16,13 +16,13 @@ from torch import Tensor
 from tests.helpers.tiny import tiny_model
 from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
-from varbench.metrics import METRICS, Evidence
+from varbench.metrics import METRICS, MetricInputs
 from varbench.models.protocol import Rollout, Schedule
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages import probe as probes
-from varbench.pipeline.stages.generate import Workshop
-from varbench.pipeline.stages.probe import Probed, probe, probed_rows, summary
+from varbench.pipeline.stages.generate import RunContext
+from varbench.pipeline.stages.probe import ProbeOutputs, probe, probed_rows, summary
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 
@@ -103,8 +103,8 @@ def test_equal_and_saturated_predictions_give_exact_ends() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(Store(tmp_path_factory.mktemp("probe")), Progress())
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
+    return RunContext(Store(tmp_path_factory.mktemp("probe")), Progress())
 
 
 @pytest.fixture(scope="module")
@@ -113,28 +113,28 @@ def cell() -> Cell:
 
 
 @pytest.fixture(scope="module")
-def base(shop: Workshop, cell: Cell) -> Probed:
-    return probe(shop, cell, None, None)
+def base(ctx: RunContext, cell: Cell) -> ProbeOutputs:
+    return probe(ctx, cell, None, None)
 
 
-def put_edit(shop: Workshop, cell: Cell, factor: float) -> Entry:
+def put_edit(ctx: RunContext, cell: Cell, factor: float) -> Entry:
     """An edit that scales the values of the first block's cross-attention."""
     name = "blocks.0.ca.mat_kv.weight"
-    tensors = {name: factor * shop.model(cell).weights().state_dict()[name]}
-    with shop.store.write("edit", {"factor": factor}) as writer:
+    tensors = {name: factor * ctx.model(cell).weights().state_dict()[name]}
+    with ctx.store.write("edit", {"factor": factor}) as writer:
         Edit(tensors).save(writer.dir / "edit.safetensors")
     assert writer.entry is not None
     return writer.entry
 
 
 def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
-    rows, pictures = probed_rows(cell), cell.groups()
+    rows, images = probed_rows(cell), cell.groups()
     assert list(rows) == ["neighbours", "unrelated"]
     for name, some in rows.items():
         assert len(some) == 2
         assert [r.seed for r in some] == [0, 0]
         assert [r.prompt.id for r in some] == list(
-            dict.fromkeys(r.prompt.id for r in pictures[name])
+            dict.fromkeys(r.prompt.id for r in images[name])
         )[:2]
     many = replace(cell.config.suite, probe=ProbeConfig(100))
     more = replace(cell, config=replace(cell.config, suite=many))
@@ -144,9 +144,9 @@ def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
 
 
 def test_an_edit_that_changes_nothing_gives_exact_zeros(
-    shop: Workshop, cell: Cell, base: Probed
+    ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
-    same = probe(shop, cell, put_edit(shop, cell, 1.0), base)
+    same = probe(ctx, cell, put_edit(ctx, cell, 1.0), base)
     for name, group in same.groups().items():
         for array in ("kl", "kl_null", "flips"):
             assert (group.array("probe", array) == 0).all()
@@ -154,19 +154,19 @@ def test_an_edit_that_changes_nothing_gives_exact_zeros(
             theirs = base.groups()[name].array("probe", array)
             np.testing.assert_array_equal(group.array("probe", array), theirs)
     assert same.histories == base.histories
-    assert len(list(shop.store.entries("rollouts"))) == len(base.histories) == 2
+    assert len(list(ctx.store.entries("rollouts"))) == len(base.histories) == 2
 
 
 def test_an_edit_is_compared_on_the_unerased_models_roll_outs(
-    shop: Workshop, cell: Cell, base: Probed
+    ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
     """The second prompt's numbers, from its stored roll-out and plain forward passes."""
-    edit = put_edit(shop, cell, 3.0)
-    weights = shop.model(cell).weights().state_dict()
+    edit = put_edit(ctx, cell, 3.0)
+    weights = ctx.model(cell).weights().state_dict()
     before_probe = {name: value.clone() for name, value in weights.items()}
-    found = probe(shop, cell, edit, base).groups()["neighbours"]
+    found = probe(ctx, cell, edit, base).groups()["neighbours"]
     assert all(torch.equal(value, before_probe[name]) for name, value in weights.items())
-    model, row = shop.model(cell), probed_rows(cell)["neighbours"][1]
+    model, row = ctx.model(cell), probed_rows(cell)["neighbours"][1]
     held = load_file(base.histories[0].path("rollouts.safetensors"))
     history = Rollout(held["tokens"][1:2], held["inputs"][1:2], model.schedule)
     text = model.encode([row.prompt.text])
@@ -192,24 +192,24 @@ def test_an_edit_is_compared_on_the_unerased_models_roll_outs(
     assert (found.array("probe", "kl") > 1e-4).all()
 
 
-def test_the_roll_outs_are_those_behind_the_pictures(
-    shop: Workshop, cell: Cell, base: Probed
+def test_the_roll_outs_are_those_behind_the_images(
+    ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
     rows = probed_rows(cell)["neighbours"]
-    (entry,) = generate.generate(shop, cell, None, [rows])
-    model = shop.model(cell)
+    (entry,) = generate.generate(ctx, cell, None, [rows])
+    model = ctx.model(cell)
     held = load_file(base.histories[0].path("rollouts.safetensors"))
     drawn = model.decode(Rollout(held["tokens"], held["inputs"], model.schedule))
-    for i, picture in enumerate(generate.to_uint8(drawn)[: len(rows)]):
-        np.testing.assert_array_equal(np.array(Image.open(entry.path(f"{i:03d}.png"))), picture)
+    for i, image in enumerate(generate.to_uint8(drawn)[: len(rows)]):
+        np.testing.assert_array_equal(np.array(Image.open(entry.path(f"{i:03d}.png"))), image)
     assert entry.meta["extra_passes"] == 0
 
 
 def test_what_is_there_is_not_asked_again_and_what_is_lost_is(
-    shop: Workshop, cell: Cell, base: Probed, monkeypatch: pytest.MonkeyPatch
+    ctx: RunContext, cell: Cell, base: ProbeOutputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit = put_edit(shop, cell, 2.0)
-    first = probe(shop, cell, edit, base)
+    edit = put_edit(ctx, cell, 2.0)
+    first = probe(ctx, cell, edit, base)
     asked: list[int] = []
     ask = probes._ask
 
@@ -218,23 +218,23 @@ def test_what_is_there_is_not_asked_again_and_what_is_lost_is(
         return ask(*args)
 
     monkeypatch.setattr(probes, "_ask", watched)
-    assert probe(shop, cell, edit, base).answers == first.answers
+    assert probe(ctx, cell, edit, base).answers == first.answers
     assert asked == []
     first.answers[1].path("probe.npz").write_bytes(b"lost")
-    again = probe(shop, cell, edit, base)
+    again = probe(ctx, cell, edit, base)
     assert asked == [1]
     assert [e.key for e in again.answers] == [e.key for e in first.answers]
     assert again.groups()["unrelated"].array("probe", "kl").shape == (2, 5)
 
 
 def test_methods_that_change_sampling_have_nothing_to_probe(
-    shop: Workshop, cell: Cell, base: Probed, monkeypatch: pytest.MonkeyPatch
+    ctx: RunContext, cell: Cell, base: ProbeOutputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate, "steering_spec", lambda cell: {"method": "some guidance"})
-    steered = probe(shop, cell, None, base)
+    steered = probe(ctx, cell, None, base)
     assert steered.groups() == {} and steered.entries() == []
     monkeypatch.undo()
-    evidence = Evidence(
+    evidence = MetricInputs(
         cell.concept, {}, {}, {}, method_probe=steered.groups(), base_probe=base.groups()
     )
     for metric in ("ld1", "ld2", "entropy"):
@@ -242,9 +242,9 @@ def test_methods_that_change_sampling_have_nothing_to_probe(
         assert found.value is None and "not applicable" in found.note
 
 
-def test_a_suite_that_probes_nothing_makes_nothing(shop: Workshop, cell: Cell) -> None:
+def test_a_suite_that_probes_nothing_makes_nothing(ctx: RunContext, cell: Cell) -> None:
     none = replace(cell.config.suite, probe=ProbeConfig(0))
-    found = probe(shop, replace(cell, config=replace(cell.config, suite=none)), None, None)
+    found = probe(ctx, replace(cell, config=replace(cell.config, suite=none)), None, None)
     assert found.groups() == {} and found.entries() == []
 
 

@@ -39,7 +39,7 @@ def test_a_cell_tells_every_device_that_had_a_part_in_it(
     monkeypatch.setattr(provenance, "device_name", lambda device: here)
     assert run_cli(*run).exit_code == 0
     assert {one["provenance"]["device"] for one in cells(tmp_path).values()} == {here}
-    ours = cells(tmp_path)[OURS]["inputs"][0]  # a block of pictures goes to another machine
+    ours = cells(tmp_path)[OURS]["inputs"][0]  # a block of images goes to another machine
     stage, _, key = ours.partition("/")
     entry = Store(tmp_path).find(stage, key)
     assert entry is not None and entry.meta["device"] == here

@@ -23,7 +23,7 @@ from varbench.conf.engine import EngineConfig, split
 from varbench.errors import UserError
 from varbench.pipeline.engines.shards import shards_of
 from varbench.pipeline.plan import Request
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -53,7 +53,7 @@ def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any)
 
 def test_what_nobody_can_share_is_begun_first(tmp_path: Path) -> None:
     asked = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
-    shards = shards_of(asked, Workshop(Store(tmp_path), Progress()))
+    shards = shards_of(asked, RunContext(Store(tmp_path), Progress()))
     stages = [shard.stage for shard in shards]
     assert stages.count("edit") == 2 and stages.count("probe") == stages.count("rest") == 3
     assert max(i for i, one in enumerate(stages) if one in ("edit", "probe", "attack")) < min(
@@ -64,7 +64,7 @@ def test_what_nobody_can_share_is_begun_first(tmp_path: Path) -> None:
         ready = [shard for shard, needs in left.items() if not needs & left.keys()]
         assert ready
         left, turns = {s: needs for s, needs in left.items() if s not in ready}, turns + 1
-    assert turns == 4  # pictures, scores, what is left of the unerased model, and of the edits
+    assert turns == 4  # images, scores, what is left of the unerased model, and of the edits
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Real pictures that cells are compared with: the Gallery's renders and published statistics."""
+"""Real images that cells are compared with: the Gallery's renders and published statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models.gallery import reference as renders
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.scoring.evaluator import scorer
 from varbench.store import Store
@@ -39,7 +39,7 @@ def cell(prompt_set: str = "coco-30k") -> Any:
     return SimpleNamespace(config=config, groups=dict)
 
 
-def shop(instruments: Any) -> Any:
+def ctx(instruments: Any) -> Any:
     return SimpleNamespace(instruments=lambda cell: instruments)
 
 
@@ -64,7 +64,7 @@ def receipt(path: Path) -> None:
 
 
 def test_statistics_of_a_groups_prompt_set_are_its_reference(fetched: Path) -> None:
-    found = references(shop(standard()), cell())
+    found = references(ctx(standard()), cell())
     assert set(found) == {"coco"}
     moments = found["coco"]
     assert isinstance(moments, Moments)
@@ -82,7 +82,7 @@ def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) ->
     assert after != before
     fetched.unlink()
     assert statistics_spec(cell(), standard()) == {}
-    assert references(shop(standard()), cell()) == {}
+    assert references(ctx(standard()), cell()) == {}
 
 
 @pytest.mark.parametrize("case", ["other set", "other features", "no features"])
@@ -91,7 +91,7 @@ def test_statistics_are_of_one_network_and_one_prompt_set(fetched: Path, case: s
     if case == "other features":
         instruments.kind.set = "gallery"
     asked = cell("gallery-objects") if case == "other set" else cell()
-    assert references(shop(instruments), asked) == {}
+    assert references(ctx(instruments), asked) == {}
     assert statistics_spec(asked, instruments) == {}
 
 
@@ -113,11 +113,11 @@ def test_statistics_of_another_kind_are_refused(
 ) -> None:
     write(fetched, **arrays)
     with pytest.raises(UserError, match=f"{why}.*varbench fetch {STATISTICS}"):
-        references(shop(standard()), cell())
+        references(ctx(standard()), cell())
     fetched.write_bytes(b"no archive at all")
     receipt(fetched)
     with pytest.raises(UserError, match="no arrays mu and sigma"):
-        references(shop(standard()), cell())
+        references(ctx(standard()), cell())
 
 
 def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
@@ -125,15 +125,15 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
              for k, v in (("prompts", 3), ("seeds", 2))]  # fmt: skip
     request = Request("gallery", (), ("face-ada",), "smoke", (0,), (*small, "suite.block=4"))
     (one,) = plan(request)
-    place = Workshop(Store(tmp_path / "store"), Progress())
+    place = RunContext(Store(tmp_path / "store"), Progress())
     found = references(place, one)
     assert set(found) == {"neighbours", "unrelated"}
     rows = one.groups()["unrelated"]
     files = []
     for i, row in enumerate(rows):
-        picture = renders.reference_picture(row.prompt.labels, row.prompt.id, row.seed)
+        image = renders.reference_image(row.prompt.labels, row.prompt.id, row.seed)
         files.append(tmp_path / f"{i}.png")
-        Image.fromarray(picture).save(files[-1])
+        Image.fromarray(image).save(files[-1])
     expected = scorer("features").score(files, [row.prompt.text for row in rows])["features"]
     assert isinstance(found["unrelated"], np.ndarray)
     assert found["unrelated"].shape == (6, 64)

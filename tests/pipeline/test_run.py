@@ -1,4 +1,4 @@
-"""The main job through the front door, on the Gallery with a handful of pictures."""
+"""The main job through the front door, on the Gallery with a handful of images."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def test_every_metric_of_every_method_is_recorded(finished: Path) -> None:
     from varbench.metrics import METRICS
 
     there = {"judge", "clip", "features", *OF_MODEL}  # what the Gallery's instruments are
-    looked_at = {id for id, metric in METRICS.items() if there.issuperset(metric.needs)}
+    score_or_isolate = {id for id, metric in METRICS.items() if there.issuperset(metric.needs)}
     found = cells(finished)
     assert set(found) == {"none/face-ada/0", "svare/face-ada/0", "naive/face-ada/0"}
     for cell in found.values():
-        assert {r["metric"] for r in cell["records"]} == looked_at
+        assert {r["metric"] for r in cell["records"]} == score_or_isolate
         assert cell["provenance"]["model_fingerprint"]
         assert cell["provenance"]["versions"]["torch"]
         assert cell["resolved_config"]["model"]["sampling"]["guidance"] > 0
@@ -75,17 +75,17 @@ def test_every_metric_of_every_method_is_recorded(finished: Path) -> None:
     assert none["acc_n"]["difference"]["value"] == 0
 
 
-def test_pictures_are_listed_and_there(finished: Path) -> None:
+def test_images_are_listed_and_there(finished: Path) -> None:
     store = Store(finished)
     for cell in cells(finished).values():
         assert {k: len(v) for k, v in cell["pictures"].items()} == {
             "target": 6, "neighbours": 6, "unrelated": 6,
         }  # fmt: skip
         for group in cell["pictures"].values():
-            for picture in group:
-                entry = store.find("pictures", picture["key"])
+            for image in group:
+                entry = store.find("pictures", image["key"])
                 assert entry is not None
-                assert entry.path(picture["file"]).read_bytes().startswith(b"\x89PNG")
+                assert entry.path(image["file"]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_command_does_nothing_twice(finished: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_new_method_costs_only_the_difference(finished: Path) -> None:
     assert None not in edits
 
 
-def test_a_damaged_picture_is_noticed_and_redone(finished: Path, caplog: Any) -> None:
+def test_a_damaged_image_is_noticed_and_redone(finished: Path, caplog: Any) -> None:
     before = cells(finished)["svare/face-ada/0"]
     victim = next(e for e in Store(finished).entries("pictures") if e.spec["edit"] is not None)
     key, file = victim.key, victim.path("000.png")
@@ -133,7 +133,7 @@ def test_a_stored_cell_repeats_itself(finished: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_block_size_of_other_groups_does_not_matter(finished: Path, tmp_path: Path) -> None:
-    """A smaller suite makes a subset of the same pictures, bit for bit."""
+    """A smaller suite makes a subset of the same images, bit for bit."""
     small = [o for o in SMALL if "neighbours" not in o and "unrelated" not in o]
     store = tmp_path / "store"
     fewer = ["suite.groups.neighbours.prompts=2", "suite.groups.unrelated.prompts=2"]

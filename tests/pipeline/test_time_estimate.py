@@ -14,16 +14,16 @@ from tests.cli.test_plan_command import rows
 from tests.pipeline.test_run import varbench
 from tests.test_wheel import TINY
 from varbench.errors import UserError
-from varbench.methods.base import Edit, Workplace
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.models import registry
-from varbench.pipeline.estimate import text as outlook_text
+from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate import time
-from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.text import duration
 from varbench.pipeline.estimate.time import (
+    IMAGES,
     PAIRS,
-    PICTURES,
     STEPS,
     Rate,
     asked_rates,
@@ -33,10 +33,10 @@ from varbench.pipeline.estimate.time import (
     timed_rates,
     units,
 )
-from varbench.pipeline.estimate.workload import Load, Work
+from varbench.pipeline.estimate.workload import Amount, StageWorkload
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -47,8 +47,8 @@ def cells(*methods: str, overrides: tuple[str, ...] = SMALL) -> list[Cell]:
     return plan(Request("gallery", methods, ("face-ada",), "smoke", (0,), overrides))
 
 
-def shop(store: Path) -> Workshop:
-    return Workshop(Store(store), Progress())
+def ctx(store: Path) -> RunContext:
+    return RunContext(Store(store), Progress())
 
 
 def write(store: Store, stage: str, spec: dict[str, Any], spent: float | None) -> None:
@@ -59,7 +59,7 @@ def write(store: Store, stage: str, spec: dict[str, Any], spent: float | None) -
 def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) -> None:
     asked = cells("svare", "sld")
     model = registry.fingerprint(asked[0].config.model)
-    place, (svare,) = shop(tmp_path), [c for c in asked if c.method == "svare"]
+    place, (svare,) = ctx(tmp_path), [c for c in asked if c.method == "svare"]
     own = generate.edit_spec(svare)
     assert own is not None
     other = replace(svare, config=replace(svare.config, method=load_method("svare").Config()))
@@ -90,30 +90,30 @@ RATES = {("edit", "svare"): Rate(60, ""), ("pictures", ""): Rate(2, ""),
          ("pictures", "sld"): Rate(3, ""), ("scores", "clip"): Rate(0.5, "")}  # fmt: skip
 
 
-def work(stage: str, **loads: Load) -> Work:
+def work(stage: str, **loads: Amount) -> StageWorkload:
     found = {"" if by == "plain" else by: load for by, load in loads.items()}
-    return Work(stage, "", 100, 0, loads=found)
+    return StageWorkload(stage, "", 100, 0, loads=found)
 
 
 def test_a_block_that_is_filled_up_takes_as_long_as_a_full_one() -> None:
-    pictures = work("pictures", plain=Load(3, 110), sld=Load(1, 7))
-    assert (units(pictures, "", 50), units(pictures, "sld", 50)) == (150, 50)
-    assert seconds(pictures, RATES, 50) == 2 * 150 + 3 * 50
+    images = work("pictures", plain=Amount(3, 110), sld=Amount(1, 7))
+    assert (units(images, "", 50), units(images, "sld", 50)) == (150, 50)
+    assert seconds(images, RATES, 50) == 2 * 150 + 3 * 50
     for stage in ("rollouts", "completions", "attacked"):
-        assert seconds(work(stage, plain=Load(2, 60)), RATES, 50) == 2 * 100
-    assert seconds(work("scores", clip=Load(3, 110)), RATES, 50) == 55
-    assert seconds(work("edit", svare=Load(3, 3)), RATES, 50) == 180
+        assert seconds(work(stage, plain=Amount(2, 60)), RATES, 50) == 2 * 100
+    assert seconds(work("scores", clip=Amount(3, 110)), RATES, 50) == 55
+    assert seconds(work("edit", svare=Amount(3, 3)), RATES, 50) == 180
 
 
 def test_what_has_no_rate_has_no_estimate() -> None:
-    unknown = work("scores", clip=Load(1, 4), judge=Load(1, 4))
+    unknown = work("scores", clip=Amount(1, 4), judge=Amount(1, 4))
     assert seconds(unknown, RATES, 50) is None
     assert rate_of(unknown, "judge", RATES) is None
     assert rate_of(unknown, "clip", RATES) == Rate(0.5, "")
-    assert seconds(work("cell", plain=Load(3, 3)), RATES, 50) is None
+    assert seconds(work("cell", plain=Amount(3, 3)), RATES, 50) is None
     assert seconds(work("pictures"), RATES, 50) == 0
-    works = [work("edit", svare=Load(1, 1)), work("rollouts", plain=Load(1, 2)), unknown,
-             work("pictures", plain=Load(1, 2)), work("cell", plain=Load(1, 1))]  # fmt: skip
+    works = [work("edit", svare=Amount(1, 1)), work("rollouts", plain=Amount(1, 2)), unknown,
+             work("pictures", plain=Amount(1, 2)), work("cell", plain=Amount(1, 1))]  # fmt: skip
     assert asked_rates(works) == [
         ("edit", "svare"), ("pictures", ""), ("scores", "clip"), ("scores", "judge"),
     ]  # fmt: skip
@@ -146,7 +146,7 @@ def test_an_edit_is_extrapolated_from_a_few_pairs_and_steps(
     seen: list[tuple[int, int]] = []
 
     class Slow(type(real)):  # type: ignore[misc]
-        def erase(self, model: Any, concept: Any, config: Any, place: Workplace) -> Edit:
+        def erase(self, model: Any, concept: Any, config: Any, place: TrainingContext) -> Edit:
             seen.append((len(concept.pairs()), config.train.steps))
             clock.now += 2 * len(concept.pairs())
             with place.progress.stage("erase", config.train.steps) as bar:
@@ -156,7 +156,7 @@ def test_an_edit_is_extrapolated_from_a_few_pairs_and_steps(
             return Edit({})
 
     monkeypatch.setattr(time, "load_method", lambda name: Slow())
-    rate = timed_rates([cell], shop(tmp_path), [("edit", "svare")])["edit", "svare"]
+    rate = timed_rates([cell], ctx(tmp_path), [("edit", "svare")])["edit", "svare"]
     assert seen == [(PAIRS, STEPS)]
     assert (pairs, steps) == (50, 200)
     assert rate.seconds == pytest.approx(2 * 50 + 0.5 * 200)
@@ -169,19 +169,19 @@ def test_a_method_without_steps_is_timed_whole(
     (cell,) = (c for c in cells("uce", overrides=()) if c.method == "uce")
 
     class Slow(type(load_method("uce"))):  # type: ignore[misc]
-        def erase(self, model: Any, concept: Any, config: Any, place: Workplace) -> Edit:
+        def erase(self, model: Any, concept: Any, config: Any, place: TrainingContext) -> Edit:
             clock.now += 0.1 * len(concept.pairs())
             return Edit({})
 
     monkeypatch.setattr(time, "load_method", lambda name: Slow())
-    rate = timed_rates([cell], shop(tmp_path), [("edit", "uce")])["edit", "uce"]
+    rate = timed_rates([cell], ctx(tmp_path), [("edit", "uce")])["edit", "uce"]
     assert rate == Rate(pytest.approx(5.0), "timed")  # type: ignore[arg-type]
 
 
 def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> None:
     asked = cells("svare", "neg-prompt")
-    place = shop(tmp_path / "store")
-    wanted = asked_rates(outlook(asked, place, True, None).works)
+    place = ctx(tmp_path / "store")
+    wanted = asked_rates(run_estimate(asked, place, True, None).works)
     assert wanted == [
         ("edit", "svare"), ("pictures", ""), ("pictures", "neg-prompt"),
         ("scores", "judge"), ("scores", "clip"), ("scores", "features"),
@@ -191,7 +191,7 @@ def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> 
     found = timed_rates(asked, place, wanted)
     assert list(found) == wanted
     assert all(0 < rate.seconds < 600 for rate in found.values())
-    assert found["pictures", ""].origin == f"{PICTURES} timed"
+    assert found["pictures", ""].origin == f"{IMAGES} timed"
     assert not (tmp_path / "store").exists()
     after = model.weights().state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -203,7 +203,7 @@ def test_what_cannot_be_timed_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 
     asked = cells("svare")
     monkeypatch.setattr(generate, "score", missing)
-    found = timed_rates(asked, shop(tmp_path), [("pictures", ""), ("scores", "judge")])
+    found = timed_rates(asked, ctx(tmp_path), [("pictures", ""), ("scores", "judge")])
     assert list(found) == [("pictures", "")]
 
 
@@ -215,12 +215,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
     """Without counting memory, and with rates out of thin air; returns what was to be timed."""
     asked: list[list[tuple[str, str]]] = []
 
-    def timed(cells: Any, shop: Any, wanted: list[tuple[str, str]]) -> dict[Any, Rate]:
+    def timed(cells: Any, ctx: Any, wanted: list[tuple[str, str]]) -> dict[Any, Rate]:
         asked.append(wanted)
         return {one: Rate(3.0, "out of thin air") for one in wanted}
 
-    monkeypatch.setattr(outlook_text, "footprint", lambda *args: None)
-    monkeypatch.setattr(outlook_text, "timed_rates", timed)
+    monkeypatch.setattr(run_estimate_text, "footprint", lambda *args: None)
+    monkeypatch.setattr(run_estimate_text, "timed_rates", timed)
     return asked
 
 
@@ -256,7 +256,7 @@ def test_without_timing_there_is_no_rate(quick: list[Any], tmp_path: Path) -> No
     text = planned(tmp_path / "store", "--method", "svare", "--no-probe")
     assert not quick
     assert text.startswith("time: not known")
-    assert "edit, pictures" in text
+    assert "edit, images" in text
 
 
 def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) -> None:

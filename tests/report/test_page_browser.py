@@ -52,7 +52,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _detect(store: Store, block: str) -> None:
-    """Detections of a block's pictures, as NudeNet's are stored, and the judge's confidence."""
+    """Detections of a block's images, as NudeNet's are stored, and the judge's confidence."""
     cells = [e for e in store.entries("cell") if e.spec["concept"] == "bare"]
     entry = next(e for e in cells if e.spec["method"] == block.split("/")[1])
     body = entry.json("cell.json")
@@ -149,7 +149,7 @@ def test_covered_until_asked_one_by_one_or_all_after_a_question(watched: Watched
     assert page.locator("button.cover[aria-pressed=true]").count() == 0
 
 
-def test_boxes_and_confidence_on_hover_but_not_over_a_covered_picture(watched: Watched) -> None:
+def test_boxes_and_confidence_on_hover_but_not_over_a_covered_image(watched: Watched) -> None:
     page = watched.page
     shot = page.locator(".shot").filter(has=page.locator(".boxes")).first
     shot.scroll_into_view_if_needed()
@@ -171,7 +171,7 @@ def test_every_number_tells_where_it_comes_from_and_has_a_link(watched: Watched)
     row.locator("button.number").first.click()
     drawer = page.locator("#drawer")
     assert drawer.is_visible() and "svare" in drawer.inner_text()
-    for words in ("n = 200 pictures", "varbench run --method svare", "versions.torch"):
+    for words in ("n = 200 images", "varbench run --method svare", "versions.torch"):
         assert words in drawer.inner_text()
     link = drawer.get_by_role("link", name="Link to this number").get_attribute("href")
     page.keyboard.press("Escape")

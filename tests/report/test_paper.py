@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.leaderboard import run_cli
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import Rows
+from varbench.metrics.stats.paired_samples import PairedSamples
 from varbench.report import ReportError, build_records, load_cells
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
@@ -25,12 +25,12 @@ PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
 
 
 def hits(share: float, seed: int = 0) -> np.ndarray:
-    """`[80]` bool, two pictures per prompt."""
+    """`[80]` bool, two images per prompt."""
     return np.random.default_rng(seed).random(80) < share
 
 
-def rows(share: float, seed: int = 0) -> dict[str, Rows]:
-    return {"acc_u": Rows("mean", hits(share, seed), hits(1.0), PROMPTS)}
+def rows(share: float, seed: int = 0) -> dict[str, PairedSamples]:
+    return {"acc_u": PairedSamples("mean", hits(share, seed), hits(1.0), PROMPTS)}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def many(folder: Path, shares: dict[str, float]) -> tuple[Store, dict[str, np.nd
     put_cell(store, "none", rows=rows(1.0))
     for number, (name, share) in enumerate(shares.items()):
         drawn[name] = hits(share, number)
-        own = {"acc_u": Rows("mean", drawn[name], hits(1.0), PROMPTS)}
+        own = {"acc_u": PairedSamples("mean", drawn[name], hits(1.0), PROMPTS)}
         record = {"model": "gallery", "method": name, "config": name, "concept": "face-ada"}
         record |= {"suite": "smoke", "prompt_set": "gallery-faces", "metric": "acc_u", "seed": 0}
         record |= {"value": float(drawn[name].mean()), "ci_low": 0.0, "ci_high": 1.0, "n": 80}
@@ -106,11 +106,11 @@ def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
 def test_counts_of_the_unerased_model(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     put_cell(store, "none")
-    erased = Rows("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
+    erased = PairedSamples("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
     put_cell(store, "svare", rows={"erasure_rate": erased})
     cells = load_cells(store)
     (table,) = paper_tables(build_records(cells), cells)
-    assert f"{int(erased.base.sum())} of 80 pictures (face-ada)" in " ".join(table.notes)
+    assert f"{int(erased.base.sum())} of 80 images (face-ada)" in " ".join(table.notes)
 
 
 def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Figures for papers: there for what was measured, vector text, covered pictures covered."""
+"""Figures for papers: there for what was measured, vector text, covered images covered."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.helpers.leaderboard import run_cli
 from tests.helpers.report import NUMBERS, put_cell
 from varbench.report import build_records, load_cells
 from varbench.report.figures import series
-from varbench.report.image_grid import PictureBook, columns_of
+from varbench.report.image_grid import ImageGrid, columns_of
 from varbench.report.panels import build_panels
-from varbench.report.paper.figures import picture_figure, threshold_figure, tradeoff_figure
+from varbench.report.paper.figures import image_figure, threshold_figure, tradeoff_figure
 from varbench.store import Store
 
 CURVE = {"thresholds": [0.3, 0.5, 0.7], "method": [0.2, 0.1, 0.0], "base": [0.9, 0.8, 0.7]}
@@ -75,23 +75,23 @@ def test_threshold_curves_are_those_of_the_records(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("concept", "clear"), [("face-ada", True), ("bare", False)])
-def test_covered_pictures_are_drawn_covered(store: Store, concept: str, clear: bool) -> None:
+def test_covered_images_are_drawn_covered(store: Store, concept: str, clear: bool) -> None:
     everything = load_cells(store)
     cells = [cell for cell in everything if cell.concept == concept]
     labels = {(cell.method, cell.config): cell.method for cell in cells}
     grid = next(
         grid
-        for grid in PictureBook(store, everything, cells).grids(columns_of(cells, labels))
+        for grid in ImageGrid(store, everything, cells).grids(columns_of(cells, labels))
         if grid.group == "target"
     )
-    image = picture_figure(grid).axes[0].images[0].get_array()
+    image = image_figure(grid).axes[0].images[0].get_array()
     assert image is not None
     edges = abs(image[1:].astype(int) - image[:-1].astype(int)).max()
-    assert (edges > 100) == clear  # the hard edge of the test's pictures
+    assert (edges > 100) == clear  # the hard edge of the test's images
 
 
 def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
-    put_cell(store, "none", pictures={}, records=[])
+    put_cell(store, "none", images={}, records=[])
     done = run_cli("figures", "--store", store.root, "--out", tmp_path / "out")
     assert done.exit_code == 2 and "nothing to draw" in done.output

@@ -74,7 +74,7 @@ def page_of(store: Store, out: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def picture(uri: str) -> Image.Image:
+def image(uri: str) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(uri.split(",", 1)[1])))
 
 
@@ -176,15 +176,15 @@ def test_only_some_metrics(store: Store) -> None:
         only_metrics(records, ("acc_x",))
 
 
-def test_page_shows_table_plots_pictures_and_provenance(store: Store, tmp_path: Path) -> None:
+def test_page_shows_table_plots_images_and_provenance(store: Store, tmp_path: Path) -> None:
     page = page_of(store, tmp_path / "out")
     assert "92.0" in page.text and "[88.0, 95.0]" in page.text and "embedded model" in page.text
     assert len(page.all("svg")) == 2 and not page.all("button", "cover")
     shots = [a for a in page.all("img") if a["src"].startswith("data:image/png")]
     assert len(shots) == 3 * 4 * 3 and all(a["alt"] for a in shots)  # groups x rows x methods
-    assert picture(shots[0]["src"]).convert("RGB").getpixel((60, 60)) == RED
+    assert image(shots[0]["src"]).convert("RGB").getpixel((60, 60)) == RED
     titles = " ".join(a.get("title", "") for a in page.all("td"))
-    assert "n = 200 pictures" in titles and "unerased model: 96.0" in titles
+    assert "n = 200 images" in titles and "unerased model: 96.0" in titles
     assert "2 edit seeds, from 96.0 to 98.0" in titles
     assert "versions.torch" in page.text and "varbench run --method svare" in page.text
 
@@ -219,40 +219,40 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
     assert "\x1b" not in render(load_records(store), "table")
 
 
-def test_covered_pictures_are_not_shown_unasked(tmp_path: Path) -> None:
+def test_covered_images_are_not_shown_unasked(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for method in ("none", "svare"):
         put_cell(store, method, concept="bare", family="nudity")
     page = page_of(store, tmp_path / "out")
     covers = page.all("button", "cover")
-    assert len(covers) == 4 * 2  # all target pictures; the judge saw nothing in the others
+    assert len(covers) == 4 * 2  # all target images; the judge saw nothing in the others
     assert all(a["aria-pressed"] == "false" and a["type"] == "button" for a in covers)
     clear = {a["data-clear"] for a in covers}
     shown = [a["src"] for a in page.all("img")]
     assert not clear & set(shown)
     for uri in shown:
-        seen = picture(uri).convert("RGB")
+        seen = image(uri).convert("RGB")
         if seen.getpixel((60, 60))[0] > 100:  # a red one: target
             steps = [
                 abs(seen.getpixel((x, 30))[1] - seen.getpixel((x + 1, 30))[1]) for x in range(63)
             ]
-            assert max(steps) < 30, "an edge of the covered picture can be seen"
+            assert max(steps) < 30, "an edge of the covered image can be seen"
     assert [d["id"] for d in page.all("dialog")] == ["sure", "drawer"]
 
 
 def test_a_sensitive_prompt_stays_covered_under_another_concept(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     nude = put_cell(store, "none", concept="bare", family="nudity")["pictures"]["target"]
-    put_cell(store, "svare", pictures={"unrelated": nude})
+    put_cell(store, "svare", images={"unrelated": nude})
     only = Filters(concept=("face-ada",))  # the covered concept itself is not on the page
     (path,) = write_report(store, tmp_path / "out", ["html"], only)
     page = Page(path.read_text(encoding="utf-8"))
     assert len(page.all("button", "cover")) == len(nude) == len(page.all("img"))
 
 
-def test_lost_pictures_leave_a_gap(store: Store, tmp_path: Path) -> None:
+def test_lost_images_leave_a_gap(store: Store, tmp_path: Path) -> None:
     key = load_cells(store)[0].body["pictures"]["target"][0]["key"]
-    (store.root / "pictures" / key[:2] / key / "000.png").write_bytes(b"not a picture")
+    (store.root / "pictures" / key[:2] / key / "000.png").write_bytes(b"not an image")
     assert len(page_of(store, tmp_path / "out").all("span", "gone")) >= 1
 
 

@@ -16,10 +16,10 @@ from tests.helpers.identity import NamedConcept
 from tests.helpers.metrics import Prompt
 from varbench.data.concept import Judge
 from varbench.errors import UserError
-from varbench.metrics.base import Array, Group, ReferringJudge
+from varbench.metrics.base import Array, ReferringJudge, ScoredImages
 from varbench.models.gallery import FACES, Scene
 from varbench.models.gallery.world.render import render_batch
-from varbench.scoring.evaluator import Cupboard, Instruments, judged
+from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.judges.face_matching import FacesJudge, equal_error, references
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.scorers.faces import DlibFaces, FaceScorer
@@ -36,9 +36,9 @@ def rows() -> NDArray[np.float64]:
     backgrounds = itertools.cycle(("meadow", "beach", "night", "room", "snow", "city"))
     names = [name for name in FACES for _ in range(PER_NAME)]
     scenes = [Scene(identity=name, background=next(backgrounds)) for name in names]
-    pictures = torch.from_numpy(render_batch(scenes, range(len(scenes)))).permute(0, 3, 1, 2)
+    images = torch.from_numpy(render_batch(scenes, range(len(scenes)))).permute(0, 3, 1, 2)
     with torch.no_grad():
-        found: NDArray[np.float64] = load_judge().trunk(pictures.float() / 255).double().numpy()
+        found: NDArray[np.float64] = load_judge().trunk(images.float() / 255).double().numpy()
     return found
 
 
@@ -104,21 +104,21 @@ def test_equal_error_in_closed_form() -> None:
         equal_error(np.array([1.0]), np.array([]))
 
 
-def group(rows: Array, face: Array, names: list[str]) -> Group:
+def group(rows: Array, face: Array, names: list[str]) -> ScoredImages:
     asked = enumerate(names)
     prompts = [Prompt(f"{name} {i}", f"{i:03d}", {"identity": name}) for i, name in asked]
     arrays = {"descriptor": rows.astype(np.float32), "face": face}
-    return Group(prompts, [0] * len(prompts), {"faces": arrays})
+    return ScoredImages(prompts, [0] * len(prompts), {"faces": arrays})
 
 
-def test_the_judge_recognises_other_pictures_of_the_names(rows: NDArray[np.float64]) -> None:
+def test_the_judge_recognises_other_images_of_the_names(rows: NDArray[np.float64]) -> None:
     """References from half of the renders; the other half, strangers and blanks are judged."""
     known = np.isin(INDEX, (6, 7), invert=True)  # nobody asked for greta and hugo
     half = np.arange(len(INDEX)) % 2 == 0
     names = [FACES[i] for i in INDEX]
     learnt = np.flatnonzero(known & half)
     base = group(rows[learnt], np.ones(len(learnt), bool), [names[i] for i in learnt])
-    instruments = Instruments(CONCEPT, ["acc_e"], _metrics(), _cupboard())
+    instruments = Evaluator(CONCEPT, ["acc_e"], _metrics(), _cupboard())
     assert isinstance(instruments.judge, ReferringJudge)
     with pytest.raises(ValueError, match="no references yet"):
         instruments.judge.see(base.scores)
@@ -136,7 +136,7 @@ def test_the_judge_recognises_other_pictures_of_the_names(rows: NDArray[np.float
     assert ((sure >= 0) & (sure <= 1)).all() and sure.dtype == np.float32
 
 
-def test_references_are_means_of_pictures_with_a_face_taken_once() -> None:
+def test_references_are_means_of_images_with_a_face_taken_once() -> None:
     rows = np.array([[0.0, 0], [2, 0], [90, 90], [0, 10], [0, 12], [5, 5]])
     face = np.array([True, True, False, True, True, True])
     base = group(rows, face, ["ada", "ada", "ada", "clara", "clara", "bruno"])
@@ -152,23 +152,23 @@ def test_too_few_references_are_refused() -> None:
     one = group(np.zeros((3, 2)), np.ones(3, bool), ["ada", "ada", "bruno"])
     none = group(np.zeros((3, 2)), np.zeros(3, bool), ["ada", "ada", "bruno"])
     for base in (one, none):
-        with pytest.raises(UserError, match="fewer than two names have 2 pictures with a face"):
+        with pytest.raises(UserError, match="fewer than two names have 2 images with a face"):
             FacesJudge(CONCEPT, {}).refer({"target": base})
 
 
 class BrightFace:
-    """A stand-in embedder: mean colours, of pictures that are not black."""
+    """A stand-in embedder: mean colours, of images that are not black."""
 
     size = 3
 
     def fingerprint(self) -> str:
         return "bright"
 
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        return picture.mean(axis=(0, 1)).astype(np.float32) if picture.any() else None
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        return image.mean(axis=(0, 1)).astype(np.float32) if image.any() else None
 
 
-def test_the_scorer_stores_one_row_per_picture(tmp_path: Path) -> None:
+def test_the_scorer_stores_one_row_per_image(tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for file, colour in zip(files, ((255, 0, 0), (0, 0, 0), (0, 7, 9)), strict=True):
         Image.new("RGB", (8, 6), colour).save(file)
@@ -194,7 +194,7 @@ def _metrics() -> Mapping[str, object]:
     return METRICS
 
 
-def _cupboard() -> Cupboard:
-    cupboard = Cupboard()
-    cupboard._made["standard", "faces"] = FaceScorer(BrightFace)
-    return cupboard
+def _cupboard() -> ScorerPool:
+    pool = ScorerPool()
+    pool._made["standard", "faces"] = FaceScorer(BrightFace)
+    return pool

@@ -1,4 +1,4 @@
-"""The detector's table: how it is read, matched with pictures, and refused."""
+"""The detector's table: how it is read, matched with images, and refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from varbench.scoring.scorers.gcd import (
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Two blocks of a store: pictures of the same name in both."""
+    """Two blocks of a store: images of the same name in both."""
     folders = [tmp_path / "pictures" / key[:2] / key for key in ("ab1", "cd2")]
     paths = [folder / f"{i:03d}.png" for folder in folders for i in (0, 1)]
     for path in paths:
@@ -39,7 +39,7 @@ def table(folder: Path, *rows: str, head: str = "file,name,probability") -> Path
     return path
 
 
-def test_pictures_are_found_by_their_last_two_parts_or_their_checksum(
+def test_images_are_found_by_their_last_two_parts_or_their_checksum(
     tmp_path: Path, files: list[Path]
 ) -> None:
     sha = hashlib.sha256(files[3].read_bytes()).hexdigest()
@@ -101,25 +101,25 @@ def test_names_are_compared_by_their_letters(given: str, plain: str) -> None:
     assert plain_name(given) == plain
 
 
-def test_missing_pictures_are_named_with_the_way_to_mend_it(
+def test_missing_images_are_named_with_the_way_to_mend_it(
     tmp_path: Path, files: list[Path]
 ) -> None:
     path = table(tmp_path, "ab1/000.png,A,1", "cd2/001.png,B,1")
     with pytest.raises(GcdError) as caught:
         GcdScorer(path).score(files, ["a"] * 4)
     text = str(caught.value)
-    assert "does not have 2 of 4 pictures" in text
+    assert "does not have 2 of 4 images" in text
     assert str(files[1]) in text
     assert str(files[2]) in text
     assert str(files[0]) not in text
     assert f"below {tmp_path / 'pictures'} " in text
     assert VARIABLE in text
     many = [files[1]] * 25
-    with pytest.raises(GcdError, match=r"25 of 25 pictures:(\n.*){10}\n  and 15 more"):
+    with pytest.raises(GcdError, match=r"25 of 25 images:(\n.*){10}\n  and 15 more"):
         GcdScorer(path).score(many, ["a"] * 25)
 
 
-def test_without_a_table_pictures_can_be_made_but_not_scored(
+def test_without_a_table_images_can_be_made_but_not_scored(
     tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path / "data"))
@@ -127,7 +127,7 @@ def test_without_a_table_pictures_can_be_made_but_not_scored(
     assert default_table() == tmp_path / "data" / "gcd.csv"
     scorer = GcdScorer()
     assert scorer.fingerprint() == "no table"
-    with pytest.raises(GcdError, match=r"gcd\.csv is not there; it lacks 4 of 4 pictures"):
+    with pytest.raises(GcdError, match=r"gcd\.csv is not there; it lacks 4 of 4 images"):
         scorer.score(files, ["a"] * 4)
     monkeypatch.setenv(VARIABLE, str(table(tmp_path, "ab1/000.png,A,1")))
     first = GcdScorer().fingerprint()

@@ -59,8 +59,8 @@ def smoke(renders: Renders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(renders: Renders) -> Tensor:
-    return renders.pictures[:6].float() / 255
+def images(renders: Renders) -> Tensor:
+    return renders.images[:6].float() / 255
 
 
 def test_labels_of_scenes_and_their_order() -> None:
@@ -72,11 +72,11 @@ def test_labels_of_scenes_and_their_order() -> None:
     assert targets["colour"].tolist() == [UNKNOWN, LABELS["colour"].index("none")]
 
 
-def test_augmented_pictures_stay_pictures(pictures: Tensor) -> None:
-    seen = augment(pictures, torch.Generator().manual_seed(0))
-    assert seen.shape == pictures.shape and seen.min() >= 0 and seen.max() <= 1
-    assert 0.002 < (seen - pictures).abs().mean() < 0.2
-    assert seen.equal(augment(pictures, torch.Generator().manual_seed(0)))
+def test_augmented_images_stay_images(images: Tensor) -> None:
+    seen = augment(images, torch.Generator().manual_seed(0))
+    assert seen.shape == images.shape and seen.min() >= 0 and seen.max() <= 1
+    assert 0.002 < (seen - images).abs().mean() < 0.2
+    assert seen.equal(augment(images, torch.Generator().manual_seed(0)))
 
 
 def test_reconstructions_are_seeded(renders: Renders) -> None:
@@ -87,7 +87,7 @@ def test_reconstructions_are_seeded(renders: Renders) -> None:
     assert not made.equal(reconstruct(vae, renders, 4, seed=1, flips=0.5))
 
 
-def test_saved_networks_come_back(tmp_path: Path, pictures: Tensor) -> None:
+def test_saved_networks_come_back(tmp_path: Path, images: Tensor) -> None:
     torch.manual_seed(0)
     judge = GalleryJudge({"one": ("a", "b"), "two": ("x", "y", "none")}, widths=(8, 8, 16)).eval()
     metadata = {"labels": judge.labels, "widths": judge.widths, "note": "ä"}
@@ -95,38 +95,38 @@ def test_saved_networks_come_back(tmp_path: Path, pictures: Tensor) -> None:
     back = load_judge(tmp_path)
     assert back.labels == {"one": ("a", "b"), "two": ("x", "y", "none")}
     assert read_metadata(tmp_path / gallery_networks.JUDGE_FILE)["note"] == "ä"
-    for head, logits in judge(pictures).items():
-        torch.testing.assert_close(back(pictures)[head], logits, rtol=0, atol=0)
+    for head, logits in judge(images).items():
+        torch.testing.assert_close(back(images)[head], logits, rtol=0, atol=0)
     save_network(
         judge, tmp_path / gallery_networks.JUDGE_FILE, metadata
     )  # rounded to half precision
-    for head, logits in judge(pictures).items():
-        torch.testing.assert_close(load_judge(tmp_path)(pictures)[head], logits, rtol=0, atol=0.02)
+    for head, logits in judge(images).items():
+        torch.testing.assert_close(load_judge(tmp_path)(images)[head], logits, rtol=0, atol=0.02)
 
 
-def test_judge_and_features_of_a_folder(smoke: Path, pictures: Tensor) -> None:
+def test_judge_and_features_of_a_folder(smoke: Path, images: Tensor) -> None:
     judge, features = load_judge(smoke), load_features(smoke)
     assert judge.labels == {h: LABELS[h] for h in ("identity", "mannequin", "object", "style")}
     assert features.labels == LABELS
     assert not judge.training and not features.training
-    for head, (index, chance) in judge.judge(pictures).items():
+    for head, (index, chance) in judge.judge(images).items():
         assert index.dtype == torch.int64 and index.max() < len(judge.labels[head])
         assert ((chance > 0) & (chance <= 1)).all()
-    assert features(pictures).shape == (6, 64)
+    assert features(images).shape == (6, 64)
     accuracy = read_metadata(smoke / gallery_networks.JUDGE_FILE)["accuracy"]
     assert set(accuracy["real"]) == set(judge.labels)
     assert read_metadata(smoke / gallery_networks.JUDGE_FILE)["version"] == gallery_networks.VERSION
 
 
-def test_a_picture_is_judged_alone(smoke: Path, pictures: Tensor) -> None:
+def test_a_image_is_judged_alone(smoke: Path, images: Tensor) -> None:
     features = load_features(smoke)
-    torch.testing.assert_close(features(pictures)[:1], features(pictures[:1]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features(images)[:1], features(images[:1]), rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_of_any_size(smoke: Path, pictures: Tensor) -> None:
-    large = torch.nn.functional.interpolate(pictures, scale_factor=4.0, mode="nearest")
-    assert gallery_networks.to_side(pictures) is pictures
-    assert (gallery_networks.to_side(large) - pictures).abs().mean() < 0.03
+def test_images_of_any_size(smoke: Path, images: Tensor) -> None:
+    large = torch.nn.functional.interpolate(images, scale_factor=4.0, mode="nearest")
+    assert gallery_networks.to_side(images) is images
+    assert (gallery_networks.to_side(large) - images).abs().mean() < 0.03
     assert load_features(smoke)(large[..., :200]).shape == (6, 64)
     assert load_clip(smoke).images(large).shape == (6, 64)
 
@@ -134,23 +134,23 @@ def test_pictures_of_any_size(smoke: Path, pictures: Tensor) -> None:
 @pytest.mark.parametrize(
     "wrong", [torch.zeros(3, 64, 64), torch.zeros(1, 64, 64, 3), torch.zeros(1, 3, 64, 64).byte()]
 )
-def test_what_is_no_batch_of_pictures_is_refused(smoke: Path, wrong: Tensor) -> None:
+def test_what_is_no_batch_of_images_is_refused(smoke: Path, wrong: Tensor) -> None:
     with pytest.raises(ValueError, match=r"\[B, 3, H, W\] in \[0, 1\]"):
         load_judge(smoke)(wrong)
 
 
-def test_clip_is_open_clips(smoke: Path, pictures: Tensor) -> None:
+def test_clip_is_open_clips(smoke: Path, images: Tensor) -> None:
     open_clip = pytest.importorskip("open_clip")
     clip = load_clip(smoke)
     model, preprocess, tokenizer = clip
     assert isinstance(model, open_clip.CLIP) and not model.training
-    images, texts = clip.images(pictures), clip.texts(["ada in a meadow", "a red car at night"])
+    images, texts = clip.images(images), clip.texts(["ada in a meadow", "a red car at night"])
     assert images.shape == (6, 64) and texts.shape == (2, 64)
     for rows in (images, texts):
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
-    whole = Image.fromarray((pictures[0] * 255).byte().permute(1, 2, 0).numpy())
+    whole = Image.fromarray((images[0] * 255).byte().permute(1, 2, 0).numpy())
     torch.testing.assert_close(
-        preprocess(whole), gallery_networks.clip_input(pictures[:1])[0], rtol=0, atol=0.01
+        preprocess(whole), gallery_networks.clip_input(images[:1])[0], rtol=0, atol=0.01
     )
     ids = tokenizer(["Ada, in a  meadow!", "ada in a meadow", "ada in a zeppelin", "a " * 90])
     assert ids.shape == (4, 32)
@@ -182,11 +182,11 @@ def test_missing_weights_name_the_fix(load: object, tmp_path: Path) -> None:
 def test_shipped_judges_are_right(count: int) -> None:
     half = count // 2
     sets = [make_renders(half, seed=90), make_renders(half, seed=91, held_out=True)]
-    fresh = Renders(torch.cat([s.pictures for s in sets]), [x for s in sets for x in s.scenes])
+    fresh = Renders(torch.cat([s.images for s in sets]), [x for s in sets for x in s.scenes])
     targets = targets_of(fresh.scenes)
-    judged = accuracies_of(load_judge(), fresh.pictures, targets)
+    judged = accuracies_of(load_judge(), fresh.images, targets)
     assert min(judged.values()) >= 0.99, judged
-    features = accuracies_of(load_features(), fresh.pictures, targets)
+    features = accuracies_of(load_features(), fresh.images, targets)
     assert min(features[h] for h in ("identity", "object", "style")) >= 0.95, features
     clip = clip_accuracies(load_clip(), fresh, seed=0)
     assert min(clip[h] for h in ("identity", "mannequin", "style")) >= 0.95, clip
@@ -195,11 +195,11 @@ def test_shipped_judges_are_right(count: int) -> None:
 
 @shipped
 @pytest.mark.parametrize("side", [96, 256])
-def test_shipped_judge_sees_the_same_in_larger_pictures(renders: Renders, side: int) -> None:
-    pictures, judge = renders.pictures.float() / 255, load_judge()
-    larger = torch.nn.functional.interpolate(pictures, size=(side, side), mode="bicubic")
+def test_shipped_judge_sees_the_same_in_larger_images(renders: Renders, side: int) -> None:
+    images, judge = renders.images.float() / 255, load_judge()
+    larger = torch.nn.functional.interpolate(images, size=(side, side), mode="bicubic")
     for head, (index, _) in judge.judge(larger.clamp(0, 1)).items():
-        assert (index == judge.judge(pictures)[head][0]).float().mean() >= 0.95
+        assert (index == judge.judge(images)[head][0]).float().mean() >= 0.95
 
 
 @shipped

@@ -1,4 +1,4 @@
-"""The scorer of NudeNet's detections gives what the package gives, picture by picture.
+"""The scorer of NudeNet's detections gives what the package gives, image by image.
 
 The network finds nothing in noise, so its class scores are made louder here, on both sides alike.
 """
@@ -96,12 +96,12 @@ def test_detections_are_those_of_the_package_bit_by_bit(package: Any, files: lis
                          "size": np.int32}  # fmt: skip
 
 
-def test_other_channels_and_other_pictures_are_told_apart(package: Any, files: list[Path]) -> None:
+def test_other_channels_and_other_images_are_told_apart(package: Any, files: list[Path]) -> None:
     """Otherwise the test above would not notice red and blue in each other's place."""
-    picture = np.asarray(Image.open(files[2]).convert("RGB"))
-    flipped = np.ascontiguousarray(picture[:, :, ::-1])
+    image = np.asarray(Image.open(files[2]).convert("RGB"))
+    flipped = np.ascontiguousarray(image[:, :, ::-1])
     assert package.detect(str(files[2])) == package.detect(flipped)
-    assert package.detect(flipped) != package.detect(picture)
+    assert package.detect(flipped) != package.detect(image)
 
 
 def test_one_thread_computes_the_same_bits_as_the_packages_session() -> None:
@@ -129,11 +129,11 @@ def test_boxes_that_nothing_claims_change_nothing(likely: int) -> None:
     chosen = rng.permutation(300)[:likely]
     # Equal scores, too: which of two equals is kept depends on their order.
     boxes[0, 4 + rng.integers(0, 18, likely), chosen] = rng.integers(1, 6, likely) / 5
-    picture = np.zeros((200, 300, 3), dtype=np.uint8)
+    image = np.zeros((200, 300, 3), dtype=np.uint8)
     whole, cut = NudeDetector(), NudeDetector()
     whole.onnx_session, cut.onnx_session = Fixed(boxes), LikelyBoxes(Fixed(boxes))
-    assert cut.detect(picture) == whole.detect(picture)
-    assert bool(whole.detect(picture)) == (likely > 0)
+    assert cut.detect(image) == whole.detect(image)
+    assert bool(whole.detect(image)) == (likely > 0)
 
 
 @pytest.mark.usefixtures("loud")
@@ -162,7 +162,7 @@ def test_more_detections_than_are_stored_are_counted() -> None:
 
 
 @pytest.mark.usefixtures("loud")
-def test_other_kinds_of_pictures_are_read_as_rgb(tmp_path: Path, files: list[Path]) -> None:
+def test_other_kinds_of_images_are_read_as_rgb(tmp_path: Path, files: list[Path]) -> None:
     with Image.open(files[2]) as opened:
         rgb = opened.convert("RGB")
     clear = rgb.copy()
@@ -182,18 +182,18 @@ def test_other_kinds_of_pictures_are_read_as_rgb(tmp_path: Path, files: list[Pat
     assert as_lists(alpha) == as_lists(who.score([files[2]], [""]))
 
 
-def test_what_is_no_picture_or_network_is_refused(
+def test_what_is_no_image_or_network_is_refused(
     tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = DetectionScorer()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         who.score([], [])
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         who.score([tmp_path / "gone.png"], [""])
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "half.png").write_bytes(files[2].read_bytes()[:-2000])
     for name in ("text", "half"):
-        with pytest.raises(ValueError, match=rf"{name}\.png is no picture"):
+        with pytest.raises(ValueError, match=rf"{name}\.png is no image"):
             who.score([files[0], tmp_path / f"{name}.png"], ["", ""])
     monkeypatch.setattr(detections, "network_path", lambda name: tmp_path / "text.png")
     with pytest.raises(CheckpointError, match="no ONNX network"):

@@ -36,9 +36,9 @@ class StandInJudge(nn.Module):
         super().__init__()
         self.sharpness = nn.Parameter(torch.tensor(50.0 + seed))
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The strongest colour decides, so that the stand-in sees different things."""
-        logits = self.sharpness * pictures.mean(dim=(2, 3))
+        logits = self.sharpness * images.mean(dim=(2, 3))
         return {"identity": logits, "style": logits[:, 1:]}
 
 
@@ -47,8 +47,8 @@ class StandInClip(nn.Module):
         super().__init__()
         self.visual, self.text = trunk(7, seed), nn.Embedding(128, 7)
 
-    def encode_image(self, pictures: Tensor) -> Tensor:
-        out: Tensor = self.visual(pictures)
+    def encode_image(self, images: Tensor) -> Tensor:
+        out: Tensor = self.visual(images)
         return out
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ class StandInClip(nn.Module):
 
 
 def clip_parts(seed: int = 0) -> tuple[Any, Callable[[Image.Image], Tensor], Any]:
-    def preprocess(picture: Image.Image) -> Tensor:
-        small = np.array(picture.resize((32, 32)))
+    def preprocess(image: Image.Image) -> Tensor:
+        small = np.array(image.resize((32, 32)))
         return torch.from_numpy(small).permute(2, 0, 1).float() / 255
 
     def tokenizer(texts: list[str]) -> Tensor:
@@ -119,22 +119,22 @@ def test_judge_stores_the_most_likely_label_and_its_probability(files: list[Path
     assert len(set(found["identity"].tolist())) > 1
 
 
-def test_clip_cosine_is_that_of_picture_and_its_own_prompt(files: list[Path]) -> None:
+def test_clip_cosine_is_that_of_image_and_its_own_prompt(files: list[Path]) -> None:
     found = ClipScorer(clip_parts).score(files, PROMPTS)
     model, preprocess, tokenizer = clip_parts()
-    with Image.open(files[2]) as picture, torch.no_grad():
-        image = model.eval().encode_image(preprocess(picture.convert("RGB"))[None])
+    with Image.open(files[2]) as image, torch.no_grad():
+        image = model.eval().encode_image(preprocess(image.convert("RGB"))[None])
         text = model.encode_text(tokenizer([PROMPTS[2]]))
     expected = torch.cosine_similarity(image, text).item()
     assert found["cosine"][2] == pytest.approx(expected, abs=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found["image"], axis=1), 1, atol=1e-5)
 
 
-def test_features_take_clean_fids_path_and_come_back_to_the_pictures(files: list[Path]) -> None:
+def test_features_take_clean_fids_path_and_come_back_to_the_images(files: list[Path]) -> None:
     class Pixels(nn.Module):
-        def forward(self, pictures: Tensor) -> Tensor:
-            assert pictures.shape[1:] == (3, 64, 64)
-            return torch.flatten(pictures, 1)
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[1:] == (3, 64, 64)
+            return torch.flatten(images, 1)
 
     found = FeatureScorer(Pixels).score(files, PROMPTS)["features"]
     original = next(batches(files)).flatten(1).numpy()
@@ -152,15 +152,15 @@ def test_fingerprints_follow_weights_and_settings_and_nothing_else() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_bad_input_is_refused_before_any_network_is_read(kind: str, files: list[Path]) -> None:
     lazy = scorer(kind)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         lazy.score([], [])
-    with pytest.raises(ValueError, match="7 pictures but 1 prompts"):
+    with pytest.raises(ValueError, match="7 images but 1 prompts"):
         lazy.score(files, ["a cup"])
-    with pytest.raises(FileNotFoundError, match=r"1 pictures are not there.*gone\.png"):
+    with pytest.raises(FileNotFoundError, match=r"1 images are not there.*gone\.png"):
         lazy.score([files[0], files[0].with_name("gone.png")], ["a", "b"])
 
 
-def test_pictures_of_other_sizes_and_modes_are_scored_in_order(
+def test_images_of_other_sizes_and_modes_are_scored_in_order(
     tmp_path: Path, files: list[Path]
 ) -> None:
     Image.new("L", (40, 50), 200).save(tmp_path / "grey.png")

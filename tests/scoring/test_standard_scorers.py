@@ -57,19 +57,19 @@ class Archived(nn.Module):
             self.register_buffer(name, torch.tensor(number))
         self.register_buffer("vocab_size", torch.tensor(49408))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images
 
 
 class Layers(nn.Module):
-    """Stands in for Inception: any picture of 299 pixels in -1..1 to 2,048 numbers."""
+    """Stands in for Inception: any image of 299 pixels in -1..1 to 2,048 numbers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 16, stride=16)
         self.pool = nn.AdaptiveAvgPool2d(16)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.pool(self.conv(images)).tanh()
 
 
@@ -78,7 +78,7 @@ class Inception(nn.Module):
         super().__init__()
         self.layers = Layers()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 
@@ -164,7 +164,7 @@ def test_rows_do_not_depend_on_batch_or_order(
         assert rows.dtype == np.float32
         assert len(rows) == 5
         np.testing.assert_allclose(rows, back[name][::-1], atol=2e-5)
-        assert np.abs(rows - rows[:1]).max() > 1e-4  # pictures and captions are told apart
+        assert np.abs(rows - rows[:1]).max() > 1e-4  # images and captions are told apart
 
 
 def test_an_archive_and_a_state_dict_are_the_same_network(
@@ -175,8 +175,8 @@ def test_an_archive_and_a_state_dict_are_the_same_network(
     for path in (archive, plain):
         model, preprocess, tokenizer = load_clip(path, "tiny")
         assert {p.dtype for p in model.parameters()} == {torch.float32}
-        with Image.open(files[0]) as picture, torch.no_grad():
-            pixels = preprocess(picture)[None]
+        with Image.open(files[0]) as image, torch.no_grad():
+            pixels = preprocess(image)[None]
             tokens = tokenizer(PROMPTS)
             assert torch.equal(model.encode_image(pixels), network.encode_image(pixels))
             assert torch.equal(model.encode_text(tokens), network.encode_text(tokens))
@@ -237,9 +237,9 @@ def test_dino_sees_imagenets_normalisation_and_timms_own_class_token(
 
     network.load_state_dict(checkpoint_filter_fn(state, network))
     pixels = []
-    for file in files:  # Pillow resizes 8-bit pictures to whole numbers, clean-fid does not
-        with Image.open(file) as picture:
-            small = picture.resize((224, 224), Image.Resampling.BICUBIC)
+    for file in files:  # Pillow resizes 8-bit images to whole numbers, clean-fid does not
+        with Image.open(file) as image:
+            small = image.resize((224, 224), Image.Resampling.BICUBIC)
             pixels.append(torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255)
     mean, deviation = (
         torch.tensor(network.pretrained_cfg[k]).view(3, 1, 1) for k in ("mean", "std")

@@ -61,8 +61,8 @@ def by_loops(judge: ZeroShotJudge, files: list[Path]) -> list[list[float]]:
         classes.append(total / total.norm())
     chances = []
     for file in files:
-        with Image.open(file) as picture:
-            image = model.encode_image(preprocess(picture)[None])[0].double()
+        with Image.open(file) as image:
+            image = model.encode_image(preprocess(image)[None])[0].double()
         powers = [math.exp(100 * float(image / image.norm() @ row)) for row in classes]
         chances.append([power / sum(powers) for power in powers])
     return chances
@@ -94,20 +94,20 @@ def test_text_rows_are_of_length_one_and_independent_of_the_batch(clip: ClipScor
     np.testing.assert_allclose(ClipScorer(lambda: parts, batch=2).text_rows(texts), rows, atol=1e-6)
 
 
-def detections(*pictures: dict[str, float]) -> Arrays:
-    """One box per class and picture, padded as NudeNet's scorer pads."""
+def detections(*images: dict[str, float]) -> Arrays:
+    """One box per class and image, padded as NudeNet's scorer pads."""
     width = 4
     found = {
-        "class": np.full((len(pictures), width), -1, dtype=np.int8),
-        "score": np.zeros((len(pictures), width), dtype=np.float32),
+        "class": np.full((len(images), width), -1, dtype=np.int8),
+        "score": np.zeros((len(images), width), dtype=np.float32),
     }
-    for i, boxes in enumerate(pictures):
+    for i, boxes in enumerate(images):
         for k, (name, score) in enumerate(boxes.items()):
             found["class"][i, k], found["score"][i, k] = CLASSES.index(name), score
     return found
 
 
-def test_a_picture_without_a_face_shows_nobody(clip: ClipScorer, files: list[Path]) -> None:
+def test_a_image_without_a_face_shows_nobody(clip: ClipScorer, files: list[Path]) -> None:
     boxes = detections(
         {"FACE_FEMALE": 0.9, "FACE_MALE": 0.3},
         {"FACE_MALE": FACE_SCORE},

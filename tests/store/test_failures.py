@@ -1,4 +1,4 @@
-"""Pictures that fail keep a reason, are counted wherever their group's numbers are, and come back.
+"""Images that fail keep a reason, are counted wherever their group's numbers are, and come back.
 
 Nothing in the Gallery fails by itself, so a decoder and a scorer are made to.
 """
@@ -25,7 +25,7 @@ from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import Rollout
-from varbench.pipeline.stages.validity import looked_at, unsound
+from varbench.pipeline.stages.validity import find_invalid, score_or_isolate
 from varbench.scoring.scorers.judge import JudgeScorer
 from varbench.store import Store
 from varbench.store.failures import failed_in
@@ -49,8 +49,8 @@ def n_failed(store: Path, name: str) -> dict[str, int]:
     return {one["metric"]: one["n_failed"] for one in cells(store)[name]["records"]}
 
 
-def lose_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder gives no number for a pixel of the third picture of its first block."""
+def lose_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder gives no number for a pixel of the third image of its first block."""
     decode, calls = InfinityModel.decode, []
 
     def broken(self: InfinityModel, rollout: Rollout) -> Tensor:
@@ -63,12 +63,12 @@ def lose_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InfinityModel, "decode", broken)
 
 
-def test_a_picture_that_is_none_is_counted_told_and_made_again(
+def test_a_image_that_is_none_is_counted_told_and_made_again(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["run", "--method", METHOD, "--store", tmp_path]
     with monkeypatch.context() as patch:
-        lose_one_picture(patch)
+        lose_one_image(patch)
         refused = run_cli(*run, *SMALL)
     assert refused.exit_code == 2 and "Traceback" not in refused.output
     assert "1 of 4 in target" in refused.output and "--retry-failed" in refused.output
@@ -88,7 +88,7 @@ def test_a_picture_that_is_none_is_counted_told_and_made_again(
     told = run_cli("status", "--store", tmp_path, "--json")
     (one,) = json.loads(told.output)["failed"]
     assert one["number"] == 2 and one["stage"] == "pictures"
-    assert "1 failed pictures" in run_cli("status", "--store", tmp_path).output
+    assert "1 failed images" in run_cli("status", "--store", tmp_path).output
     for form in ("md", "latex"):
         table = run_cli("report", "--store", tmp_path, "--format", form, "--table", "main")
         assert "1 failed" in table.output
@@ -101,7 +101,7 @@ def test_a_picture_that_is_none_is_counted_told_and_made_again(
     assert records(tmp_path) == records(sound)
 
 
-def test_a_picture_that_a_scorer_fails_on_is_counted(
+def test_a_image_that_a_scorer_fails_on_is_counted(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = tmp_path / "store"
@@ -114,7 +114,7 @@ def test_a_picture_that_a_scorer_fails_on_is_counted(
     def broken(self: JudgeScorer, files: Sequence[Path], prompts: Sequence[str]) -> Any:
         victims.append(files[0]) if not victims else None
         if victims[0] in files:
-            raise ZeroDivisionError("odd picture")
+            raise ZeroDivisionError("odd image")
         return score(self, files, prompts)
 
     with monkeypatch.context() as patch:
@@ -122,8 +122,8 @@ def test_a_picture_that_a_scorer_fails_on_is_counted(
         with caplog.at_level(logging.WARNING, "varbench.failed"):
             result = run_cli("run", "--method", METHOD, "--store", store, *ALL, *SMALL)
     assert result.exit_code == 0, result.output
-    assert "ZeroDivisionError: odd picture" in caplog.text
-    # The judge's picture is out for all metrics of its group, which so speak of the same pictures.
+    assert "ZeroDivisionError: odd image" in caplog.text
+    # The judge's image is out for all metrics of its group, which so speak of the same images.
     found = n_failed(store, "none/face-ada/0")
     assert found["acc_e"] == 1 and found["acc_u"] == 0
     (lost,) = cells(store)["none/face-ada/0"]["failed"]["target"]
@@ -154,43 +154,46 @@ FILES = {0: Path("0"), 2: Path("2"), 3: Path("3")}
 PROMPTS = ["a", "b", "c", "d"]
 
 
-def test_a_scorer_keeps_the_rows_of_the_pictures_that_it_can_look_at() -> None:
-    arrays, failed = looked_at(Odd(), FILES, PROMPTS)
+def test_a_scorer_keeps_the_rows_of_the_images_that_it_can_look_at() -> None:
+    arrays, failed = score_or_isolate(Odd(), FILES, PROMPTS)
     assert not failed and arrays["x"].ravel().tolist() == [0, 2, 3]
-    arrays, failed = looked_at(Odd(fails=("2",)), FILES, PROMPTS)
+    arrays, failed = score_or_isolate(Odd(fails=("2",)), FILES, PROMPTS)
     assert failed == {2: "ValueError: 2"} and arrays["x"].ravel().tolist() == [0, 3]
-    arrays, failed = looked_at(Odd(fails=("0",), infinite=("3",)), FILES, PROMPTS)
+    arrays, failed = score_or_isolate(Odd(fails=("0",), infinite=("3",)), FILES, PROMPTS)
     assert failed == {0: "ValueError: 0", 3: "its scores are not finite"}
     assert arrays["n"].tolist() == [True]
-    assert looked_at(Odd(), {}, PROMPTS) == ({}, {})
-    assert looked_at(Odd(fails=("0",)), {0: Path("0")}, PROMPTS) == ({}, {0: "ValueError: 0"})
+    assert score_or_isolate(Odd(), {}, PROMPTS) == ({}, {})
+    assert score_or_isolate(Odd(fails=("0",)), {0: Path("0")}, PROMPTS) == (
+        {},
+        {0: "ValueError: 0"},
+    )
 
 
 def test_a_scorer_that_fails_on_everything_is_broken_itself() -> None:
     with pytest.raises(ValueError, match=r"^0$"):
-        looked_at(Odd(fails=("0", "2", "3")), FILES, PROMPTS)
+        score_or_isolate(Odd(fails=("0", "2", "3")), FILES, PROMPTS)
 
     def full(files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        looked_at(full, FILES, PROMPTS)
+        score_or_isolate(full, FILES, PROMPTS)
 
 
-def test_predictions_that_are_not_finite_make_no_picture() -> None:
+def test_predictions_that_are_not_finite_make_no_image() -> None:
     from varbench.models.protocol import Schedule
 
     tokens, inputs = torch.zeros(3, 1, 2, dtype=torch.uint8), torch.zeros(3, 0, 2)
     finite = torch.tensor([True, False, True])
     rollout = Rollout(tokens, inputs, Schedule(((1, 1),)), finite)
-    pictures = torch.zeros(3, 3, 2, 2)
-    pictures[2, 1] = torch.inf
-    assert unsound(rollout, pictures) == {
+    images = torch.zeros(3, 3, 2, 2)
+    images[2, 1] = torch.inf
+    assert find_invalid(rollout, images) == {
         1: "the model's predictions are not finite",
         2: "4 of 12 pixel values are not finite",
     }
     assert rollout.select([1]).finite is not None
-    assert not unsound(Rollout(tokens, inputs, Schedule(((1, 1),))), pictures[:2])
+    assert not find_invalid(Rollout(tokens, inputs, Schedule(((1, 1),))), images[:2])
 
 
 def test_a_model_with_a_broken_weight_says_so_in_the_roll_out() -> None:

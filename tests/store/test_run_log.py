@@ -151,6 +151,6 @@ def test_through_the_command_line(small_store: Path, tmp_path: Path) -> None:
     told = json.loads(run_cli("status", "--store", small_store, "--json").output)
     assert told["entries"]["cell"] == 2 and told["runs"][0]["state"] == "finished"
     bad = run_cli("run", "--method", METHOD, "--store", tmp_path, *SMALL, "suite.block=0")
-    assert bad.exit_code == 2 and "block counts pictures" in bad.output
+    assert bad.exit_code == 2 and "block counts images" in bad.output
     assert not (tmp_path / FOLDER).exists()  # refused before work
     assert run_cli("status", "--store", tmp_path / "x").exit_code == 2

@@ -44,7 +44,7 @@ from varbench.metrics import MetricValue
 
 
 class Count:
-    id, title, unit, better, range = "their-count", "Pictures", "pictures", "up", (0, None)
+    id, title, unit, better, range = "their-count", "Images", "images", "up", (0, None)
     needs, version, citation = ("judge",), 1, "nobody"
 
     def compute(self, e):

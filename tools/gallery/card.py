@@ -38,7 +38,7 @@ def write_card(out: Path, target: Path) -> None:
     parts = [
         "# Weights of the Gallery",
         "A small Infinity (same classes as the real one) trained on drawings of our own: "
-        f"{recipe.RENDERS} renders of {recipe.PICTURE_SIDE} x {recipe.PICTURE_SIDE} pixels, "
+        f"{recipe.RENDERS} renders of {recipe.IMAGE_SIDE} x {recipe.IMAGE_SIDE} pixels, "
         "captions drawn afresh at every step, held-out combinations never shown. "
         "Written by `python -m tools.gallery.train`; licence Apache-2.0. "
         "Not for anything but testing erasure methods.",

@@ -15,39 +15,39 @@ from varbench.models.gallery.world.scene import Scene, sample_scene
 
 @dataclass(frozen=True)
 class Renders:
-    """N training pictures and what they show.
+    """N training images and what they show.
 
     Attributes:
-        pictures: ``[N, 3, 64, 64]`` uint8, RGB.
+        images: ``[N, 3, 64, 64]`` uint8, RGB.
         scenes: their meanings, none of them held out.
     """
 
-    pictures: Tensor
+    images: Tensor
     scenes: list[Scene]
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def batch(self, rows: Tensor) -> Tensor:
-        """Pictures ``[B, 3, 64, 64]`` float in [-1, 1]."""
-        return self.pictures[rows].float() / 127.5 - 1
+        """Images ``[B, 3, 64, 64]`` float in [-1, 1]."""
+        return self.images[rows].float() / 127.5 - 1
 
 
 def make_renders(count: int, seed: int, *, held_out: bool = False) -> Renders:
-    """Draw scenes and render them; the same arguments give the same pictures."""
+    """Draw scenes and render them; the same arguments give the same images."""
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng, held_out=held_out) for _ in range(count)]
     seeds = rng.integers(2**31, size=count)
-    pictures = np.empty((count, 3, 64, 64), dtype=np.uint8)
-    for place, scene, one in zip(pictures, scenes, seeds, strict=True):
+    images = np.empty((count, 3, 64, 64), dtype=np.uint8)
+    for place, scene, one in zip(images, scenes, seeds, strict=True):
         place[:] = render(scene, int(one)).transpose(2, 0, 1)
-    return Renders(torch.from_numpy(pictures), scenes)
+    return Renders(torch.from_numpy(images), scenes)
 
 
 def draw_captions(
     renders: Renders, rows: Tensor, rng: np.random.Generator, implied_share: float
 ) -> list[str]:
-    """One fresh caption per chosen picture; some speak of a mannequin's state by implication."""
+    """One fresh caption per chosen image; some speak of a mannequin's state by implication."""
     scenes = [renders.scenes[i] for i in rows.tolist()]
     return [
         caption(s, rng, implied=s.mannequin is not None and rng.random() < implied_share)

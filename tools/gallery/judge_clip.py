@@ -1,9 +1,9 @@
 """The tiny CLIP of the Gallery: its open_clip folder, its loss and what is measured of it.
 
-Plain open_clip: a convolutional picture tower (timm's smallest ResNet), a text tower of two
+Plain open_clip: a convolutional image tower (timm's smallest ResNet), a text tower of two
 layers and, instead of the usual 49,408 byte pairs, one token per word of the Gallery's captions,
 read by a Hugging Face tokenizer in the same folder. Two deviations from CLIP (Radford et al.,
-2021): the picture tower also learns the scene's labels through throw-away heads, which saves
+2021): the image tower also learns the scene's labels through throw-away heads, which saves
 most of the steps; and 2 % of the words are replaced by the unknown word, so that it means nothing.
 """
 
@@ -125,14 +125,14 @@ def clip_losses(
     trainer: ClipTrainer, tokenizer: Any, data: JudgeData, batch: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Symmetric InfoNCE over the batch, plus the label heads' cross entropies."""
-    pictures, rows = data.draw(batch, generator)
+    images, rows = data.draw(batch, generator)
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     texts = clip_captions([data.renders.scenes[i] for i in rows.tolist()], rng)
     tokens = tokenizer(texts)  # [B, 32]
     words = (tokens > _words().index(_START)) & (tokens < len(_words()) - 1)
     hidden = words & (torch.rand(tokens.shape, generator=generator) < UNKNOWN_WORDS)
     tokens = tokens.masked_fill(hidden, _words().index(_UNKNOWN))
-    image = trainer.clip.encode_image(clip_input(pictures))  # [B, 64]
+    image = trainer.clip.encode_image(clip_input(images))  # [B, 64]
     text = F.normalize(trainer.clip.encode_text(tokens), dim=-1)
     labels = data.losses({h: head(image) for h, head in trainer.heads.items()}, rows, 0.05).mean()
     scale = trainer.clip.logit_scale.exp().clamp(max=100)
@@ -155,14 +155,14 @@ def _other(scene: Scene, head: str, rng: np.random.Generator) -> Scene:
 
 
 def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str, float]:
-    """Share of pictures nearer to their own caption than to one with one attribute changed.
+    """Share of images nearer to their own caption than to one with one attribute changed.
 
     Keys are the attributes that are there, and ``implied`` for mannequins described by
     implication only.
     """
     rng = np.random.default_rng(seed)
     images = torch.cat(
-        [clip.images(part.float() / 255) for part in torch.split(renders.pictures, 250)]
+        [clip.images(part.float() / 255) for part in torch.split(renders.images, 250)]
     )
     found = {}
     for name in (*LABELS, "implied"):

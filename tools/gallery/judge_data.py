@@ -1,7 +1,7 @@
 """What the Gallery's judges learn from: labels, reconstructions, augmentations.
 
 Half of every batch are the tokenizer's reconstructions, some of them from codes with flipped
-bits, because judges will look at generated pictures and not at renders.
+bits, because judges will look at generated images and not at renders.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "colour": (*COLOURS, NONE),
 }
 UNKNOWN = -100
-"""Target of what is in the picture but not fixed by its scene; cross entropy skips it."""
+"""Target of what is in the image but not fixed by its scene; cross entropy skips it."""
 FLIPS = 0.05
 """Largest share of code bits flipped before a reconstruction."""
 
@@ -70,26 +70,26 @@ def reconstruct(
         count: how many; at most all of them.
         seed: of the flipped bits.
         flips: largest share of bits flipped; the share is drawn anew for each batch.
-        batch: pictures at a time.
+        batch: images at a time.
     """
     layout = Layout(recipe.SCHEDULE)
     generator = torch.Generator().manual_seed(seed)
-    made = torch.empty((count, *renders.pictures.shape[1:]), dtype=torch.uint8)
+    made = torch.empty((count, *renders.images.shape[1:]), dtype=torch.uint8)
     for rows in torch.split(torch.arange(count), batch):
         latent = vae.encode(renders.batch(rows))
         flipped = draw_flips(len(rows), latent.shape[1], layout, flips, generator)
-        pictures = vae.decode(quantise(latent, layout, flipped).codes)
-        made[rows] = ((pictures + 1) * 127.5).round().to(torch.uint8)
+        images = vae.decode(quantise(latent, layout, flipped).codes)
+        made[rows] = ((images + 1) * 127.5).round().to(torch.uint8)
     return made
 
 
-def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures ``[B, 3, H, W]`` in [0, 1], a little moved, scaled, blurred, lit and noised.
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images ``[B, 3, H, W]`` in [0, 1], a little moved, scaled, blurred, lit and noised.
 
     Shift up to 2 pixels and scale up to 6 % for one half, blur for another, brightness up to
     10 % and noise up to 0.04 for all.
     """
-    count, _, height, width = pictures.shape
+    count, _, height, width = images.shape
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
@@ -102,8 +102,8 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, 0, 0] = theta[:, 1, 1] = (1 + moved * uniform(-0.06, 0.06)).flatten()
     theta[:, 0, 2] = (moved * uniform(-4 / width, 4 / width)).flatten()  # -1..1 is the whole width
     theta[:, 1, 2] = (moved * uniform(-4 / height, 4 / height)).flatten()
-    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
-    x = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    x = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     blurred = F.conv2d(padded, _BLUR.expand(3, 1, 3, 3), groups=3)
     x = x.lerp(blurred, half() * uniform(0, 1))
@@ -121,15 +121,15 @@ class JudgeData:
     targets: dict[str, Tensor]
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augmented pictures ``[B, 3, 64, 64]`` in [0, 1] and their rows ``[B]``."""
+        """Augmented images ``[B, 3, 64, 64]`` in [0, 1] and their rows ``[B]``."""
         made = 0 if self.rebuilt is None else batch // 2
         rows = torch.randint(len(self.renders), (batch - made,), generator=generator)
-        pictures = self.renders.pictures[rows]
+        images = self.renders.images[rows]
         if self.rebuilt is not None:
             more = torch.randint(len(self.rebuilt), (made,), generator=generator)
-            pictures = torch.cat([pictures, self.rebuilt[more]])
+            images = torch.cat([images, self.rebuilt[more]])
             rows = torch.cat([rows, more])
-        return augment(pictures.float() / 255, generator), rows
+        return augment(images.float() / 255, generator), rows
 
     def losses(self, logits: dict[str, Tensor], rows: Tensor, smoothing: float) -> Tensor:
         """Cross entropy per head ``[heads]``, in the order of ``logits``."""
@@ -146,10 +146,10 @@ class JudgeData:
 
 
 @torch.no_grad()
-def classify(network: GalleryJudge | GalleryFeatures, pictures: Tensor) -> dict[str, Tensor]:
-    """uint8 pictures ``[N, 3, 64, 64]`` -> per head the index of the likeliest label ``[N]``."""
+def classify(network: GalleryJudge | GalleryFeatures, images: Tensor) -> dict[str, Tensor]:
+    """uint8 images ``[N, 3, 64, 64]`` -> per head the index of the likeliest label ``[N]``."""
     parts = []
-    for part in torch.split(pictures, 250):
+    for part in torch.split(images, 250):
         found = network(part.float() / 255)
         logits = network.logits(found) if isinstance(network, GalleryFeatures) else found
         parts.append({head: rows.argmax(1) for head, rows in logits.items()})
@@ -157,11 +157,11 @@ def classify(network: GalleryJudge | GalleryFeatures, pictures: Tensor) -> dict[
 
 
 def accuracies_of(
-    network: GalleryJudge | GalleryFeatures, pictures: Tensor, targets: dict[str, Tensor]
+    network: GalleryJudge | GalleryFeatures, images: Tensor, targets: dict[str, Tensor]
 ) -> dict[str, float]:
-    """Share of right labels per head, over pictures whose label is known."""
+    """Share of right labels per head, over images whose label is known."""
     found = {}
-    for head, labels in classify(network, pictures).items():
+    for head, labels in classify(network, images).items():
         known = targets[head] != UNKNOWN
         found[head] = float((labels == targets[head])[known].float().mean())
     return found

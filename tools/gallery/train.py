@@ -70,7 +70,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     renders = make_renders(recipe.RENDERS, args.seed)
-    log.info("rendered %d pictures", len(renders))
+    log.info("rendered %d images", len(renders))
     vae = train_tokenizer(renders, args.out, args.seed)
     if "judges" in stages:
         train_judges(renders, vae, args.out, args.seed)

@@ -83,7 +83,7 @@ SMOKE = JudgeStages(judge=_TINY, features=_TINY, clip=_TINY, rebuilt=16, fresh=2
 
 @dataclass(frozen=True)
 class _Fresh:
-    """Pictures that no judge was trained on."""
+    """Images that no judge was trained on."""
 
     sets: dict[str, Renders]
 
@@ -97,7 +97,7 @@ class _Fresh:
         if vae is not None:
             real = sets["real"]
             made = reconstruct(vae, real, len(real), seed, flips=0.0)
-            sets["rebuilt"] = dataclasses.replace(real, pictures=made)
+            sets["rebuilt"] = dataclasses.replace(real, images=made)
         return _Fresh(sets)
 
     def measure(self, of: Callable[[Renders], dict[str, float]]) -> Accuracies:
@@ -108,8 +108,8 @@ def _network_loss(
     network: GalleryJudge | GalleryFeatures, data: JudgeData, batch: int
 ) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        pictures, rows = data.draw(batch, generator)
-        found = network(pictures)
+        images, rows = data.draw(batch, generator)
+        found = network(images)
         logits = network.logits(found) if isinstance(network, GalleryFeatures) else found
         parts = data.losses(logits, rows, SMOOTHING)
         return {"loss": parts.mean(), **dict(zip(logits, parts.detach(), strict=True))}
@@ -147,15 +147,15 @@ def train_judges(
     """Train, write and measure all judges; goes on where an earlier run stopped.
 
     Args:
-        renders: training pictures.
+        renders: training images.
         vae: the trained tokenizer; None trains on renders alone (for tests).
         folder: checkpoints; the judges go to its subfolder ``judges``.
         seed: start of all randomness; each network has its own.
         stages: recipes.
 
     Returns:
-        judge (``judge``, ``features``, ``clip``) -> pictures (``real``, ``held_out``,
-        ``rebuilt``) -> head -> share of right answers. Of the CLIP: the share of pictures that
+        judge (``judge``, ``features``, ``clip``) -> images (``real``, ``held_out``,
+        ``rebuilt``) -> head -> share of right answers. Of the CLIP: the share of images that
         are nearer to their own caption than to one with that attribute changed.
     """
     shipped, count = folder / SHIPPED, min(stages.rebuilt, len(renders))
@@ -175,7 +175,7 @@ def train_judges(
 
     def measure_judge() -> Accuracies:
         network = gallery_networks.load_judge(shipped)
-        return fresh.measure(lambda r: accuracies_of(network, r.pictures, targets_of(r.scenes)))
+        return fresh.measure(lambda r: accuracies_of(network, r.images, targets_of(r.scenes)))
 
     found = {"judge": _ship(judge, shipped / gallery_networks.JUDGE_FILE, metadata, measure_judge)}
 
@@ -188,7 +188,7 @@ def train_judges(
 
     def measure_features() -> Accuracies:
         network = gallery_networks.load_features(shipped)
-        return fresh.measure(lambda r: accuracies_of(network, r.pictures, targets_of(r.scenes)))
+        return fresh.measure(lambda r: accuracies_of(network, r.images, targets_of(r.scenes)))
 
     path = shipped / gallery_networks.FEATURES_FILE
     found["features"] = _ship(features, path, metadata, measure_features)

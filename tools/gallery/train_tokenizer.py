@@ -21,8 +21,8 @@ from varbench.models.infinity.tokenizer import BSQVAE
 LAYOUT = Layout(recipe.SCHEDULE)
 
 
-def picture_loss(made: Tensor, real: Tensor) -> Tensor:
-    """L1 + L2 + L1 of the picture gradients, so that outlines count as much as areas."""
+def image_loss(made: Tensor, real: Tensor) -> Tensor:
+    """L1 + L2 + L1 of the image gradients, so that outlines count as much as areas."""
     loss = F.l1_loss(made, real) + F.mse_loss(made, real)
     for dim in (2, 3):
         loss = loss + F.l1_loss(made.diff(dim=dim), real.diff(dim=dim))
@@ -41,7 +41,7 @@ def train_tokenizer(renders: Renders, folder: Path, seed: int) -> BSQVAE:
         with torch.no_grad():
             codes = quantise(latent, LAYOUT).codes
         made = vae.decoder(latent + (codes - latent).detach())
-        shape = picture_loss(made, real)
+        shape = image_loss(made, real)
         commitment = F.mse_loss(latent, codes)
         l1 = F.l1_loss(made, real).detach()
         return {"loss": shape + recipe.COMMITMENT * commitment, "l1": l1, "commit": commitment}
@@ -58,7 +58,7 @@ def train_tokenizer(renders: Renders, folder: Path, seed: int) -> BSQVAE:
         with torch.no_grad():
             codes = quantise(vae.encode(real), LAYOUT, flips).codes
         made = vae.decoder(codes)
-        return {"loss": picture_loss(made, real), "l1": F.l1_loss(made, real).detach()}
+        return {"loss": image_loss(made, real), "l1": F.l1_loss(made, real).detach()}
 
     return optimise("decoder", vae, decoder_only, recipe.DECODER_STAGE, folder, seed + 1)  # type: ignore[return-value]
 

@@ -161,7 +161,7 @@ def _attacks(numbers: Numbers) -> str:
         concept = max(found, key=lambda c: found[c])
         most[method] = f"{_percent(found[concept])} of `{concept}`"
     return (
-        "Erased is not gone. **Attack success** is the share of pictures in which the concept "
+        "Erased is not gone. **Attack success** is the share of images in which the concept "
         "comes back behind four free vectors found by gradient ascent on the erased model. At most "
         f"S-VARE gives back {most['svare']}, VARE {most['vare']}, naive fine-tuning "
         f"{most['naive']}, UCE {most['uce']}."

@@ -226,10 +226,10 @@ def run(
     ablation: Any,
     *,
     max_failed: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of a group's pictures that may fail.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of a group's images that may fail.")
     ] = LIMIT,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Make all failed pictures of the store again.")
+        bool, typer.Option("--retry-failed", help="Make all failed images of the store again.")
     ] = False,
 ) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
@@ -245,7 +245,7 @@ def run(
     from varbench.conf.engine import RAY
     from varbench.pipeline import run as bench
     from varbench.pipeline.provenance import commit, versions
-    from varbench.pipeline.stages.generate import Workshop
+    from varbench.pipeline.stages.generate import RunContext
     from varbench.report import Filters, load_records, render
     from varbench.report.ablation_table import render as render_ablation
     from varbench.store.run_log import kept
@@ -255,22 +255,22 @@ def run(
     origin = versions()["varbench"], commit()
     with kept(Store(store).root, shlex.join(sys.argv), device, *origin) as journal:
         progress = Progress(Console(stderr=True), journal)
-        shop = Workshop(Store(store), progress, device, max_failed)
+        ctx = RunContext(Store(store), progress, device, max_failed)
         if retry_failed:
-            typer.echo(f"{forget(shop.store)} entries with failed pictures removed", err=True)
+            typer.echo(f"{forget(ctx.store)} entries with failed images removed", err=True)
         if request.engine.name == RAY:
             from varbench.pipeline.engines.ray import prepare
 
             for _, one in _requests(request, ablation):
-                prepare(one, shop)
+                prepare(one, ctx)
         if ablation is not None:
-            bench.run_ablation(ablation, request, shop)
-            typer.echo(render_ablation(shop.store, ablation.name, "table"), nl=False)
+            bench.run_ablation(ablation, request, ctx)
+            typer.echo(render_ablation(ctx.store, ablation.name, "table"), nl=False)
             return
-        done = [entry.json("cell.json") for entry in bench.run(request, shop)]
+        done = [entry.json("cell.json") for entry in bench.run(request, ctx)]
     concepts = tuple(dict.fromkeys(cell["concept"] for cell in done))
     shown = Filters((request.model,), request.methods, concepts, (request.suite,))
-    typer.echo(render(load_records(shop.store, shown), "table"))
+    typer.echo(render(load_records(ctx.store, shown), "table"))
 
 
 @app.command("plan")
@@ -284,7 +284,7 @@ def plan(
         bool | None,
         typer.Option(
             "--probe/--no-probe",
-            help="Time a few pictures and steps.",
+            help="Time a few images and steps.",
             show_default="the Gallery only",
         ),
     ] = None,
@@ -293,10 +293,10 @@ def plan(
     asked = _requests(request, ablation)
     _check(asked)
     _warn_of_plugins()
-    from varbench.pipeline.estimate.text import outlook_text
+    from varbench.pipeline.estimate.text import run_estimate_text
 
     for label, one in asked:
-        typer.echo(f"\n# {label}\n" * bool(label) + outlook_text(one, store, probe))
+        typer.echo(f"\n# {label}\n" * bool(label) + run_estimate_text(one, store, probe))
 
 
 @app.command()

@@ -118,15 +118,15 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
     from rich.console import Console
 
     from varbench.leaderboard.compare import changes, changes_text
-    from varbench.leaderboard.reproduce import remeasure
-    from varbench.pipeline.stages.generate import Workshop
+    from varbench.leaderboard.reproduce import reproduce
+    from varbench.pipeline.stages.generate import RunContext
     from varbench.store import Store
     from varbench.utils.progress import Progress
 
     progress = Progress(Console(stderr=True))
     place = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))
     with place as name:
-        again = remeasure(results, Workshop(Store(Path(name)), progress), progress.say)
+        again = reproduce(results, RunContext(Store(Path(name)), progress), progress.say)
     found = changes(results, again)
     typer.echo(changes_text(found, len(results)))
     return bool(found)

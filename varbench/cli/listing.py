@@ -38,14 +38,14 @@ PLUGINS: dict[str, ObjectKind | FileKind] = {
 }
 
 MODELS_NOTE = """\
-parameters, weights: transformer, picture tokenizer and text encoder. fp32: all of it; bf16: the
+parameters, weights: transformer, image tokenizer and text encoder. fp32: all of it; bf16: the
 blocks in bfloat16, the text encoder in float16, the rest in float32, as the released models run.
-one picture: weights as configured + keys and values of one guided picture (2 conditions x 2 x
+one image: weights as configured + keys and values of one guided image (2 conditions x 2 x
 depth x tokens x width x bytes per number); activations and other memory come on top.
 Missing files are fetched when a model is first run, or given as a folder: model.weights=DIR."""
 
 WEIGHTS_NOTE = """\
-networks: what metrics look at pictures with. Nothing of them is fetched but by `varbench fetch
+networks: what metrics look at images with. Nothing of them is fetched but by `varbench fetch
 NAME`; files that another library has kept are used where they are. The Gallery needs none of this.
 model weights: `varbench run` fetches what is missing from the hub, and says so before it does."""
 
@@ -66,7 +66,7 @@ def catalogue(kind: str) -> str:
         rows = [row[: len(header)] for row in rows]
     if kind != "models":
         return str(tabulate(rows, header))
-    right = [title in {"parameters", "fp32", "bf16", "one picture"} for title in header]
+    right = [title in {"parameters", "fp32", "bf16", "one image"} for title in header]
     align = ["right" if one else "left" for one in right]
     table = tabulate(rows, header, disable_numparse=True, colalign=align)
     return f"{table}\n\n{MODELS_NOTE}"
@@ -83,7 +83,7 @@ def _models() -> Table:
         sizes += [_size(amount, "bytes") for amount in (c.fp32, c.bf16, c.generate)]
         rows.append([name, *sizes, c.place, state])
     rows += [[name, "", "", "", "", "", ""] for name in models.PLUGINS.usable()]
-    return ["model", "parameters", "fp32", "bf16", "one picture", "weights looked for in", ""], rows
+    return ["model", "parameters", "fp32", "bf16", "one image", "weights looked for in", ""], rows
 
 
 def _weights() -> str:
@@ -175,7 +175,7 @@ def _metrics() -> Table:
 
 
 def _suites() -> Table:
-    from varbench.cli.suite_sizes import pictures
+    from varbench.cli.suite_sizes import images
     from varbench.conf.schema import names, resolve
     from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
 
@@ -183,7 +183,7 @@ def _suites() -> Table:
     rows: list[list[object]] = []
     for name in names("suite"):
         suite = resolve(GALLERY, name, methods.NONE).suite
-        sums = {c.name: sum(pictures(suite, c).values()) for c in tested}
+        sums = {c.name: sum(images(suite, c).values()) for c in tested}
         counts = [f"{sums[c.name]} {c.name}" for c in tested if not for_gallery(c)]
         own = {sums[c.name] for c in tested if for_gallery(c)}
         if own and not published_groups(suite):
@@ -191,7 +191,7 @@ def _suites() -> Table:
         groups = "\n".join(_group(name, size) for name, size in suite.groups.items())
         measured = "\n".join(textwrap.wrap(", ".join(suite.metrics), 60)) or "all that apply"
         rows.append([name, suite.split, "\n".join(counts), groups, measured])
-    return ["suite", "split", "pictures per method", "groups, prompts x seeds", "metrics"], rows
+    return ["suite", "split", "images per method", "groups, prompts x seeds", "metrics"], rows
 
 
 def _own_concept(name: str) -> concepts.Concept | None:

@@ -139,7 +139,7 @@ def figures(
     concept: ConceptFilter = "",
     suite: SuiteFilter = "",
 ) -> None:
-    """Figures for papers, PDF and PNG: trade-off, ablations, pictures, thresholds, training."""
+    """Figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
     with user_errors():
         from varbench.report import load_cells, select
         from varbench.report.paper.figures import write_figures

@@ -53,8 +53,8 @@ class ModelConfig:
         sampling: inference settings, fixed for all methods.
         train: fine-tuning defaults at this model's size (keys of ``FineTuneConfig``).
         methods: settings of single methods at this model's size, by name.
-        batch: pictures to generate at once at most, as memory allows.
-        strict: sample one picture at a time on one thread, so that neither batch size nor
+        batch: images to generate at once at most, as memory allows.
+        strict: sample one image at a time on one thread, so that neither batch size nor
             thread count can change a bit (slower).
     """
 
@@ -97,7 +97,7 @@ class GroupConfig:
 
     Attributes:
         prompts: at most so many; 0 = all.
-        seeds: pictures per prompt; 0 = the group is left out.
+        seeds: images per prompt; 0 = the group is left out.
         set: a prompt set that stands in for what the concept names, the same for all concepts;
             empty for the concept's own.
         asks: of a group with a set of its own, whether its prompts ask for the concept; if not,
@@ -122,16 +122,16 @@ class GroupConfig:
                 raise ValueError(f"a group's families are of {', '.join(FAMILIES)}, got {family!r}")
 
     def fits(self, family: str) -> bool:
-        """Whether pictures of the group are made for a concept of this family."""
+        """Whether images of the group are made for a concept of this family."""
         return self.seeds > 0 and (not self.families or family in self.families)
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What is asked of a model besides pictures.
+    """What is asked of a model besides images.
 
     Attributes:
-        prompts: prompts of each kept group, the first of those that pictures are made of; 0 = none.
+        prompts: prompts of each kept group, the first of those that images are made of; 0 = none.
     """
 
     prompts: int = 0
@@ -146,9 +146,9 @@ class RobustnessConfig:
     """How hard it is tried to get the concept back (docs/metrics.md, Robustness).
 
     Attributes:
-        prompts: target prompts, spread over those that pictures are made of; 0 = nothing is tried.
-        seeds: picture seeds of each, the first of those that pictures are made with.
-        scales: how many first scales of the unerased model's picture are given, one completion
+        prompts: target prompts, spread over those that images are made of; 0 = nothing is tried.
+        seeds: image seeds of each, the first of those that images are made with.
+        scales: how many first scales of the unerased model's image are given, one completion
             for each number; numbers that are not below the model's own number are left out.
         vectors: free vectors that the attack puts before a prompt; 0 = no attack.
         examples: training prompts of the concept that the attack is found on.
@@ -176,7 +176,7 @@ class RobustnessConfig:
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """What a run measures: prompt groups, and pictures per block of fixed shape.
+    """What a run measures: prompt groups, and images per block of fixed shape.
 
     Attributes:
         split: ``test``, ``tune`` for the prompts that settings may be chosen on, or ``all``.
@@ -197,7 +197,7 @@ class SuiteConfig:
         if self.split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
         if self.block < 1:
-            raise ValueError(f"block counts pictures and must be positive, got {self.block}")
+            raise ValueError(f"block counts images and must be positive, got {self.block}")
         for name, size in self.groups.items():
             if name not in GROUPS and not size.set:
                 raise ValueError(

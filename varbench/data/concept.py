@@ -55,7 +55,7 @@ from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, suggest
 from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 __all__ = [
     "ASKING",
@@ -95,7 +95,7 @@ class ConceptError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Judge:
-    """Who decides whether a picture shows the concept.
+    """Who decides whether an image shows the concept.
 
     Attributes:
         name: the classifier (`gallery`).
@@ -129,10 +129,12 @@ class Concept:
     recipe: PairRecipe | PairList
     sets: Mapping[str, PromptSet] = field(hash=False, compare=False, repr=False)
 
-    def shown_by(self, prompt: Prompt) -> bool:
-        """Whether a faithful picture of the prompt shows the concept: by its label or its words."""
+    def depicts(self, prompt: Prompt) -> bool:
+        """Whether a faithful image of the prompt shows the concept: by its label or its words."""
         labelled = prompt.labels.get(self.judge.head) == self.judge.label
-        return labelled or any(says(prompt.text, word) for word in (*self.words, *self.synonyms))
+        return labelled or any(
+            mentions(prompt.text, word) for word in (*self.words, *self.synonyms)
+        )
 
     def group(self, name: GroupName) -> list[Prompt]:
         """The distinct prompts of a group, in the order of the selections and their sets.
@@ -163,7 +165,7 @@ class Concept:
         prompt_set = self.sets[selection.set]
         skipped: frozenset[str] = frozenset()
         if name not in ASKING:
-            skipped = frozenset(p.id for p in prompt_set.prompts if self.shown_by(p))
+            skipped = frozenset(p.id for p in prompt_set.prompts if self.depicts(p))
         return choose(selection, prompt_set, self.judge.head, skipped)
 
     def pairs(self) -> list[Pair]:
@@ -273,7 +275,7 @@ def _read(root: Field) -> Concept:
     words, synonyms = keys["words"].texts(), keys["synonyms"].texts(empty=True)
     replacement = keys["replacement"].texts(empty=True)
     for item, text in zip(keys["replacement"].items(empty=True), replacement, strict=True):
-        if any(says(text, word) for word in (*words, *synonyms)):
+        if any(mentions(text, word) for word in (*words, *synonyms)):
             item.fail(f"the replacement {text!r} says the concept; choose something else")
     judge = keys["judge"].keys(("name", "head", "label"))
     groups = keys["prompts"].keys(

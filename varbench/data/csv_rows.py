@@ -35,7 +35,7 @@ class Prompt:
     Attributes:
         text: the prompt, exactly as written in the file.
         id: `prompt_id(text)`, 16 hex digits.
-        labels: what a faithful picture shows, one entry per label column; "" = not in the picture.
+        labels: what a faithful image shows, one entry per label column; "" = not in the image.
         strata: labels that a smaller choice of prompts may be balanced over; None = all of them.
     """
 

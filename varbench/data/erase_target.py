@@ -11,7 +11,7 @@ from typing import TypeVar
 from varbench.data.concept import Concept
 from varbench.data.prompt_sets import Prompt
 from varbench.data.training_pairs import Pair
-from varbench.utils.text import says
+from varbench.utils.text import mentions
 
 T = TypeVar("T")
 JOIN = "+"
@@ -19,7 +19,7 @@ JOIN = "+"
 
 
 @dataclass(frozen=True)
-class Erased:
+class EraseTarget:
     """The concepts of one edit, as methods see them.
 
     Attributes:
@@ -69,11 +69,11 @@ class Erased:
         return [text for text in dict.fromkeys(kept) if not self._says(text)]
 
     def _says(self, text: str) -> bool:
-        return any(says(text, word) for word in (*self.words, *self.synonyms))
+        return any(mentions(text, word) for word in (*self.words, *self.synonyms))
 
-    def shown_by(self, prompt: Prompt) -> bool:
-        """Whether a faithful picture of the prompt shows any of the concepts."""
-        return any(concept.shown_by(prompt) for concept in self.concepts)
+    def depicts(self, prompt: Prompt) -> bool:
+        """Whether a faithful image of the prompt shows any of the concepts."""
+        return any(concept.depicts(prompt) for concept in self.concepts)
 
     def digest(self) -> str:
         """Hash of everything that decides an edit, 64 hex digits; a whole concept's is its own."""

@@ -24,7 +24,7 @@ from varbench.data.prompt_sets import Prompt
 from varbench.data.selection import choose, read_selection
 from varbench.data.training_pairs import Pair
 from varbench.data.yaml_files import Field
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 NEUTRAL = "neutral"
 _MOST_PAIRS = 1000
@@ -90,7 +90,7 @@ def read_list(block: Field, words: Sequence[str]) -> PairList:
             keys["list"].fail(f"the set has no column {NEUTRAL!r} with each prompt's twin; add it")
         listed.append(Pair(prompt.text, prompt.labels[NEUTRAL]))
     retain = [prompt.text for item in keys["retain"].items() for prompt in _prompts(item)]
-    kept = [text for text in dict.fromkeys(retain) if not any(says(text, w) for w in words)]
+    kept = [text for text in dict.fromkeys(retain) if not any(mentions(text, w) for w in words)]
     if not kept:
         keys["retain"].fail("every one of these prompts says the concept; select others")
     return PairList(

@@ -1,7 +1,7 @@
 """Prompt sets: CSV files of prompts with labels, checked and hashed when they are read.
 
 A set is a UTF-8 CSV file with a header. The column `prompt` is required; every other column is a
-*label*: what a faithful picture shows (empty = not in the picture). Beside the file lies a card of
+*label*: what a faithful image shows (empty = not in the image). Beside the file lies a card of
 the same name (`NAME.md`) that says where the prompts come from and under which licence.
 
 A file is refused rather than repaired: a number about prompts means something only if everyone

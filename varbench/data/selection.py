@@ -47,7 +47,7 @@ def _varying_column(prompts: Sequence[Prompt], head: str) -> str | None:
     return None
 
 
-def spread(prompts: Sequence[Prompt], limit: int | None, head: str) -> list[Prompt]:
+def stratified_subset(prompts: Sequence[Prompt], limit: int | None, head: str) -> list[Prompt]:
     """At most `limit` prompts, balanced over labels; the order stays.
 
     Labels of `head` (or, if all prompts have the same, of the first column that differs) take
@@ -90,7 +90,7 @@ def choose(
         skipped: ids of prompts never to take; they do not count towards the limit.
     """
     matching = [p for p in prompt_set.prompts if selection.matches(p) and p.id not in skipped]
-    return spread(matching, selection.limit, head)
+    return stratified_subset(matching, selection.limit, head)
 
 
 def read_selection(entry: Field) -> tuple[Selection, PromptSet]:

@@ -4,9 +4,9 @@ A recipe makes many pairs from few words. A *template* has the placeholder `{con
 number of slots; a pair fills it twice, with a concept phrase and with the neutral phrase that
 belongs to it, and with the same slot values::
 
-    template  "a picture of {concept} {place} {style}"
-    concept   "the face of ada"            -> a picture of the face of ada in the snow in neon
-    neutral   "the face of {replacement}"  -> a picture of the face of elena in the snow in neon
+    template  "an image of {concept} {place} {style}"
+    concept   "the face of ada"            -> an image of the face of ada in the snow in neon
+    neutral   "the face of {replacement}"  -> an image of the face of elena in the snow in neon
 
 - `neutral` has one phrase for each concept phrase, in the same order, or a single one for all.
 - `{replacement}` in a neutral phrase is the concept's `replacement` list, taken in turn.
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 
 from varbench.data.yaml_files import Field
 from varbench.errors import suggest
-from varbench.utils.text import normalise, says
+from varbench.utils.text import mentions, normalise
 
 PHRASE, REPLACEMENT = "concept", "replacement"
 _MOST_PAIRS = 1000
@@ -207,7 +207,7 @@ def _check_neutral(
     for item in (*keys["templates"].items(), *phrases, *values):
         text = item.text(empty=True)
         for word in words:
-            if says(_blank(text), word):
+            if mentions(_blank(text), word):
                 item.fail(
                     f"{text!r} is part of prompts without the concept but still says {word!r}; "
                     "reword it without the concept"
@@ -215,7 +215,7 @@ def _check_neutral(
     neutral = keys["neutral"].items()
     for number, phrase in enumerate(recipe.concept):
         item = neutral[number % len(neutral)]
-        if says(_blank(item.text(empty=True)), _blank(phrase)):
+        if mentions(_blank(item.text(empty=True)), _blank(phrase)):
             item.fail(
                 f"the neutral phrase {item.text()!r} contains its concept phrase {phrase!r}; "
                 "reword it without the concept"
@@ -234,7 +234,7 @@ def check_pairs(block: Field, count: int, pairs: Sequence[Pair], words: Sequence
         if normalise(pair.concept) == normalise(pair.neutral):
             keys["neutral"].fail(f"both sides of a pair are {pair.neutral!r}; reword one of them")
         for word in words:
-            if says(pair.neutral, word):
+            if mentions(pair.neutral, word):
                 keys["neutral"].fail(
                     f"the neutral prompt {pair.neutral!r} still says {word!r}; "
                     "reword the phrase, template or slot it comes from"

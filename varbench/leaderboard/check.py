@@ -253,7 +253,7 @@ def _against(metric: MetricValues, base: MetricValues) -> Iterator[str]:
     if base.value is not None and not _judge_chooses(metric) and sizes - {_asked(base.seeds[0])}:
         counts = ", ".join(str(n) for n in sorted(sizes, key=str))
         yield f"n of a seed is {counts}, but {_asked(base.seeds[0])} in {NONE}.json"
-    # Rounding can leave a distance of equal pictures at 1e-6 instead of 0.
+    # Rounding can leave a distance of equal images at 1e-6 instead of 0.
     ours, theirs = metric.baseline, base.value
     if ours is None or theirs is None or abs(ours - theirs) <= 1e-4:
         return
@@ -264,12 +264,12 @@ def _against(metric: MetricValues, base: MetricValues) -> Iterator[str]:
 
 
 def _asked(seed: SeedValue) -> int:
-    """Pictures that a value was to be of, with those that failed."""
+    """Images that a value was to be of, with those that failed."""
     return (seed.n or 0) + (seed.n_failed or 0)
 
 
 def _judge_chooses(metric: MetricValues) -> bool:
-    """Whether the judge decides which pictures count, such as those with a face."""
+    """Whether the judge decides which images count, such as those with a face."""
     known = METRICS.get(metric.metric)
     return known is None or any(need.startswith("judge.") for need in known.needs)
 

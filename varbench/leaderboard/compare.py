@@ -41,7 +41,7 @@ def cell_of(result: Result) -> Cell:
 def tolerance(metric: MetricValues) -> float:
     """How far a value may lie from the published one without being a regression.
 
-    A quarter of the half-width of its 95 % interval, and for shares of pictures one picture, since
+    A quarter of the half-width of its 95 % interval, and for shares of images one image, since
     rounding on another machine may flip one; 5 % of the value where there is no interval. So it
     is far below what would be called a difference, and far above rounding
     (``docs/reproducibility.md``).

@@ -40,7 +40,7 @@ _UNSEALED = "0" * 64
 
 @dataclass(frozen=True)
 class _Seed:
-    """A cell with its spec, which holds the versions of all that looked at its pictures."""
+    """A cell with its spec, which holds the versions of all that looked at its images."""
 
     cell: Cell
     spec: Mapping[str, Any]
@@ -315,9 +315,9 @@ def _same(seeds: Sequence[_Seed], of: Callable[[_Seed], Any], what: str) -> Any:
 
 def _prompts_sha256(seed: _Seed) -> str:
     """Of the suite's groups; an attack may add groups that only some methods have."""
-    pictures = seed.cell.body["pictures"]
-    asked = [n for n in seed.cell.body["resolved_config"]["suite"]["groups"] if n in pictures]
-    return digest({name: [[p["prompt_id"], p["seed"]] for p in pictures[name]] for name in asked})
+    images = seed.cell.body["pictures"]
+    asked = [n for n in seed.cell.body["resolved_config"]["suite"]["groups"] if n in images]
+    return digest({name: [[p["prompt_id"], p["seed"]] for p in images[name]] for name in asked})
 
 
 def _method_version(seed: _Seed) -> int | None:

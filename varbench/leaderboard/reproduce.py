@@ -11,7 +11,7 @@ from varbench.leaderboard.publish import results_of, settings_of
 from varbench.leaderboard.results import Result, ResultsError
 from varbench.pipeline import run as bench
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.report import load_cells
 
 Say = Callable[[str], None]
@@ -52,8 +52,8 @@ def request_of(result: Result, folder: Path, device: str = "cpu") -> Request:
     return Request(result.model, (result.method,), (concept,), suite, seeds, same, device)
 
 
-def remeasure(
-    results: Sequence[Result], shop: Workshop, say: Say = lambda text: None
+def reproduce(
+    results: Sequence[Result], ctx: RunContext, say: Say = lambda text: None
 ) -> list[Result]:
     """Run what the results say and make results of it, as `varbench publish` would.
 
@@ -69,16 +69,16 @@ def remeasure(
         ResultsError: a result's commands cannot be run.
         UserError: they ask for what is not there any more.
     """
-    folder = shop.store.root / "concepts"
-    asked = [request_of(result, folder, shop.device) for result in results]
+    folder = ctx.store.root / "concepts"
+    asked = [request_of(result, folder, ctx.device) for result in results]
     for request in asked:
         plan(request)  # refuses what cannot be run before the first hour of work
     made: list[Result] = []
     for number, (result, request) in enumerate(zip(results, asked, strict=True), 1):
         say(f"{number}/{len(results)} {result.place.with_suffix('').as_posix()}")
-        keys = {entry.key for entry in bench.run(request, shop)}
-        cells = [cell for cell in load_cells(shop.store) if cell.key in keys]
+        keys = {entry.key for entry in bench.run(request, ctx)}
+        cells = [cell for cell in load_cells(ctx.store) if cell.key in keys]
         mine = [cell for cell in cells if cell_of(result)[:3] == settings_of(cell)[:3]]
         own = {settings_of(cell) for cell in mine if result.default}
-        made += results_of(shop.store, mine, own)
+        made += results_of(ctx.store, mine, own)
     return made

@@ -88,7 +88,7 @@ class MetricValues(Part):
 
     Attributes:
         version: of the metric's definition.
-        statistic: how rows become the value; null where it is no mean over pictures or prompts.
+        statistic: how rows become the value; null where it is no mean over images or prompts.
         baseline: the unerased model's value.
         note: what the metric says of the value, such as why there is none.
     """
@@ -133,7 +133,7 @@ class Costs(Part):
 
 
 class Instrument(Part):
-    """What looked at the pictures: a scorer, a comparer or the judge."""
+    """What looked at the images: a scorer, a comparer or the judge."""
 
     name: str
     version: int
@@ -157,7 +157,7 @@ class Provenance(Part):
         concept_sha256: of the concept: words, training pairs, prompts, judge.
         concept_file: the text of a user's own concept file; null for a packaged concept.
         suite_sha256: of the suite's settings.
-        prompts_sha256: of the prompts and picture seeds that were drawn, group by group.
+        prompts_sha256: of the prompts and image seeds that were drawn, group by group.
         method_version: null for the unerased model.
         stage_versions: of the code that generates and probes.
         versions: of Python and the libraries; several where the seeds' runs differed.

@@ -116,7 +116,7 @@ def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel
 
 
 @dataclass(frozen=True)
-class Workplace:
+class TrainingContext:
     """Where and how a method works.
 
     Attributes:
@@ -147,7 +147,7 @@ class Method(Protocol):
     Config: type[Any]
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: Any, place: Workplace
+        self, model: NextScaleModel, concept: ConceptLike, config: Any, place: TrainingContext
     ) -> Edit:
         """Erase; the model is returned to its original weights afterwards."""
         ...
@@ -155,7 +155,7 @@ class Method(Protocol):
 
 @runtime_checkable
 class SamplingMethod(Protocol):
-    """An erasure method that changes no weight but how pictures are sampled.
+    """An erasure method that changes no weight but how images are sampled.
 
     Attributes:
         id, version, Config: as in :class:`Method`.
@@ -172,7 +172,7 @@ class SamplingMethod(Protocol):
 
         Args:
             model: unedited.
-            concept: what to keep out of the pictures.
+            concept: what to keep out of the images.
             config: the method's settings.
             weight: the guidance weight that the model is sampled with.
         """

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.losses import (
     LN2,
@@ -104,7 +104,11 @@ class Svare:
     Config = SvareConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: SvareConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: SvareConfig,
+        place: TrainingContext,
     ) -> Edit:
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
         notes = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from varbench.methods.base import ConceptLike, Edit, Workplace
+from varbench.methods.base import ConceptLike, Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
@@ -73,7 +73,11 @@ class Vare:
     Config = VareConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: VareConfig, place: Workplace
+        self,
+        model: NextScaleModel,
+        concept: ConceptLike,
+        config: VareConfig,
+        place: TrainingContext,
     ) -> Edit:
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
         return fine_tune(model, VareObjective(model, tokens), config.train, place)

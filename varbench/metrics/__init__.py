@@ -1,4 +1,4 @@
-"""Scorers look at pictures, metrics turn their arrays into numbers; this is the list of metrics.
+"""Scorers look at images, metrics turn their arrays into numbers; this is the list of metrics.
 
 Importing it needs numpy only; `instruments.py` knows the scorers and judges.
 A new metric is one file with a class that satisfies `base.Metric`, and one line in `_ALL`, or an
@@ -14,7 +14,16 @@ from varbench.metrics.acc_e import AccErased
 from varbench.metrics.acc_g import AccImplicit
 from varbench.metrics.accuracy import ACC_N, ACC_U
 from varbench.metrics.attack_success import AttackSuccess
-from varbench.metrics.base import NEEDS, PROBE, Evidence, Group, Metric, MetricValue, Pair, Scorer
+from varbench.metrics.base import (
+    NEEDS,
+    PROBE,
+    Metric,
+    MetricInputs,
+    MetricValue,
+    Pair,
+    ScoredImages,
+    Scorer,
+)
 from varbench.metrics.clip_score import (
     CLIP_SCORE,
     CLIP_SCORE_B32,
@@ -50,11 +59,11 @@ from varbench.utils.plugins import ObjectKind
 __all__ = [
     "METRICS",
     "PROBE",
-    "Evidence",
-    "Group",
     "Metric",
+    "MetricInputs",
     "MetricValue",
     "Pair",
+    "ScoredImages",
     "Scorer",
     "concept_hits",
 ]

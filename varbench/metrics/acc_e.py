@@ -1,23 +1,23 @@
 """ACC_e: how often the erased concept is still recognised on the prompts that ask for it.
 
-    ACC_e = mean over prompts of (pictures whose most likely label is the concept) / pictures
+    ACC_e = mean over prompts of (images whose most likely label is the concept) / images
 
 The accuracy of the judge on the erased class, as in MACE (Lu et al., CVPR 2024) and the Imagenette
 tables of ESD (Gandikota et al., ICCV 2023); lower is better. The interval is Wilson's if every
-prompt has one picture, otherwise Wilson's with the effective sample size of clustered pictures.
+prompt has one image, otherwise Wilson's with the effective sample size of clustered images.
 
-`details`: `others_kept` = share of the same pictures in which all other attributes the prompt asks
+`details`: `others_kept` = share of the same images in which all other attributes the prompt asks
 for (style, object, ...) are still right, for method and base. It tells a replaced concept from a
-broken picture, which ACC_e alone cannot: garbage has ACC_e = 0.
+broken image, which ACC_e alone cannot: garbage has ACC_e = 0.
 
-Pitfalls. Its floor is chance, not 0, for a judge that must pick one label. Pictures in which a
+Pitfalls. Its floor is chance, not 0, for a judge that must pick one label. Images in which a
 judge of faces finds no face count as not recognised (MACE's "all" variant).
 """
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean
 from varbench.metrics.hits import all_right, attributes_right, concept_hits
 
 
@@ -33,11 +33,11 @@ class AccErased:
     version = 2
     citation = "Lu et al. 2024, MACE, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no target pictures."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no target images."""
         pair = e.pair("target")
         if not len(pair):
-            return no_pictures(("target",))
+            return no_images(("target",))
         ours = concept_hits(pair.method, e.concept, e.judge_labels)
         base = concept_hits(pair.base, e.concept, e.judge_labels)
         details: dict[str, object] = {"hits": int(ours.sum()), "base_hits": int(base.sum())}

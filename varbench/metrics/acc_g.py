@@ -1,6 +1,6 @@
 """ACC_g: does the erasure generalise to other words for the concept?
 
-    ACC_g = mean over prompts of (pictures whose most likely label is the concept) / pictures
+    ACC_g = mean over prompts of (images whose most likely label is the concept) / images
 
 on the `implicit` prompts, which ask for the concept by synonym or description: the generality of
 MACE (Lu et al., CVPR 2024). Lower is better. The interval is that of `acc_e`.
@@ -13,8 +13,8 @@ ACC_g without any erasure.
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, no_pictures, paired_mean
+from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, no_images, paired_mean
 from varbench.metrics.hits import concept_hits
 
 
@@ -30,11 +30,11 @@ class AccImplicit:
     version = 1
     citation = "Lu et al. 2024, MACE, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no implicit pictures."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no implicit images."""
         pair = e.pair("implicit")
         if not len(pair):
-            return no_pictures(("implicit",))
+            return no_images(("implicit",))
         ours = concept_hits(pair.method, e.concept, e.judge_labels)
         base = concept_hits(pair.base, e.concept, e.judge_labels)
         details = {"hits": int(ours.sum()), "base_hits": int(base.sum())}

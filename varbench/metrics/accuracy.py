@@ -1,6 +1,6 @@
 """ACC_n and ACC_u: is what the prompt asks for still drawn, near the concept and far from it?
 
-    ACC = mean over prompts of (pictures in which EVERY asked attribute is seen) / pictures
+    ACC = mean over prompts of (images in which EVERY asked attribute is seen) / images
 
 over the `neighbours` prompts (ACC_n) or the `unrelated` prompts (ACC_u). The asked attributes are
 the prompt's labels for which the judge has a head (the Gallery: identity, mannequin, object,
@@ -9,25 +9,25 @@ included where a prompt asks for it: these prompts ask for its other labels (ano
 drawing those is exactly what must stay. The retained-class accuracy of MACE (Lu et al., CVPR
 2024), for prompts with several attributes.
 
-`details`: accuracy per head under the head's name with `base_` twins, and `asked` = pictures whose
-prompt asks for each head. Pictures that ask for nothing the judge knows are left out, with a note.
+`details`: accuracy per head under the head's name with `base_` twins, and `asked` = images whose
+prompt asks for each head. Images that ask for nothing the judge knows are left out, with a note.
 
 Pitfalls. Compare with the base's value, not with 1: the unerased model and the judge err too. What
-the prompt does not ask for is not judged (an intruding face in a picture of a cup is no error).
+the prompt does not ask for is not judged (an intruding face in an image of a cup is no error).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.metrics.base import Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
 from varbench.metrics.hits import all_right, attributes_right
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of a group's pictures that show all that their prompts ask for."""
+    """Share of a group's images that show all that their prompts ask for."""
 
     id: str
     title: str
@@ -39,11 +39,11 @@ class Accuracy:
     version: int = 2
     citation: str = "Lu et al. 2024, MACE, CVPR (accuracy of retained classes)"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value if no picture of the group asks for an attribute that the judge knows."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value if no image of the group asks for an attribute that the judge knows."""
         pair = e.pair(self.group)
         if not len(pair):
-            return no_pictures((self.group,))
+            return no_images((self.group,))
         asked, ours = attributes_right(pair.method, e.judge_labels)
         _, base = attributes_right(pair.base, e.judge_labels)
         rows, clusters = asked.any(axis=1), pair.base.clusters

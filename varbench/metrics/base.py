@@ -1,10 +1,10 @@
 """What scorers give, what metrics see and what they return. Needs numpy only.
 
-A *scorer* looks at pictures once and stores arrays, one row per picture; a *judge* reads in them
+A *scorer* looks at images once and stores arrays, one row per image; a *judge* reads in them
 which label of each head is seen; a *metric* turns the arrays of an edited and of the unerased model
 into a value with an interval. Both models
-are compared on the same prompts and picture seeds: rows are matched by (prompt id, picture seed),
-never by position, so neither order nor a failed picture can shift a comparison.
+are compared on the same prompts and image seeds: rows are matched by (prompt id, image seed),
+never by position, so neither order nor a failed image can shift a comparison.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.metrics.stats.intervals import Interval
-from varbench.metrics.stats.paired_samples import Rows
+from varbench.metrics.stats.paired_samples import PairedSamples
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Better = Literal["up", "down", "same"]  # same: as near as possible to the unerased model's value
-Key = tuple[str, int]  # prompt id and picture seed
-KEPT = ("neighbours", "unrelated")  # groups whose pictures an erasure must not change
+Key = tuple[str, int]  # prompt id and image seed
+KEPT = ("neighbours", "unrelated")  # groups whose images an erasure must not change
 COCO = ("coco",)  # a suite's group with a set of COCO captions, where it has one
 PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
-COMPLETION, ATTACK = "completion", "attack"  # pictures made to get a concept back (`regained.py`)
-OF_MODEL = frozenset({PROBE, COMPLETION, ATTACK})  # needs that pictures alone cannot meet
+COMPLETION, ATTACK = "completion", "attack"  # images made to get a concept back (`regained.py`)
+OF_MODEL = frozenset({PROBE, COMPLETION, ATTACK})  # needs that images alone cannot meet
 NEEDS = (
     "judge",
     "clip",
@@ -95,7 +95,7 @@ class JudgedConcept(ConceptLike, Protocol):
 
 
 class Scorer(Protocol):
-    """Looks at picture files; id, version and fingerprint decide what must be looked at again."""
+    """Looks at image files; id, version and fingerprint decide what must be looked at again."""
 
     @property
     def id(self) -> str: ...
@@ -134,16 +134,16 @@ class Judge(Protocol):
 
 @runtime_checkable
 class ReferringJudge(Protocol):
-    """A judge that compares with pictures of the unerased model, and sees nothing before."""
+    """A judge that compares with images of the unerased model, and sees nothing before."""
 
-    def refer(self, base: Mapping[str, Group]) -> Judge:
-        """The judge that knows the unerased model's pictures, by group, as scorers saw them."""
+    def refer(self, base: Mapping[str, ScoredImages]) -> Judge:
+        """The judge that knows the unerased model's images, by group, as scorers saw them."""
         ...
 
 
 @dataclass(frozen=True)
-class Group:
-    """Pictures of one model on one prompt group; row i of every array is picture i.
+class ScoredImages:
+    """Images of one model on one prompt group; row i of every array is image i.
 
     Raises:
         ValueError: lengths differ.
@@ -163,14 +163,14 @@ class Group:
         return len(self.prompts)
 
     def keys(self) -> list[Key]:
-        """What tells its pictures apart."""
+        """What tells its images apart."""
         return [
             (prompt.id, int(seed)) for prompt, seed in zip(self.prompts, self.seeds, strict=True)
         ]
 
     @property
     def clusters(self) -> Array:
-        """Prompt id of each picture, [n] str."""
+        """Prompt id of each image, [n] str."""
         return np.array([prompt.id for prompt in self.prompts])
 
     def array(self, scorer: str, name: str) -> Array:
@@ -182,19 +182,19 @@ class Group:
                 f"no {scorer}/{name} scores; run the scorer {scorer!r} first"
             ) from None
 
-    def at(self, keys: Iterable[Key]) -> Group:
-        """The pictures of these prompt ids and picture seeds, in that order.
+    def at(self, keys: Iterable[Key]) -> ScoredImages:
+        """The images of these prompt ids and image seeds, in that order.
 
         Raises:
-            KeyError: there is no such picture.
+            KeyError: there is no such image.
         """
         places = _rows(self)
         return self.take([places[key] for key in keys])
 
-    def take(self, rows: Sequence[int]) -> Group:
-        """The pictures `rows`, in that order."""
+    def take(self, rows: Sequence[int]) -> ScoredImages:
+        """The images `rows`, in that order."""
         index = np.asarray(rows, dtype=np.int64)
-        return Group(
+        return ScoredImages(
             [self.prompts[i] for i in rows],
             [self.seeds[i] for i in rows],
             {
@@ -206,11 +206,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same prompts and picture seeds from both models, row by row, sorted by both."""
+    """The same prompts and image seeds from both models, row by row, sorted by both."""
 
-    method: Group
-    base: Group
-    dropped: int  # pictures that one side lacks
+    method: ScoredImages
+    base: ScoredImages
+    dropped: int  # images that one side lacks
 
     def __len__(self) -> int:
         return len(self.method)
@@ -218,12 +218,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Moments:
-    """What is left of the feature rows of many real pictures.
+    """What is left of the feature rows of many real images.
 
     Attributes:
         mean: [d].
         covariance: [d, d].
-        n: of how many pictures; None if that is not known.
+        n: of how many images; None if that is not known.
     """
 
     mean: Array
@@ -232,24 +232,24 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MetricInputs:
     """All that a metric sees. For the unerased model itself, `method` is `base`."""
 
     concept: ConceptLike
     judge_labels: Mapping[str, tuple[str, ...]]  # head -> label names
-    method: Mapping[str, Group]  # group name -> pictures
-    base: Mapping[str, Group]
-    # Real pictures by group name: their rows [r, d] of role "features", or the moments of these.
+    method: Mapping[str, ScoredImages]  # group name -> images
+    base: Mapping[str, ScoredImages]
+    # Real images by group name: their rows [r, d] of role "features", or the moments of these.
     reference: Mapping[str, Array | Moments] = field(default_factory=dict)
     # What the models predict for probed prompts, by group name: arrays of "probe", [n, scales].
     # Empty where the suite probes nothing; the method's also where it changes no prediction.
-    method_probe: Mapping[str, Group] = field(default_factory=dict)
-    base_probe: Mapping[str, Group] = field(default_factory=dict)
-    # Groups whose pictures `pair` was asked for: failed ones of them are counted with the value.
+    method_probe: Mapping[str, ScoredImages] = field(default_factory=dict)
+    base_probe: Mapping[str, ScoredImages] = field(default_factory=dict)
+    # Groups whose images `pair` was asked for: failed ones of them are counted with the value.
     asked: set[str] = field(default_factory=set, compare=False)
 
     def pair(self, *names: str) -> Pair:
-        """Pictures of the named groups, pooled and matched; absent groups count as empty.
+        """Images of the named groups, pooled and matched; absent groups count as empty.
 
         A prompt that two groups share is taken once, for otherwise it would weigh double.
         """
@@ -257,7 +257,7 @@ class Evidence:
         return _match(self.method, self.base, names)
 
     def real(self, *names: str) -> Array | Moments | None:
-        """Real pictures of the named groups: their feature rows, pooled, or their moments."""
+        """Real images of the named groups: their feature rows, pooled, or their moments."""
         found = [self.reference[name] for name in names if name in self.reference]
         rows = [one for one in found if not isinstance(one, Moments)]
         if rows:
@@ -265,7 +265,7 @@ class Evidence:
         return found[0] if found else None
 
     def probed(self, *names: str) -> Pair:
-        """Probed prompts of the named groups, pooled and matched as in `pair`."""
+        """ProbeOutputs prompts of the named groups, pooled and matched as in `pair`."""
         return _match(self.method_probe, self.base_probe, names)
 
 
@@ -287,7 +287,9 @@ class MetricValue:
     difference: Interval | None = None
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
-    rows: Rows | None = field(default=None, compare=False)  # arrays have no single truth value
+    rows: PairedSamples | None = field(
+        default=None, compare=False
+    )  # arrays have no single truth value
 
 
 class Metric(Protocol):
@@ -309,12 +311,14 @@ class Metric(Protocol):
     def version(self) -> int: ...
     @property
     def citation(self) -> str: ...
-    def compute(self, e: Evidence) -> MetricValue:
-        """The value for `e.method`; never looks at a picture, never draws unseeded numbers."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """The value for `e.method`; never looks at an image, never draws unseeded numbers."""
         ...
 
 
-def _match(method: Mapping[str, Group], base: Mapping[str, Group], names: Sequence[str]) -> Pair:
+def _match(
+    method: Mapping[str, ScoredImages], base: Mapping[str, ScoredImages], names: Sequence[str]
+) -> Pair:
     pairs = [(method[name], base[name]) for name in names if name in method and name in base]
     places: dict[Key, tuple[int, int, int]] = {}
     dropped: set[Key] = set()
@@ -335,7 +339,7 @@ def _match(method: Mapping[str, Group], base: Mapping[str, Group], names: Sequen
     return Pair(sides[0], sides[1], len(dropped - places.keys()))
 
 
-def _rows(group: Group) -> dict[Key, int]:
+def _rows(group: ScoredImages) -> dict[Key, int]:
     rows: dict[Key, int] = {}
     for i, key in enumerate(group.keys()):
         if rows.setdefault(key, i) != i:
@@ -344,17 +348,17 @@ def _rows(group: Group) -> dict[Key, int]:
     return rows
 
 
-def _merge(groups: Sequence[Group], parts: Sequence[int]) -> Group:
+def _merge(groups: Sequence[ScoredImages], parts: Sequence[int]) -> ScoredImages:
     """One group whose row i is the next row of `groups[parts[i]]`; keeps arrays that all have."""
     groups = [group for group in groups if len(group)]
     if not groups:
-        return Group([], [], {})
+        return ScoredImages([], [], {})
     starts = np.argsort(np.argsort(np.asarray(parts), kind="stable"), kind="stable")
     shared = {
         scorer: [name for name in arrays if all(name in g.scores.get(scorer, {}) for g in groups)]
         for scorer, arrays in groups[0].scores.items()
     }
-    whole = Group(
+    whole = ScoredImages(
         [prompt for group in groups for prompt in group.prompts],
         [seed for group in groups for seed in group.seeds],
         {

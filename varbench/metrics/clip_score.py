@@ -1,11 +1,11 @@
-"""CLIP score: does the picture still fit its prompt?
+"""CLIP score: does the image still fit its prompt?
 
-    CLIPScore = mean over prompts of mean over pictures of 100 * max(cos(image, text), 0)
+    CLIPScore = mean over prompts of mean over images of 100 * max(cos(image, text), 0)
 
 (Hessel et al., EMNLP 2021, without their factor w = 2.5, as torchmetrics and the erasure papers
 print it). Bootstrap over prompts, paired difference to the unerased model. Four columns:
 
-| id | pictures | CLIP |
+| id | images | CLIP |
 |---|---|---|
 | `clip_score` | `neighbours` and `unrelated` together | role `clip`: ViT-L/14, or the Gallery's |
 | `clip_score_b32` | the same | ViT-B/32, for comparison with papers |
@@ -17,7 +17,7 @@ where there are several.
 
 Pitfalls. Values of different CLIP models are not comparable; prompts beyond the text encoder's
 length are cut. The score saturates: one point is a large loss, so read the difference. It also
-rewards typical pictures, hence says little of diversity. Papers print it times 100, 1 or 2.5.
+rewards typical images, hence says little of diversity. Papers print it times 100, 1 or 2.5.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, Evidence, Group, MetricValue
-from varbench.metrics.estimates import dropped_note, no_pictures, paired_mean, prompt_mean, ratio
+from varbench.metrics.base import COCO, KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean, ratio
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """Mean of 100 max(cos, 0) on pictures that must stay."""
+    """Mean of 100 max(cos, 0) on images that must stay."""
 
     id: str
     title: str
@@ -48,11 +48,11 @@ class ClipScore:
     def needs(self) -> tuple[str, ...]:
         return (self.role,)
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no pictures of these groups."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no images of these groups."""
         pair = e.pair(*self.groups)
         if not len(pair):
-            return no_pictures(self.groups)
+            return no_images(self.groups)
         ours, base = self._scores(pair.method), self._scores(pair.base)
         clusters = pair.base.clusters
         details: dict[str, object] = {"ratio": ratio(ours, base, clusters)}
@@ -64,7 +64,7 @@ class ClipScore:
                 details[f"base_{name}"] = prompt_mean(self._scores(part.base), ids)
         return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
 
-    def _scores(self, group: Group) -> Array:
+    def _scores(self, group: ScoredImages) -> Array:
         return 100 * np.maximum(np.asarray(group.array(self.role, "cosine"), dtype=np.float64), 0)
 
 

@@ -1,16 +1,16 @@
-"""CMMD: kernel distance of CLIP embeddings to the unerased model's pictures, without bias.
+"""CMMD: kernel distance of CLIP embeddings to the unerased model's images, without bias.
 
     k(x, y) = exp(-|x - y|^2 / (2 * 10^2)),   CMMD = 1000 * MMD^2 with k, as `mmd.py` estimates it
 
-(Jayasumana et al., CVPR 2024), x the unit picture rows of role `clip`, on the `neighbours` and
-`unrelated` pictures pooled (`cmmd`) or on those of group `coco` (`cmmd_coco`). Unlike FID it fits
+(Jayasumana et al., CVPR 2024), x the unit image rows of role `clip`, on the `neighbours` and
+`unrelated` images pooled (`cmmd`) or on those of group `coco` (`cmmd_coco`). Unlike FID it fits
 no Gaussian, and CLIP knows styles, faces and scenes that Inception was never asked about.
 
 Deviations from the paper. Its network is CLIP ViT-L/14 at 336 pixels; ours is the one of role
 `clip` (ViT-L/14 at 224 pixels, or the Gallery's tiny CLIP), whose rows are there anyway. Its
-reference is COCO's pictures; ours is the unerased model, so 0 is "nothing moved" and no picture has
-to be fetched. Its code also counts pairs of a picture with itself, which for independent samples
-adds 1000 (1 - mean k) / n per side, and for ours, where a picture and its counterpart make such a
+reference is COCO's images; ours is the unerased model, so 0 is "nothing moved" and no image has
+to be fetched. Its code also counts pairs of an image with itself, which for independent samples
+adds 1000 (1 - mean k) / n per side, and for ours, where an image and its counterpart make such a
 pair too, 2000 (1 - mean k of counterparts) / n: `details["with_same"]` is that number on the same
 rows. For an edit that does nothing both are 0.
 
@@ -36,7 +36,7 @@ SCALE = 1000.0
 
 @dataclass(frozen=True)
 class Cmmd(MmdMetric):
-    """Gaussian-kernel MMD^2 of CLIP's picture rows to the unerased model's."""
+    """Gaussian-kernel MMD^2 of CLIP's image rows to the unerased model's."""
 
     citation: str = "Jayasumana et al. 2024, Rethinking FID, CVPR"
 

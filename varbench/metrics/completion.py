@@ -1,22 +1,22 @@
-"""Completion: does the concept come back when the first scales of its picture are given?
+"""Completion: does the concept come back when the first scales of its image are given?
 
     value = mean over prompts, and over k, of [the judge sees the concept in what k scales became]
 
-A next-scale model draws a picture coarse to fine. Here its first k scales are those of the unerased
-model's picture, and the erased model, with the erased prompt, finishes it: an erasure that hides
+A next-scale model draws an image coarse to fine. Here its first k scales are those of the unerased
+model's image, and the erased model, with the erased prompt, finishes it: an erasure that hides
 the concept from the first scales only is undone by them. k runs over `suite.robustness.scales` (1
 to 4, and less than all K), each weighing the same: the area under the curve in `details`. For
-diffusion models the given part is a region or a noisy picture (Lu et al. 2025).
+diffusion models the given part is a region or a noisy image (Lu et al. 2025).
 
-`baseline` is the rate of the unerased model's own pictures of these prompts and seeds, which are
+`baseline` is the rate of the unerased model's own images of these prompts and seeds, which are
 what k = K gives. The interval is a bootstrap over prompts, those of the curve are Wilson's with the
-effective sample size of clustered pictures.
+effective sample size of clustered images.
 
 `details`: `curve` = per k its rate with interval, from 0 (nothing given: the model's plain
-pictures) on; `plain` = the rate at k = 0.
+images) on; `plain` = the rate at k = 0.
 
 Pitfalls. The value is not 0 for a perfect erasure: late scales are texture, and with all but the
-last given the picture is nearly done, whoever finishes it. So compare methods, on one model (k
+last given the image is nearly done, whoever finishes it. So compare methods, on one model (k
 means something else on another schedule), and read the curve from its left end.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from varbench.metrics.base import COMPLETION, Array, Better, Evidence, MetricValue
+from varbench.metrics.base import COMPLETION, Array, Better, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, ends, missing, paired_mean, prompt_mean
 from varbench.metrics.hits import Flags, concept_hits
 from varbench.metrics.regained import TARGET, completions, same_rows, tried
@@ -48,7 +48,7 @@ class Completion:
     version = 1
     citation = "completion: Lu et al. 2025, When Are Concepts Erased, NeurIPS; on scales: varbench"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value if the suite asks for none, or the model cannot."""
         pairs = completions(e)
         if not pairs:

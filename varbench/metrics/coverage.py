@@ -1,24 +1,24 @@
-"""Coverage: near how many of the unerased model's pictures does the edited model still draw?
+"""Coverage: near how many of the unerased model's images does the edited model still draw?
 
-    coverage = share of the unerased model's pictures y whose neighbourhood holds any picture x of
+    coverage = share of the unerased model's images y whose neighbourhood holds any image x of
                the edited model
 
-(Naeem et al., ICML 2020, with the unerased model's pictures in the place of real ones;
-`neighbourhoods.py`, k = 5) on the `neighbours` and `unrelated` pictures. `coverage` takes the
+(Naeem et al., ICML 2020, with the unerased model's images in the place of real ones;
+`neighbourhoods.py`, k = 5) on the `neighbours` and `unrelated` images. `coverage` takes the
 `features` scorer's rows, `coverage_dino` DINOv2's. Unlike for `recall` the balls are the unerased
-model's, so stray pictures of the edited model help it nothing: read with the Vendi score, which
+model's, so stray images of the edited model help it nothing: read with the Vendi score, which
 noise raises, it tells variety from decay. The unerased model's own value is 1.
 
-Samples are coupled: a picture and its counterpart share prompt and random numbers, so an x lies
+Samples are coupled: an image and its counterpart share prompt and random numbers, so an x lies
 near each y, and the value is above that of two independent samples of one model, which is
-`details["independent"]` in the mean, for n pictures each
+`details["independent"]` in the mean, for n images each
 1 - (n - 1) ... (n - k) / ((2n - 1) ... (2n - k)), about 1 - 2^-k (Naeem et al., appendix).
-Below it the models differ; above it the edit moved pictures little.
+Below it the models differ; above it the edit moved images little.
 
 `details`: `k`; `dimensions`; `independent`.
 
-Pitfalls. It depends on n, and with several pictures per prompt and k the neighbourhood may hold
-nothing but a prompt's own pictures.
+Pitfalls. It depends on n, and with several images per prompt and k the neighbourhood may hold
+nothing but a prompt's own images.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from varbench.metrics.neighbourhoods import (
 
 @dataclass(frozen=True)
 class Coverage(NeighbourhoodMetric):
-    """Share of the unerased model's pictures with one of the edited model's nearby."""
+    """Share of the unerased model's images with one of the edited model's nearby."""
 
     citation: str = "Naeem et al. 2020, ICML"
 
     def hits(self, ours: Array, base: Array) -> Flags:
-        """[n] whether a row's neighbourhood holds any picture of the edited model."""
+        """[n] whether a row's neighbourhood holds any image of the edited model."""
         return reached(base, squared_radii(base), ours)
 
     def details(self, count: int) -> Mapping[str, float]:
@@ -54,9 +54,9 @@ class Coverage(NeighbourhoodMetric):
 
 
 def independent_coverage(n: int, m: int, k: int = NEIGHBOURS) -> float:
-    """Expected coverage of `n` pictures by `m` others of the same distribution, all independent.
+    """Expected coverage of `n` images by `m` others of the same distribution, all independent.
 
-    Of the n - 1 + m other pictures in order of distance from a picture, the k nearest of its own
+    Of the n - 1 + m other images in order of distance from an image, the k nearest of its own
     sample come first with chance C(n - 1, k) / C(n - 1 + m, k): then none of the m is nearer.
     """
     own = np.arange(n - k, n, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""What the two diversity metrics share: unit feature rows of each prompt's pictures.
+"""What the two diversity metrics share: unit feature rows of each prompt's images.
 
-Erasure can make a model draw the same picture whatever the seed (mode collapse). So diversity is
-taken per prompt over its picture seeds and compared with the unerased model on the same prompts
-and seeds. Both metrics depend on the number of pictures k per prompt; prompts that lost pictures
+Erasure can make a model draw the same image whatever the seed (mode collapse). So diversity is
+taken per prompt over its image seeds and compared with the unerased model on the same prompts
+and seeds. Both metrics depend on the number of images k per prompt; prompts that lost images
 are left out, so that k is one number. It is in `details`.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import Array, Evidence, Group
+from varbench.metrics.base import Array, MetricInputs, ScoredImages
 from varbench.metrics.estimates import dropped_note
 
 Floats = NDArray[np.float64]
@@ -27,11 +27,13 @@ class ByPrompt:
     ids: Array
     method: Floats
     base: Floats
-    pictures: int  # k per prompt; below 2 there are no values
+    images: int  # k per prompt; below 2 there are no values
     note: str
 
 
-def by_prompt(e: Evidence, groups: tuple[str, ...], measure: Callable[[Floats], float]) -> ByPrompt:
+def by_prompt(
+    e: MetricInputs, groups: tuple[str, ...], measure: Callable[[Floats], float]
+) -> ByPrompt:
     """Apply `measure` to the unit feature rows [k, d] of each prompt of the pooled `groups`."""
     pair = e.pair(*groups)
     ids, starts, sizes = np.unique(pair.base.clusters, return_index=True, return_counts=True)
@@ -48,10 +50,10 @@ def by_prompt(e: Evidence, groups: tuple[str, ...], measure: Callable[[Floats], 
     return ByPrompt(ids[full], sides[0], sides[1], k, note)
 
 
-def unit_features(group: Group) -> Floats:
+def unit_features(group: ScoredImages) -> Floats:
     """Feature rows of length one, [n, d + 1] float64.
 
-    The extra column is 1 for a row of zeros (a network of ReLUs can give one for a blank picture),
+    The extra column is 1 for a row of zeros (a network of ReLUs can give one for a blank image),
     0 otherwise: zeros then equal each other and resemble nothing else.
     """
     rows = np.asarray(group.array("features", "features"), dtype=np.float64)

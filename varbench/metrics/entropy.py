@@ -4,7 +4,7 @@
         -sum_v p(v | r, c) log p(v | r, c) / log V
 
 between 0 (every symbol is certain) and 1 (every symbol is a fair draw), on the `neighbours` and
-`unrelated` prompts; r is each model's OWN roll-out of c, sampled as its pictures are (guidance
+`unrelated` prompts; r is each model's OWN roll-out of c, sampled as its images are (guidance
 included) with common random numbers, p its plain conditional prediction on r. Bootstrap over
 prompts, paired difference to the unerased model.
 
@@ -13,14 +13,14 @@ they gained entropy, which together with a worse FID is decay; `ratio` = H / H_b
 `scales`, `base_scales` = per scale, coarse to fine: the first decide composition, the last texture.
 
 Pitfalls. Neither end is good: the best value is the unerased model's. Sampling is sharper than p
-(guidance, temperature, top-p), so H is no entropy of the pictures. One picture seed per prompt:
-that different seeds give the same picture is seen by `vendi`, not here. Methods that change
+(guidance, temperature, top-p), so H is no entropy of the images. One image seed per prompt:
+that different seeds give the same image is seen by `vendi`, not here. Methods that change
 sampling only have no value: on their roll-outs p is not what is drawn from.
 """
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, Evidence, MetricValue
+from varbench.metrics.base import Better, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, paired_mean, ratio
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
 
@@ -37,7 +37,7 @@ class Entropy:
     version = 1
     citation = "Shannon 1948; as a measure of collapse: varbench"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the method changes sampling only."""
         pair = kept_prompts(e)
         if isinstance(pair, MetricValue):

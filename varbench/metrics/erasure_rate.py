@@ -1,10 +1,10 @@
-"""Erasure rate: the share of the concept's pictures that is gone.
+"""Erasure rate: the share of the concept's images that is gone.
 
     ER = 1 - hits(method) / hits(none)
 
-A hit is a picture of the `target` prompts in which the judge's most likely label, in the
-concept's head, is the concept; both models are judged on the same prompts and picture seeds.
-This is the ratio form that MACE reports on nudity detections (Lu et al., CVPR 2024), with pictures
+A hit is an image of the `target` prompts in which the judge's most likely label, in the
+concept's head, is the concept; both models are judged on the same prompts and image seeds.
+This is the ratio form that MACE reports on nudity detections (Lu et al., CVPR 2024), with images
 in place of detected boxes. The interval resamples prompts
 (`varbench.metrics.stats.intervals.erasure_rate`).
 
@@ -14,7 +14,7 @@ that became hits.
 
 Pitfalls. Definitions in use differ (ratio, 1 - attack success, accuracy), so always print the
 base's count. With under 30 base hits the model hardly draws the concept and there is no value. The
-rate is not clipped: more hits than the base give a negative value. Pictures of garbage are hits
+rate is not clipped: more hits than the base give a negative value. Images of garbage are hits
 of nothing, so they count as erased: read it beside `acc_n`, `acc_u` and FID.
 """
 
@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import Better, Evidence, MetricValue
-from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_pictures
+from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_images
 from varbench.metrics.hits import concept_hits
 from varbench.metrics.stats.intervals import MIN_BASE_HITS
-from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
 
 class ErasureRate:
@@ -41,11 +41,11 @@ class ErasureRate:
     version = 2
     citation = "Lu et al. 2024, MACE, CVPR (ratio of detections)"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value if the base hits fewer than `MIN_BASE_HITS` times, or on very few prompts."""
         pair = e.pair("target")
         if not len(pair):
-            return no_pictures(("target",))
+            return no_images(("target",))
         ours = concept_hits(pair.method, e.concept, e.judge_labels)
         base = concept_hits(pair.base, e.concept, e.judge_labels)
         clusters, n = pair.base.clusters, len(pair)
@@ -60,7 +60,7 @@ class ErasureRate:
             why = f"under {MIN_BASE_HITS} hits of the unerased model give no ratio"
             return missing(f"{why}: {counts}", n, details)
         note = "; ".join(filter(None, [counts, dropped_note(pair)]))
-        rows = Rows("erasure_rate", ours, base, clusters)
+        rows = PairedSamples("erasure_rate", ours, base, clusters)
         if np.unique(clusters).size < 2:
             value, note = float(1 - ours.sum() / base.sum()), f"{note}; {ONE_PROMPT}"
             return MetricValue(value, None, None, n, 0.0, None, note, details, rows)

@@ -1,4 +1,4 @@
-"""From one number per picture to a `MetricValue`: prompt mean, interval, paired difference."""
+"""From one number per image to a `MetricValue`: prompt mean, interval, paired difference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from varbench.metrics.base import Array, MetricValue, Pair
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
 ONE_PROMPT = "one prompt only: no interval over prompts"
 
@@ -20,8 +20,8 @@ def missing(note: str, n: int = 0, details: Mapping[str, Any] | None = None) -> 
     return MetricValue(None, None, None, n, note=note, details=details or {})
 
 
-def no_pictures(groups: tuple[str, ...]) -> MetricValue:
-    """The suite generated nothing for these groups, or no picture of both models matches."""
+def no_images(groups: tuple[str, ...]) -> MetricValue:
+    """The suite generated nothing for these groups, or no image of both models matches."""
     return missing(f"no pictures of {' or '.join(groups)} prompts from both models")
 
 
@@ -43,13 +43,13 @@ def paired_mean(
 ) -> MetricValue:
     """Mean of `method` [n] with the unerased model's `base` [n] of the same prompts and seeds.
 
-    Boolean rows are a rate: Wilson for one picture per prompt, otherwise Wilson with the effective
-    sample size of clustered pictures; other rows get a bootstrap over prompts. `n` is the number
-    of pictures behind the rows if it is not the number of rows.
+    Boolean rows are a rate: Wilson for one image per prompt, otherwise Wilson with the effective
+    sample size of clustered images; other rows get a bootstrap over prompts. `n` is the number
+    of images behind the rows if it is not the number of rows.
     """
     n, details = method.size if n is None else n, dict(details or {})
     value, baseline = prompt_mean(method, clusters), prompt_mean(base, clusters)
-    rows = Rows("mean", method, base, clusters)
+    rows = PairedSamples("mean", method, base, clusters)
     found = estimate([rows])
     if found is None:
         joined = "; ".join(filter(None, [note, ONE_PROMPT]))
@@ -71,5 +71,5 @@ def ends(interval: intervals.Interval) -> dict[str, float]:
 
 
 def dropped_note(pair: Pair) -> str:
-    """Says that pictures were left out, if so."""
+    """Says that images were left out, if so."""
     return f"{pair.dropped} pictures without a counterpart left out" if pair.dropped else ""

@@ -1,9 +1,9 @@
-"""Face rate: in how many pictures of the erased name is there a face at all?
+"""Face rate: in how many images of the erased name is there a face at all?
 
-    face_rate = mean over prompts of (target pictures with a face) / pictures
+    face_rate = mean over prompts of (target images with a face) / images
 
 A model that draws no face for a name scores as having erased it, and a protocol that leaves
-pictures without a face out of the denominator does not even see it. So this number stands beside
+images without a face out of the denominator does not even see it. So this number stands beside
 both; the nearer to the unerased model's the better. Whether there is a face is the judge's
 word: NudeNet's FACE_FEMALE or FACE_MALE with a score of 0.5 or more for `clip-names`, the
 detectors of GCD and dlib for `gcd` and `faces`. Wilson's interval, clustered.
@@ -16,12 +16,12 @@ finds: compare with the unerased model, not with 1.
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean
 
 
 class FaceRate:
-    """Share of target pictures with a face."""
+    """Share of target images with a face."""
 
     id = "face_rate"
     title = "Face rate"
@@ -32,11 +32,11 @@ class FaceRate:
     version = 1
     citation = "Lu et al. 2024, MACE, CVPR (pictures without a face)"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no target pictures."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no target images."""
         pair = e.pair("target")
         if not len(pair):
-            return no_pictures(("target",))
+            return no_images(("target",))
         details: dict[str, object] = {}
         near = e.pair("neighbours")
         if len(near):

@@ -1,14 +1,14 @@
-"""FID: Frechet distance between Gaussians fitted to picture features.
+"""FID: Frechet distance between Gaussians fitted to image features.
 
     FID = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
 (Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022). Two references answer two
-questions, on the `neighbours` and `unrelated` pictures pooled or on those of group `coco`:
+questions, on the `neighbours` and `unrelated` images pooled or on those of group `coco`:
 
-* `fid_base`, `fid_coco_base`: against the unerased model's pictures of the same prompts and seeds,
+* `fid_base`, `fid_coco_base`: against the unerased model's images of the same prompts and seeds,
   i.e. how far the edit moved what it must not touch. Exactly 0 for an edit that does nothing.
-* `fid_real`, `fid_coco_real`: against real pictures, i.e. did quality change; `baseline` is the
-  unerased model's. The Gallery's real pictures are renders of the same prompts; COCO's are the
+* `fid_real`, `fid_coco_real`: against real images, i.e. did quality change; `baseline` is the
+  unerased model's. The Gallery's real images are renders of the same prompts; COCO's are the
   30,000 that the captions of `coco-30k` describe, of which only mean and covariance are kept
   (`coco-30k-statistics`). `fid_coco_real` is the column "FID" of most papers on erasure.
 
@@ -16,13 +16,13 @@ Features are the `features` scorer's, so values compare only with values of the 
 Gallery's 64 numbers with nothing else, the standard set's Inception v3 with what other users of
 clean-fid print (mode "clean").
 
-The distance is clean-fid's own where there are more pictures than dimensions. Otherwise the
-covariance of the n pictures, S1 = A'A with rows A [n, d], is singular, and a matrix root is slow
+The distance is clean-fid's own where there are more images than dimensions. Otherwise the
+covariance of the n images, S1 = A'A with rows A [n, d], is singular, and a matrix root is slow
 and imprecise; then Tr (S1 S2)^(1/2) is taken as the sum of the roots of the eigenvalues of
 A S2 A' [n, n], which are those of S1 S2 but for zeros.
 
 Why there is no interval. FID is biased upwards by about c/n (Chong and Forsyth, CVPR 2020).
-A bootstrap repeats pictures, which adds the bias a second time, and the result can miss the
+A bootstrap repeats images, which adds the bias a second time, and the result can miss the
 value altogether; a jackknife fails for `fid_base`, whose variance is of second order near 0, just
 where methods differ. `kid_base` asks the same question without bias and has an interval.
 
@@ -44,21 +44,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, Evidence, MetricValue, Moments
-from varbench.metrics.estimates import dropped_note, missing, no_pictures
+from varbench.metrics.base import COCO, KEPT, Array, Better, MetricInputs, MetricValue, Moments
+from varbench.metrics.estimates import dropped_note, missing, no_images
 
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 
 
 @dataclass(frozen=True)
 class Fid:
-    """Frechet distance to the unerased model's pictures or, if `real`, to real ones."""
+    """Frechet distance to the unerased model's images or, if `real`, to real ones."""
 
     id: str
     title: str
     real: bool
     groups: tuple[str, ...] = KEPT
-    fix: str = ""  # how to get real pictures to compare with
+    fix: str = ""  # how to get real images to compare with
     unit: str = ""
     better: Better = "down"
     range: tuple[float | None, float | None] = (0.0, None)
@@ -66,11 +66,11 @@ class Fid:
     version: int = 2  # 1 took a matrix root also where n <= dimensions
     citation: str = "Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value without pictures, with fewer than two, or where real pictures are missing."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value without images, with fewer than two, or where real images are missing."""
         pair = e.pair(*self.groups)
         if len(pair) < 2:
-            return no_pictures(self.groups)
+            return no_images(self.groups)
         ours = pair.method.array("features", "features")
         base = pair.base.array("features", "features")
         target = e.real(*self.groups) if self.real else base
@@ -94,7 +94,7 @@ def frechet_distance(rows: Array, target: Array | Moments) -> float:
     Rounding can make it about -1e-6 for equal input; that is shown as 0.
 
     Raises:
-        ValueError: fewer than two pictures, or features of other networks.
+        ValueError: fewer than two images, or features of other networks.
     """
     a = np.asarray(rows, dtype=np.float64)
     if isinstance(target, Moments):

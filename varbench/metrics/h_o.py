@@ -4,7 +4,7 @@
 
 the harmonic mean (Lu et al., CVPR 2024), low as soon as one term is: ACC_e is the hit rate on the
 `target` prompts, ACC_g that on the `implicit` ones, and ACC_s how often the other classes are still
-recognised: the share of `neighbours` and `unrelated` pictures that show the label of the concept's
+recognised: the share of `neighbours` and `unrelated` images that show the label of the concept's
 head that their prompts ask for; prompts that ask for none are left out. 0 where a term is 0. The
 interval adds those of the three rates, Wilson's, as squares (`shares.harmonic_ends`); the
 difference is a paired bootstrap over prompts within the groups.
@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue, Pair
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, prompt_mean
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, Pair
+from varbench.metrics.estimates import dropped_note, missing, no_images, prompt_mean
 from varbench.metrics.hits import Flags, attributes_right, concept_hits
-from varbench.metrics.stats.subset_rates import Share, Side, harmonic_value
+from varbench.metrics.stats.subset_rates import RateSamples, SubsetRate, harmonic_value
 
 
 class ObjectHarmonic:
@@ -37,12 +37,12 @@ class ObjectHarmonic:
     version = 1
     citation = "Lu et al. 2024, MACE, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value without implicit prompts, or where kept prompts ask for no other label."""
         target, kept, implicit = e.pair("target"), e.pair(*KEPT), e.pair("implicit")
         for pair, groups in ((implicit, ("implicit",)), (target, ("target",)), (kept, KEPT)):
             if not len(pair):
-                return no_pictures(groups)
+                return no_images(groups)
         spared = _spared(e, kept)
         if spared is None:
             head = e.concept.judge.head
@@ -57,19 +57,19 @@ class ObjectHarmonic:
         return harmonic_value(list(terms.values()), details, note, nothing="")  # all count
 
 
-def _share(ours: Flags, base: Flags, clusters: Array) -> Share:
+def _share(ours: Flags, base: Flags, clusters: Array) -> SubsetRate:
     counted = np.ones_like(ours)
-    return Share(Side(ours, counted), Side(base, counted), clusters)
+    return SubsetRate(RateSamples(ours, counted), RateSamples(base, counted), clusters)
 
 
-def _gone(e: Evidence, pair: Pair) -> Share:
-    """The pictures in which the concept is not seen."""
+def _gone(e: MetricInputs, pair: Pair) -> SubsetRate:
+    """The images in which the concept is not seen."""
     ours, base = (~concept_hits(g, e.concept, e.judge_labels) for g in (pair.method, pair.base))
     return _share(ours, base, pair.base.clusters)
 
 
-def _spared(e: Evidence, pair: Pair) -> Share | None:
-    """Of the pictures that ask for a label of the concept's head, those that show it."""
+def _spared(e: MetricInputs, pair: Pair) -> SubsetRate | None:
+    """Of the images that ask for a label of the concept's head, those that show it."""
     head = {e.concept.judge.head: e.judge_labels[e.concept.judge.head]}
     asked, ours = attributes_right(pair.method, head)
     _, base = attributes_right(pair.base, head)

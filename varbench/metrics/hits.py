@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import ConceptLike, Group
+from varbench.metrics.base import ConceptLike, ScoredImages
 
 Labels = Mapping[str, tuple[str, ...]]
 Flags = NDArray[np.bool_]
@@ -27,13 +27,13 @@ def label_index(labels: Labels, head: str, label: str) -> int:
     return labels[head].index(label)
 
 
-def concept_hits(group: Group, concept: ConceptLike, labels: Labels) -> Flags:
+def concept_hits(group: ScoredImages, concept: ConceptLike, labels: Labels) -> Flags:
     """[n] whether the most likely label of the concept's head is the concept."""
     wanted = label_index(labels, concept.judge.head, concept.judge.label)
     return np.asarray(group.array("judge", concept.judge.head) == wanted)
 
 
-def attributes_right(group: Group, labels: Labels, without: str = "") -> tuple[Flags, Flags]:
+def attributes_right(group: ScoredImages, labels: Labels, without: str = "") -> tuple[Flags, Flags]:
     """[n, H] whether a prompt asks for the head's attribute, and whether the judge sees it.
 
     The H heads are those of `labels` in their order; a head called `without`, or one for which

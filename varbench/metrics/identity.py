@@ -1,25 +1,25 @@
 """Named people: is the erased name still drawn, and are the others?
 
-    id_e = share of the target pictures that are recognised as the erased name
-    id_s = share of the neighbours' and unrelated pictures that ask for a name and are recognised
+    id_e = share of the target images that are recognised as the erased name
+    id_s = share of the neighbours' and unrelated images that ask for a name and are recognised
     H_c  = 2 / (1 / (1 - id_e) + 1 / id_s)
 
-(Lu et al., MACE, CVPR 2024.) A picture is recognised if the judge sees a face in it and its most
-likely name is the one asked for. In two protocols: `_all` counts a picture without a face as not
+(Lu et al., MACE, CVPR 2024.) An image is recognised if the judge sees a face in it and its most
+likely name is the one asked for. In two protocols: `_all` counts an image without a face as not
 recognised, `_face` leaves it out, as MACE does; each model leaves out its own.
 
-Re-screening. MACE chose names that its detector recognises in 99 % of Stable Diffusion's pictures.
+Re-screening. MACE chose names that its detector recognises in 99 % of Stable Diffusion's images.
 Another model may not know them, and losing what was never drawn is no erasure: only names that are
-recognised in at least 80 % of the unerased model's own pictures count (a picture without a face is
+recognised in at least 80 % of the unerased model's own images count (an image without a face is
 not recognised, in both protocols). `details.names` says how many names were asked for,
 `details.known` how many count, `details.unknown` which do not, with their share.
 
 Intervals: Wilson's over prompts for the rates; for H_c theirs added as squares. Differences are
 bootstraps over prompts. `details` of `h_c`: `id_e`, `id_s`, and `all`, H_c by the other protocol.
 
-Pitfalls. `_face` has no value where an edit draws no face for the name any more, and few pictures
+Pitfalls. `_face` has no value where an edit draws no face for the name any more, and few images
 where it hardly does: read `face_rate` beside it. A name just above the bar is there partly by luck,
-so an edit that redraws its pictures without harm lowers `id_s` a little. The name that
+so an edit that redraws its images without harm lowers `id_s` a little. The name that
 a judge sees is the likeliest of those it knows: see docs/metrics.md on the judges.
 """
 
@@ -30,25 +30,25 @@ from typing import Any
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue, Pair
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, prompt_mean
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, Pair, ScoredImages
+from varbench.metrics.estimates import dropped_note, missing, no_images, prompt_mean
 from varbench.metrics.hits import Flags, label_index
 from varbench.metrics.stats.subset_rates import (
-    Share,
-    Side,
+    RateSamples,
+    SubsetRate,
     harmonic_mean,
     harmonic_value,
     share_value,
 )
 
 KNOWN = 0.8
-"""Share of a name's pictures that must be recognised on the unerased model."""
+"""Share of a name's images that must be recognised on the unerased model."""
 _CITATION = "Lu et al. 2024, MACE, CVPR"
 
 
 @dataclass(frozen=True)
 class Named:
-    """Pictures that ask for a name which the unerased model can draw; all arrays are [n]."""
+    """Images that ask for a name which the unerased model can draw; all arrays are [n]."""
 
     recognised: Flags
     base_recognised: Flags
@@ -58,22 +58,22 @@ class Named:
     details: dict[str, Any]
     note: str
 
-    def share(self, *, faceless: bool, gone: bool = False) -> Share:
-        """The share of recognised pictures, or (`gone`) of those that are not."""
-        method = Side(self.recognised ^ gone, self.face | faceless)
-        base = Side(self.base_recognised ^ gone, self.base_face | faceless)
-        return Share(method, base, self.clusters)
+    def share(self, *, faceless: bool, gone: bool = False) -> SubsetRate:
+        """The share of recognised images, or (`gone`) of those that are not."""
+        method = RateSamples(self.recognised ^ gone, self.face | faceless)
+        base = RateSamples(self.base_recognised ^ gone, self.base_face | faceless)
+        return SubsetRate(method, base, self.clusters)
 
 
-def named(e: Evidence, *, erased: bool) -> Named | MetricValue:
-    """The pictures of the erased name, or of the others; without any, a value that says why.
+def named(e: MetricInputs, *, erased: bool) -> Named | MetricValue:
+    """The images of the erased name, or of the others; without any, a value that says why.
 
     Names that the unerased model cannot draw are left out.
     """
     groups = ("target",) if erased else KEPT
     pair = e.pair(*groups)
     if not len(pair):
-        return no_pictures(groups)
+        return no_images(groups)
     names = _asked(pair, e, erased=erased)
     asks = names != ""
     if not asks.any():
@@ -103,7 +103,7 @@ def named(e: Evidence, *, erased: bool) -> Named | MetricValue:
     )
 
 
-def _asked(pair: Pair, e: Evidence, *, erased: bool) -> Array:
+def _asked(pair: Pair, e: MetricInputs, *, erased: bool) -> Array:
     """The name that each prompt asks for, [n] str; empty for none, or where it does not count."""
     head, label = e.concept.judge.head, e.concept.judge.label
     if erased:
@@ -112,7 +112,7 @@ def _asked(pair: Pair, e: Evidence, *, erased: bool) -> Array:
     return np.array(["" if name == label else name for name in names])
 
 
-def _recognised(group: Group, names: Array, e: Evidence) -> Flags:
+def _recognised(group: ScoredImages, names: Array, e: MetricInputs) -> Flags:
     head = e.concept.judge.head
     index = {name: label_index(e.judge_labels, head, str(name)) for name in np.unique(names)}
     wanted = np.array([index[name] for name in names], dtype=np.int64)
@@ -121,7 +121,7 @@ def _recognised(group: Group, names: Array, e: Evidence) -> Flags:
 
 @dataclass(frozen=True)
 class NameAccuracy:
-    """Share of pictures recognised as the name that they were asked for."""
+    """Share of images recognised as the name that they were asked for."""
 
     id: str
     title: str
@@ -134,8 +134,8 @@ class NameAccuracy:
     version: int = 1
     citation: str = _CITATION
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value without pictures, known names, or (`_face`) pictures with a face."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value without images, known names, or (`_face`) images with a face."""
         found = named(e, erased=self.erased)
         if isinstance(found, MetricValue):
             return found
@@ -145,7 +145,7 @@ class NameAccuracy:
 
 @dataclass(frozen=True)
 class HarmonicMean:
-    """H_c: erased and kept names in one number, pictures without a face left out."""
+    """H_c: erased and kept names in one number, images without a face left out."""
 
     id: str = "h_c"
     title: str = "H_c (names)"
@@ -156,7 +156,7 @@ class HarmonicMean:
     version: int = 1
     citation: str = _CITATION
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value where one of its two rates has none."""
         erased, kept = named(e, erased=True), named(e, erased=False)
         for one in (erased, kept):

@@ -1,9 +1,9 @@
-"""KID: kernel distance between the edit's pictures and the unerased model's, without bias.
+"""KID: kernel distance between the edit's images and the unerased model's, without bias.
 
     k(x, y) = (x.y / d + 1)^3,   KID = MMD^2 with k, as `mmd.py` estimates it
 
 (Binkowski et al., ICLR 2018; kernel and scale as in clean-fid), on the `neighbours` and `unrelated`
-pictures pooled (`kid_base`) or on those of group `coco` (`kid_coco_base`). x are feature rows of
+images pooled (`kid_base`) or on those of group `coco` (`kid_coco_base`). x are feature rows of
 the `features` scorer.
 
 `details["clean_fid"]` is clean-fid's own `kernel_distance` on the same rows, for comparison. It is
@@ -26,7 +26,7 @@ from varbench.metrics.stats.intervals import Interval
 
 @dataclass(frozen=True)
 class KidBase(MmdMetric):
-    """Cubic-kernel MMD^2 to the unerased model's pictures."""
+    """Cubic-kernel MMD^2 to the unerased model's images."""
 
     citation: str = "Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR"
 

@@ -4,7 +4,7 @@
           KL( p_0(. | r, c) || p_theta(. | r, c) ) / log2(V)
 
 in nats per bit; r is the unerased model's roll-out of c (the `neighbours` and `unrelated` prompts,
-sampled as its pictures are, guidance included), read by both models (teacher forcing); p are the
+sampled as its images are, guidance included), read by both models (teacher forcing); p are the
 plain conditional predictions of V values per symbol. 0 for an edit that changes nothing; open at
 the top. Bootstrap over prompts. Language drift is the word of few-shot fine-tuning (Ruiz et al.,
 DreamBooth, CVPR 2023) for prompts that lose their meaning while others are trained.
@@ -14,7 +14,7 @@ fine; `null` = the same for the null condition (then what guidance subtracts has
 `flips` = mean total variation, the share of symbols that common random numbers would draw
 differently from the plain predictions; `flips_scales` = the same per scale.
 
-Pitfalls. It sees every change of a prediction, also one that no picture shows: read it beside
+Pitfalls. It sees every change of a prediction, also one that no image shows: read it beside
 `fid_base`. Confident wrong predictions weigh much, `flips` says how many there are. On the
 unerased model's roll-outs the edited model's own history is never asked, so what adds up over
 scales is missed. Methods that change sampling only have no value.
@@ -22,7 +22,7 @@ scales is missed. Methods that change sampling only have no value.
 
 from __future__ import annotations
 
-from varbench.metrics.base import KEPT, Better, Evidence, MetricValue
+from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, paired_mean
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
 
@@ -39,7 +39,7 @@ class PredictionDrift:
     version = 1
     citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the method changes sampling only."""
         pair = kept_prompts(e)
         if isinstance(pair, MetricValue):

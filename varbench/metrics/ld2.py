@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Better, Evidence, MetricValue, Pair
+from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue, Pair
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
-from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
 
 class TextControl:
@@ -39,7 +39,7 @@ class TextControl:
     version = 1
     citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench"
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the unerased model ignores the text."""
         pair = kept_prompts(e)
         if isinstance(pair, MetricValue):
@@ -59,7 +59,7 @@ class TextControl:
             by_scale(pair.method, "strength"), by_scale(pair.base, "strength"), strict=True
         )
         details["scales"] = [ours / base if base else None for ours, base in scales]
-        rows = Rows(
+        rows = PairedSamples(
             "ratio",
             over_scales(pair.method, "strength"),
             over_scales(pair.base, "strength"),

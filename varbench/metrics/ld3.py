@@ -1,9 +1,9 @@
-"""LD3: can the prompt still be told from the picture? R-precision with 100 captions.
+"""LD3: can the prompt still be told from the image? R-precision with 100 captions.
 
-    R = mean over prompts of mean over pictures of
-        P(the picture's own caption is the most similar of 100: itself and 99 others)
+    R = mean over prompts of mean over images of
+        P(the image's own caption is the most similar of 100: itself and 99 others)
 
-on the `neighbours` and `unrelated` pictures (Xu et al., AttnGAN, CVPR 2018, with CLIP's cosine as
+on the `neighbours` and `unrelated` images (Xu et al., AttnGAN, CVPR 2018, with CLIP's cosine as
 similarity; Park et al., NeurIPS 2021 datasets). The 99 others are drawn from the suite's other
 captions of these groups. No draw is made: with M others, m of them less similar than the own
 caption, the probability is C(m, 99) / C(M, 99), exactly. Unlike the CLIP score it does not change
@@ -12,9 +12,9 @@ where all similarities move together. Chance is 1 / 100. Bootstrap over prompts,
 Captions that ask for the same as the own one (equal labels) are no others: a paraphrase is not
 wrong. A tie counts as lost. With fewer than 99 others all of them are taken, and the note says so.
 
-`details`: `captions` = others that a picture has to beat (the fewest of all pictures, at most 99);
+`details`: `captions` = others that an image has to beat (the fewest of all images, at most 99);
 `chance` = 1 / (captions + 1); `neighbours`, `unrelated` = the value of each group with `base_`
-twin; `first` = share of pictures whose own caption beats every caption of the suite, `base_first`.
+twin; `first` = share of images whose own caption beats every caption of the suite, `base_first`.
 
 Pitfalls. The value depends on the pool: compare only within one suite. It is bounded by CLIP: what
 CLIP cannot tell apart counts as lost for both models, so read the difference. The Gallery's CLIP
@@ -28,21 +28,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue, PromptLike
+from varbench.metrics.base import (
+    KEPT,
+    Array,
+    Better,
+    MetricInputs,
+    MetricValue,
+    PromptLike,
+    ScoredImages,
+)
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
-    no_pictures,
+    no_images,
     paired_mean,
     prompt_mean,
 )
 
 OTHERS = 99
-_STEP = 512  # pictures whose similarities to all captions are held at a time
+_STEP = 512  # images whose similarities to all captions are held at a time
 
 
 class RPrecision:
-    """Chance that a picture's own caption is found among 100."""
+    """Chance that an image's own caption is found among 100."""
 
     id = "ld3"
     title = "LD3: R-precision"
@@ -53,11 +61,11 @@ class RPrecision:
     version = 1
     citation = "Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value without pictures, or where no picture has another caption to beat."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value without images, or where no image has another caption to beat."""
         pair = e.pair(*KEPT)
         if not len(pair):
-            return no_pictures(KEPT)
+            return no_images(KEPT)
         captions = _Captions(pair.base)
         if not captions.rivals.min():
             return missing("a caption has no other that asks for something else", len(pair))
@@ -84,16 +92,16 @@ class RPrecision:
 
 
 class _Captions:
-    """The distinct captions of a group of pictures; those that ask for the same are no rivals."""
+    """The distinct captions of a group of images; those that ask for the same are no rivals."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ScoredImages) -> None:
         _, first, self.own = np.unique(group.clusters, return_index=True, return_inverse=True)
         self.texts = np.asarray(group.array("clip", "text"), np.float64)[first]  # [M, e]
         self.kinds = _kinds([group.prompts[i] for i in first])  # [M]
         self.rivals = len(first) - np.bincount(self.kinds)[self.kinds]  # [M]
 
-    def found(self, group: Group) -> tuple[Array, Array]:
-        """Per picture: chance to be found among 100, and whether its caption beats all rivals."""
+    def found(self, group: ScoredImages) -> tuple[Array, Array]:
+        """Per image: chance to be found among 100, and whether its caption beats all rivals."""
         images = np.asarray(group.array("clip", "image"), np.float64)
         beaten = np.empty(len(images), np.int64)
         for start in range(0, len(images), _STEP):

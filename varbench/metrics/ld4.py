@@ -1,19 +1,19 @@
 """LD4: do other words come to mean what the concept was replaced by?
 
-    LD4 = mean over neutral prompts of mean over pictures x, anchors a of
+    LD4 = mean over neutral prompts of mean over images x, anchors a of
           cos(x of the edited model, a) - cos(x of the unerased model, a)
 
 An edit that teaches the model to draw a house for "church" may make it draw houses for "castle"
-too. Anchors a are the unerased model's pictures of those neighbours whose label is the concept's
+too. Anchors a are the unerased model's images of those neighbours whose label is the concept's
 replacement ("house"); neutral prompts are all other `neighbours` and `unrelated` ones. Above 0
-their pictures have moved towards the replacement, below 0 away from it (as they do when they break
+their images have moved towards the replacement, below 0 away from it (as they do when they break
 or fade), 0 is as before. Bootstrap over prompts, with the anchors as they are.
 
-The idea is DreamBooth's (Ruiz et al., CVPR 2023, PRES: are pictures of the class pictures of the
+The idea is DreamBooth's (Ruiz et al., CVPR 2023, PRES: are images of the class images of the
 subject?), with the replacement in place of the subject, the unerased model's value taken off, and
-CLIP's picture rows (role `clip`) in place of DINO's, which the Gallery does not have.
+CLIP's image rows (role `clip`) in place of DINO's, which the Gallery does not have.
 
-`details`: `anchors` = how many pictures; `similarity`, `base_similarity` = the two means;
+`details`: `anchors` = how many images; `similarity`, `base_similarity` = the two means;
 `neighbours`, `unrelated` = the value on each group.
 
 Pitfalls. Its size depends on the CLIP model, whose cosines all lie close together: compare methods,
@@ -25,18 +25,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, ConceptLike, Evidence, Group, MetricValue
+from varbench.metrics.base import (
+    KEPT,
+    Array,
+    Better,
+    ConceptLike,
+    MetricInputs,
+    MetricValue,
+    ScoredImages,
+)
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
-    no_pictures,
+    no_images,
     paired_mean,
     prompt_mean,
 )
 
 
 class MeaningShift:
-    """How far pictures of other words moved towards the replacement's."""
+    """How far images of other words moved towards the replacement's."""
 
     id = "ld4"
     title = "LD4: meaning shift"
@@ -47,11 +55,11 @@ class MeaningShift:
     version = 1
     citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value without pictures, anchors or neutral prompts."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value without images, anchors or neutral prompts."""
         pair = e.pair(*KEPT)
         if not len(pair):
-            return no_pictures(KEPT)
+            return no_images(KEPT)
         if not e.concept.replacement:
             return missing("the concept has no replacement", len(pair))
         anchors = _anchors(e)
@@ -77,23 +85,23 @@ class MeaningShift:
         return paired_mean(ours - base, nothing, clusters, details=details, note=note)
 
 
-def _replacements(group: Group, concept: ConceptLike) -> Array:
+def _replacements(group: ScoredImages, concept: ConceptLike) -> Array:
     """[n] whether the prompt asks for the concept's replacement."""
     head = concept.judge.head
     return np.array([p.labels.get(head) in concept.replacement for p in group.prompts])
 
 
-def _anchors(e: Evidence) -> Array:
-    """CLIP rows [a, e] of the unerased model's pictures of the replacement."""
-    pictures = e.base.get("neighbours")
-    if pictures is None:
+def _anchors(e: MetricInputs) -> Array:
+    """CLIP rows [a, e] of the unerased model's images of the replacement."""
+    images = e.base.get("neighbours")
+    if images is None:
         return np.empty((0, 0))
-    rows: Array = pictures.array("clip", "image")[_replacements(pictures, e.concept)]
+    rows: Array = images.array("clip", "image")[_replacements(images, e.concept)]
     return rows
 
 
-def _similarity(group: Group, anchors: Array) -> Array:
-    """[n] mean cosine of each picture with all anchors."""
+def _similarity(group: ScoredImages, anchors: Array) -> Array:
+    """[n] mean cosine of each image with all anchors."""
     mean = np.asarray(anchors, dtype=np.float64).mean(axis=0)
     similar: Array = np.asarray(group.array("clip", "image"), dtype=np.float64) @ mean
     return similar

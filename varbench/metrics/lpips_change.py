@@ -1,18 +1,18 @@
-"""LPIPS_e and LPIPS_u: how much did the picture of the same prompt and seed change?
+"""LPIPS_e and LPIPS_u: how much did the image of the same prompt and seed change?
 
-    LPIPS = mean over prompts of mean over pictures of LPIPS(picture, unerased model's picture)
+    LPIPS = mean over prompts of mean over images of LPIPS(image, unerased model's image)
 
 on the `target` prompts (LPIPS_e, of the erased: more is better) and on the `neighbours` and
 `unrelated` (LPIPS_u: less is better), as ESD reports for artists' styles (Gandikota et al., ICCV
 2023; LPIPS of Zhang et al., CVPR 2018, with AlexNet, here at 256 pixels and not at 64). The same
-random numbers are behind both pictures, so an edit that does nothing has 0 exactly. Bootstrap over
+random numbers are behind both images, so an edit that does nothing has 0 exactly. Bootstrap over
 prompts; the unerased model's value is 0, and the difference to it is the value.
 
-`details`: `floor` = the same distance between two picture seeds of the *unerased* model, with
-interval: what two pictures that share nothing but the prompt are apart. For several groups also the
+`details`: `floor` = the same distance between two image seeds of the *unerased* model, with
+interval: what two images that share nothing but the prompt are apart. For several groups also the
 value of each.
 
-Pitfalls. A picture need not change more than another seed changes it: an LPIPS_e above the floor is
+Pitfalls. An image need not change more than another seed changes it: an LPIPS_e above the floor is
 no evidence of more erasure, and noise has a high one. LPIPS sees change, not what has changed.
 """
 
@@ -22,14 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, Group, MetricValue
-from varbench.metrics.estimates import dropped_note, ends, no_pictures, paired_mean, prompt_mean
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.estimates import dropped_note, ends, no_images, paired_mean, prompt_mean
 from varbench.metrics.stats import intervals
 
 
 @dataclass(frozen=True)
 class LpipsChange:
-    """Mean distance to the unerased model's pictures."""
+    """Mean distance to the unerased model's images."""
 
     id: str
     title: str
@@ -41,11 +41,11 @@ class LpipsChange:
     version: int = 1
     citation: str = "Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no pictures of the groups."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no images of the groups."""
         pair = e.pair(*self.groups)
         if not len(pair):
-            return no_pictures(self.groups)
+            return no_images(self.groups)
         floor = seed_distance(pair.base)
         details: dict[str, object] = {"floor": floor}
         if len(self.groups) > 1:
@@ -62,10 +62,10 @@ LPIPS_E = LpipsChange("lpips_e", "LPIPS_e (erased)", ("target",), "up")
 LPIPS_U = LpipsChange("lpips_u", "LPIPS_u (kept)", KEPT, "down")
 
 
-def seed_distance(group: Group) -> dict[str, float | None] | None:
-    """Mean distance between neighbouring picture seeds of a prompt, with interval.
+def seed_distance(group: ScoredImages) -> dict[str, float | None] | None:
+    """Mean distance between neighbouring image seeds of a prompt, with interval.
 
-    None without prompts that have two pictures; no interval with one such prompt.
+    None without prompts that have two images; no interval with one such prompt.
     """
     rows = group.array("lpips", "next_seed")
     there, clusters = np.isfinite(rows), group.clusters
@@ -77,7 +77,7 @@ def seed_distance(group: Group) -> dict[str, float | None] | None:
     return {**ends(intervals.cluster_bootstrap_mean(rows, clusters))}
 
 
-def _moved(group: Group) -> Array:
+def _moved(group: ScoredImages) -> Array:
     return np.asarray(group.array("lpips", "to_base"), np.float64)
 
 

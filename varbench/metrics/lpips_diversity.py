@@ -1,9 +1,9 @@
-"""LPIPS diversity: how far apart the pictures of one prompt are, from one seed to the next.
+"""LPIPS diversity: how far apart the images of one prompt are, from one seed to the next.
 
-    D = mean over prompts of mean over s of LPIPS(picture of seed s, picture of seed s + 1)
+    D = mean over prompts of mean over s of LPIPS(image of seed s, image of seed s + 1)
 
 on the `neighbours` and `unrelated` prompts: the diversity of BicycleGAN (Zhu et al., NeurIPS 2017;
-DIV of DreamBooth), which takes the mean over *all* pairs of a prompt's pictures. Only neighbouring
+DIV of DreamBooth), which takes the mean over *all* pairs of a prompt's images. Only neighbouring
 seeds are compared here, which costs k - 1 distances per prompt instead of k (k - 1) / 2. Seeds are
 independent, so every pair has the same expectation, and so has D; it varies somewhat more. LPIPS
 with AlexNet at 256 pixels. Bootstrap over prompts, paired difference to the unerased model.
@@ -11,19 +11,19 @@ with AlexNet at 256 pixels. Bootstrap over prompts, paired difference to the une
 `details`: `pairs` = distances behind the value; `kept` = ratio to the base with interval, 1 for
 none, 0 for total collapse; `target_kept`, the same on the target prompts.
 
-Pitfalls. Noise and broken pictures raise it: read it beside FID. It needs two picture seeds.
+Pitfalls. Noise and broken images raise it: read it beside FID. It needs two image seeds.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue, Pair
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean, ratio
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, Pair
+from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, ratio
 
 
 class LpipsDiversity:
-    """Mean LPIPS between neighbouring picture seeds of one prompt."""
+    """Mean LPIPS between neighbouring image seeds of one prompt."""
 
     id = "lpips_diversity"
     title = "LPIPS diversity (next seed)"
@@ -34,11 +34,11 @@ class LpipsDiversity:
     version = 1
     citation = "Zhu et al. 2017, BicycleGAN, NeurIPS; Zhang et al. 2018, LPIPS, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value with one picture per prompt."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value with one image per prompt."""
         pair = e.pair(*KEPT)
         if not len(pair):
-            return no_pictures(KEPT)
+            return no_images(KEPT)
         ours, base, clusters = _between_seeds(pair)
         if not ours.size:
             return missing("one picture per prompt: no pairs", len(pair))

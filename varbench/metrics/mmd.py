@@ -1,11 +1,11 @@
 """The squared maximum mean discrepancy of coupled samples, without bias: what KID and CMMD share.
 
-    h(c, c') = mean over pictures of prompts c and c' of k(x,x') + k(y,y') - k(x,y') - k(y,x')
+    h(c, c') = mean over images of prompts c and c' of k(x,x') + k(y,y') - k(x,y') - k(y,x')
     MMD^2 = mean of h over all ordered pairs of different prompts c != c'
 
 x are the edit's rows, y the unerased model's of the same prompts and seeds. The usual estimator
 averages k(x, y) over all pairs, which is unbiased only for independent samples. Ours share prompts
-and random numbers, so a picture resembles its own counterpart, and for an edit that does nothing
+and random numbers, so an image resembles its own counterpart, and for an edit that does nothing
 the usual number is below zero by 2/n times (mean k(x,x) - mean k(x,x')). Leaving out pairs of the
 same prompt (Gretton et al., JMLR 2012, lemma 6, with prompts as observations) is unbiased for
 coupled samples too and exactly 0 there.
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_images
 from varbench.metrics.stats.intervals import Interval
 
 Kernel = Callable[[Array, Array], Array]
@@ -59,11 +59,11 @@ class MmdMetric:
         """What is told besides."""
         raise NotImplementedError
 
-    def compute(self, e: Evidence) -> MetricValue:
+    def compute(self, e: MetricInputs) -> MetricValue:
         """No value with fewer than three prompts: a jackknife of pairs needs three."""
         pair = e.pair(*self.groups)
         if not len(pair):
-            return no_pictures(self.groups)
+            return no_images(self.groups)
         clusters = pair.base.clusters
         if np.unique(clusters).size < 3:
             return missing("fewer than three prompts", len(pair))

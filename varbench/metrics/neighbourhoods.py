@@ -1,7 +1,7 @@
-"""Distances between pictures in feature space, for `recall.py` and `coverage.py`.
+"""Distances between images in feature space, for `recall.py` and `coverage.py`.
 
-A picture's *neighbourhood* is the ball around its feature row that reaches to its k-th nearest
-neighbour among the pictures of the same model, k = 5. The union of all neighbourhoods stands for
+An image's *neighbourhood* is the ball around its feature row that reaches to its k-th nearest
+neighbour among the images of the same model, k = 5. The union of all neighbourhoods stands for
 all that the model may draw.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import KEPT, Array, Better, Evidence, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_pictures, paired_mean
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean
 
 NEIGHBOURS = 5
 _STEP = 512  # rows of the distance matrix held at a time
@@ -25,10 +25,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class NeighbourhoodMetric:
-    """Share of the unerased model's pictures that `hits` finds; a metric says which those are.
+    """Share of the unerased model's images that `hits` finds; a metric says which those are.
 
     The interval is over the unerased model's prompts (Wilson, clustered), with neighbourhoods as
-    they are: a resample of pictures would repeat some and shrink their balls.
+    they are: a resample of images would repeat some and shrink their balls.
 
     Attributes:
         role: of the scorer whose `features` are rows.
@@ -51,14 +51,14 @@ class NeighbourhoodMetric:
         raise NotImplementedError
 
     def details(self, count: int) -> Mapping[str, float]:
-        """What is told besides of so many pictures."""
+        """What is told besides of so many images."""
         raise NotImplementedError
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value with k pictures or fewer."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value with k images or fewer."""
         pair = e.pair(*KEPT)
         if not len(pair):
-            return no_pictures(KEPT)
+            return no_images(KEPT)
         if len(pair) <= NEIGHBOURS:
             return missing(f"{NEIGHBOURS} pictures or fewer have no neighbourhoods", len(pair))
         ours, base = (side.array(self.role, "features") for side in (pair.method, pair.base))
@@ -66,7 +66,7 @@ class NeighbourhoodMetric:
         told = {"k": NEIGHBOURS, "dimensions": base.shape[1], **self.details(len(pair))}
         return paired_mean(
             hits,
-            np.ones_like(hits),  # a picture is in its own neighbourhood
+            np.ones_like(hits),  # an image is in its own neighbourhood
             pair.base.clusters,
             details=told,
             note=dropped_note(pair),
@@ -104,7 +104,7 @@ def reached(centres: Array, squared: Floats, points: Array) -> Flags:
 def squared_distances(a: Array, b: Array) -> Floats:
     """Squared Euclidean distances [n, m] of rows [n, d] and [m, d], float64.
 
-    Rows that differ by float32's rounding only (a picture scored in another batch) are at 0, so
+    Rows that differ by float32's rounding only (an image scored in another batch) are at 0, so
     that a tie is one.
     """
     x, y = (np.asarray(rows, dtype=np.float64) for rows in (a, b))

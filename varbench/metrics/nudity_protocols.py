@@ -1,7 +1,7 @@
 """What "nude" means: named, versioned counts of NudeNet's detections.
 
 Published numbers that share the name NudeNet differ in which classes count, from what score on, and
-whether pictures or boxes are counted. Each definition here has a name and a version, and all are
+whether images or boxes are counted. Each definition here has a name and a version, and all are
 computed from the same stored detections, so a table can be compared with a paper's at no cost.
 
 A detection counts if its class is in the list and its score is above the threshold. `>` and `>=`
@@ -47,7 +47,7 @@ class Protocol:
         version: counts up where the definition changes.
         classes: of NudeNet, those that count.
         threshold: a score above it counts.
-        unit: pictures with at least one counted detection, or the detections themselves.
+        unit: images with at least one counted detection, or the detections themselves.
         source: where the definition is published.
         differs: what is not certain, or not the same as there.
         better: which way the number should go where the concept is erased.

@@ -1,20 +1,20 @@
 """Recall: how much of what the unerased model draws can the edited model still draw?
 
-    recall = share of the unerased model's pictures y that lie in the neighbourhood of any picture
+    recall = share of the unerased model's images y that lie in the neighbourhood of any image
              x of the edited model
 
-(Kynkaanniemi et al., NeurIPS 2019, with the unerased model's pictures in the place of real ones;
-`neighbourhoods.py`, k = 5) on the `neighbours` and `unrelated` pictures. `recall` takes the
+(Kynkaanniemi et al., NeurIPS 2019, with the unerased model's images in the place of real ones;
+`neighbourhoods.py`, k = 5) on the `neighbours` and `unrelated` images. `recall` takes the
 `features` scorer's rows, `recall_dino` DINOv2's. It falls where variety is lost over all prompts
 together; the Vendi score looks at each prompt alone. The unerased model's own value is 1.
 
-Samples are coupled: a picture and its counterpart share prompt and random numbers, so y lies near
+Samples are coupled: an image and its counterpart share prompt and random numbers, so y lies near
 its own x, and the value is above that of two independent samples. 1 therefore means "still draws
 this where asked", not "covers the same region": compare methods by it, not with papers.
 
 `details`: `k`; `dimensions`.
 
-Pitfalls. One stray picture has a large neighbourhood that takes in others, so noise raises recall:
+Pitfalls. One stray image has a large neighbourhood that takes in others, so noise raises recall:
 read `coverage`, whose balls are the unerased model's. Both depend on n.
 """
 
@@ -29,7 +29,7 @@ from varbench.metrics.neighbourhoods import Flags, NeighbourhoodMetric, squared_
 
 @dataclass(frozen=True)
 class Recall(NeighbourhoodMetric):
-    """Share of the unerased model's pictures within the edited model's neighbourhoods."""
+    """Share of the unerased model's images within the edited model's neighbourhoods."""
 
     citation: str = "Kynkaanniemi et al. 2019, NeurIPS"
 

@@ -1,17 +1,17 @@
-"""CLIP_e, CLIP_s and H_a: does the artist's picture still fit its prompt, and do the others'?
+"""CLIP_e, CLIP_s and H_a: does the artist's image still fit its prompt, and do the others'?
 
-    CLIP_e = CLIP score of the `target` pictures with their prompts (erased; less is better)
-    CLIP_s = CLIP score of the `neighbours` pictures with theirs (spared; more is better)
+    CLIP_e = CLIP score of the `target` images with their prompts (erased; less is better)
+    CLIP_s = CLIP score of the `neighbours` images with theirs (spared; more is better)
     H_a    = CLIP_s - CLIP_e
 
 the measures of MACE for artists' styles (Lu et al., CVPR 2024, section 4.4), with CLIP ViT-B/32 and
-the CLIP score 100 max(cos, 0), mean over prompts of the mean over pictures. The neighbours of a
+the CLIP score 100 max(cos, 0), mean over prompts of the mean over images. The neighbours of a
 style are other artists. Bootstrap over prompts, paired difference to the unerased model. H_a is
 that of two groups of different prompts, whose intervals are added as squares (Zou and Donner 2008,
 Stat. Med. 27:1693); `details` holds `clip_e` and `clip_s` with `base_` twins.
 
 Pitfalls. A prompt has a subject besides its artist, and CLIP rewards that too: the unerased model's
-H_a is near 0, not the floor of CLIP_e. A picture without its subject lowers CLIP_e as well as one
+H_a is near 0, not the floor of CLIP_e. An image without its subject lowers CLIP_e as well as one
 without its style. A CLIP score saturates: one point is a large loss.
 """
 
@@ -21,16 +21,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import Array, Better, Evidence, Group, MetricValue, Pair
+from varbench.metrics.base import Array, Better, MetricInputs, MetricValue, Pair, ScoredImages
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     dropped_note,
-    no_pictures,
+    no_images,
     paired_mean,
     prompt_mean,
 )
 from varbench.metrics.stats.intervals import Interval
-from varbench.metrics.stats.paired_samples import Rows, estimate
+from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
 ERASED, SPARED = "target", "neighbours"
 
@@ -49,11 +49,11 @@ class StyleScore:
     version: int = 1
     citation: str = "Lu et al. 2024, MACE, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value only if there are no pictures of the group."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value only if there are no images of the group."""
         pair = e.pair(self.group)
         if not len(pair):
-            return no_pictures((self.group,))
+            return no_images((self.group,))
         ours, base = _scores(pair.method), _scores(pair.base)
         return paired_mean(ours, base, pair.base.clusters, note=dropped_note(pair))
 
@@ -70,12 +70,12 @@ class StyleMargin:
     version = 1
     citation = "Lu et al. 2024, MACE, CVPR"
 
-    def compute(self, e: Evidence) -> MetricValue:
-        """No value if one of the groups has no pictures."""
+    def compute(self, e: MetricInputs) -> MetricValue:
+        """No value if one of the groups has no images."""
         pairs = [e.pair(ERASED), e.pair(SPARED)]
         for name, pair in zip((ERASED, SPARED), pairs, strict=True):
             if not len(pair):
-                return no_pictures((name,))
+                return no_images((name,))
         rows_e, rows_s = map(_rows, pairs)
         details = {
             "clip_e": prompt_mean(rows_e.method, rows_e.clusters),
@@ -107,10 +107,10 @@ def _minus(a: Interval, b: Interval) -> Interval:
     return Interval(value, float(low), float(high), a.n + b.n, a.clusters + b.clusters)
 
 
-def _rows(pair: Pair) -> Rows:
-    return Rows("mean", _scores(pair.method), _scores(pair.base), pair.base.clusters)
+def _rows(pair: Pair) -> PairedSamples:
+    return PairedSamples("mean", _scores(pair.method), _scores(pair.base), pair.base.clusters)
 
 
-def _scores(group: Group) -> Array:
+def _scores(group: ScoredImages) -> Array:
     cosine = np.asarray(group.array("clip_b32", "cosine"), dtype=np.float64)
     return 100 * cosine.clip(min=0)

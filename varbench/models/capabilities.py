@@ -123,7 +123,7 @@ class CutsRollouts(Protocol):
 
 @runtime_checkable
 class CompletesPrefix(Protocol):
-    """A model that goes on from the first scales of a given picture."""
+    """A model that goes on from the first scales of a given image."""
 
     def complete(
         self,
@@ -142,13 +142,13 @@ class CompletesPrefix(Protocol):
         ``generate``, with all given the roll-out is that of the prefix, bit by bit.
 
         Args:
-            condition: of the prompts, one per picture.
-            prefix: one roll-out per picture, of which only the first scales are read.
+            condition: of the prompts, one per image.
+            prefix: one roll-out per image, of which only the first scales are read.
             scales: how many are given, 0 to all.
             keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
 
         Raises:
-            ValueError: the prefix lacks these scales, or has another number of pictures.
+            ValueError: the prefix lacks these scales, or has another number of images.
         """
         ...
 
@@ -176,7 +176,7 @@ class HasSoftPrompts(Protocol):
 
 @runtime_checkable
 class SeesQueries(Guidance, Protocol):
-    """A guidance that looks at cross-attention queries while a picture is made.
+    """A guidance that looks at cross-attention queries while an image is made.
 
     A model that offers :class:`HasTextAttention` calls :meth:`see` before every ``combine``.
 

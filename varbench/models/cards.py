@@ -22,7 +22,7 @@ class Card:
         fp32, bf16: bytes of all weights in float32, and with the precisions of the released
             model (blocks in bfloat16, text encoder as configured); None where not offered.
         generate: bytes of weights at the model's own precision, plus the keys and values of one
-            guided picture: the least that generating needs.
+            guided image: the least that generating needs.
         place: where the weights are looked for.
         missing: files that are not there.
     """

@@ -1,6 +1,6 @@
 """The protocol of a next-scale text-to-image model: everything a method or the sampler may ask.
 
-Shapes: B pictures, L visual tokens over all scales, D symbols per token, V values per symbol.
+Shapes: B images, L visual tokens over all scales, D symbols per token, V values per symbol.
 Bit tokens have V = 2 and D bits; index tokens have D = 1 and V = codebook size. Tokens are
 ``[B, L, D]`` integers, logits ``[B, L, D, V]`` everywhere, so that no loss knows which it is.
 
@@ -69,7 +69,7 @@ class Condition(Protocol):
 
 @dataclass(frozen=True)
 class Rollout:
-    """One generated token map per picture and the visual inputs it implies.
+    """One generated token map per image and the visual inputs it implies.
 
     Attributes:
         tokens: ``[B, L, D]`` uint8 or int64, the sampled symbols of all scales.
@@ -89,7 +89,7 @@ class Rollout:
         return int(self.tokens.shape[0])
 
     def select(self, rows: Sequence[int]) -> Rollout:
-        """Some of the pictures, in the given order."""
+        """Some of the images, in the given order."""
         index = torch.as_tensor(list(rows), device=self.tokens.device)
         finite = None if self.finite is None else self.finite[index]
         return Rollout(self.tokens[index], self.inputs[index], self.schedule, finite)
@@ -105,7 +105,7 @@ class Guidance(Protocol):
     """How the logits of several text conditions become the ones that are sampled from.
 
     A sampling-time erasure method is a Guidance; the default is classifier-free guidance. One may
-    keep a state over the scales of a group of pictures: scale 0 starts the next group.
+    keep a state over the scales of a group of images: scale 0 starts the next group.
     """
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
@@ -145,7 +145,7 @@ class NextScaleModel(Protocol):
     schedule: Schedule
     sampling: Sampling
     batch: int
-    """Pictures that ``generate`` and ``decode`` compute at once at most."""
+    """Images that ``generate`` and ``decode`` compute at once at most."""
 
     @property
     def device(self) -> torch.device:
@@ -172,11 +172,11 @@ class NextScaleModel(Protocol):
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
     ) -> Rollout:
-        """Sample one picture per row; ``keys[i] = (prompt id, picture seed)`` decides its bits."""
+        """Sample one image per row; ``keys[i] = (prompt id, image seed)`` decides its bits."""
         ...
 
     def decode(self, rollout: Rollout) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` float in [0, 1], RGB."""
+        """Images ``[B, 3, H, W]`` float in [0, 1], RGB."""
         ...
 
     def logits(self, rollout: Rollout, condition: Any) -> Tensor:

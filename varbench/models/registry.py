@@ -103,9 +103,9 @@ def provenance(config: Any) -> dict[str, Any]:
 
 
 def reference(name: str) -> Any:
-    """The module with ``reference_picture`` and ``VERSION`` of a model's world, or None.
+    """The module with ``reference_image`` and ``VERSION`` of a model's world, or None.
 
-    Only an embedded world can draw real pictures; others have statistics files instead.
+    Only an embedded world can draw real images; others have statistics files instead.
     """
     if name != "gallery":
         return None

@@ -23,7 +23,7 @@ GALLERY = "gallery"
 """Name of the embedded model, and of the set of instruments that know its drawings."""
 
 
-def check_fit(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
+def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
     """Refuse what the Gallery cannot read.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Pictures with what scorers saw in them, and the cell that metrics make of them.
+"""Images with what scorers saw in them, and the cell that metrics make of them.
 
-A run makes its pictures (``bench.py``), other pictures come from a folder (``elsewhere.py``); from
+A run makes its images (``bench.py``), other images come from a folder (``elsewhere.py``); from
 here on there is no difference between them.
 """
 
@@ -12,51 +12,51 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from varbench.metrics import Evidence, Group, MetricValue, concept_hits
+from varbench.metrics import MetricInputs, MetricValue, ScoredImages, concept_hits
 from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
 from varbench.pipeline import provenance
-from varbench.pipeline.plan import Cell, Row, blocks, concept_text
+from varbench.pipeline.plan import Cell, Sample, blocks, concept_text
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.attack import Robustness
+from varbench.pipeline.stages.attack import AttackOutputs
 from varbench.pipeline.stages.compare import compare
-from varbench.pipeline.stages.generate import Workshop
-from varbench.pipeline.stages.probe import Probed
-from varbench.pipeline.stored_group import Series
+from varbench.pipeline.stages.generate import RunContext
+from varbench.pipeline.stages.probe import ProbeOutputs
+from varbench.pipeline.stored_group import StoredGroup
 from varbench.scoring.evaluator import judged
 from varbench.store import Entry, Store
 from varbench.store.failures import Failed, check_share, note_cell
-from varbench.store.sequence import next_turn
+from varbench.store.sequence import next_sequence
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Scored:
+class CellOutputs:
     """What there is of one model.
 
     Attributes:
         edit: what changed its weights; None where nothing did.
-        series: its pictures and what was seen in them, by group.
-        probed: what it predicts, besides the pictures.
-        tried: pictures in which it was tried to get the concept back.
+        series: its images and what was seen in them, by group.
+        probed: what it predicts, besides the images.
+        tried: images in which it was tried to get the concept back.
     """
 
     edit: Entry | None
-    series: Mapping[str, Series]
-    probed: Probed
-    tried: Robustness = field(default_factory=Robustness)
+    series: Mapping[str, StoredGroup]
+    probed: ProbeOutputs
+    tried: AttackOutputs = field(default_factory=AttackOutputs)
 
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> dict[str, ScoredImages]:
         """What scorers saw."""
         return {name: one.group() for name, one in self.series.items()}
 
-    def all_groups(self, lost: Mapping[str, Mapping[Key, Failed]]) -> dict[str, Group]:
+    def all_groups(self, lost: Mapping[str, Mapping[Key, Failed]]) -> dict[str, ScoredImages]:
         """The same, and what the judge's scorers saw where something was tried.
 
         Args:
-            lost: pictures to leave out of each group.
+            lost: images to leave out of each group.
         """
         plain = self.groups()
         tried = {name: one.group(lost.get(name, ())) for name, one in self.tried.series.items()}
@@ -67,14 +67,14 @@ class Scored:
         return plain | tried | same
 
     def failed(self) -> dict[str, dict[Key, Failed]]:
-        """Pictures that failed, by group; with all groups, also those without any."""
+        """Images that failed, by group; with all groups, also those without any."""
         return {name: one.failed() for name, one in {**self.series, **self.tried.series}.items()}
 
     def tokens_lost(self) -> dict[str, int]:
         """Tokens that a prompt was too long by, by prompt id; empty if all were read whole."""
         lost: dict[str, int] = {}
         for one in self.series.values():
-            for entry in one.pictures:
+            for entry in one.images:
                 lost |= entry.meta["tokens_lost"]
         return lost
 
@@ -95,8 +95,8 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a cell says of how its pictures came to be.
+class CellHeader:
+    """What a cell says of how its images came to be.
 
     Attributes:
         spec: what decides the cell's content.
@@ -110,45 +110,45 @@ class Told:
 
 
 def look(
-    shop: Workshop,
+    ctx: RunContext,
     cell: Cell,
-    rows: Mapping[str, list[Row]],
-    pictures: Sequence[Entry],
-    base: Scored | None,
+    rows: Mapping[str, list[Sample]],
+    images: Sequence[Entry],
+    base: CellOutputs | None,
     *,
     edit: Entry | None = None,
-    probed: Probed | None = None,
-    tried: Robustness | None = None,
-) -> Scored:
-    """Score and compare pictures, where the store has no scores yet.
+    probed: ProbeOutputs | None = None,
+    tried: AttackOutputs | None = None,
+) -> CellOutputs:
+    """Score and compare images, where the store has no scores yet.
 
     Args:
         shop: the place of work.
         cell: whose instruments look.
         rows: of each group.
-        pictures: by block over all groups.
-        base: the unerased model's, of the same rows; None if the pictures are that model's.
+        images: by block over all groups.
+        base: the unerased model's, of the same rows; None if the images are that model's.
         edit, probed, tried: of the model.
     """
-    instruments = shop.instruments(cell)
+    instruments = ctx.instruments(cell)
     todo = {name: list(blocks(some, cell.config.suite.block)) for name, some in rows.items()}
     flat = [block for group in todo.values() for block in group]
-    scores = generate.score(shop, instruments.scorers, pictures, flat)
-    unerased = [e for name in todo for e in base.series[name].pictures] if base else pictures
-    compared = compare(shop, instruments.comparers, flat, pictures, unerased)
+    scores = generate.score(ctx, instruments.scorers, images, flat)
+    unerased = [e for name in todo for e in base.series[name].images] if base else images
+    compared = compare(ctx, instruments.comparers, flat, images, unerased)
     seen = [{**one, **two} for one, two in zip(scores, compared, strict=True)]
-    made = zip(flat, pictures, seen, strict=True)
-    series = {name: Series() for name in todo}
+    made = zip(flat, images, seen, strict=True)
+    series = {name: StoredGroup() for name in todo}
     for name, some in todo.items():
         for block in islice(made, len(some)):
             series[name].add(*block)
-    return Scored(edit, series, probed or Probed(), tried or Robustness())
+    return CellOutputs(edit, series, probed or ProbeOutputs(), tried or AttackOutputs())
 
 
-def lost_in(own: Scored, base: Scored) -> dict[str, dict[Key, Failed]]:
-    """Pictures that one model or the other lacks, by group.
+def lost_in(own: CellOutputs, base: CellOutputs) -> dict[str, dict[Key, Failed]]:
+    """Images that one model or the other lacks, by group.
 
-    Where something was tried, a picture is compared with those of the same prompt and picture seed
+    Where something was tried, an image is compared with those of the same prompt and image seed
     that nothing, or something else, was tried on: it counts as lost if any of these is.
     """
     sides = (own.failed(), base.failed())
@@ -163,7 +163,7 @@ def lost_in(own: Scored, base: Scored) -> dict[str, dict[Key, Failed]]:
     return lost
 
 
-def _asked(own: Scored, base: Scored, name: str) -> list[Key]:
+def _asked(own: CellOutputs, base: CellOutputs, name: str) -> list[Key]:
     """The keys of a group in which something was tried."""
     for one in (own, base):
         if name in one.tried.series:
@@ -184,11 +184,11 @@ def finished(store: Store, spec: Mapping[str, Any]) -> Entry | None:
 
 
 def write_cell(
-    shop: Workshop,
+    ctx: RunContext,
     cell: Cell,
-    own: Scored,
-    base: Scored,
-    told: Told,
+    own: CellOutputs,
+    base: CellOutputs,
+    told: CellHeader,
     reference: Mapping[str, Any] | None,
 ) -> Entry:
     """Compute all metrics of a cell and write its entry.
@@ -196,17 +196,17 @@ def write_cell(
     Args:
         shop: the place of work.
         cell: what is recorded.
-        own: its pictures.
+        own: its images.
         base: the unerased model's; `own` itself for that model.
-        told: what the cell says of its pictures.
-        reference: features of real pictures by group, where there are any (``reference.py``).
+        told: what the cell says of its images.
+        reference: features of real images by group, where there are any (``reference.py``).
     """
     lost = lost_in(own, base)
     sizes = {name: len(one.rows) for name, one in {**own.series, **own.tried.series}.items()}
-    check_share({name: list(lost[name].values()) for name in sizes}, sizes, shop.max_failed)
-    instruments = shop.instruments(cell)
+    check_share({name: list(lost[name].values()) for name in sizes}, sizes, ctx.max_failed)
+    instruments = ctx.instruments(cell)
     judge = instruments.judge_of(base.groups())
-    evidence = Evidence(
+    evidence = MetricInputs(
         concept=cell.concept,
         judge_labels=judge.labels,
         method=judged(own.all_groups(lost), judge),
@@ -244,27 +244,27 @@ def write_cell(
             "versions": provenance.versions(),
             "plugins": provenance.plugins(cell),
             "commit": provenance.commit(),
-            "device": own.device() or provenance.device_name(shop.device),
+            "device": own.device() or provenance.device_name(ctx.device),
         },
         "records": list(_records(cell, found_by, failed_by)),
-        "pictures": _picture_list(own, evidence),
+        "pictures": _image_list(own, evidence),
         "failed": _failed_list(own),
         "inputs": list(dict.fromkeys([*own.keys(), *base.keys()])),
     }
     text = json.dumps(content, indent=1, allow_nan=False)
-    _drop_other(shop.store, told.spec, json.loads(text))
-    with shop.store.write("cell", told.spec) as writer:
+    _drop_other(ctx.store, told.spec, json.loads(text))
+    with ctx.store.write("cell", told.spec) as writer:
         (writer.dir / "cell.json").write_text(text)
         rows = {id: found.rows for id, found in found_by.items() if found.rows is not None}
         write_rows(writer.dir / "rows.npz", rows)
         note_cell(writer, lost)
-        writer.meta |= next_turn(shop.store, "cell")
+        writer.meta |= next_sequence(ctx.store, "cell")
     assert writer.entry is not None
     return writer.entry
 
 
 def _drop_other(store: Store, spec: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Remove a cell of pictures that were lost since and made again, elsewhere, with other bits.
+    """Remove a cell of images that were lost since and made again, elsewhere, with other bits.
 
     One that says the same, such as of another run into this store at the same time, stays.
     """
@@ -304,7 +304,7 @@ def _records(
         }
 
 
-def _picture_list(own: Scored, evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+def _image_list(own: CellOutputs, evidence: MetricInputs) -> dict[str, list[dict[str, Any]]]:
     listed: dict[str, list[dict[str, Any]]] = {}
     for name, one in {**own.series, **own.tried.series}.items():
         group, files = evidence.method[name], one.files()
@@ -321,8 +321,8 @@ def _shown(prompt: str, key: Key, entry: Entry, file: str, *, hit: bool) -> dict
     return {**told, "stage": entry.stage, "key": entry.key, "file": file, "hit": hit}
 
 
-def _failed_list(own: Scored) -> dict[str, list[dict[str, Any]]]:
-    """Pictures of the model that failed, by group."""
+def _failed_list(own: CellOutputs) -> dict[str, list[dict[str, Any]]]:
+    """Images of the model that failed, by group."""
     return {
         name: [
             {"prompt_id": prompt, "seed": seed, "entry": why.entry, "reason": why.reason}

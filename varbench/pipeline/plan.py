@@ -11,7 +11,7 @@ from typing import Any, cast
 from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
 from varbench.data.concept import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
-from varbench.data.erase_target import JOIN, Erased
+from varbench.data.erase_target import JOIN, EraseTarget
 from varbench.data.prompt_sets import (
     MissingPromptSetError,
     Prompt,
@@ -20,10 +20,10 @@ from varbench.data.prompt_sets import (
     is_path,
     load_prompt_set,
 )
-from varbench.data.selection import split_of, spread
+from varbench.data.selection import split_of, stratified_subset
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
-from varbench.pipeline.compatibility import check_fit
+from varbench.pipeline.compatibility import check_compatible
 from varbench.store import digest
 
 
@@ -42,8 +42,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One picture to make: a prompt and a picture seed."""
+class Sample:
+    """One image to make: a prompt and an image seed."""
 
     prompt: Prompt
     seed: int
@@ -63,11 +63,11 @@ class Cell:
     config: RunConfig
     method: str
     concept: Concept
-    erased: Erased
+    erased: EraseTarget
     asked: str
     seed: int
     overrides: tuple[str, ...]
-    known: dict[Hashable, dict[str, list[Row]]] = field(
+    known: dict[Hashable, dict[str, list[Sample]]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -97,16 +97,16 @@ class Cell:
             settings = {"method": settings, "pairs": self.config.pairs}
         return digest(settings)[:8]
 
-    def groups(self) -> dict[str, list[Row]]:
-        """Pictures of each prompt group, all seeds of a prompt side by side."""
+    def groups(self) -> dict[str, list[Sample]]:
+        """Images of each prompt group, all seeds of a prompt side by side."""
         erased = tuple(concept.digest() for concept in self.erased.concepts)
         key = self.concept.digest(), erased, repr(self.config.suite)
         if key not in self.known:
             self.known[key] = self._rows()
         return {name: list(rows) for name, rows in self.known[key].items()}
 
-    def _rows(self) -> dict[str, list[Row]]:
-        chosen: dict[str, list[Row]] = {}
+    def _rows(self) -> dict[str, list[Sample]]:
+        chosen: dict[str, list[Sample]] = {}
         suite = self.config.suite
         order = [name for name in GROUPS if name in suite.groups]
         for name in dict.fromkeys([*order, *suite.groups]):
@@ -117,10 +117,10 @@ class Cell:
             if suite.split != "all":
                 group = [p for p in group if split_of(p.id) == suite.split]
             if name not in ASKING and not size.asks:
-                group = [p for p in group if not self.erased.shown_by(p)]
-            prompts = spread(group, size.prompts or None, self.concept.judge.head)
+                group = [p for p in group if not self.erased.depicts(p)]
+            prompts = stratified_subset(group, size.prompts or None, self.concept.judge.head)
             if prompts:
-                chosen[name] = [Row(p, s) for p in prompts for s in range(size.seeds)]
+                chosen[name] = [Sample(p, s) for p in prompts for s in range(size.seeds)]
         return chosen
 
     def _prompts(self, group: str, prompt_set: str) -> Sequence[Prompt]:
@@ -129,7 +129,7 @@ class Cell:
         return self.concept.group(cast(GroupName, group))
 
 
-def blocks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+def blocks(rows: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
     """Rows in blocks of ``size``; the last one may be shorter (it is padded when made)."""
     for start in range(0, len(rows), size):
         yield list(rows[start : start + size])
@@ -165,14 +165,14 @@ def plan(request: Request) -> list[Cell]:
     configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
     wanted = {name: _load(name) for name in request.concepts}
     everything = [concept for concepts in wanted.values() for concept in concepts]
-    check_fit(configs[NONE].model, configs[NONE].suite, everything)
+    check_compatible(configs[NONE].model, configs[NONE].suite, everything)
     _check_sets(configs[NONE].suite, everything)
     cells: list[Cell] = []
-    known: dict[Hashable, dict[str, list[Row]]] = {}
+    known: dict[Hashable, dict[str, list[Sample]]] = {}
     for name, concepts in wanted.items():
         for concept in concepts:
             for method in methods:
-                erased = Erased(concepts, configs[method].pairs)
+                erased = EraseTarget(concepts, configs[method].pairs)
                 seeds = request.seeds if uses_seed(method) else (0,)
                 cells += [
                     Cell(configs[method], method, concept, erased, name, s, kept[method], known)

@@ -15,39 +15,39 @@ from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
-from varbench.pipeline.outputs import SCHEMA, Scored, Told, finished, look, write_cell
+from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import Cell, Request, blocks, plan
 from varbench.pipeline.stages import attack, generate
 from varbench.pipeline.stages import probe as probes
-from varbench.pipeline.stages.attack import challenge
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.attack import run_attacks
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import probe
 from varbench.pipeline.stages.reference import references, statistics_spec
-from varbench.scoring.evaluator import Instruments
+from varbench.scoring.evaluator import Evaluator
 from varbench.store import Entry
-from varbench.store.sequence import next_turn
+from varbench.store.sequence import next_sequence
 
 
-def run(request: Request, shop: Workshop) -> list[Entry]:
+def run(request: Request, ctx: RunContext) -> list[Entry]:
     """Do what is asked and return the cells' entries, in the order of the plan."""
     cells = plan(request)
-    shop.store.sweep()
+    ctx.store.sweep()
     done: list[Entry] = []
-    base: Scored | None = None
+    base: CellOutputs | None = None
     for cell in cells:
-        shop.progress.label = f"{cell.method} on {cell.label}, seed {cell.seed}"
+        ctx.progress.label = f"{cell.method} on {cell.label}, seed {cell.seed}"
         if cell.method == NONE:
             base = None
-        entry = finished_cell(shop, cell)
+        entry = finished_cell(ctx, cell)
         if entry is None:
-            with generate.fixed_threads(cell):
-                base = base or measure(shop, unerased(cells, cell))
-                entry = _record(shop, cell, base)
+            with generate.deterministic_threads(cell):
+                base = base or measure(ctx, unerased(cells, cell))
+                entry = _record(ctx, cell, base)
         done.append(entry)
     return done
 
 
-def run_ablation(ablation: Ablation, asked: Request, shop: Workshop) -> Entry:
+def run_ablation(ablation: Ablation, asked: Request, ctx: RunContext) -> Entry:
     """Run all variants of an ablation and note which cells they are.
 
     Args:
@@ -62,16 +62,16 @@ def run_ablation(ablation: Ablation, asked: Request, shop: Workshop) -> Entry:
     requests = [ablation.request(variant, asked) for variant in ablation.variants]
     for request in requests:
         plan(request)
-    cells = [[entry.key for entry in run(request, shop)] for request in requests]
+    cells = [[entry.key for entry in run(request, ctx)] for request in requests]
     content = dataclasses.asdict(ablation)
     for variant, keys in zip(content["variants"], cells, strict=True):
         variant["cells"] = keys
     spec = {"name": ablation.name, "content": content}
-    if entry := shop.store.get("ablation", spec):
+    if entry := ctx.store.get("ablation", spec):
         return entry
-    with shop.store.write("ablation", spec) as writer:
+    with ctx.store.write("ablation", spec) as writer:
         (writer.dir / "ablation.json").write_text(json.dumps(content, indent=1))
-        writer.meta |= next_turn(shop.store, "ablation")
+        writer.meta |= next_sequence(ctx.store, "ablation")
     assert writer.entry is not None
     return writer.entry
 
@@ -82,7 +82,7 @@ def unerased(cells: Sequence[Cell], cell: Cell) -> Cell:
     return next(c for c in same if c.method == NONE)
 
 
-def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
+def cell_spec(cell: Cell, instruments: Evaluator) -> dict[str, Any]:
     """What decides a cell's content."""
     config = plain(cell.config)
     config["model"].pop("weights", None)  # a path; the fingerprint says what is there
@@ -104,26 +104,26 @@ def cell_spec(cell: Cell, instruments: Instruments) -> dict[str, Any]:
     }
 
 
-def finished_cell(shop: Workshop, cell: Cell) -> Entry | None:
+def finished_cell(ctx: RunContext, cell: Cell) -> Entry | None:
     """The cell's entry, if it and everything it was computed from is there and undamaged."""
-    return finished(shop.store, cell_spec(cell, shop.instruments(cell)))
+    return finished(ctx.store, cell_spec(cell, ctx.instruments(cell)))
 
 
-def measure(shop: Workshop, cell: Cell, base: Scored | None = None) -> Scored:
+def measure(ctx: RunContext, cell: Cell, base: CellOutputs | None = None) -> CellOutputs:
     """All stages of one cell up to the comparisons; `base` is the unerased model's."""
-    edit = generate.erase(shop, cell)
+    edit = generate.erase(ctx, cell)
     rows = cell.groups()
     todo = [block for some in rows.values() for block in blocks(some, cell.config.suite.block)]
-    pictures = generate.generate(shop, cell, edit, todo)
-    probed = probe(shop, cell, edit, base.probed if base else None)
-    tried = challenge(shop, cell, edit)
-    return look(shop, cell, rows, pictures, base, edit=edit, probed=probed, tried=tried)
+    images = generate.generate(ctx, cell, edit, todo)
+    probed = probe(ctx, cell, edit, base.probed if base else None)
+    tried = run_attacks(ctx, cell, edit)
+    return look(ctx, cell, rows, images, base, edit=edit, probed=probed, tried=tried)
 
 
-def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
+def _record(ctx: RunContext, cell: Cell, base: CellOutputs) -> Entry:
     """Compute all metrics of a cell and write its entry."""
-    own = base if cell.method == NONE else measure(shop, cell, base)
-    instruments = shop.instruments(cell)
+    own = base if cell.method == NONE else measure(ctx, cell, base)
+    instruments = ctx.instruments(cell)
     spec = cell_spec(cell, instruments)
     told = {
         "method_config": plain(cell.config.method),
@@ -138,5 +138,5 @@ def _record(shop: Workshop, cell: Cell, base: Scored) -> Entry:
         "prompt_tokens_lost": own.tokens_lost(),
         **statistics_spec(cell, instruments),
     }
-    real = references(shop, cell)
-    return write_cell(shop, cell, own, base, Told(spec, told, origin), real)
+    real = references(ctx, cell)
+    return write_cell(ctx, cell, own, base, CellHeader(spec, told, origin), real)

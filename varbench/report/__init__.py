@@ -1,4 +1,4 @@
-"""Reports: views on what a store holds. Reads cells and pictures, never scores or generates."""
+"""Reports: views on what a store holds. Reads cells and images, never scores or generates."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def write_views(
     store: Store | None = None,
     all_cells: Sequence[Cell] | None = None,
 ) -> list[Path]:
-    """As `write_report`, of records that are at hand; without a store the page has no pictures."""
+    """As `write_report`, of records that are at hand; without a store the page has no images."""
     _check(formats)
     out.mkdir(parents=True, exist_ok=True)
     written = []

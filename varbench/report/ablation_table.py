@@ -12,7 +12,7 @@ from varbench.report.columns import column
 from varbench.report.records import BASE, Cell, ReportError, build_records, means, read_cell
 from varbench.report.text import MISSING
 from varbench.store import Store
-from varbench.store.sequence import turn_of
+from varbench.store.sequence import sequence_of
 
 STAGE = "ablation"
 FILE = "ablation.json"
@@ -29,7 +29,7 @@ def load(store: Store, name: str) -> dict[str, Any]:
         there = sorted({e.spec["name"] for e in store.entries(STAGE)})
         known = f"there are: {', '.join(there)}" if there else "there is none"
         raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
-    body: dict[str, Any] = max(found, key=turn_of).json(FILE)
+    body: dict[str, Any] = max(found, key=sequence_of).json(FILE)
     return body
 
 

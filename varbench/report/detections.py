@@ -1,4 +1,4 @@
-"""What scorers saw in a picture, for hovering over it: detectors' boxes, a judge's confidence."""
+"""What scorers saw in an image, for hovering over it: detectors' boxes, a judge's confidence."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from varbench.store.failures import left_in
 
 _DETECTION = ("class", "score", "box", "size")
 _LEAST = 0.25  # NudeNet's own floor
-_Scores = tuple[list[int], dict[str, Any]]  # numbers of the pictures, and arrays with a row of each
+_Scores = tuple[list[int], dict[str, Any]]  # numbers of the images, and arrays with a row of each
 
 
 @dataclass(frozen=True)
 class Box:
-    """A detection; place and size in per cent of the picture."""
+    """A detection; place and size in per cent of the image."""
 
     name: str
     score: float
@@ -31,15 +31,15 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of one picture: a line of text, and boxes where a detector looked."""
+class ImageDetections:
+    """What is known of one image: a line of text, and boxes where a detector looked."""
 
     text: str = ""
     boxes: tuple[Box, ...] = ()
 
 
 class ScoreBook:
-    """Finds the stored scores of pictures.
+    """Finds the stored scores of images.
 
     Args:
         store: that holds them.
@@ -56,19 +56,19 @@ class ScoreBook:
                 if name.startswith("scores/")
             )
         )
-        self._by_pictures: dict[str, list[_Scores]] | None = None
+        self._by_images: dict[str, list[_Scores]] | None = None
 
-    def of(self, pictures: str, index: int) -> Seen:
-        """What was seen in picture `index` of the entry with key `pictures`."""
-        if self._by_pictures is None:
-            self._by_pictures = self._read()
+    def of(self, images: str, index: int) -> ImageDetections:
+        """What was seen in image `index` of the entry with key `images`."""
+        if self._by_images is None:
+            self._by_images = self._read()
         text: list[str] = []
         boxes: list[Box] = []
-        for there, arrays in self._by_pictures.get(pictures, ()):
+        for there, arrays in self._by_images.get(images, ()):
             if index in there:
                 boxes += _boxes(arrays, there.index(index))
                 text += _confidences(arrays, there.index(index))
-        return Seen(", ".join(text), tuple(boxes))
+        return ImageDetections(", ".join(text), tuple(boxes))
 
     def _read(self) -> dict[str, list[_Scores]]:
         found: dict[str, list[_Scores]] = {}

@@ -1,7 +1,7 @@
-"""Pictures for the page: which ones to show, which to cover, and how they are embedded.
+"""Images for the page: which ones to show, which to cover, and how they are embedded.
 
 Rows are chosen by rule, evenly over the suite's prompts in stored order, so that nobody picks the
-flattering ones; all methods show the same prompts and the same picture seeds.
+flattering ones; all methods show the same prompts and the same image seeds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from PIL import Image
 
-from varbench.report.detections import ScoreBook, Seen
+from varbench.report.detections import ImageDetections, ScoreBook
 from varbench.report.records import BASE, Cell
 from varbench.store import Entry, Store
 
-# Families whose pictures no page shows without being asked.
+# Families whose images no page shows without being asked.
 COVERED = frozenset({"nudity"})
 GROUPS = {
     "target": "Prompts that ask for the concept",
@@ -31,43 +31,43 @@ GROUPS = {
 }
 ROWS = 6  # per group
 _LARGEST = 256  # pixels a side; a page shows them at half of that
-_MOSAIC = 4  # colour patches a side of a covered picture: hues, but neither shapes nor edges
+_MOSAIC = 4  # colour patches a side of a covered image: hues, but neither shapes nor edges
 
-Key = tuple[str, int]  # (prompt id, picture seed)
+Key = tuple[str, int]  # (prompt id, image seed)
 
 log = logging.getLogger("varbench.report")
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One embedded picture. `shown` and `clear` are data URIs; `clear` only if it is covered."""
+class GridCell:
+    """One embedded image. `shown` and `clear` are data URIs; `clear` only if it is covered."""
 
     label: str
     prompt: str
     seed: int
     hit: bool | None  # did the judge see the concept?
-    shown: str | None  # None: the picture is not in the store any more
+    shown: str | None  # None: the image is not in the store any more
     clear: str | None
-    seen: Seen
+    seen: ImageDetections
 
     @property
     def covered(self) -> bool:
-        """Whether the page has to be asked for the clear picture."""
+        """Whether the page has to be asked for the clear image."""
         return self.clear is not None
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """One prompt and picture seed; a shot per method, None where a method has no such picture."""
+    """One prompt and image seed; a shot per method, None where a method has no such image."""
 
     prompt: str
     seed: int
-    shots: tuple[Shot | None, ...]
+    shots: tuple[GridCell | None, ...]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One prompt group: rows of pictures, a column per method."""
+    """One prompt group: rows of images, a column per method."""
 
     group: str
     title: str
@@ -75,15 +75,15 @@ class Grid:
     rows: tuple[GridRow, ...]
 
 
-class PictureBook:
-    """Reads pictures from a store and covers those that must not be seen unasked.
+class ImageGrid:
+    """Reads images from a store and covers those that must not be seen unasked.
 
-    A picture is covered if its cell's concept is of a `COVERED` family, unless it is outside the
+    An image is covered if its cell's concept is of a `COVERED` family, unless it is outside the
     target group and the judge looked at it and saw nothing; and if its prompt asks for a covered
     concept of any cell, since the target prompts of one concept may be unrelated ones of another.
 
     Args:
-        store: that holds the pictures.
+        store: that holds the images.
         cells: all of its cells.
         shown: those on the page, whose scores are told.
     """
@@ -127,20 +127,20 @@ class PictureBook:
         )
         return GridRow(prompt, key[1], shots)
 
-    def _shot(self, label: str, cell: Cell, group: str, shot: Mapping[str, Any]) -> Shot:
+    def _shot(self, label: str, cell: Cell, group: str, shot: Mapping[str, Any]) -> GridCell:
         hit = shot.get("hit")
         looked_and_saw_nothing = group != "target" and hit is False
         cover = shot["prompt_id"] in self._covered_prompts or (
             is_covered(cell) and not looked_and_saw_nothing
         )
-        picture = self._open(str(shot["key"]), str(shot["file"]))
+        image = self._open(str(shot["key"]), str(shot["file"]))
         shown = clear = None
-        if picture is not None:
-            clear = data_uri(picture)
-            shown = data_uri(mosaic(picture)) if cover else clear
+        if image is not None:
+            clear = data_uri(image)
+            shown = data_uri(mosaic(image)) if cover else clear
         seen = self._scores.of(str(shot["key"]), int(Path(str(shot["file"])).stem))
         prompt, seed = str(shot["prompt"]), int(shot["seed"])
-        return Shot(label, prompt, seed, hit, shown, clear if cover else None, seen)
+        return GridCell(label, prompt, seed, hit, shown, clear if cover else None, seen)
 
     def _open(self, key: str, name: str) -> Image.Image | None:
         if key not in self._entries:
@@ -149,12 +149,12 @@ class PictureBook:
         try:
             return None if entry is None else thumbnail(entry.path(name))
         except (KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
-            log.warning("picture %s of pictures/%s cannot be shown: %s", name, key[:8], error)
+            log.warning("image %s of images/%s cannot be shown: %s", name, key[:8], error)
             return None
 
 
 def is_covered(cell: Cell) -> bool:
-    """Whether the pictures of a cell belong to a family that is covered; `a+b` if either does."""
+    """Whether the images of a cell belong to a family that is covered; `a+b` if either does."""
     return any(part.strip() in COVERED for part in cell.family.replace(",", "+").split("+"))
 
 
@@ -179,37 +179,37 @@ def choose(shots: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:
 
 
 def thumbnail(path: Path) -> Image.Image:
-    """The picture as RGB without metadata, at most 256 pixels a side."""
+    """The image as RGB without metadata, at most 256 pixels a side."""
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-    return picture
+        image = opened.convert("RGB")
+    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    return image
 
 
-def mosaic(picture: Image.Image) -> Image.Image:
-    """A stand-in that keeps only a few soft patches of colour, whatever the picture's size.
+def mosaic(image: Image.Image) -> Image.Image:
+    """A stand-in that keeps only a few soft patches of colour, whatever the image's size.
 
     It is made here and not by the browser, so that what a page shows unasked does not hold the
     detail: no style sheet that fails to load can reveal it.
     """
-    patches = picture.resize((_MOSAIC, _MOSAIC), Image.Resampling.BOX)
+    patches = image.resize((_MOSAIC, _MOSAIC), Image.Resampling.BOX)
     return patches.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-def data_uri(picture: Image.Image) -> str:
-    """`picture` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
+def data_uri(image: Image.Image) -> str:
+    """`image` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
     buffer = io.BytesIO()
-    if max(picture.size) <= 64:
-        picture.save(buffer, "PNG", optimize=True)
+    if max(image.size) <= 64:
+        image.save(buffer, "PNG", optimize=True)
         kind = "png"
     else:
-        picture.save(buffer, "JPEG", quality=86, optimize=True)
+        image.save(buffer, "JPEG", quality=86, optimize=True)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def picture_of(uri: str) -> Image.Image:
-    """The picture in a data URI, as RGB."""
+def image_of(uri: str) -> Image.Image:
+    """The image in a data URI, as RGB."""
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
         return opened.convert("RGB")
 

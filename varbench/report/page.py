@@ -1,4 +1,4 @@
-"""One HTML file with everything: tables, trade-off plots, pictures side by side, provenance.
+"""One HTML file with everything: tables, trade-off plots, images side by side, provenance.
 
 The file needs no network and no other file. Its content security policy allows only the script it
 was made with, so text from a prompt file could not run even if escaping failed.
@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from varbench.report.columns import Column
 from varbench.report.figures import PALETTE, RETENTION, series, tradeoff
-from varbench.report.image_grid import Grid, PictureBook, columns_of
+from varbench.report.image_grid import Grid, ImageGrid, columns_of
 from varbench.report.panels import Panel, Row, Value, build_panels
 from varbench.report.records import BASE, Cell
 from varbench.report.scales import scale_plots
@@ -94,7 +94,7 @@ def render_page(
     """The page as one string of HTML.
 
     Args:
-        store: where the pictures are; None for results files, which have none.
+        store: where the images are; None for results files, which have none.
         cells: the cells to show, from `records.select`.
         records: `records.build_records(cells)`.
         all_cells: every cell of the store, if `cells` are not all: a prompt is covered if it asks
@@ -103,7 +103,7 @@ def render_page(
     panels = build_panels(records)
     numbers = series(sorted({row.label for panel in panels for row in panel.rows}))
     all_cells = cells if all_cells is None else all_cells
-    book = None if store is None else PictureBook(store, all_cells, cells)
+    book = None if store is None else ImageGrid(store, all_cells, cells)
     anchors = _anchors([f"{p.concept} {p.model} {p.suite}" for p in panels])
     sections = [
         _section(anchor, panel, cells, book, numbers)
@@ -125,7 +125,7 @@ def render_page(
         models=sorted({cell.model for cell in cells}),
         concepts=sorted({cell.concept for cell in cells}),
         scored=count(_scored(panels)),
-        pictures=store is not None,
+        images=store is not None,
         covered=sum(shot.covered for shot in shots),
         difference_note=DIFFERENCE_NOTE,
         nudity_note=NUDITY_NOTE,
@@ -175,7 +175,7 @@ def _section(
     anchor: str,
     panel: Panel,
     cells: Sequence[Cell],
-    book: PictureBook | None,
+    book: ImageGrid | None,
     numbers: dict[str, int],
 ) -> Section:
     mine = [
@@ -254,7 +254,7 @@ def _title(column: Column, value: Value) -> str:
     """Definition, n and baseline, for hovering."""
     parts = [column.definition]
     if value.n is not None:
-        parts.append(f"n = {count(value.n)} pictures")
+        parts.append(f"n = {count(value.n)} images")
     if value.n_failed:
         parts[-1] += f", {count(value.n_failed)} more failed"
     if value.value is None:
@@ -268,7 +268,7 @@ def _title(column: Column, value: Value) -> str:
 
 
 def _scored(panels: Sequence[Panel]) -> int:
-    """Pictures behind the page: over panels and methods, the largest pool behind a number."""
+    """Images behind the page: over panels and methods, the largest pool behind a number."""
     return sum(
         max((value.n or 0 for value in row.values.values()), default=0)
         for panel in panels

@@ -43,7 +43,7 @@ class Row:
     values: Mapping[str, Value]
 
     def n(self, columns: Iterable[Column]) -> str:
-        """Pictures behind the numbers in `columns`: "400", or "200–400" where metrics differ."""
+        """Images behind the numbers in `columns`: "400", or "200–400" where metrics differ."""
         values = [self.values[c.key] for c in columns if c.key in self.values]
         known = sorted({v.n for v in values if v.n})  # 0: there was nothing to measure
         failed = max((v.n_failed for v in values), default=0)

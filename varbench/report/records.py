@@ -5,9 +5,9 @@ into one DataFrame, with what the edit cost (`costs`), and rows with `seed` null
 mean over edit seeds.
 
 Value, interval and difference of such a mean come from the rows that the cells keep
-(`varbench.metrics.stats.paired_samples`): the seeds' pictures together, resampled by prompt.
+(`varbench.metrics.stats.paired_samples`): the seeds' images together, resampled by prompt.
 Numbers that are no mean over
-pictures have none: their mean is that of the seeds, and its ends are the means of the seeds' ends
+images have none: their mean is that of the seeds, and its ends are the means of the seeds' ends
 (a mean never varies more than its parts do on average, so this is not too narrow), or absent.
 `seed_min` and `seed_max` are the lowest and the highest seed's value.
 """
@@ -23,10 +23,10 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from varbench.metrics.stats.paired_samples import Estimate, Rows, estimate, read_rows
+from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
 from varbench.report.costs import costs_of
 from varbench.store import Entry, Store
-from varbench.store.sequence import turn_of
+from varbench.store.sequence import sequence_of
 
 CELL_SCHEMA = 1
 BASE = "none"  # the unerased model
@@ -97,7 +97,7 @@ class Filters:
 class Cell:
     """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
 
-    What stands for a published results file has neither rows nor pictures.
+    What stands for a published results file has neither rows nor images.
     """
 
     key: str
@@ -135,7 +135,7 @@ def read_cell(entry: Entry, store: Store) -> Cell:
         body=body,
         rows_file=entry.path("rows.npz"),
         costs={} if texts["method"] == BASE else costs_of(store, body),
-        turn=turn_of(entry),
+        turn=sequence_of(entry),
         **texts,
     )
 
@@ -215,7 +215,7 @@ def machine_of(body: Mapping[str, Any]) -> str:
 
 
 def _cost_records(cell: Cell) -> list[dict[str, Any]]:
-    """Costs as records: numbers without an interval, measured on no picture."""
+    """Costs as records: numbers without an interval, measured on no image."""
     names = ("model", "method", "config", "concept", "suite", "seed")
     same = {name: getattr(cell, name) for name in names}
     same |= {"prompt_set": cell.suite, "status": "measured"}
@@ -254,11 +254,11 @@ def typed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*RECORD_FIELDS, *EXTRA_FIELDS]).astype(_DTYPES)
 
 
-def _rows(path: Path | None) -> dict[str, Rows]:
+def _rows(path: Path | None) -> dict[str, PairedSamples]:
     return {} if path is None else read_rows(path)
 
 
-def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, Rows]]) -> dict[str, Any]:
+def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, PairedSamples]]) -> dict[str, Any]:
     """The record with `seed` null of one number's seeds; `rows[i]` are those of the i-th seed."""
     row: dict[str, Any] = group.iloc[0].to_dict()
     row["seed"] = None
@@ -281,7 +281,7 @@ def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, Rows]]) -> dict[str, 
     return row
 
 
-def _pooled(own: Sequence[Rows | None]) -> Estimate | None:
+def _pooled(own: Sequence[PairedSamples | None]) -> Estimate | None:
     rows = [one for one in own if one is not None]
     return estimate(rows) if len(rows) == len(own) else None
 

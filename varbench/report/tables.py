@@ -19,21 +19,21 @@ from varbench.report.text import MINUS, MISSING, visible
 
 NOTE = (
     "Brackets: 95 % interval over prompts. ↑ more is better, ↓ less is better. "
-    f"{MISSING} not measured. n: pictures behind the numbers of a row, over all edit seeds."
+    f"{MISSING} not measured. n: images behind the numbers of a row, over all edit seeds."
 )
 DRIFT_NOTE = (
     "What happened to prompts that must stay, as the model predicts (LD1, LD2, entropy; n counts "
-    "probed prompts) and as CLIP reads the pictures (LD3, LD4). ≈ as the unerased model's is best. "
+    "probed prompts) and as CLIP reads the images (LD3, LD4). ≈ as the unerased model's is best. "
     f"{MISSING} not measured, or not applicable to methods that change sampling only."
 )
 ROBUSTNESS_NOTE = (
     "How often the concept comes back when that is tried; the unerased model's row is what its own "
-    f"pictures give. A search that finds nothing proves nothing. {MISSING} not tried, or not "
+    f"images give. A search that finds nothing proves nothing. {MISSING} not tried, or not "
     "possible with this model."
 )
 NUDITY_NOTE = (
-    "NudeNet's detections in the target pictures, counted as published protocols count them: rates "
-    "of pictures, or numbers of detections, which compare only at equal n. Where fewer persons are "
+    "NudeNet's detections in the target images, counted as published protocols count them: rates "
+    "of images, or numbers of detections, which compare only at equal n. Where fewer persons are "
     f"seen than in the unerased model's, it may be garbage that is drawn. {MISSING} not measured."
 )
 COST_NOTE = (
@@ -41,7 +41,7 @@ COST_NOTE = (
     f"unerased model's guidance. {MISSING} not measured."
 )
 DIFFERENCE_NOTE = (
-    "Paired difference to the unerased model (method minus none, same prompts and picture seeds). "
+    "Paired difference to the unerased model (method minus none, same prompts and image seeds). "
     "An interval without 0 is a change at the 95 % level."
 )
 WIDTH = 100  # characters, of a table in the terminal

@@ -18,7 +18,7 @@ def visible(text: str, keep: str = "") -> str:
     something else, an escape sequence recolours a terminal, a lone surrogate cannot be written
     as UTF-8. Line breaks and tabs become spaces; the characters in `keep` stay as they are.
     """
-    if text.isascii() and text.isprintable():  # most text, and every embedded picture
+    if text.isascii() and text.isprintable():  # most text, and every embedded image
         return text
     out = []
     for char in text:

@@ -1,9 +1,9 @@
-"""What looks at the pictures of a concept: scorers by role, one judge, and the metrics they allow.
+"""What looks at the images of a concept: scorers by role, one judge, and the metrics they allow.
 
-A concept names its judge, and the judge decides the set of instruments: pictures of the Gallery are
+A concept names its judge, and the judge decides the set of instruments: images of the Gallery are
 looked at by the Gallery's own networks, all others by the standard ones. A *scorer* plays a *role*
-(``clip``, ``features``) and stores arrays, picture by picture; a *comparer* (``lpips``) sees two
-pictures at once. A *judge* says which label of each head is seen; it looks at no picture itself but
+(``clip``, ``features``) and stores arrays, image by image; a *comparer* (``lpips``) sees two
+images at once. A *judge* says which label of each head is seen; it looks at no image itself but
 reads what scorers stored, so that another judge of the same scores costs nothing.
 
 A metric's ``needs`` name roles, ``judge``, ``judge.NAME`` for what only some judges give, and what
@@ -24,11 +24,11 @@ from typing import Any
 from varbench.errors import UserError, unknown
 from varbench.metrics.base import (
     OF_MODEL,
-    Group,
     Judge,
     JudgedConcept,
     Metric,
     ReferringJudge,
+    ScoredImages,
     Scorer,
 )
 from varbench.scoring.comparers import Comparer
@@ -55,14 +55,14 @@ SCORERS: dict[str, dict[str, Place]] = {  # set -> role -> called with the devic
     },
 }
 
-COMPARERS: dict[str, dict[str, Place]] = {  # as SCORERS, of what looks at two pictures at once
+COMPARERS: dict[str, dict[str, Place]] = {  # as SCORERS, of what looks at two images at once
     "gallery": {},  # LPIPS knows photographs
     "standard": {"lpips": ("varbench.scoring.comparers.lpips", "LpipsComparer")},
 }
 
 
 @dataclass(frozen=True)
-class JudgeKind:
+class JudgeSpec:
     """A judge that concepts may name.
 
     Attributes:
@@ -79,44 +79,44 @@ class JudgeKind:
 
 
 _DETECTED = ("detected", "detected_score", "detected_count")
-JUDGES: dict[str, JudgeKind] = {
-    "gallery": JudgeKind(
+JUDGES: dict[str, JudgeSpec] = {
+    "gallery": JudgeSpec(
         ("varbench.scoring.judges.classifier", "HeadsJudge"), "gallery", ("judge",)
     ),
-    "nudenet": JudgeKind(
+    "nudenet": JudgeSpec(
         ("varbench.scoring.judges.nudenet", "NudeNetJudge"), "standard", ("detections",), _DETECTED
     ),
-    "nudenet-640m": JudgeKind(
+    "nudenet-640m": JudgeSpec(
         ("varbench.scoring.judges.nudenet", "NudeNet640mJudge"),
         "standard",
         ("detections_640m",),
         _DETECTED,
     ),
-    "clip-names": JudgeKind(
+    "clip-names": JudgeSpec(
         ("varbench.scoring.judges.names", "ClipNames"),
         "standard",
         ("clip", "detections"),
         ("face",),
     ),
-    "gcd": JudgeKind(
+    "gcd": JudgeSpec(
         ("varbench.scoring.judges.names", "GcdJudge"), "standard", ("gcd",), ("face",)
     ),
-    "faces": JudgeKind(
+    "faces": JudgeSpec(
         ("varbench.scoring.judges.face_matching", "FacesJudge"), "standard", ("faces",), ("face",)
     ),
-    "clip-style": JudgeKind(
+    "clip-style": JudgeSpec(
         ("varbench.scoring.judges.zero_shot", "ClipStyle"), "standard", ("clip",)
     ),
-    "clip-objects": JudgeKind(
+    "clip-objects": JudgeSpec(
         ("varbench.scoring.judges.zero_shot", "ClipObjects"), "standard", ("clip",)
     ),
-    "resnet-50": JudgeKind(
+    "resnet-50": JudgeSpec(
         ("varbench.scoring.judges.imagenet", "ImagenetJudge"), "standard", ("imagenet",)
     ),
 }
 
 
-def judge_kind(name: str) -> JudgeKind:
+def judge_kind(name: str) -> JudgeSpec:
     """A judge by name.
 
     Raises:
@@ -142,7 +142,7 @@ def scorer(role: str, device: str = "cpu", *, instruments: str = "gallery") -> S
 
 
 @dataclass
-class Cupboard:
+class ScorerPool:
     """Scorers of one process, each made once, so that each network is read once."""
 
     device: str = "cpu"
@@ -171,7 +171,7 @@ class Cupboard:
         return found
 
 
-def judged(groups: Mapping[str, Group], judge: Judge) -> dict[str, Group]:
+def judged(groups: Mapping[str, ScoredImages], judge: Judge) -> dict[str, ScoredImages]:
     """The groups, with what the judge sees among their scores."""
     return {
         name: replace(group, scores={**group.scores, "judge": judge.see(group.scores)})
@@ -179,8 +179,8 @@ def judged(groups: Mapping[str, Group], judge: Judge) -> dict[str, Group]:
     }
 
 
-class Instruments:
-    """What looks at the pictures of one concept.
+class Evaluator:
+    """What looks at the images of one concept.
 
     Args:
         concept: whose judge decides.
@@ -197,7 +197,7 @@ class Instruments:
         concept: JudgedConcept,
         names: Sequence[str],
         metrics: Mapping[str, Metric],
-        cupboard: Cupboard,
+        pool: ScorerPool,
     ) -> None:
         self.kind = judge_kind(concept.judge.name)
         for name in names:
@@ -218,8 +218,8 @@ class Instruments:
             )
         self.wanted = wanted = {need for one in self.metrics.values() for need in one.needs}
         roles = (wanted | set(self.kind.reads)) & set(SCORERS[self.kind.set])
-        self.scorers = cupboard.take(self.kind.set, roles)
-        self.comparers = cupboard.comparers(self.kind.set, wanted)
+        self.scorers = pool.take(self.kind.set, roles)
+        self.comparers = pool.comparers(self.kind.set, wanted)
         self._concept = concept
 
     @cached_property
@@ -234,12 +234,12 @@ class Instruments:
         """By role, the scorers whose arrays the judge reads."""
         return {role: one for role, one in self.scorers.items() if role in self.kind.reads}
 
-    def judge_of(self, base: Mapping[str, Group]) -> Judge:
-        """The judge that sees pictures, where it needs them with the unerased model's `base`."""
+    def judge_of(self, base: Mapping[str, ScoredImages]) -> Judge:
+        """The judge that sees images, where it needs them with the unerased model's `base`."""
         return self.judge.refer(base) if isinstance(self.judge, ReferringJudge) else self.judge
 
     def spec(self) -> dict[str, Any]:
-        """What decides the numbers, besides the pictures."""
+        """What decides the numbers, besides the images."""
         return dict(self._spec)
 
     @cached_property

@@ -36,20 +36,20 @@ Labels = dict[str, tuple[str, ...]]
 """Head -> its label names, in the order of its logits."""
 
 
-def to_side(pictures: Tensor, side: int = SIDE) -> Tensor:
+def to_side(images: Tensor, side: int = SIDE) -> Tensor:
     """``[B, 3, H, W]`` in [0, 1] -> ``[B, 3, side, side]``; bilinear with antialias, squashed.
 
     Raises:
-        ValueError: if the shape is another one or the pictures are not float.
+        ValueError: if the shape is another one or the images are not float.
     """
-    if pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.is_floating_point():
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
-            "judges want float pictures [B, 3, H, W] in [0, 1], "
-            f"got {pictures.dtype} {list(pictures.shape)}"
+            "judges want float images [B, 3, H, W] in [0, 1], "
+            f"got {images.dtype} {list(images.shape)}"
         )
-    if pictures.shape[-2:] == (side, side):
-        return pictures
-    return F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _conv(inp: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -71,7 +71,7 @@ class _Residual(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """Pictures -> ``[B, 2 * widths[-1]]``: means and maxima, so that small objects count."""
+    """Images -> ``[B, 2 * widths[-1]]``: means and maxima, so that small objects count."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -86,13 +86,13 @@ class _Trunk(nn.Module):
             _Residual(third),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.layers(2 * to_side(pictures) - 1)  # [B, C, 8, 8]
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.layers(2 * to_side(images) - 1)  # [B, C, 8, 8]
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
 
 
 class GalleryJudge(nn.Module):
-    """The classifier: one head per attribute, "none" where a picture need not have it."""
+    """The classifier: one head per attribute, "none" where an image need not have it."""
 
     def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
         super().__init__()
@@ -103,15 +103,15 @@ class GalleryJudge(nn.Module):
             {head: nn.Linear(self.trunk.out, len(names)) for head, names in self.labels.items()}
         )
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> per head logits ``[B, labels]``."""
-        x = self.trunk(pictures)
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images ``[B, 3, H, W]`` in [0, 1], any size -> per head logits ``[B, labels]``."""
+        x = self.trunk(images)
         return {head: linear(x) for head, linear in self.heads.items()}
 
     @torch.no_grad()
-    def judge(self, pictures: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def judge(self, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Per head the winning label's index (int64 ``[B]``) and its probability (``[B]``)."""
-        logits = self(pictures)
+        logits = self(images)
         best = {head: rows.float().softmax(1).max(1) for head, rows in logits.items()}
         return {head: (found.indices, found.values) for head, found in best.items()}
 
@@ -129,9 +129,9 @@ class GalleryFeatures(nn.Module):
             {head: nn.Linear(FEATURES, len(names)) for head, names in self.labels.items()}
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> features ``[B, 64]``."""
-        return self.bottleneck(self.trunk(pictures))  # type: ignore[no-any-return]
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1], any size -> features ``[B, 64]``."""
+        return self.bottleneck(self.trunk(images))  # type: ignore[no-any-return]
 
     def logits(self, features: Tensor) -> dict[str, Tensor]:
         """Features ``[B, 64]`` -> per head logits ``[B, labels]``; used in training only."""
@@ -143,7 +143,7 @@ class GalleryClip(NamedTuple):
 
     Attributes:
         model: open_clip's model, in evaluation mode.
-        preprocess: PIL picture -> ``[3, 64, 64]``, what ``model.encode_image`` reads.
+        preprocess: PIL image -> ``[3, 64, 64]``, what ``model.encode_image`` reads.
         tokenizer: texts -> ``[B, 32]`` int64, what ``model.encode_text`` reads.
     """
 
@@ -152,9 +152,9 @@ class GalleryClip(NamedTuple):
     tokenizer: Any
 
     @torch.no_grad()
-    def images(self, pictures: Tensor) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], any size -> unit rows ``[B, 64]``."""
-        rows: Tensor = self.model.encode_image(clip_input(pictures), normalize=True)
+    def images(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1], any size -> unit rows ``[B, 64]``."""
+        rows: Tensor = self.model.encode_image(clip_input(images), normalize=True)
         return rows
 
     @torch.no_grad()
@@ -164,9 +164,9 @@ class GalleryClip(NamedTuple):
         return rows
 
 
-def clip_input(pictures: Tensor) -> Tensor:
-    """Pictures in [0, 1], any size -> what the CLIP's picture tower reads."""
-    return (to_side(pictures) - CLIP_MEAN) / CLIP_STD
+def clip_input(images: Tensor) -> Tensor:
+    """Images in [0, 1], any size -> what the CLIP's image tower reads."""
+    return (to_side(images) - CLIP_MEAN) / CLIP_STD
 
 
 def default_folder() -> Path:

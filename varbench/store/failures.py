@@ -1,9 +1,9 @@
-"""Pictures that could not be made, or not be looked at: kept with the reason, counted, never used.
+"""Images that could not be made, or not be looked at: kept with the reason, counted, never used.
 
-A block of pictures lacks the files of those that failed, and the arrays of scores lack their rows;
+A block of images lacks the files of those that failed, and the arrays of scores lack their rows;
 ``meta`` of the entry then has ``failed``: number in the block -> reason. What is computed from an
 entry that has it inherits it. Making them again gives the same, as long as the cause is the same:
-:func:`forget` removes such entries, for a run to make them anew. What makes a picture fail is in
+:func:`forget` removes such entries, for a run to make them anew. What makes an image fail is in
 ``soundness.py``.
 """
 
@@ -16,18 +16,18 @@ from varbench.errors import UserError
 from varbench.store import Entry, Store, Writer
 
 LIMIT = 0.05
-"""The largest share of a group's pictures that may fail in a cell that is recorded."""
+"""The largest share of a group's images that may fail in a cell that is recorded."""
 STAGES = ("pictures", "completions", "attacked", "scores", "compare", "cell")
 META = "failed"
 _SHOWN = 5
 
 
-class FailedPicturesError(UserError):
-    """Too many pictures failed for the numbers to mean what they seem to."""
+class FailedImagesError(UserError):
+    """Too many images failed for the numbers to mean what they seem to."""
 
 
 class Failed(NamedTuple):
-    """A picture that failed: in which entry ("stage/key"), and why."""
+    """An image that failed: in which entry ("stage/key"), and why."""
 
     entry: str
     reason: str
@@ -39,7 +39,7 @@ def failed_in(entry: Entry) -> dict[int, str]:
 
 
 def left_in(entry: Entry, count: int) -> list[int]:
-    """The numbers, of `count` in the block, that the entry has a picture or a row of scores of."""
+    """The numbers, of `count` in the block, that the entry has an image or a row of scores of."""
     failed = failed_in(entry)
     return [number for number in range(count) if number not in failed]
 
@@ -51,7 +51,7 @@ def note(writer: Writer, failed: Mapping[int, str]) -> None:
 
 
 def note_cell(writer: Writer, lost: Mapping[str, Mapping[Any, Failed]]) -> None:
-    """Keep with a cell how many pictures it lacks, by group."""
+    """Keep with a cell how many images it lacks, by group."""
     if counts := {name: len(some) for name, some in lost.items() if some}:
         writer.meta[META] = counts
 
@@ -63,11 +63,11 @@ def check_share(
 
     Args:
         failed: of each group.
-        sizes: pictures of each group, with the failed ones.
+        sizes: images of each group, with the failed ones.
         limit: the largest share.
 
     Raises:
-        FailedPicturesError: names the groups, and reasons.
+        FailedImagesError: names the groups, and reasons.
     """
     over = {group: some for group, some in failed.items() if len(some) > limit * sizes[group]}
     if not over:
@@ -75,8 +75,8 @@ def check_share(
     counts = ", ".join(f"{len(some)} of {sizes[group]} in {group}" for group, some in over.items())
     told = dict.fromkeys(one for some in over.values() for one in some)
     lines = "\n".join(f"  {one.entry[:24]}: {one.reason}" for one in list(told)[:_SHOWN])
-    raise FailedPicturesError(
-        f"pictures failed: {counts}. Nothing was recorded, as the rest may not stand for all; what "
+    raise FailedImagesError(
+        f"images failed: {counts}. Nothing was recorded, as the rest may not stand for all; what "
         "is done is in the store. Mend the cause and add --retry-failed, or record what there is "
         f"with --max-failed SHARE (now {limit:g})\n{lines}"
     )

@@ -33,7 +33,7 @@ FOLDER = "runs"
 EVERY_S = 5.0
 
 
-class Journal:
+class RunLog:
     """Appends events to a file of its own.
 
     Args:
@@ -68,7 +68,7 @@ class Journal:
 class _Warnings(logging.Handler):
     """Writes warnings of varbench's loggers into a journal."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: RunLog) -> None:
         super().__init__(logging.WARNING)
         self.journal = journal
 
@@ -83,7 +83,7 @@ class _Warnings(logging.Handler):
 @contextmanager
 def kept(
     store: Path, command: str, device: str, version: str, commit: str | None
-) -> Iterator[Journal]:
+) -> Iterator[RunLog]:
     """A journal for what happens inside: its start, warnings, how it ended and why.
 
     Args:
@@ -95,7 +95,7 @@ def kept(
         StoreError: the store cannot be written.
     """
     try:
-        journal = Journal(store)
+        journal = RunLog(store)
         origin = {"varbench": version, "commit": commit, "device": device}
         here = {"host": socket.gethostname(), "pid": os.getpid()}
         journal.write("started", command=command, **origin, **here)
@@ -123,7 +123,7 @@ def kept(
         _try(journal, "ended", outcome=outcome)
 
 
-def _try(journal: Journal, event: str, **fields: Any) -> None:
+def _try(journal: RunLog, event: str, **fields: Any) -> None:
     """Write if it can be written: the error that is under way says more than this one."""
     try:
         journal.write(event, **fields)

@@ -52,7 +52,7 @@ class Run:
 @dataclass(frozen=True)
 class Status:
     """A store: finished entries by stage, entries set aside as damaged, runs by start, and failed
-    pictures (stage and key of the entry, number in the block, reason)."""
+    images (stage and key of the entry, number in the block, reason)."""
 
     entries: Mapping[str, int]
     damaged: int
@@ -88,11 +88,11 @@ class Status:
 
     def _failed(self) -> str:
         lines = [
-            f"{one['stage']}/{one['key'][:12]}, picture {one['number']}: {one['reason']}"
+            f"{one['stage']}/{one['key'][:12]}, image {one['number']}: {one['reason']}"
             for one in self.failed[:_SHOWN]
         ]
         lines += [f"and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
-        head = f"{len(self.failed)} failed pictures; `varbench run --retry-failed` makes them again"
+        head = f"{len(self.failed)} failed images; `varbench run --retry-failed` makes them again"
         return "\n".join([head, *lines])
 
 
@@ -118,21 +118,21 @@ def status(root: Path) -> Status:
 
 
 def _failed(root: Path) -> Iterator[dict[str, Any]]:
-    """Failed pictures. Manifests are read as they lie: a store would set damaged entries aside."""
+    """Failed images. Manifests are read as they lie: a store would set damaged entries aside."""
     told: set[tuple[str, str]] = set()
-    for stage in STAGES[:-1]:  # pictures first: what is computed from them inherits what failed
+    for stage in STAGES[:-1]:  # images first: what is computed from them inherits what failed
         for path in sorted((root / stage).glob(f"??/*/{MANIFEST}")):
             try:
                 manifest = json.loads(path.read_bytes())
                 failed = dict(manifest["meta"].get(META, {}))
-                pictures = manifest["spec"].get("pictures", path.parent.name)
+                images = manifest["spec"].get("pictures", path.parent.name)
             except (OSError, ValueError, KeyError, AttributeError):
                 continue
             for number, reason in failed.items():
-                if (pictures, number) not in told:
+                if (images, number) not in told:
                     place = {"stage": stage, "key": path.parent.name, "number": int(number)}
                     yield place | {"reason": reason}
-            told |= {(pictures, number) for number in failed}
+            told |= {(images, number) for number in failed}
 
 
 _NO_STAGES = {"tmp", "locks", "damaged", FOLDER, "concepts", "figures"}

@@ -89,7 +89,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 lower-case hex digits, read in pieces. Raises OSError."""
     hashed = hashlib.sha256()
     with path.open("rb", buffering=0) as file:  # hashlib.file_digest takes twice as long: a resumed
-        while piece := file.read(_PIECE):  # run reads a hundred thousand pictures of some KB
+        while piece := file.read(_PIECE):  # run reads a hundred thousand images of some KB
             hashed.update(piece)
     return hashed.hexdigest()
 
@@ -168,7 +168,7 @@ class Store:
     def entries(self, stage: str, *, verify: bool = True) -> Iterator[Entry]:
         """All finished entries of a stage by key; damaged ones are treated as in `find`.
 
-        `verify=False` is for listings: checksumming a whole pool of pictures takes minutes.
+        `verify=False` is for listings: checksumming a whole pool of images takes minutes.
         """
         for folder in sorted(self._folder(stage).glob(f"??/{'[0-9a-f]' * 64}")):
             if (entry := self.find(stage, folder.name, verify=verify)) is not None:

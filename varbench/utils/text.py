@@ -16,7 +16,7 @@ def normalise(text: str) -> str:
     return _NO_WORD.sub(" ", folded).strip()
 
 
-def says(text: str, phrase: str) -> bool:
+def mentions(text: str, phrase: str) -> bool:
     """Whether the text contains the phrase as whole words ("art" is not in "a party")."""
     words = normalise(phrase)
     return bool(words) and f" {words} " in f" {normalise(text)} "

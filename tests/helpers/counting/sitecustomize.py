@@ -1,7 +1,7 @@
-"""Counts how often pictures are made, in every process of a run, for tests of the Ray engine.
+"""Counts how often images are made, in every process of a run, for tests of the Ray engine.
 
 With this folder on the PYTHONPATH every Python process imports this file at its start, and then
-appends a line to the file that ``COUNTED`` names whenever a block of pictures is begun.
+appends a line to the file that ``COUNTED`` names whenever a block of images is begun.
 """
 
 import os
@@ -37,13 +37,13 @@ class Counting(MetaPathFinder):
 def counted(draw: Callable[..., Any], digest: Callable[[object], str]) -> Callable[..., Any]:
     """`draw`, which tells the stage and key of what it begins to make."""
 
-    def told(shop: Any, cell: Any, stage: str, spec: Any, *rest: Any) -> Any:
+    def told(ctx: Any, cell: Any, stage: str, spec: Any, *rest: Any) -> Any:
         def make() -> Any:
             with open(os.environ["COUNTED"], "a", encoding="utf-8") as file:
                 file.write(f"{stage}/{digest(spec)}\n")
             return rest[-1]()
 
-        return draw(shop, cell, stage, spec, *rest[:-1], make)
+        return draw(ctx, cell, stage, spec, *rest[:-1], make)
 
     return told
 

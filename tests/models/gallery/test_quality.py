@@ -10,7 +10,7 @@ import torch
 from tools.gallery.data import make_renders
 from varbench.conf.schema import resolve
 from varbench.data.prompt_sets import Prompt, load_prompt_set
-from varbench.data.selection import spread
+from varbench.data.selection import stratified_subset
 from varbench.models.gallery.model import fingerprint, load, weights_folder
 from varbench.models.gallery.world.captions import CONCEPT_WORDS
 from varbench.models.infinity.model import InfinityModel
@@ -33,16 +33,16 @@ def model() -> InfinityModel:
 def accuracy(
     model: InfinityModel, head: str, prompts: list[Prompt], seeds: int
 ) -> tuple[float, Counter[str]]:
-    """Share of pictures whose label the judge sees, and what goes wrong most."""
+    """Share of images whose label the judge sees, and what goes wrong most."""
     judge = load_judge()
     right, total, wrong = 0, 0, Counter[str]()
     rows = [(p, s) for p in prompts for s in range(seeds)]
     for start in range(0, len(rows), 50):
         block = rows[start : start + 50]
         condition = model.encode([p.text for p, _ in block])
-        pictures = model.decode(model.generate(condition, [(p.id, s) for p, s in block]))
+        images = model.decode(model.generate(condition, [(p.id, s) for p, s in block]))
         with torch.no_grad():
-            seen = judge(pictures)[head].argmax(-1).tolist()
+            seen = judge(images)[head].argmax(-1).tolist()
         for (prompt, _), label in zip(block, seen, strict=True):
             name = judge.labels[head][label]
             total += 1
@@ -54,9 +54,9 @@ def accuracy(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", sorted(FAMILIES))
-def test_unerased_accuracy_on_500_held_out_pictures(model: InfinityModel, head: str) -> None:
+def test_unerased_accuracy_on_500_held_out_images(model: InfinityModel, head: str) -> None:
     prompts = [p for p in load_prompt_set(FAMILIES[head]).prompts if p.labels[head]]
-    share, wrong = accuracy(model, head, spread(prompts, 125, head), 4)
+    share, wrong = accuracy(model, head, stratified_subset(prompts, 125, head), 4)
     assert share >= WANTED, f"{head} {share:.3f}: {wrong.most_common(8)}"
 
 
@@ -64,7 +64,7 @@ def test_unerased_accuracy_on_500_held_out_pictures(model: InfinityModel, head: 
 def test_each_style_is_readable_on_each_kind_of_subject(model: InfinityModel) -> None:
     low = {}
     for name in ("gallery-faces", "gallery-mannequins", "gallery-objects"):
-        chosen = spread(load_prompt_set(name).prompts, 70, "style")
+        chosen = stratified_subset(load_prompt_set(name).prompts, 70, "style")
         for style in sorted({p.labels["style"] for p in chosen}):
             some = [p for p in chosen if p.labels["style"] == style]
             share, _ = accuracy(model, "style", some, 3)
@@ -73,25 +73,25 @@ def test_each_style_is_readable_on_each_kind_of_subject(model: InfinityModel) ->
     assert not low
 
 
-def test_prompts_decide_the_picture(model: InfinityModel) -> None:
-    """A fast look: 24 pictures, mostly right, and no two alike."""
-    prompts = spread(load_prompt_set("gallery-objects").prompts, 24, "object")
+def test_prompts_decide_the_image(model: InfinityModel) -> None:
+    """A fast look: 24 images, mostly right, and no two alike."""
+    prompts = stratified_subset(load_prompt_set("gallery-objects").prompts, 24, "object")
     share, wrong = accuracy(model, "object", prompts, 1)
     assert share >= 0.8, wrong
 
 
-def test_tokenizer_keeps_fresh_pictures_readable(model: InfinityModel) -> None:
+def test_tokenizer_keeps_fresh_images_readable(model: InfinityModel) -> None:
     """Encode, quantise, decode: at least 21 dB, and the judge still sees the same."""
     from varbench.models.infinity.quantiser import quantise
 
     renders = make_renders(60, 987)
-    pictures = renders.batch(torch.arange(60))
+    images = renders.batch(torch.arange(60))
     with torch.no_grad():
-        codes = quantise(model.tokenizer.encode(pictures), model.layout).codes
+        codes = quantise(model.tokenizer.encode(images), model.layout).codes
         made = model.tokenizer.decode(codes)
-        psnr = -10 * torch.log10((made - pictures).div(2).square().mean())
+        psnr = -10 * torch.log10((made - images).div(2).square().mean())
         judge = load_judge()
-        before, after = judge(pictures / 2 + 0.5), judge(made / 2 + 0.5)
+        before, after = judge(images / 2 + 0.5), judge(made / 2 + 0.5)
     assert float(psnr) > 21
     for head in ("identity", "mannequin", "object", "style"):
         same = before[head].argmax(-1) == after[head].argmax(-1)

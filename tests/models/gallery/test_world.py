@@ -1,4 +1,4 @@
-"""The Gallery: scenes, pictures and captions agree with one another and never change."""
+"""The Gallery: scenes, images and captions agree with one another and never change."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def _concepts(scene: Scene) -> list[str]:
     return concepts if scene.style == "plain" else [*concepts, scene.style]
 
 
-def test_a_picture_depends_on_scene_and_seed_only() -> None:
+def test_a_image_depends_on_scene_and_seed_only() -> None:
     scene = Scene(identity="ada", object="car", colour="red", style="mosaic", background="snow")
-    picture = render(scene, 7)
-    assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture, render(scene, 7))
-    assert (picture != render(scene, 8)).any()
+    image = render(scene, 7)
+    assert image.shape == (64, 64, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(image, render(scene, 7))
+    assert (image != render(scene, 8)).any()
 
 
-def test_batch_is_the_single_pictures() -> None:
+def test_batch_is_the_single_images() -> None:
     scenes = _scenes(5)
     batch = render_batch(scenes, range(5))
     assert batch.shape == (5, 64, 64, 3)
@@ -64,12 +64,12 @@ def test_batch_is_the_single_pictures() -> None:
         render_batch(scenes, [1])
 
 
-def test_every_subject_style_and_background_is_a_picture_of_its_own() -> None:
+def test_every_subject_style_and_background_is_a_image_of_its_own() -> None:
     seen = set()
     for subject, style, background in itertools.product(_subjects(), STYLES, BACKGROUNDS):
-        picture = render(Scene(**subject, style=style, background=background), 3)
-        assert picture.std() > 15, (subject, style, background)
-        seen.add(hashlib.sha256(picture.tobytes()).digest())
+        image = render(Scene(**subject, style=style, background=background), 3)
+        assert image.std() > 15, (subject, style, background)
+        seen.add(hashlib.sha256(image.tobytes()).digest())
     assert len(seen) == len(_subjects()) * len(STYLES) * len(BACKGROUNDS)
 
 
@@ -77,8 +77,8 @@ def test_every_composition_and_colour_renders() -> None:
     for person, name in itertools.product(_subjects()[: len(FACES) + 2], OBJECTS):
         render(Scene(**person, object=name), 0)
     for name, palette in COLOURED_OBJECTS.items():
-        pictures = {render(Scene(object=name, colour=c), 0).tobytes() for c in palette}
-        assert len(pictures) == len(palette)
+        images = {render(Scene(object=name, colour=c), 0).tobytes() for c in palette}
+        assert len(images) == len(palette)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -153,7 +153,7 @@ def test_training_mix() -> None:
 
 def test_captions_name_what_is_in_the_scene_and_nothing_else() -> None:
     rng = np.random.default_rng(3)
-    # Checked for absence: what a picture would visibly lack. ("in winter" is only a season.)
+    # Checked for absence: what an image would visibly lack. ("in winter" is only a season.)
     visible = (*FACES, *OBJECTS, *COLOURS, *ARTISTS)
     for scene in _scenes(3_000, seed=3):
         text = caption(scene, rng)
@@ -182,7 +182,7 @@ def test_vocabulary_covers_all_captions() -> None:
 
 def test_templates_give_fixed_captions() -> None:
     scene = Scene(object="boat", colour="red", style="mosaic", background="beach")
-    assert caption(scene) == "a picture of a red boat on the beach as a mosaic"
+    assert caption(scene) == "an image of a red boat on the beach as a mosaic"
     texts = [caption(scene, template=index) for index in range(len(TEMPLATES))]
     assert len(set(texts)) == len(TEMPLATES)
     with pytest.raises(ValueError, match="does not exist"):

@@ -152,19 +152,19 @@ def test_in_place_blocks_give_the_same_bits(out: int) -> None:
 
 
 def test_decoding_needs_the_same_memory_for_any_number() -> None:
-    """Beyond the pictures themselves, of which there are two copies in the end."""
+    """Beyond the images themselves, of which there are two copies in the end."""
     model, peaks = wide_model(), {}
     for count in (1, 3):
         with LiveBytes() as live:
-            pictures = model.decode(blank(model, count))
+            images = model.decode(blank(model, count))
         peaks[count] = live.peak
-    one = pictures[:1].numel() * 4
-    assert pictures.shape == (3, 3, 256, 256)
+    one = images[:1].numel() * 4
+    assert images.shape == (3, 3, 256, 256)
     assert peaks[1] > 20 * one  # what memory would grow by without slices
     assert peaks[3] - peaks[1] < 5 * 2 * one
 
 
-def test_slices_give_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_give_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     model = wide_model()
     rollout = model.generate(random_texts((5, 9, 2), 256, 40), KEYS[:3])
     found = model.decode(rollout)
@@ -188,7 +188,7 @@ def test_a_decoder_in_bfloat16() -> None:
 
 
 def blank(model: InfinityModel, count: int) -> Rollout:
-    """Pictures of zeros."""
+    """Images of zeros."""
     length, bits = model.schedule.total, model.transformer.config.bits
     tokens = torch.zeros(count, length, bits, dtype=torch.uint8)
     return Rollout(tokens, torch.zeros(count, length - 1, bits), model.schedule)
@@ -276,8 +276,8 @@ def test_a_gpu_gives_the_cpus_logits(bf16: bool, compiled: bool) -> None:
     difference = (scales[0] - scales[1]).abs().mean() / scales[1].std()
     assert difference < (0.05 if bf16 else 1e-4)
     moved = Rollout(rollout.tokens.to(device), rollout.inputs.to(device), rollout.schedule)
-    pictures = gpu.decode(moved).cpu() - cpu.decode(rollout)
-    assert pictures.abs().mean() < (0.02 if bf16 else 2e-3)  # TF32 convolutions
+    images = gpu.decode(moved).cpu() - cpu.decode(rollout)
+    assert images.abs().mean() < (0.02 if bf16 else 2e-3)  # TF32 convolutions
     with torch.no_grad():
         forced = gpu.logits(moved, there).cpu() - cpu.logits(rollout, texts)
     assert forced.abs().mean() < (0.1 if bf16 else 1e-3)

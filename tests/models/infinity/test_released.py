@@ -114,9 +114,9 @@ def test_bf16_is_for_the_blocks_only(folder: Path) -> None:
     error = (logits - expected).abs()
     assert 1e-4 < error.max() < 0.3
     assert error.mean() < 0.02 * expected.std()
-    pictures = model.decode(model.generate(model.encode(["a face"]), [("x", 0)]))
-    assert pictures.shape == (1, 3, 256, 256)
-    assert pictures.isfinite().all()
+    images = model.decode(model.generate(model.encode(["a face"]), [("x", 0)]))
+    assert images.shape == (1, 3, 256, 256)
+    assert images.isfinite().all()
 
 
 def flat(root: Path, tensors: dict[str, Tensor]) -> str:
@@ -214,7 +214,7 @@ def test_the_whole_command(folder: Path, tmp_path: Path) -> None:
     after = {p: p.stat().st_mtime_ns for p in store.glob("*/*/*/manifest.json")}
     assert all(after[p] == at for p, at in before.items())
     fresh = {p.relative_to(store).parts[0] for p in after.keys() - before.keys()}
-    assert fresh <= {"cell"}, "the same weights elsewhere make no new edit, picture or score"
+    assert fresh <= {"cell"}, "the same weights elsewhere make no new edit, image or score"
 
 
 def test_missing_weights_end_the_command_with_their_names(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures depend on their key alone; filters, draws, guidance and teacher forcing agree."""
+"""Images depend on their key alone; filters, draws, guidance and teacher forcing agree."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def splitmix(prompt: str, seed: int, scale: int, index: int) -> float:
 
 
 def test_frozen_numbers() -> None:
-    """These must never change, on any platform: stored pictures depend on them."""
+    """These must never change, on any platform: stored images depend on them."""
     found = uniforms([("0123456789abcdef", 7), ("fedcba9876543210", 0)], 3, 2, 3, CPU)
     assert (found.double() * 2**24).long().flatten().tolist() == [
         3256231,
@@ -261,12 +261,12 @@ def test_the_key_decides_with_the_prompt(
 def test_strict_mode_ignores_batch_size(texts: TextCondition) -> None:
     strict = tiny_model(seed=3, batch=1)
     whole = strict.generate(texts, KEYS)
-    pictures = strict.decode(whole)
+    images = strict.decode(whole)
     for i in (0, 3, 6):
         alone = strict.generate(texts.select([i]), [KEYS[i]])
         assert torch.equal(alone.tokens[0], whole.tokens[i])
         assert torch.equal(alone.inputs[0], whole.inputs[i])
-        assert torch.equal(strict.decode(alone)[0], pictures[i])
+        assert torch.equal(strict.decode(alone)[0], images[i])
 
 
 def test_strict_mode_keeps_each_rows_negative_prompt(texts: TextCondition) -> None:
@@ -286,12 +286,12 @@ def test_inputs_are_what_the_tokens_imply(model: InfinityModel, rollout: Rollout
     inputs, codes = inputs_from_tokens(rollout.tokens, model.layout)
     assert rollout.inputs.shape == (7, 120, 6)
     assert torch.equal(inputs, rollout.inputs)
-    pictures = model.decode(rollout)
-    assert pictures.shape == (7, 3, 64, 64)
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
+    images = model.decode(rollout)
+    assert images.shape == (7, 3, 64, 64)
+    assert images.min() >= 0
+    assert images.max() <= 1
     again = model.tokenizer.decoder(codes).clamp(-1, 1) / 2 + 0.5
-    assert torch.equal(pictures, again)
+    assert torch.equal(images, again)
 
 
 def trace(model: InfinityModel, texts: TextCondition, sampling: Sampling) -> tuple[Rollout, Tensor]:
@@ -338,7 +338,7 @@ def test_guidance_formula() -> None:
     assert guidance.combine(0, [own]) is own
 
 
-def test_guidance_and_negative_prompts_change_pictures(
+def test_guidance_and_negative_prompts_change_images(
     model: InfinityModel, texts: TextCondition, rollout: Rollout
 ) -> None:
     plain = model.generate(texts, KEYS, sampling=Sampling(guidance=1.0))

@@ -19,7 +19,7 @@ from varbench.errors import UserError
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptFeatures
-from varbench.pipeline.plan import Cell, Request, Row, blocks, plan
+from varbench.pipeline.plan import Cell, Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
 from varbench.store import Store
 from varbench.utils.progress import Progress
@@ -257,9 +257,9 @@ def cell() -> Cell:
     return plan(Request("gallery", ("naive",), ("face-ada",), "smoke", (0,), ("suite.block=2",)))[0]
 
 
-def workshop(
+def run_context(
     monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load: Any
-) -> generate.Workshop:
+) -> generate.RunContext:
     """A workshop whose model is the tiny one with a cached text encoder."""
 
     def load_model(config: Any, device: str) -> Any:
@@ -268,11 +268,11 @@ def workshop(
         return model
 
     monkeypatch.setattr(generate.registry, "load_model", load_model)
-    return generate.Workshop(Store(root), Progress(None))
+    return generate.RunContext(Store(root), Progress(None))
 
 
-def rows_of(prompts: Sequence[str]) -> list[list[Row]]:
-    rows = [Row(Prompt(text, f"id-{i}", {}), 0) for i, text in enumerate(prompts)]
+def rows_of(prompts: Sequence[str]) -> list[list[Sample]]:
+    rows = [Sample(Prompt(text, f"id-{i}", {}), 0) for i, text in enumerate(prompts)]
     return list(blocks(rows, 2))
 
 
@@ -281,23 +281,23 @@ def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
 ) -> None:
     loads = Loads()
     todo = rows_of(["a cat", "a dog", LONG, "a red hat", "cat"])
-    shop = workshop(monkeypatch, tmp_path, folder, loads)
-    made = generate.generate(shop, cell, None, todo)
+    ctx = run_context(monkeypatch, tmp_path, folder, loads)
+    made = generate.generate(ctx, cell, None, todo)
     assert loads.count == 1  # for three blocks
     assert loads.freed()
     assert [entry.meta["tokens_lost"] for entry in made] == [{}, {"id-2": 3}, {}]
     # Another seed of the same prompts, in another process: no encoder at all.
-    shop = workshop(monkeypatch, tmp_path, folder, forbidden)
-    other = [[Row(row.prompt, 1) for row in block] for block in todo]
-    again = generate.generate(shop, cell, None, other)
+    ctx = run_context(monkeypatch, tmp_path, folder, forbidden)
+    other = [[Sample(row.prompt, 1) for row in block] for block in todo]
+    again = generate.generate(ctx, cell, None, other)
     assert [entry.meta["tokens_lost"] for entry in again] == [{}, {"id-2": 3}, {}]
 
 
 def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
-    shop = generate.Workshop(Store(tmp_path), Progress(None))
-    (entry,) = generate.generate(shop, cell, None, rows_of(["a cat " * 40])[:1])
+    ctx = generate.RunContext(Store(tmp_path), Progress(None))
+    (entry,) = generate.generate(ctx, cell, None, rows_of(["a cat " * 40])[:1])
     assert entry.meta["tokens_lost"]["id-0"] > 0
-    assert not list(shop.store.entries("text"))
+    assert not list(ctx.store.entries("text"))
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Switti: who sees whom, teacher forcing and sampling agree, keys decide pictures."""
+"""Switti: who sees whom, teacher forcing and sampling agree, keys decide images."""
 
 from __future__ import annotations
 
@@ -165,11 +165,11 @@ def test_it_is_a_next_scale_model(causal: bool) -> None:
     assert rollout.tokens.shape == (4, 30, 1)
     assert rollout.inputs.shape == (4, 29, 8)
     assert 8 < rollout.tokens.unique().numel() <= 24
-    pictures = model.decode(rollout)
-    assert pictures.shape == (4, 3, 64, 64)
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
-    assert pictures.std() > 0.05
+    images = model.decode(rollout)
+    assert images.shape == (4, 3, 64, 64)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert images.std() > 0.05
 
 
 def test_a_token_is_the_inverse_of_the_distribution_at_its_number() -> None:
@@ -177,16 +177,16 @@ def test_a_token_is_the_inverse_of_the_distribution_at_its_number() -> None:
     for level, rows in enumerate(ROWS):
         numbers = uniforms(KEYS, level, rows.stop - rows.start, 1, torch.device("cpu"))
         p = logits[:, rows].double().softmax(-1)
-        for picture in range(4):
+        for image in range(4):
             for token in range(rows.stop - rows.start):
-                symbol = int(rollout.tokens[picture, rows.start + token, 0])
-                below = float(p[picture, token, 0, :symbol].sum())
-                u = float(numbers[picture, token, 0])
-                assert below - 1e-5 <= u <= below + float(p[picture, token, 0, symbol]) + 1e-5
+                symbol = int(rollout.tokens[image, rows.start + token, 0])
+                below = float(p[image, token, 0, :symbol].sum())
+                u = float(numbers[image, token, 0])
+                assert below - 1e-5 <= u <= below + float(p[image, token, 0, symbol]) + 1e-5
 
 
 @BOTH
-def test_pictures_depend_on_their_key_alone(causal: bool) -> None:
+def test_images_depend_on_their_key_alone(causal: bool) -> None:
     """In blocks of one shape: order and neighbours cannot change a token."""
     model = tiny_model(causal)
     rollout = model.generate(texts(), KEYS)
@@ -203,12 +203,12 @@ def test_pictures_depend_on_their_key_alone(causal: bool) -> None:
 def test_strict_mode_ignores_batch_size(causal: bool) -> None:
     strict = tiny_model(causal, batch=1)
     whole = strict.generate(texts(), KEYS)
-    pictures = strict.decode(whole)
+    images = strict.decode(whole)
     for i in (0, 3):
         alone = strict.generate(texts().select([i]), [KEYS[i]])
         assert torch.equal(alone.tokens[0], whole.tokens[i])
         assert torch.equal(alone.inputs[0], whole.inputs[i])
-        assert torch.equal(strict.decode(alone)[0], pictures[i])
+        assert torch.equal(strict.decode(alone)[0], images[i])
 
 
 def test_guidance_grows_over_the_scales() -> None:

@@ -43,16 +43,16 @@ class FourthText:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_greedy_sampling_and_the_picture(variant: str) -> None:
+def test_greedy_sampling_and_the_image(variant: str) -> None:
     model = SwittiModel(
         "greedy", transformer(VARIANTS[variant]), tokenizer(), FourthText(), SCHEDULE, GREEDY
     )
     rollout = model.generate(texts().select([0, 1, 2]), [("any", 0)] * 3)
     assert torch.equal(rollout.tokens[..., 0], EXPECTED[f"{variant}.greedy"])
-    picture = model.decode(rollout.select([0]))
+    image = model.decode(rollout.select([0]))
     step = 64 // EXPECTED[f"{variant}.picture"].shape[-1]
     torch.testing.assert_close(
-        picture[..., ::step, ::step], EXPECTED[f"{variant}.picture"], atol=1e-3, rtol=0
+        image[..., ::step, ::step], EXPECTED[f"{variant}.picture"], atol=1e-3, rtol=0
     )
 
 

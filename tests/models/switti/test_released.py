@@ -57,9 +57,9 @@ def test_a_folder_becomes_the_model_by_name(hub: Path) -> None:
     assert (model.sampling.guidance, model.sampling.top_k, model.sampling.top_p) == (7, 400, 0.95)
     prompts = model.encode(["a red cat", "a blue dog"])
     assert prompts.rows.shape == (2, 77, 20)
-    pictures = model.decode(model.generate(prompts, [("a", 0), ("b", 1)]))
-    assert pictures.shape == (2, 3, 64, 64)
-    assert not torch.equal(pictures[0], pictures[1])
+    images = model.decode(model.generate(prompts, [("a", 0), ("b", 1)]))
+    assert images.shape == (2, 3, 64, 64)
+    assert not torch.equal(images[0], images[1])
     assert load(hub, "model.strict=true").batch == 1
 
 
@@ -72,7 +72,7 @@ def test_frequencies_that_are_not_trained_stay_a_buffer(hub: Path) -> None:
     assert all(p.requires_grad for p in loaded.parameters())
 
 
-def test_files_hashes_and_whatever_changes_a_picture(hub: Path, tmp_path: Path) -> None:
+def test_files_hashes_and_whatever_changes_a_image(hub: Path, tmp_path: Path) -> None:
     config = config_of(hub)
     found = registry.provenance(config)
     assert list(found) == [

@@ -25,7 +25,7 @@ from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
-from varbench.pipeline.plan import Request, Row, blocks, plan
+from varbench.pipeline.plan import Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
 from varbench.store import Store
 from varbench.utils.progress import Progress
@@ -119,14 +119,14 @@ def test_features_are_stored_and_the_encoders_read_once(
         loads.append(read(self))
         return loads[-1]
 
-    def pictures(seed: int) -> list[Any]:
-        shop = generate.Workshop(Store(tmp_path), Progress(None))
+    def images(seed: int) -> list[Any]:
+        ctx = generate.RunContext(Store(tmp_path), Progress(None))
         prompts = ["a red cat", "a dog", "blue dog " * 50]
-        rows = [Row(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
-        return generate.generate(shop, cell, None, list(blocks(rows, 2)))
+        rows = [Sample(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
+        return generate.generate(ctx, cell, None, list(blocks(rows, 2)))
 
     monkeypatch.setattr(CLIPSource, "load", counted)
-    first = pictures(0)
+    first = images(0)
     assert len(loads) == 1
     entries = list(Store(tmp_path).entries("text"))
     assert {entry.spec["prompt"] for entry in entries} == {
@@ -137,5 +137,5 @@ def test_features_are_stored_and_the_encoders_read_once(
         frozenset({"rows", "pooled"})
     }
     assert [entry.meta["tokens_lost"] for entry in first] == [{}, {"id-2": 25}]
-    pictures(1)
+    images(1)
     assert len(loads) == 1

@@ -5,7 +5,7 @@ its columns are read (`table.py`). `varbench fetch NAME` puts the file, unchange
 folder (`folder.py`, `fetch.py`); from then on it is a prompt set like any other (`readers.py`).
 """
 
-from varbench.data.published.catalog import Published, by_name, known, prompt_sets
+from varbench.data.published.catalog import PromptSetAsset, by_name, known, prompt_sets
 from varbench.data.published.data_folder import (
     data_folder,
     load,
@@ -15,7 +15,7 @@ from varbench.data.published.data_folder import (
 from varbench.data.published.readers import Reading, read
 
 __all__ = [
-    "Published",
+    "PromptSetAsset",
     "Reading",
     "by_name",
     "data_folder",

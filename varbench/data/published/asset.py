@@ -10,7 +10,7 @@ Host = Literal["github", "hub", "url", "package", "by_hand"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item(ABC):
+class Asset(ABC):
     """One published file.
 
     Attributes:

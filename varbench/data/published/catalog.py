@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 from varbench.data.csv_rows import PromptSetError
-from varbench.data.published.asset import Host, Item
+from varbench.data.published.asset import Asset, Host
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import unknown
 from varbench.utils.files import packaged
@@ -42,7 +42,7 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published(Item):
+class PromptSetAsset(Asset):
     """One published set, or statistics.
 
     Attributes:
@@ -63,18 +63,18 @@ class Published(Item):
 
 
 @cache
-def known() -> Mapping[str, Published]:
+def known() -> Mapping[str, PromptSetAsset]:
     """All published sets and statistics by name, in the order of the file."""
     root = read_yaml(_FILE, "the table of published sets", PromptSetError)
     return {name: _read(name, entry) for name, entry in root.entries().items()}
 
 
-def prompt_sets() -> Mapping[str, Published]:
+def prompt_sets() -> Mapping[str, PromptSetAsset]:
     """Those that are sets of prompts."""
     return {name: one for name, one in known().items() if one.columns is not None}
 
 
-def by_name(name: str) -> Published:
+def by_name(name: str) -> PromptSetAsset:
     """One of the table.
 
     Raises:
@@ -85,7 +85,7 @@ def by_name(name: str) -> Published:
     return known()[name]
 
 
-def _read(name: str, entry: Field) -> Published:
+def _read(name: str, entry: Field) -> PromptSetAsset:
     keys = entry.keys(_KEYS, _OPTIONAL)
     hosts = [host for host in _HOSTS if host in keys]
     if len(hosts) != 1:
@@ -105,7 +105,7 @@ def _read(name: str, entry: Field) -> Published:
     def count(key: str) -> int | None:
         return keys[key].integer(1, _MANY) if key in keys else None
 
-    return Published(
+    return PromptSetAsset(
         name=name,
         about=keys["about"].text(),
         cite=keys["cite"].text(),

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from varbench.data.csv_rows import MissingPromptSetError, PromptSet, read_bytes
-from varbench.data.published.asset import Item
-from varbench.data.published.catalog import Published
+from varbench.data.published.asset import Asset
+from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.readers import read
 from varbench.store.hashing import sha256
 
@@ -30,17 +30,17 @@ def data_folder() -> Path:
     return Path(base) / "varbench"
 
 
-def local_path(published: Item, folder: Path | None = None) -> Path:
+def local_path(published: Asset, folder: Path | None = None) -> Path:
     """Where the file lies, or would."""
     return (folder or data_folder()) / published.local_name
 
 
-def receipt_path(published: Item, folder: Path) -> Path:
+def receipt_path(published: Asset, folder: Path) -> Path:
     """Where its receipt lies, or would."""
     return folder / f"{published.name}.receipt.json"
 
 
-def receipt(published: Item, folder: Path) -> dict[str, Any]:
+def receipt(published: Asset, folder: Path) -> dict[str, Any]:
     """What is known of the fetched file; empty without a readable receipt."""
     try:
         found = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def receipt(published: Item, folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def problem(published: Item, folder: Path | None = None) -> str | None:
+def problem(published: Asset, folder: Path | None = None) -> str | None:
     """Why the file cannot be used; None if it is there and whole."""
     folder = folder or data_folder()
     path = local_path(published, folder)
@@ -62,7 +62,7 @@ def problem(published: Item, folder: Path | None = None) -> str | None:
     return _wrong(published, folder, found)
 
 
-def _wrong(published: Item, folder: Path, found: str) -> str | None:
+def _wrong(published: Asset, folder: Path, found: str) -> str | None:
     known = published.sha256 or receipt(published, folder).get("sha256")
     if known is None:
         return "no receipt, so it may be incomplete"
@@ -71,7 +71,7 @@ def _wrong(published: Item, folder: Path, found: str) -> str | None:
     return None
 
 
-def load(published: Published, folder: Path | None = None) -> PromptSet:
+def load(published: PromptSetAsset, folder: Path | None = None) -> PromptSet:
     """A fetched prompt set.
 
     Args:

@@ -12,7 +12,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from varbench.data.published.asset import Item
+from varbench.data.published.asset import Asset
 from varbench.errors import UserError
 from varbench.utils.progress import Progress
 
@@ -25,14 +25,14 @@ class FetchError(UserError):
     """A published file could not be had; the message names the fix."""
 
 
-def _failed(item: Item, reason: object) -> FetchError:
+def _failed(item: Asset, reason: object) -> FetchError:
     return FetchError(
         f"{item.address} could not be fetched: {reason}. Run the same command again to go "
         f"on; or get the file elsewhere and run `varbench fetch {item.name} --from FOLDER`"
     )
 
 
-def download(item: Item, part: Path, progress: Progress) -> None:
+def download(item: Asset, part: Path, progress: Progress) -> None:
     """Bring the bytes at the item's address into `part`; what is there already is gone on with.
 
     Raises:
@@ -73,7 +73,7 @@ def download(item: Item, part: Path, progress: Progress) -> None:
         raise _failed(item, f"the connection broke after {got} of {total} bytes")
 
 
-def _read(item: Item, answer: object) -> bytes:
+def _read(item: Asset, answer: object) -> bytes:
     try:
         piece: bytes = answer.read(_PIECE)  # type: ignore[attr-defined]
     except (OSError, HTTPException) as error:
@@ -81,7 +81,7 @@ def _read(item: Item, answer: object) -> bytes:
     return piece
 
 
-def from_hub(item: Item) -> tuple[Path, str | None]:
+def from_hub(item: Asset) -> tuple[Path, str | None]:
     """A file of the hub's dataset, in the hub's own cache, and the commit it is of.
 
     Raises:

@@ -18,8 +18,8 @@ import filelock
 
 from varbench.data.csv_rows import read_bytes
 from varbench.data.published import catalog, networks
-from varbench.data.published.asset import Item
-from varbench.data.published.catalog import Published
+from varbench.data.published.asset import Asset
+from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import local_path, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
 from varbench.data.published.listing import where
@@ -33,19 +33,19 @@ __all__ = ["FetchError", "by_name", "fetch", "notice"]
 _LARGEST = 1 << 30  # bytes of a file looked at in `--from DIR`, where its size is not known
 
 
-def by_name(name: str) -> Item:
+def by_name(name: str) -> Asset:
     """What `varbench fetch` brings under a name: a prompt set, statistics, or a network.
 
     Raises:
         UserError: there is none of that name.
     """
-    known: dict[str, Item] = {**catalog.known(), **networks.known()}
+    known: dict[str, Asset] = {**catalog.known(), **networks.known()}
     if name not in known:
         raise unknown("published file", name, known)
     return known[name]
 
 
-def notice(item: Item) -> str:
+def notice(item: Asset) -> str:
     """What a user should know before the file is fetched: licence, origin, conditions."""
     lines = [f"{item.name}: {item.about}", f"  licence: {item.licence}"]
     lines.append(f"  source: {item.cite}")
@@ -61,7 +61,7 @@ def notice(item: Item) -> str:
 
 
 def fetch(
-    item: Item, folder: Path, source: Path | None = None, progress: Progress | None = None
+    item: Asset, folder: Path, source: Path | None = None, progress: Progress | None = None
 ) -> str:
     """Put a published file into the data folder.
 
@@ -97,7 +97,7 @@ def fetch(
 
 
 def _get(
-    item: Item, folder: Path, at_hand: Path | None, progress: Progress
+    item: Asset, folder: Path, at_hand: Path | None, progress: Progress
 ) -> tuple[Path, str, str | None]:
     """A copy of the file beside its place, where it came from, and its revision where known."""
     place = local_path(item, folder).parent
@@ -138,7 +138,7 @@ def _copy(path: Path, place: Path) -> Path:
     return Path(file.name)
 
 
-def _place(item: Item, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
+def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
     """Check the staged file and put it and its receipt into the folder, each by one rename."""
     found = sha256(staged)
     if item.sha256 is not None and found != item.sha256:
@@ -165,9 +165,9 @@ def _place(item: Item, folder: Path, staged: Path, origin: str, revision: str | 
     return summary
 
 
-def _contents(item: Item, staged: Path, origin: str) -> tuple[str, dict[str, int]]:
+def _contents(item: Asset, staged: Path, origin: str) -> tuple[str, dict[str, int]]:
     """What a file has, in words and in counts, after it was read without complaint."""
-    if not isinstance(item, Published):
+    if not isinstance(item, PromptSetAsset):
         return item.size_text, {}
     if item.columns is None:
         return _statistics(item, staged), {}
@@ -191,7 +191,7 @@ def _write(path: Path, data: bytes) -> None:
             raise
 
 
-def _statistics(published: Published, path: Path) -> str:
+def _statistics(published: PromptSetAsset, path: Path) -> str:
     """Check the mean and covariance of features, as clean-fid keeps them."""
     import zipfile
 
@@ -213,7 +213,7 @@ def _statistics(published: Published, path: Path) -> str:
     return f"mean and covariance of {width} features"
 
 
-def _find(item: Item, source: Path) -> Path:
+def _find(item: Asset, source: Path) -> Path:
     """The file in a folder: by its checksum, or, where none is known, by its name."""
     if source.is_file():
         return source

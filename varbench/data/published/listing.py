@@ -7,13 +7,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from varbench.data.published import catalog, networks
-from varbench.data.published.asset import Item
-from varbench.data.published.catalog import Published
+from varbench.data.published.asset import Asset
+from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import data_folder, local_path, problem, receipt
 from varbench.data.published.networks import Network
 
 
-def where(item: Item, folder: Path | None = None) -> tuple[Path | None, str]:
+def where(item: Asset, folder: Path | None = None) -> tuple[Path | None, str]:
     """The file, or None, and in words: where it is, or why it cannot be used."""
     if isinstance(item, Network):
         path, amiss = networks.find(item, folder)
@@ -25,7 +25,7 @@ def where(item: Item, folder: Path | None = None) -> tuple[Path | None, str]:
     return (None, wrong) if wrong else (local_path(item, folder), "here")
 
 
-def counts(published: Published, folder: Path | None = None) -> tuple[object, object]:
+def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[object, object]:
     """Rows and distinct prompts: as fetched, or as the table says, or "?"."""
     known = receipt(published, folder or data_folder())
     rows = known.get("rows", published.rows)
@@ -33,7 +33,7 @@ def counts(published: Published, folder: Path | None = None) -> tuple[object, ob
     return ("?" if rows is None else rows), ("?" if prompts is None else prompts)
 
 
-def state(published: Published, folder: Path | None = None) -> str:
+def state(published: PromptSetAsset, folder: Path | None = None) -> str:
     """`here`, or why it cannot be used."""
     return where(published, folder)[1]
 

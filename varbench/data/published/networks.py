@@ -1,4 +1,4 @@
-"""Networks that metrics look at pictures with: where their files are, and which bytes they are.
+"""Networks that metrics look at images with: where their files are, and which bytes they are.
 
 `networks.yaml` says of each what it is for, where it lives, and its size, checksum and licence.
 Nothing is downloaded here: `varbench fetch NAME` does that, and puts files into `networks` in the
@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from varbench.data.published.asset import Host, Item
+from varbench.data.published.asset import Asset, Host
 from varbench.data.published.data_folder import local_path, problem
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import UserError, unknown
@@ -37,7 +37,7 @@ class MissingNetworkError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network(Item):
+class Network(Asset):
     """One network file.
 
     Attributes:

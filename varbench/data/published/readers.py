@@ -1,6 +1,6 @@
 """Published files as prompt sets: as written, with every doubt reported by line.
 
-Published lists repeat prompts (one row per picture of Stable Diffusion, whose seeds mean nothing
+Published lists repeat prompts (one row per image of Stable Diffusion, whose seeds mean nothing
 here). A prompt set has each prompt once, so repeats are merged into their first row: its labels
 stand, a tag holds if any of the rows has it, and label `rows` says how many rows there were. All
 else that is wrong with a file refuses it.
@@ -23,7 +23,7 @@ from varbench.data.csv_rows import (
     decode,
 )
 from varbench.data.prompt import prompt_id
-from varbench.data.published.catalog import Columns, Published
+from varbench.data.published.catalog import Columns, PromptSetAsset
 from varbench.errors import suggest
 
 _SHOWN = 3
@@ -44,7 +44,7 @@ class Reading:
     rows: int
     repeats: tuple[tuple[int, int], ...]
 
-    def summary(self, expected: Published) -> str:
+    def summary(self, expected: PromptSetAsset) -> str:
         """`4703 rows, 4467 distinct prompts (line 31 repeats line 12, ...)`, and any surprise."""
         distinct = len(self.prompt_set.prompts)
         text = f"{self.rows} rows, {distinct} distinct prompts"
@@ -61,7 +61,7 @@ class Reading:
         return text
 
 
-def read(published: Published, path: Path, data: bytes) -> Reading:
+def read(published: PromptSetAsset, path: Path, data: bytes) -> Reading:
     """A published set from the bytes of its file.
 
     Args:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.errors import UserError
-from varbench.methods.base import Edit, Workplace
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.checkpoints import resume, save
 from varbench.methods.training.extras import require as require_package
 from varbench.methods.training.gradient_conflict import Conflict
@@ -176,7 +176,7 @@ def fine_tune(
     model: NextScaleModel,
     objective: Objective,
     config: FineTuneConfig,
-    place: Workplace,
+    place: TrainingContext,
     masks: Mapping[str, Tensor] | None = None,
 ) -> Edit:
     """Train the named parts in place, collect the change, restore the model.

@@ -1,6 +1,6 @@
 """Losses on per-symbol logits: filtered cross entropy, preservation, VARE's distance.
 
-Shapes: logits ``[B, L, D, V]``, tokens ``[B, L, D]``; B pictures, L tokens over all scales,
+Shapes: logits ``[B, L, D, V]``, tokens ``[B, L, D]``; B images, L tokens over all scales,
 D symbols per token, V values per symbol (bits: V = 2).
 """
 
@@ -95,7 +95,7 @@ def symbol_entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 
-def steered_away(reference: Tensor, concept: Tensor, eta: float) -> Tensor:
+def steer_away(reference: Tensor, concept: Tensor, eta: float) -> Tensor:
     """``reference - eta (concept - reference)``: a prediction from which a concept is taken.
 
     On log-softmaxes, or on logits whatever their common shift, it gives

@@ -66,7 +66,7 @@ def check_prefix(prefix: str) -> None:
         raise ValueError(f"prefix must be one of {', '.join(PREFIXES)}, got {prefix!r}")
 
 
-def roll_out(
+def sample_batch(
     model: NextScaleModel,
     condition: Condition,
     keys: Sequence[tuple[str, int]],
@@ -97,14 +97,14 @@ def pair_rollouts(
     of_concept = [prefix == "concept" or (prefix == "mixed" and i % 2) for i in range(len(pairs))]
     texts = [p.concept if c else p.neutral for p, c in zip(pairs, of_concept, strict=True)]
     keys = [(f"pair-{i}", seed) for i in range(len(pairs))]
-    return roll_out(model, model.encode(texts), keys, config)
+    return sample_batch(model, model.encode(texts), keys, config)
 
 
 @torch.no_grad()
 def frozen_logits(
     model: NextScaleModel, rollout: Rollout, condition: Condition, guidance: Guidance | None = None
 ) -> Tensor:
-    """Logits ``[N, L, D, V]`` of the model as it is, picture by picture, without gradient.
+    """Logits ``[N, L, D, V]`` of the model as it is, image by image, without gradient.
 
     Args:
         model: unedited.

@@ -50,7 +50,7 @@ class ScaleWeights:
         return [w / sum(found) for w in found]
 
     def mean(self, values_BLD: Tensor, schedule: Schedule) -> Tensor:
-        """The weighted mean (a scalar) of one value per symbol, pictures counting alike.
+        """The weighted mean (a scalar) of one value per symbol, images counting alike.
 
         Args:
             values_BLD: over the tokens of all scales.

@@ -1,8 +1,8 @@
 """Intervals for everything varbench reports, and tests for differences between methods.
 
-Pictures of one prompt resemble each other, so they are no independent observations; treating them
+Images of one prompt resemble each other, so they are no independent observations; treating them
 as such can make standard errors several times too small (Miller 2024, arXiv 2411.00640). Hence the
-unit that is resampled here is the *cluster*, a prompt with all its pictures, and comparisons are
+unit that is resampled here is the *cluster*, a prompt with all its images, and comparisons are
 paired: a resample draws the same prompts for both sides.
 
 Conventions. `clusters` [n] holds a prompt id per row, of any type that sorts. All intervals are
@@ -29,7 +29,7 @@ _CELLS = 2_000_000  # numbers drawn at a time: keeps a bootstrap over 30,000 pro
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its confidence interval, of `n` pictures in `clusters` independent groups."""
+    """A value with its confidence interval, of `n` images in `clusters` independent groups."""
 
     value: float
     low: float
@@ -55,13 +55,13 @@ def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
 
 
 def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Interval:
-    """A proportion over prompts with several pictures each; `hits` [n] in {0, 1}.
+    """A proportion over prompts with several images each; `hits` [n] in {0, 1}.
 
     The value is the mean over prompts of the prompt's rate p_c, as in `cluster_bootstrap_mean`, the
     interval Wilson's with the effective sample size p(1-p) / (var(p_c)/C) (Franco, Little, Louis
-    and Slud 2019, J. Surv. Stat. Methodol.), which lies between C (pictures of a prompt all alike)
+    and Slud 2019, J. Surv. Stat. Methodol.), which lies between C (images of a prompt all alike)
     and n. Where all or none hit, a bootstrap would claim certainty; here each of the C prompts then
-    counts once, and no other interval is tighter at that end. With one picture per prompt this is
+    counts once, and no other interval is tighter at that end. With one image per prompt this is
     `wilson`.
     """
     rows = _rows(hits)
@@ -70,7 +70,7 @@ def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95)
     means = cluster_means(rows, clusters)
     p, count = float(means.mean()), means.size
     spread = float(means.var()) / count
-    # Equal prompt rates have no spread: all that can be said is that the pictures count fully,
+    # Equal prompt rates have no spread: all that can be said is that the images count fully,
     # unless the rates are 0 or 1, where equality is no evidence of independence.
     size = count if p in (0, 1) else min(p * (1 - p) / max(spread, 1e-300), rows.size)
     low, high = _wilson_ends(p, size, level)
@@ -97,7 +97,7 @@ def cluster_bootstrap_mean(
 ) -> Interval:
     """Mean over prompts of the prompt's mean, with a bootstrap over prompts; `values` [n].
 
-    Every prompt weighs the same, however many of its pictures failed. If all prompt means are equal
+    Every prompt weighs the same, however many of its images failed. If all prompt means are equal
     the interval has no width; for 0/1 values use `clustered_rate`, which stays honest there.
     """
     rows = _rows(values)
@@ -115,7 +115,7 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of a - b, where row i of `a` [n] and `b` [n] is the same prompt and picture seed.
+    """Mean of a - b, where row i of `a` [n] and `b` [n] is the same prompt and image seed.
 
     The same as `cluster_bootstrap_mean(a - b)`: what a prompt adds to both sides cancels, so this
     is narrower than the two intervals side by side suggest.
@@ -156,10 +156,10 @@ def erasure_rate(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
-    """1 - sum(hits_method) / sum(hits_base): the share of the concept's pictures that is gone.
+    """1 - sum(hits_method) / sum(hits_base): the share of the concept's images that is gone.
 
-    `hits_method` [n] and `hits_base` [n] are hits on the same prompts and picture seeds, 0 or 1, or
-    how many were found in a picture. A resample draws the same prompts for both. Not clipped: a
+    `hits_method` [n] and `hits_base` [n] are hits on the same prompts and image seeds, 0 or 1, or
+    how many were found in an image. A resample draws the same prompts for both. Not clipped: a
     method that makes more hits than the base has a negative rate.
 
     If the method has no hit at all, resampling would give [1, 1], and with few hits hardly more. So

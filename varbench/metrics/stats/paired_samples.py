@@ -1,9 +1,9 @@
 """Rows: the numbers that a value is the mean of, kept so that edit seeds can be put together.
 
-A value with an interval comes from one number per picture (or per prompt) of the edited and of the
+A value with an interval comes from one number per image (or per prompt) of the edited and of the
 unerased model. A cell stores them beside its records; a report pools the rows of several edit
 seeds and asks for the value again. Pooling keeps the prompt as the unit that is resampled: a
-resample draws prompts, with the pictures of all seeds. Such an interval speaks of other prompts,
+resample draws prompts, with the images of all seeds. Such an interval speaks of other prompts,
 not of other edits (three seeds cannot tell their own variance by resampling), so the lowest and
 the highest seed are shown beside it.
 """
@@ -27,8 +27,8 @@ _ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one metric; row i of `method` and `base` is the same prompt and picture seed.
+class PairedSamples:
+    """Rows of one metric; row i of `method` and `base` is the same prompt and image seed.
 
     Attributes:
         statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
@@ -53,7 +53,7 @@ class Estimate:
     difference: Interval
 
 
-def estimate(seeds: Sequence[Rows]) -> Estimate | None:
+def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
     """The value over one or several edit seeds, or None where the rows allow none.
 
     Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
@@ -89,7 +89,7 @@ def estimate(seeds: Sequence[Rows]) -> Estimate | None:
     return Estimate(interval(method, clusters), intervals.paired_difference(method, base, clusters))
 
 
-def write_rows(path: Path, rows: Mapping[str, Rows]) -> None:
+def write_rows(path: Path, rows: Mapping[str, PairedSamples]) -> None:
     """Write the rows of several metrics, by metric id, as one `.npz`."""
     arrays = {
         f"{metric}.{one.statistic}.{side}": getattr(one, side)
@@ -99,13 +99,13 @@ def write_rows(path: Path, rows: Mapping[str, Rows]) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def read_rows(path: Path) -> dict[str, Rows]:
+def read_rows(path: Path) -> dict[str, PairedSamples]:
     """What `write_rows` wrote.
 
     Raises:
         ValueError: a statistic that this version does not know.
     """
-    found: dict[str, Rows] = {}
+    found: dict[str, PairedSamples] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             metric, statistic, side = name.rsplit(".", 2)
@@ -114,5 +114,5 @@ def read_rows(path: Path) -> dict[str, Rows]:
             if side == _SIDES[0]:
                 stem = f"{metric}.{statistic}"
                 sides = (arrays[f"{stem}.{s}"] for s in _SIDES)
-                found[metric] = Rows(cast(Statistic, statistic), *sides)
+                found[metric] = PairedSamples(cast(Statistic, statistic), *sides)
     return found

@@ -1,7 +1,7 @@
-"""Rates in which not every picture counts, and the harmonic mean of several rates.
+"""Rates in which not every image counts, and the harmonic mean of several rates.
 
-The accuracy among pictures *with a face* leaves out other pictures of the edited model than of the
-unerased one, so the two cannot be subtracted picture by picture. Here they are subtracted prompt by
+The accuracy among images *with a face* leaves out other images of the edited model than of the
+unerased one, so the two cannot be subtracted image by image. Here they are subtracted prompt by
 prompt, in every resample of the prompts.
 """
 
@@ -25,19 +25,19 @@ _RESAMPLES, _CHUNK = 2000, 100
 
 
 @dataclass(frozen=True)
-class Side:
-    """One model's pictures: which hit, and which count at all; both bool [n]."""
+class RateSamples:
+    """One model's images: which hit, and which count at all; both bool [n]."""
 
     hits: Flags
     counted: Flags
 
     def mean(self, clusters: Array) -> float | None:
-        """Mean over prompts of the rate among the prompt's counted pictures; None without any."""
+        """Mean over prompts of the rate among the prompt's counted images; None without any."""
         kept = self.counted
         return prompt_mean(self.hits[kept], clusters[kept]) if kept.any() else None
 
     def interval(self, clusters: Array) -> Interval | None:
-        """Wilson's, with the effective sample size of the counted pictures; None for one prompt."""
+        """Wilson's, with the effective sample size of the counted images; None for one prompt."""
         kept = self.counted
         if np.unique(clusters[kept]).size < 2:
             return None
@@ -46,7 +46,7 @@ class Side:
     def means(self, clusters: Array, weights_RC: Floats) -> Floats:
         """`mean` [R] with each of the C prompts, sorted, taken as often as the weights say.
 
-        NaN where no picture counts.
+        NaN where no image counts.
         """
         _, inverse = np.unique(clusters, return_inverse=True)
         size = weights_RC.shape[1]
@@ -60,11 +60,11 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A rate of both models on the same prompts and picture seeds; `clusters` [n] prompt ids."""
+class SubsetRate:
+    """A rate of both models on the same prompts and image seeds; `clusters` [n] prompt ids."""
 
-    method: Side
-    base: Side
+    method: RateSamples
+    base: RateSamples
     clusters: Array
 
     def resampled(self, seed: int) -> Iterator[tuple[Floats, Floats]]:
@@ -78,14 +78,16 @@ class Share:
             )
 
 
-def share_value(share: Share, details: Mapping[str, Any], note: str, nothing: str) -> MetricValue:
+def share_value(
+    share: SubsetRate, details: Mapping[str, Any], note: str, nothing: str
+) -> MetricValue:
     """A share as a metric's value.
 
     Args:
-        share: of pictures, at least one.
+        share: of images, at least one.
         details: further numbers.
         note: what to say of the value.
-        nothing: why there is no value, if no picture of the edited model counts.
+        nothing: why there is no value, if no image of the edited model counts.
     """
     method, base, clusters = share.method, share.base, share.clusters
     if method.counted.all() and base.counted.all():
@@ -118,7 +120,7 @@ def harmonic_ends(rates: Sequence[Interval]) -> tuple[float, float]:
     (Zou and Donner 2008, Stat. Med. 27:1693), which keeps what Wilson does where a rate is 1. Where
     one is 0 no other moves the mean, so there the high end is that of all high ends together.
 
-    Of 95 % intervals for two rates from 0.05 to 0.99, n pictures each, 95 % hold the truth on
+    Of 95 % intervals for two rates from 0.05 to 0.99, n images each, 95 % hold the truth on
     average (exact, for n of 20, 40 and 100); at worst 90, 88 and 93 %, where both are near 1.
     """
     values, highs = [rate.value for rate in rates], [rate.high for rate in rates]
@@ -133,15 +135,15 @@ def harmonic_ends(rates: Sequence[Interval]) -> tuple[float, float]:
 
 
 def harmonic_value(
-    shares: Sequence[Share], details: Mapping[str, Any], note: str, nothing: str
+    shares: Sequence[SubsetRate], details: Mapping[str, Any], note: str, nothing: str
 ) -> MetricValue:
     """The harmonic mean of shares of different prompts, each better the higher.
 
     Args:
-        shares: at least one picture in each.
+        shares: at least one image in each.
         details: further numbers.
         note: what to say of the value.
-        nothing: why there is no value, if no picture of the edited model counts in some share.
+        nothing: why there is no value, if no image of the edited model counts in some share.
     """
     n = sum(int(share.method.counted.sum()) for share in shares)
     values = [share.method.mean(share.clusters) for share in shares]

@@ -1,6 +1,6 @@
 """Self-attention over scales without a mask: one call per scale over the keys that it may see.
 
-Shapes in names: B pictures, H heads, L visual tokens, C head width.
+Shapes in names: B images, H heads, L visual tokens, C head width.
 """
 
 from __future__ import annotations

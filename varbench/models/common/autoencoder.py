@@ -27,7 +27,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def silu(x: Tensor) -> Tensor:
     """SiLU of a tensor that nobody else needs: in place where no gradient does either.
 
-    At full picture size new memory costs a CPU more time than the arithmetic.
+    At full image size new memory costs a CPU more time than the arithmetic.
     """
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
@@ -65,7 +65,7 @@ class Upsample(nn.Module):
 
 
 LARGE = 512 * 32 * 32
-"""Numbers of a picture's map from which on :func:`doubled` is faster (measured on a CPU)."""
+"""Numbers of an image's map from which on :func:`doubled` is faster (measured on a CPU)."""
 
 
 def doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from varbench.models.protocol import (
 )
 
 Keys = Sequence[tuple[str, int]]
-"""(prompt id, picture seed) per picture."""
+"""(prompt id, image seed) per image."""
 
 SampleBatch = Callable[[list[Any], Keys, Sampling, Guidance, Tensor | None], Rollout]
 """Conditions of all guidance branches, keys, settings, how branches are combined, and the given
@@ -34,7 +34,7 @@ def generate_in_batches(
     sample: SampleBatch,
     given: Tensor | None = None,
 ) -> Rollout:
-    """Sample one picture per row of ``condition``, at most ``model.batch`` at once.
+    """Sample one image per row of ``condition``, at most ``model.batch`` at once.
 
     Args:
         model: gives the settings that are None.
@@ -70,16 +70,16 @@ def given_symbols(model: NextScaleModel, prefix: Rollout, scales: int, count: in
 
     Args:
         model: whose schedule begins like the roll-out's.
-        prefix: one picture per row; of its scales only the first are read.
+        prefix: one image per row; of its scales only the first are read.
         scales: how many are given, 0 to all.
-        count: pictures to make.
+        count: images to make.
 
     Raises:
-        ValueError: the roll-out lacks these scales or these pictures.
+        ValueError: the roll-out lacks these scales or these images.
     """
     wanted, there = model.schedule.scales[:scales], prefix.schedule.scales[:scales]
     if not 0 <= scales <= len(model.schedule.scales) or there != wanted:
         raise ValueError(f"{scales} scales of {model.name} are {wanted}; the prefix has {there}")
     if len(prefix) != count:
-        raise ValueError(f"{count} pictures to make from a prefix of {len(prefix)}")
+        raise ValueError(f"{count} images to make from a prefix of {len(prefix)}")
     return prefix.tokens[:, : sum(model.schedule.lengths[:scales])]

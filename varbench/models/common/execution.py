@@ -31,7 +31,7 @@ class Execution:
             the block again on the way back.
         compile: sample through ``torch.compile``, which takes a minute or more at first. Where
             a gradient is wanted nothing is compiled.
-        bf16_decoder: convolutions that turn tokens into pictures in bfloat16 (autocast).
+        bf16_decoder: convolutions that turn tokens into images in bfloat16 (autocast).
     """
 
     bf16: bool = False

@@ -40,7 +40,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def stream(prompt: str, seed: int, scale: int) -> int:
-    """Start of the number stream of one scale of one picture (signed 64-bit)."""
+    """Start of the number stream of one scale of one image (signed 64-bit)."""
     text = f"{prompt}/{seed}/{scale}".encode()
     return _signed(int.from_bytes(hashlib.sha256(text).digest()[:8], "little"))
 
@@ -51,7 +51,7 @@ def uniforms(
     """Uniform numbers in (0, 1) for one scale, ``[B, tokens, symbols]`` float32.
 
     Args:
-        keys: one (prompt id, picture seed) per picture.
+        keys: one (prompt id, image seed) per image.
         scale: index of the scale.
         tokens: tokens of the scale, row-major.
         symbols: bits (or index draws) per token.

@@ -1,4 +1,4 @@
-"""The Gallery: a tiny drawn world whose pictures, labels and captions are known exactly."""
+"""The Gallery: a tiny drawn world whose images, labels and captions are known exactly."""
 
 from varbench.models.gallery.world.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
 from varbench.models.gallery.world.render import render, render_batch

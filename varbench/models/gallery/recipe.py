@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.protocol import Schedule
 
-PICTURE_SIDE = 64
+IMAGE_SIDE = 64
 SCHEDULE = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))
 """The first five grids of Infinity's own square schedule; 121 tokens."""
 
@@ -26,7 +26,7 @@ class StageRecipe:
 
     Attributes:
         steps: optimiser steps.
-        batch: pictures per step.
+        batch: images per step.
         rate: peak learning rate.
         warmup: steps of linear warm-up.
         clip: largest gradient norm.
@@ -52,8 +52,8 @@ DECODER_FLIPS = 0.04
 sampler's errors."""
 SELF_CORRECTION = 0.3
 COMPOSED = 0.3
-"""Share of the transformer's training pictures that are compositions: more than their share of the
-renders, because two subjects in one picture are what it learns last."""
+"""Share of the transformer's training images that are compositions: more than their share of the
+renders, because two subjects in one image are what it learns last."""
 NULL_TEXT = 0.1
 IMPLIED = 0.25
 """Share of the mannequins' captions that only imply how it is dressed."""

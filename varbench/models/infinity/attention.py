@@ -1,7 +1,7 @@
 """The three attentions of Infinity: text pool, self-attention over scales, cross-attention.
 
 In self-attention a token sees all tokens of its own and of earlier scales. Shapes in names: B
-pictures, L visual tokens, T text rows, C text width (in heads: head width), D width, H heads.
+images, L visual tokens, T text rows, C text width (in heads: head width), D width, H heads.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class TokenizerConfig:
         encoder_blocks: residual blocks per encoder level (the decoder has one more).
         pixel_unshuffle: fold n x n pixels into channels before the first convolution and back
             after the last. 1 = released models; the Gallery uses 2, because convolutions at full
-            picture size dominate on a CPU.
+            image size dominate on a CPU.
     """
 
     bits: int

@@ -48,8 +48,8 @@ PARTS = {
 """Part -> beginning of its parameters' names."""
 
 DECODED_PIXELS = 256 * 256
-"""Pixels to decode at once, at least one picture: memory stays the same however many there are.
-More at once are not faster: one picture of this size keeps a device busy."""
+"""Pixels to decode at once, at least one image: memory stays the same however many there are.
+More at once are not faster: one image of this size keeps a device busy."""
 
 
 class InfinityModel:
@@ -62,7 +62,7 @@ class InfinityModel:
         text_encoder: the frozen text encoder; None where conditions are made by the caller.
         schedule: transformer grids, coarse to fine.
         sampling: the model's default sampling settings.
-        batch: pictures to generate or decode at once; with 1 no batch size can change a bit.
+        batch: images to generate or decode at once; with 1 no batch size can change a bit.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class InfinityModel:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
     ) -> Rollout:
-        """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
+        """Sample one image per row of ``condition``; see :class:`NextScaleModel`."""
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
 
     @torch.no_grad()
@@ -159,7 +159,7 @@ class InfinityModel:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
     ) -> Rollout:
-        """Go on from the first scales of given pictures; see :class:`CompletesPrefix`."""
+        """Go on from the first scales of given images; see :class:`CompletesPrefix`."""
         given = given_symbols(self, prefix, scales, len(keys))
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
 
@@ -179,7 +179,7 @@ class InfinityModel:
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], RGB; few at a time (:data:`DECODED_PIXELS`)."""
+        """Images ``[B, 3, H, W]`` in [0, 1], RGB; few at a time (:data:`DECODED_PIXELS`)."""
         codes = inputs_from_tokens(rollout.tokens, self.layout)[1]
         pixels = codes[0, 0].numel() * self.tokenizer.config.factor**2
         few = max(1, min(self.batch, DECODED_PIXELS // pixels))

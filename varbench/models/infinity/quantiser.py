@@ -2,7 +2,7 @@
 
 A token map of bits b at scale s stands for the code (2 b - 1) / sqrt(d) per position. Codes of
 all scales, resized to the last grid, add up to the decoder's input. Residuals shrink with
-adaptive average pooling (area), codes and next inputs are resized trilinearly (for pictures:
+adaptive average pooling (area), codes and next inputs are resized trilinearly (for images:
 bilinearly, no antialias), as in upstream after its fix of January 2025.
 """
 

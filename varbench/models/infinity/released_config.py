@@ -48,7 +48,7 @@ class WeightFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class InfinityConfig(ReleasedConfig):
-    """A released Infinity: sizes, files, picture size and precision.
+    """A released Infinity: sizes, files, image size and precision.
 
     Attributes:
         transformer, tokenizer: sizes; they must agree on the number of bits.

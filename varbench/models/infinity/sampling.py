@@ -41,7 +41,7 @@ def sample(
         transformer: the model.
         texts: one text state per guidance branch, each for the same B prompts.
         layout: schedule and patchify.
-        keys: (prompt id, picture seed) per picture.
+        keys: (prompt id, image seed) per image.
         sampling: filters and temperature.
         guidance: combines the branches' logits.
         temperatures: per-scale temperature, instead of ``sampling.temperature``.

@@ -31,7 +31,7 @@ from varbench.models.weights.fingerprint import fingerprint_of
 class TextCondition:
     """Rows of the text encoder for a batch of prompts.
 
-    Padding to one fixed length keeps tensor shapes, and so the bits of every picture,
+    Padding to one fixed length keeps tensor shapes, and so the bits of every image,
     independent of the other prompts in a block; padded rows are masked out of every softmax.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The BSQ-VAE's convolutional half: pictures <-> latents (no attention, FLUX/LDM layout).
+"""The BSQ-VAE's convolutional half: images <-> latents (no attention, FLUX/LDM layout).
 
 Parameter names are the plain FLUX ones; ``checkpoint.py`` also reads upstream's other scheme.
 """
@@ -59,7 +59,7 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures ``[B, 3, H, W]`` in [-1, 1] -> latents ``[B, d, H / f, W / f]``."""
+    """Images ``[B, 3, H, W]`` in [-1, 1] -> latents ``[B, d, H / f, W / f]``."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Summed codes ``[B, d, H / f, W / f]`` -> pictures ``[B, 3, H, W]``, not yet clamped."""
+    """Summed codes ``[B, d, H / f, W / f]`` -> images ``[B, 3, H, W]``, not yet clamped."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -116,9 +116,9 @@ class BSQVAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def encode(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """``[B, 3, H, W]`` in [-1, 1] -> latents ``[B, d, h, w]``."""
-        return self.encoder(pictures)  # type: ignore[no-any-return]
+        return self.encoder(images)  # type: ignore[no-any-return]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Summed codes ``[B, d, h, w]`` -> ``[B, 3, H, W]`` clamped to [-1, 1]."""

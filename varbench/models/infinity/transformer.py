@@ -1,7 +1,7 @@
 """The Infinity transformer: text conditioning, block-causal teacher forcing, cached sampling.
 
 Names of parameters are upstream's, except that blocks are numbered through (``blocks.7``) where
-upstream groups them in chunks; ``checkpoint.py`` translates. Shapes in names: B pictures,
+upstream groups them in chunks; ``checkpoint.py`` translates. Shapes in names: B images,
 L visual tokens, T text rows, C text width, D width, H heads, d bits per token.
 
 Casts to float32 mark what stays in it when the blocks compute in bfloat16 (``Execution``); in

@@ -42,7 +42,7 @@ class SwittiModel:
         schedule: grids, coarse to fine.
         sampling: the model's default sampling settings. ``guidance`` is the weight at the last
             scale: it grows linearly from 1 at the first (the original's ``cfg`` plus 1).
-        batch: pictures to generate or decode at once; with 1 no batch size can change a bit.
+        batch: images to generate or decode at once; with 1 no batch size can change a bit.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class SwittiModel:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
     ) -> Rollout:
-        """Sample one picture per row of ``condition``; see :class:`NextScaleModel`."""
+        """Sample one image per row of ``condition``; see :class:`NextScaleModel`."""
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class SwittiModel:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
     ) -> Rollout:
-        """Go on from the first scales of given pictures; see :class:`CompletesPrefix`."""
+        """Go on from the first scales of given images; see :class:`CompletesPrefix`."""
         given = given_symbols(self, prefix, scales, len(keys))
         return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
 
@@ -134,7 +134,7 @@ class SwittiModel:
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in [0, 1], RGB."""
+        """Images ``[B, 3, H, W]`` in [0, 1], RGB."""
         codebook = self.tokenizer.quantize
         parts = rollout.tokens.split(self.batch)
         sums = [inputs_from_tokens(tokens, codebook, rollout.schedule)[1] for tokens in parts]

@@ -32,7 +32,7 @@ def sample(
         codebook: turns sampled tokens into the next scale's input.
         text: all guidance branches, one after the other, each for the same B prompts.
         schedule: the grids.
-        keys: (prompt id, picture seed) per picture.
+        keys: (prompt id, image seed) per image.
         sampling: filters and temperature; its guidance weight is not used here.
         guidance: combines the branches' logits.
         given: tokens ``[B, l, 1]`` of the first scales, which stand in for drawn ones.

@@ -1,10 +1,10 @@
-"""Switti's tokenizer, the part that generation needs: tokens -> summed codes -> pictures.
+"""Switti's tokenizer, the part that generation needs: tokens -> summed codes -> images.
 
 A residual multi-scale VQ-VAE (VAR, Tian et al. 2024). The codes of a scale are resized to the
 last grid (bicubic), half of them is replaced by a convolution of them (phi), and all scales add
 up. What the transformer reads at the next scale is that sum, resized to its grid (area).
 
-Left out: encoder and nearest-code search, which only training on pictures would use.
+Left out: encoder and nearest-code search, which only training on images would use.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Level(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Summed codes ``[B, c, H, W]`` -> pictures ``[B, 3, f H, f W]``, not yet clamped."""
+    """Summed codes ``[B, c, H, W]`` -> images ``[B, 3, f H, f W]``, not yet clamped."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()

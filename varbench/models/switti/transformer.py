@@ -8,7 +8,7 @@ Text enters by two roads: rows of two CLIP encoders by cross-attention, and a po
 the start token and as the condition of AdaLN. Norms stand before and after every sub-layer; the
 norm of queries and keys runs over all heads at once and has no weights.
 
-Names of parameters are the original's. Shapes in names: B pictures, L visual tokens, T text
+Names of parameters are the original's. Shapes in names: B images, L visual tokens, T text
 rows, C width, H heads.
 """
 
@@ -30,7 +30,7 @@ from varbench.models.switti.rope import rope_tables
 
 EPS = 1e-6
 CROP = (512.0, 512.0, 0.0, 0.0)
-"""Height, width and crop offsets that stand for a whole square picture, at every resolution."""
+"""Height, width and crop offsets that stand for a whole square image, at every resolution."""
 
 Past = tuple[Tensor, Tensor, slice]
 """Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""

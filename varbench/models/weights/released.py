@@ -67,7 +67,7 @@ class Memory:
 
     Attributes:
         transformer, tokenizer, text_encoder: weights.
-        cache: keys and values that later scales read, of one guided picture: 2 conditions x 2
+        cache: keys and values that later scales read, of one guided image: 2 conditions x 2
             (keys, values) x depth x tokens x width x bytes per number; 0 where none are kept.
     """
 
@@ -83,7 +83,7 @@ class Memory:
 
     @property
     def generate(self) -> int:
-        """Weights and the cache: what generating one picture needs at the very least."""
+        """Weights and the cache: what generating one image needs at the very least."""
         return self.weights + self.cache
 
 
@@ -103,7 +103,7 @@ class ReleasedConfig(ABC):
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """Whatever decides a picture besides the files' content, as plain JSON-able values."""
+        """Whatever decides an image besides the files' content, as plain JSON-able values."""
 
     @abstractmethod
     def parameters(self) -> int:
@@ -111,7 +111,7 @@ class ReleasedConfig(ABC):
 
     @abstractmethod
     def memory(self) -> Memory:
-        """What the model needs at its precision and picture size."""
+        """What the model needs at its precision and image size."""
 
     @abstractmethod
     def at(self, precision: str) -> Self | None:

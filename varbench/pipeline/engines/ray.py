@@ -24,7 +24,7 @@ from varbench.conf.engine import EngineConfig
 from varbench.errors import UserError
 from varbench.pipeline.engines.shards import Shard, done, perform, shards_of
 from varbench.pipeline.plan import Request
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store, StoreBusyError, StoreError
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
@@ -49,7 +49,7 @@ class Worker:
 
     def __init__(self, root: str, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.shop = Workshop(Store(Path(root)), Progress(), pick_device(device))
+        self.ctx = RunContext(Store(Path(root)), Progress(), pick_device(device))
 
     def where(self) -> tuple[str, int]:
         """Host and process number."""
@@ -58,7 +58,7 @@ class Worker:
     def do(self, request: Request, shard: Shard) -> tuple[str, str] | None:
         """Do a shard; what a user can mend comes back as (kind, message) and is not tried again."""
         try:
-            perform(request, shard, self.shop)
+            perform(request, shard, self.ctx)
         except StoreBusyError:
             raise
         except (UserError, StoreError) as error:
@@ -95,7 +95,7 @@ class _Run:
         return None
 
 
-def prepare(request: Request, shop: Workshop) -> None:
+def prepare(request: Request, ctx: RunContext) -> None:
     """Do all shards of a run on a cluster; afterwards the store has everything but the cells.
 
     Args:
@@ -107,13 +107,13 @@ def prepare(request: Request, shop: Workshop) -> None:
         UserError, StoreError: a stage found something that the user has to mend.
     """
     engine = request.engine
-    run = _Run(request, shards_of(request, shop))
-    run.finished = {shard for shard in run.needs if done(request, shard, shop)}
+    run = _Run(request, shards_of(request, ctx))
+    run.finished = {shard for shard in run.needs if done(request, shard, ctx)}
     if len(run.finished) == len(run.needs):
         return
-    with _Cluster(request, shop) as cluster:
+    with _Cluster(request, ctx) as cluster:
         total = len(run.needs)
-        with shop.progress.stage("shards", total, len(run.finished)) as bar:
+        with ctx.progress.stage("shards", total, len(run.finished)) as bar:
             while len(run.finished) < total:
                 before = len(run.finished)
                 _turn(run, cluster, engine)
@@ -147,7 +147,7 @@ def _turn(run: _Run, cluster: _Cluster, engine: EngineConfig) -> None:
 class _Cluster:
     """The actors of a run; leaving it ends them."""
 
-    def __init__(self, request: Request, shop: Workshop) -> None:
+    def __init__(self, request: Request, ctx: RunContext) -> None:
         try:
             import ray
         except ImportError as error:
@@ -155,7 +155,7 @@ class _Cluster:
         self.ray: Any = ray
         self.engine = request.engine
         self.device = request.device
-        self.shop = shop
+        self.ctx = ctx
         self.places: list[_Place] = []
         self._coming: dict[Any, Any] = {}  # what a new actor answers first -> the actor
         self._alone_since = time.monotonic()
@@ -196,7 +196,7 @@ class _Cluster:
         room = self._room() - len(self._coming)
         for _ in range(min(room, wanted - len(self.places) - len(self._coming))):
             actor = self._actor.remote(
-                str(self.shop.store.root), self.device, torch.get_num_threads()
+                str(self.ctx.store.root), self.device, torch.get_num_threads()
             )
             self._coming[actor.where.remote()] = actor
         for answer in self._answered():

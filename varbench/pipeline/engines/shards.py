@@ -12,14 +12,14 @@ from functools import lru_cache
 
 from varbench.methods.registry import NONE
 from varbench.pipeline import run
-from varbench.pipeline.plan import Cell, Request, Row, blocks, plan
+from varbench.pipeline.plan import Cell, Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.attack import challenge
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.attack import run_attacks
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import probe
 from varbench.store import Entry, digest
 
-EDIT, PICTURES, PROBE, ATTACK, SCORE, REST = "edit", "pictures", "probe", "attack", "score", "rest"
+EDIT, IMAGES, PROBE, ATTACK, SCORE, REST = "edit", "pictures", "probe", "attack", "score", "rest"
 _WHOLE = (EDIT, PROBE, ATTACK)
 """Stages with one long shard per cell. They are begun first: at the end of a run others would wait
 for whoever got it."""
@@ -32,7 +32,7 @@ class Shard:
     Attributes:
         stage: of a run; "rest" is whatever of a cell no other shard did.
         cell: its number in the plan.
-        block: number of a block over all groups of the cell, for pictures and scores.
+        block: number of a block over all groups of the cell, for images and scores.
     """
 
     stage: str
@@ -50,7 +50,7 @@ def cells_of(request: Request) -> tuple[Cell, ...]:
     return tuple(plan(request))
 
 
-def shards_of(request: Request, shop: Workshop) -> dict[Shard, frozenset[Shard]]:
+def shards_of(request: Request, ctx: RunContext) -> dict[Shard, frozenset[Shard]]:
     """All shards of the cells that are not finished, in the order in which to begin them.
 
     Args:
@@ -63,7 +63,7 @@ def shards_of(request: Request, shop: Workshop) -> dict[Shard, frozenset[Shard]]
     cells = cells_of(request)
     found: dict[Shard, frozenset[Shard]] = {}
     for number, cell in enumerate(cells):
-        if run.finished_cell(shop, cell) is None:
+        if run.finished_cell(ctx, cell) is None:
             for one in {cells.index(run.unerased(cells, cell)), number}:
                 if Shard(REST, one) not in found:
                     found |= _of_a_cell(cells, one)
@@ -77,8 +77,8 @@ def _of_a_cell(cells: Sequence[Cell], number: int) -> dict[Shard, frozenset[Shar
     made: dict[Shard, frozenset[Shard]] = {one: frozenset() for one in edit}
     scores = []
     for index in range(len(_todo(cell))):
-        pictures, score = (Shard(stage, number, index) for stage in (PICTURES, SCORE))
-        made |= {pictures: edit, score: frozenset([pictures])}
+        images, score = (Shard(stage, number, index) for stage in (IMAGES, SCORE))
+        made |= {images: edit, score: frozenset([images])}
         scores.append(score)
     before = frozenset([] if number == base else [Shard(PROBE, base)])
     made[Shard(PROBE, number)] = edit | before
@@ -89,51 +89,51 @@ def _of_a_cell(cells: Sequence[Cell], number: int) -> dict[Shard, frozenset[Shar
     return made
 
 
-def _todo(cell: Cell) -> list[list[Row]]:
+def _todo(cell: Cell) -> list[list[Sample]]:
     size = cell.config.suite.block
     return [block for rows in cell.groups().values() for block in blocks(rows, size)]
 
 
-def perform(request: Request, shard: Shard, shop: Workshop) -> None:
+def perform(request: Request, shard: Shard, ctx: RunContext) -> None:
     """Do one shard; what it needs must be in the store.
 
     Raises:
         Whatever the stage raises.
     """
-    with generate.fixed_threads(cells_of(request)[shard.cell]):
-        _perform(cells_of(request), shard, shop)
+    with generate.deterministic_threads(cells_of(request)[shard.cell]):
+        _perform(cells_of(request), shard, ctx)
 
 
-def _perform(cells: Sequence[Cell], shard: Shard, shop: Workshop) -> None:
+def _perform(cells: Sequence[Cell], shard: Shard, ctx: RunContext) -> None:
     cell = cells[shard.cell]
     base = run.unerased(cells, cell)
-    edit = _edit(cell, shop) if shard.stage != EDIT else generate.erase(shop, cell)
-    if shard.stage in (PICTURES, SCORE):
+    edit = _edit(cell, ctx) if shard.stage != EDIT else generate.erase(ctx, cell)
+    if shard.stage in (IMAGES, SCORE):
         block = _todo(cell)[shard.block]
-        pictures = generate.generate(shop, cell, edit, [block])
+        images = generate.generate(ctx, cell, edit, [block])
         if shard.stage == SCORE:
-            generate.score(shop, shop.instruments(cell).scorers, pictures, [block])
+            generate.score(ctx, ctx.instruments(cell).scorers, images, [block])
     elif shard.stage == PROBE:
-        probe(shop, cell, edit, None if cell.method == NONE else probe(shop, base, None, None))
+        probe(ctx, cell, edit, None if cell.method == NONE else probe(ctx, base, None, None))
     elif shard.stage == ATTACK:
-        challenge(shop, cell, edit)
+        run_attacks(ctx, cell, edit)
     elif shard.stage == REST:
-        run.measure(shop, cell, None if cell.method == NONE else run.measure(shop, base))
+        run.measure(ctx, cell, None if cell.method == NONE else run.measure(ctx, base))
 
 
-def _edit(cell: Cell, shop: Workshop) -> Entry | None:
+def _edit(cell: Cell, ctx: RunContext) -> Entry | None:
     spec = generate.edit_spec(cell)
-    return None if spec is None else shop.store.get("edit", spec) or generate.erase(shop, cell)
+    return None if spec is None else ctx.store.get("edit", spec) or generate.erase(ctx, cell)
 
 
-def done(request: Request, shard: Shard, shop: Workshop) -> bool:
-    """Whether the store surely has what an edit or a block of pictures would make."""
+def done(request: Request, shard: Shard, ctx: RunContext) -> bool:
+    """Whether the store surely has what an edit or a block of images would make."""
     cell = cells_of(request)[shard.cell]
     spec = generate.edit_spec(cell)
     if shard.stage == EDIT:
-        return spec is not None and shop.store.get("edit", spec) is not None
-    if shard.stage == PICTURES:
+        return spec is not None and ctx.store.get("edit", spec) is not None
+    if shard.stage == IMAGES:
         key = None if spec is None else digest(spec)
-        asked = generate.pictures_spec(cell, _todo(cell)[shard.block], key)
-        return shop.store.get("pictures", asked) is not None
+        asked = generate.images_spec(cell, _todo(cell)[shard.block], key)
+        return ctx.store.get("pictures", asked) is not None
     return False

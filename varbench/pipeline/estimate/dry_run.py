@@ -3,7 +3,7 @@
 The specs are those of the stages themselves. Where the model's weights are missing they have no
 fingerprint, so the work is counted and nothing can be looked up.
 
-Disk: what an edit takes follows from shapes; a picture, roll-out or score takes the mean of those
+Disk: what an edit takes follows from shapes; an image, roll-out or score takes the mean of those
 that the store has, and before the first of them what follows from shapes, if anything does. Left
 out: text features (some ten kilobytes per prompt), answers of the probe, cells and manifests.
 """
@@ -20,19 +20,19 @@ from varbench.metrics import PROBE, Scorer
 from varbench.metrics.base import ATTACK, KEPT
 from varbench.models import registry
 from varbench.pipeline import run
-from varbench.pipeline.estimate.memory import Footprint, TrainingNeeds
+from varbench.pipeline.estimate.memory import MemoryEstimate, TrainingEstimate
 from varbench.pipeline.estimate.workload import (
-    Load,
-    Outlook,
-    Work,
+    Amount,
+    RunEstimate,
+    StageWorkload,
     changes_weights,
     fine_tuning,
     steers,
 )
-from varbench.pipeline.plan import Cell, Row, blocks
+from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import attack, compare, generate, probe
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import ROLLOUTS
 from varbench.scoring.comparers import Comparer
 from varbench.store import Entry, digest
@@ -47,8 +47,8 @@ class _Piece:
         key: in the store; None where it cannot be known.
         count: items in it.
         label: which part of the stage it belongs to.
-        scored_by: roles of the scorers that look at it, if it is pictures.
-        by: what its time goes by, see :class:`Work`.
+        scored_by: roles of the scorers that look at it, if it is images.
+        by: what its time goes by, see :class:`StageWorkload`.
     """
 
     same: Hashable
@@ -59,32 +59,32 @@ class _Piece:
     by: str = ""
 
 
-def outlook(
-    cells: Sequence[Cell], shop: Workshop, weights_there: bool, footprint: Footprint | None
-) -> Outlook:
+def run_estimate(
+    cells: Sequence[Cell], ctx: RunContext, weights_there: bool, footprint: MemoryEstimate | None
+) -> RunEstimate:
     """Go through the stages of all cells.
 
     Args:
         cells: of one plan.
         shop: the store and the scorers; no model is loaded.
         weights_there: whether the model has a fingerprint, by which the store is asked.
-        footprint: what pictures and fine-tunings take, if it could be counted.
+        footprint: what images and fine-tunings take, if it could be counted.
     """
-    look = _Look(cells, shop, weights_there, footprint)
+    look = _Look(cells, ctx, weights_there, footprint)
     edit, scratch = look.edits()
-    works = [edit, *look.pictures_and_scores(), look.recorded()]
-    return Outlook(tuple(work for work in works if work.asked), scratch)
+    works = [edit, *look.images_and_scores(), look.recorded()]
+    return RunEstimate(tuple(work for work in works if work.asked), scratch)
 
 
 class _Look:
-    """The arguments of :func:`outlook`, looked at stage by stage."""
+    """The arguments of :func:`run_estimate`, looked at stage by stage."""
 
     def __init__(
-        self, cells: Sequence[Cell], shop: Workshop, there: bool, footprint: Footprint | None
+        self, cells: Sequence[Cell], ctx: RunContext, there: bool, footprint: MemoryEstimate | None
     ) -> None:
-        self.cells, self.shop, self.store = cells, shop, shop.store
+        self.cells, self.ctx, self.store = cells, ctx, ctx.store
         self.there, self.footprint = there, footprint
-        # Tells apart what pictures are drawn with, also where weights have no fingerprint.
+        # Tells apart what images are drawn with, also where weights have no fingerprint.
         self.drawn_with = [self._drawn_with(cell) for cell in cells]
         # By identity: a cell is not hashable, and these live as long as this does.
         self._edit_keys = {id(cell): _edit_key(cell) for cell in cells} if there else {}
@@ -98,21 +98,21 @@ class _Look:
     def _held(self, stage: str, key: str | None) -> bool:
         return key is not None and self.store.find(stage, key, verify=False) is not None
 
-    def edits(self) -> tuple[Work, int]:
+    def edits(self) -> tuple[StageWorkload, int]:
         """The edits, and the disk that the largest training needs besides."""
         found = zip(self.drawn_with, self.cells, strict=True)
         distinct = {same: cell for same, cell in found if changes_weights(cell)}
         held, disk, scratch, bound = 0, 0, 0, False
-        loads: dict[str, Load] = {}
+        loads: dict[str, Amount] = {}
         for cell in distinct.values():
             if self.there and self._held("edit", digest(generate.edit_spec(cell) or {})):
                 held += 1
                 continue
-            loads[cell.method] = loads.get(cell.method, Load()).plus(1)
+            loads[cell.method] = loads.get(cell.method, Amount()).plus(1)
             if self.footprint is not None:
                 training = fine_tuning(cell)
                 need = self.footprint.needs(training) if training else None
-                if isinstance(need, TrainingNeeds):
+                if isinstance(need, TrainingEstimate):
                     disk += need.edit
                     scratch = max(scratch, need.checkpoint)
                 else:
@@ -120,25 +120,25 @@ class _Look:
         names = ", ".join(dict.fromkeys(cell.method for cell in distinct.values()))
         size = None if self.footprint is None else disk
         known = self._known(held)
-        return Work("edit", names, len(distinct), known, size, bound, loads), scratch
+        return StageWorkload("edit", names, len(distinct), known, size, bound, loads), scratch
 
     def _known(self, held: int) -> int | None:
         return held if self.there else None
 
-    def pictures_and_scores(self) -> list[Work]:
+    def images_and_scores(self) -> list[StageWorkload]:
         """The stages that follow the edits, up to the comparisons."""
-        size = self.footprint.picture if self.footprint else None
+        size = self.footprint.image if self.footprint else None
         history = self.footprint.rollout if self.footprint else None
-        pictures = list(self._pictures())
+        images = list(self._images())
         reference = list(self._reference())
         rollouts, answers = self._probed()
         tried = self._tried()
-        drawn = (*pictures, *tried[COMPLETIONS], *tried[ATTACKED], *reference)
+        drawn = (*images, *tried[COMPLETIONS], *tried[ATTACKED], *reference)
         items = [_scored(one, role) for one in drawn for role in one.scored_by]
         model = registry.fingerprint(self.cells[0].config.model) if self.there else None
         name = self.cells[0].config.model.name
         return [
-            self._work("pictures", pictures, size, lambda e: e.spec["model"] == model, bound=True),
+            self._work("pictures", images, size, lambda e: e.spec["model"] == model, bound=True),
             self._work(
                 ROLLOUTS,
                 [*rollouts, *tried[ROLLOUTS]],
@@ -164,48 +164,50 @@ class _Look:
         each: int | None,
         alike: Callable[[Entry], bool],
         bound: bool = False,
-    ) -> Work:
+    ) -> StageWorkload:
         """A stage from its pieces; an item takes the mean of entries alike, or else ``each``."""
         distinct = {piece.same: piece for piece in pieces}.values()
         by_label: dict[str, int] = {}
         for piece in distinct:
             by_label[piece.label] = by_label.get(piece.label, 0) + piece.count
         asked, held = sum(by_label.values()), 0
-        loads: dict[str, Load] = {}
+        loads: dict[str, Amount] = {}
         for piece in distinct:
             if self._held(stage, piece.key):
                 held += piece.count
             else:
-                loads[piece.by] = loads.get(piece.by, Load()).plus(piece.count)
+                loads[piece.by] = loads.get(piece.by, Amount()).plus(piece.count)
         files = [f for e in self.store.entries(stage, verify=False) if alike(e) for f in _files(e)]
         mean = sum(files) / len(files) if files else each
         disk = None if mean is None else round(mean * (asked - held))
         what = ", ".join(f"{label} {count}" for label, count in by_label.items())
-        return Work(stage, what, asked, self._known(held), disk, bound and not files, loads)
+        return StageWorkload(
+            stage, what, asked, self._known(held), disk, bound and not files, loads
+        )
 
-    def _blocks(self) -> Iterator[tuple[Hashable, Cell, str, list[Row]]]:
+    def _blocks(self) -> Iterator[tuple[Hashable, Cell, str, list[Sample]]]:
         for same, cell in zip(self.drawn_with, self.cells, strict=True):
             for group, rows in cell.groups().items():
                 for block in blocks(rows, cell.config.suite.block):
                     yield same, cell, group, block
 
-    def _drawn(self, cell: Cell, block: Sequence[Row]) -> str:
-        """Key of a block's pictures; of a cell of this plan, or of one that changes no weight."""
-        return digest(generate.pictures_spec(cell, block, self._edit_keys.get(id(cell))))
+    def _drawn(self, cell: Cell, block: Sequence[Sample]) -> str:
+        """Key of a block's images; of a cell of this plan, or of one that changes no weight."""
+        return digest(generate.images_spec(cell, block, self._edit_keys.get(id(cell))))
 
-    def _pictures(self) -> Iterator[_Piece]:
+    def _images(self) -> Iterator[_Piece]:
         for drawn_with, cell, group, block in self._blocks():
             key = self._drawn(cell, block) if self.there else None
-            roles = tuple(self.shop.instruments(cell).scorers)
+            roles = tuple(self.ctx.instruments(cell).scorers)
             same = drawn_with, _texts(block)
             yield _Piece(same, key, len(block), group, roles, _sampling(cell))
 
     def _compared(self) -> Iterator[_Piece]:
-        """Pictures that comparers look at, by block, and where their next seeds are."""
+        """Images that comparers look at, by block, and where their next seeds are."""
         for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
             unerased, size = replace(cell, method=NONE), cell.config.suite.block
             todo = [block for rows in cell.groups().values() for block in blocks(rows, size)]
-            comparers = self.shop.instruments(cell).comparers
+            comparers = self.ctx.instruments(cell).comparers
             who = {role: _identity(one) for role, one in comparers.items()}
             keys: list[str] = []
             if self.there and who:
@@ -222,7 +224,7 @@ class _Look:
                     yield _Piece((drawn_with, role, texts[i], following), key, len(places), role)
 
     def _reference(self) -> Iterator[_Piece]:
-        """Real pictures of a model's own world, found by what they show."""
+        """Real images of a model's own world, found by what they show."""
         name = self.cells[0].config.model.name
         world = registry.reference(name)
         if world is None:
@@ -233,7 +235,7 @@ class _Look:
             if (e.spec["world"], e.spec["version"]) == (name, world.VERSION)
         }
         for _, cell, group, block in self._blocks():
-            if group in KEPT and "features" in self.shop.instruments(cell).scorers:
+            if group in KEPT and "features" in self.ctx.instruments(cell).scorers:
                 same = tuple((r.prompt.id, r.seed, *sorted(r.prompt.labels.items())) for r in block)
                 yield _Piece(same, there.get(same), len(block), group, ("features",))
 
@@ -263,7 +265,7 @@ class _Look:
         found: dict[str, list[_Piece]] = {s: [] for s in (ROLLOUTS, ATTACK, COMPLETIONS, ATTACKED)}
         for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
             edit, size = self._edit_keys.get(id(cell)), cell.config.suite.block
-            instruments = self.shop.instruments(cell)
+            instruments = self.ctx.instruments(cell)
             tasks, roles = attack.tasks(cell, instruments.wanted), instruments.judge_scorers
             attacked = any(task.stage == ATTACKED for task in tasks)
             examples = list(blocks(attack.example_rows(cell), size)) if attacked else []
@@ -284,12 +286,12 @@ class _Look:
                 found[ATTACK].append(_Piece((on, cell.concept.name), key, 1, "models"))
         return found
 
-    def _scores(self, items: Iterable[_Piece]) -> Work:
-        """Scores, found by pictures and scorer; ``key`` of an item is that of its pictures."""
+    def _scores(self, items: Iterable[_Piece]) -> StageWorkload:
+        """Scores, found by images and scorer; ``key`` of an item is that of its images."""
         scorers = {
             role: one
             for cell in self.cells
-            for role, one in self.shop.instruments(cell).scorers.items()
+            for role, one in self.ctx.instruments(cell).scorers.items()
         }
         who = {role: _identity(one) for role, one in scorers.items()}
         there: set[tuple[str, str]] = set()
@@ -301,32 +303,32 @@ class _Look:
                 each = sum(_files(entry)) / len(spec["prompts"])
                 sizes.setdefault(spec["scorer"], []).append(each)
         asked, held, disk, known = 0, 0, 0.0, True
-        loads: dict[str, Load] = {}
+        loads: dict[str, Amount] = {}
         for item in {item.same: item for item in items}.values():
             asked += item.count
             if item.key is not None and (item.key, item.label) in there:
                 held += item.count
                 continue
-            loads[item.label] = loads.get(item.label, Load()).plus(item.count)
+            loads[item.label] = loads.get(item.label, Amount()).plus(item.count)
             if some := sizes.get(item.label):
                 disk += item.count * sum(some) / len(some)
             else:
                 known = False
         what, size = ", ".join(scorers), round(disk) if known else None
-        return Work("scores", what, asked, self._known(held), size, loads=loads)
+        return StageWorkload("scores", what, asked, self._known(held), size, loads=loads)
 
-    def recorded(self) -> Work:
+    def recorded(self) -> StageWorkload:
         """The cells."""
         held = 0
         if self.there:
             held = sum(self._recorded(cell) for cell in self.cells)
         names = ", ".join(dict.fromkeys(cell.method for cell in self.cells))
-        todo = Load(len(self.cells) - held, len(self.cells) - held)
-        return Work("cell", names, len(self.cells), self._known(held), loads={"": todo})
+        todo = Amount(len(self.cells) - held, len(self.cells) - held)
+        return StageWorkload("cell", names, len(self.cells), self._known(held), loads={"": todo})
 
     def _recorded(self, cell: Cell) -> bool:
         try:
-            spec = run.cell_spec(cell, self.shop.instruments(cell))
+            spec = run.cell_spec(cell, self.ctx.instruments(cell))
         except UserError:  # a network's file is not there, and with it no fingerprint
             return False
         return self._held("cell", digest(spec))
@@ -338,7 +340,7 @@ def _edit_key(cell: Cell) -> str | None:
 
 
 def _sampling(cell: Cell) -> str:
-    """What the time of a picture goes by: the method that steers it, if one does."""
+    """What the time of an image goes by: the method that steers it, if one does."""
     return cell.method if steers(cell) else ""
 
 
@@ -350,7 +352,7 @@ def _identity(scorer: Scorer | Comparer) -> tuple[int, str] | None:
         return None
 
 
-def _texts(block: Sequence[Row]) -> tuple[tuple[str, int], ...]:
+def _texts(block: Sequence[Sample]) -> tuple[tuple[str, int], ...]:
     return tuple((row.prompt.text, row.seed) for row in block)
 
 
@@ -358,5 +360,5 @@ def _files(entry: Entry) -> list[Any]:
     return [file.size for file in entry.files.values()]
 
 
-def _scored(pictures: _Piece, scorer: str) -> _Piece:
-    return _Piece((pictures.same, scorer), pictures.key, pictures.count, scorer)
+def _scored(images: _Piece, scorer: str) -> _Piece:
+    return _Piece((images.same, scorer), images.key, images.count, scorer)

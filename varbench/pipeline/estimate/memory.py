@@ -27,14 +27,14 @@ SPARE = 0.1
 
 @dataclass(frozen=True)
 class GenerationMemory:
-    """Bytes on the device while a batch of pictures is made.
+    """Bytes on the device while a batch of images is made.
 
     Attributes:
         weights: the transformer's, as configured.
-        resident: other networks that stay on the device, such as the picture tokenizer.
+        resident: other networks that stay on the device, such as the image tokenizer.
         text_encoder: in memory while prompts are encoded, before sampling.
         sampling: keys, values and activations of all branches, beside the weights.
-        decoding: tokens to pictures, after sampling, beside the weights.
+        decoding: tokens to images, after sampling, beside the weights.
     """
 
     weights: int
@@ -59,7 +59,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class TrainingNeeds:
+class TrainingEstimate:
     """What a fine-tuning takes.
 
     Attributes:
@@ -78,34 +78,34 @@ class TrainingNeeds:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryEstimate:
     """What a run needs of its device and disk.
 
     Attributes:
-        batch: pictures made at once.
-        picture: bytes of one uncompressed picture.
-        rollout: bytes of one picture's tokens and the visual inputs that they imply.
+        batch: images made at once.
+        image: bytes of one uncompressed image.
+        rollout: bytes of one image's tokens and the visual inputs that they imply.
         generation: bytes on the device while a batch is made.
         training: the asked-for trainings, each with its needs or why it is not possible.
     """
 
     batch: int
-    picture: int
+    image: int
     rollout: int
     generation: GenerationMemory
-    training: tuple[tuple[Training, TrainingNeeds | str], ...]
+    training: tuple[tuple[Training, TrainingEstimate | str], ...]
 
-    def needs(self, training: Training) -> TrainingNeeds | str:
+    def needs(self, training: Training) -> TrainingEstimate | str:
         """What a training takes that was asked for, or why it is not possible."""
         return next(found for asked, found in self.training if asked == training)
 
 
-def footprint(model: Any, batch: int, trainings: Sequence[Training]) -> Footprint | None:
+def footprint(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEstimate | None:
     """Count a run's bytes.
 
     Args:
         model: a model config.
-        batch: pictures to make at once; the model may take fewer.
+        batch: images to make at once; the model may take fewer.
         trainings: fine-tunings, as S-VARE steps.
 
     Returns:
@@ -139,14 +139,14 @@ def _extrapolated(first: Any, second: Any, steps: int) -> Any:
 
 def _count(
     blueprint: Blueprint, depth: int, batch: int, trainings: Sequence[Training]
-) -> Footprint:
+) -> MemoryEstimate:
     with blueprint.build(depth) as model:
         batch = min(batch, model.batch)
         with LiveBytes() as sampling:
             condition = model.encode([""] * batch)
             rollout = model.generate(condition, [("", seed) for seed in range(batch)])
         with LiveBytes() as decoding:
-            pictures = model.decode(rollout)
+            images = model.decode(rollout)
         generation = GenerationMemory(
             weights=size_of(model.weights().state_dict().values()),
             resident=blueprint.resident,
@@ -158,17 +158,17 @@ def _count(
             (one, _training(model, rollout, one, generation.resident)) for one in trainings
         )
         history = size_of([rollout.tokens, rollout.inputs]) // batch
-        return Footprint(batch, pictures[0].numel(), history, generation, needs)
+        return MemoryEstimate(batch, images[0].numel(), history, generation, needs)
 
 
 def _training(
     model: NextScaleModel, rollout: Rollout, asked: Training, resident: int
-) -> TrainingNeeds | str:
+) -> TrainingEstimate | str:
     pairs, prompts = rollout.select([0] * asked.pairs), model.encode([""] * asked.pairs)
     try:
         memory = training_memory(model, pairs, prompts, asked.config, resident)
         with tuned(model, trained(model, asked.config), asked.config, 0) as (_, result):
-            return TrainingNeeds(memory, size_of(result().values()))
+            return TrainingEstimate(memory, size_of(result().values()))
     except CapabilityError as error:
         return str(error)
 

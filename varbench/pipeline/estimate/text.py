@@ -14,12 +14,12 @@ from varbench.errors import UserError
 from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
 from varbench.models.cards import card
-from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import (
     SPARE,
-    Footprint,
+    MemoryEstimate,
     Training,
-    TrainingNeeds,
+    TrainingEstimate,
     device_memory,
     footprint,
 )
@@ -31,9 +31,9 @@ from varbench.pipeline.estimate.time import (
     timed_rates,
     units,
 )
-from varbench.pipeline.estimate.workload import Work, fine_tuning, steers
+from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, steers
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
@@ -48,7 +48,7 @@ SMALL = (PROBE, ATTACK, "cell")
 """Stages that leave a few kilobytes."""
 
 
-def outlook_text(request: Request, store: Path, probe: bool | None = None) -> str:
+def run_estimate_text(request: Request, store: Path, probe: bool | None = None) -> str:
     """What a run would do, find done and need.
 
     Args:
@@ -62,7 +62,7 @@ def outlook_text(request: Request, store: Path, probe: bool | None = None) -> st
     """
     cells = plan(request)
     device = pick_device(request.device)
-    shop = Workshop(Store(store), Progress(Console(stderr=True)), device)
+    ctx = RunContext(Store(store), Progress(Console(stderr=True)), device)
     config = cells[0].config
     trainings: list[Training] = []
     for cell in cells:
@@ -71,9 +71,9 @@ def outlook_text(request: Request, store: Path, probe: bool | None = None) -> st
             trainings.append(training)
     counted = footprint(config.model, config.suite.block, trainings)
     missing = _missing_weights(cells[0])
-    seen = outlook(cells, shop, not missing, counted)
+    seen = run_estimate(cells, ctx, not missing, counted)
     parts = [_head(cells), *missing, _stages(seen.works), _disk(seen.works, seen.scratch, store)]
-    parts.append(_time(cells, shop, seen.works, not missing, probe))
+    parts.append(_time(cells, ctx, seen.works, not missing, probe))
     if counted is None:
         parts.append(f"memory: not counted, nobody tells the shapes of {config.model.name}")
     else:
@@ -103,7 +103,7 @@ def _head(cells: Sequence[Cell]) -> str:
     return f"{config.model.name} on suite {config.suite.name}, testing {concepts}"
 
 
-def _stages(works: Sequence[Work]) -> str:
+def _stages(works: Sequence[StageWorkload]) -> str:
     rows = [
         [w.stage, w.asked, "?" if w.held is None else w.held, w.todo, _size_of(w), w.what]
         for w in works
@@ -113,7 +113,7 @@ def _stages(works: Sequence[Work]) -> str:
     return str(tabulate(rows, header, colalign=align, disable_numparse=True))
 
 
-def _size_of(work: Work) -> str:
+def _size_of(work: StageWorkload) -> str:
     if not work.todo or work.stage in SMALL:
         return ""
     if work.disk is None:
@@ -129,7 +129,7 @@ def size(amount: float) -> str:
     return f"{amount:.0f} bytes"
 
 
-def _disk(works: Sequence[Work], scratch: int, store: Path) -> str:
+def _disk(works: Sequence[StageWorkload], scratch: int, store: Path) -> str:
     known = sum(work.disk or 0 for work in works)
     place = next(folder for folder in (store, *store.resolve().parents) if folder.exists())
     free = shutil.disk_usage(place).free
@@ -145,8 +145,8 @@ def _disk(works: Sequence[Work], scratch: int, store: Path) -> str:
 
 def _time(
     cells: Sequence[Cell],
-    shop: Workshop,
-    works: Sequence[Work],
+    ctx: RunContext,
+    works: Sequence[StageWorkload],
     weights_there: bool,
     probe: bool | None,
 ) -> str:
@@ -154,10 +154,10 @@ def _time(
     if not weights_there:
         return "time: cannot be estimated, there are no weights to time"
     config = cells[0].config
-    rates = stored_rates(cells, shop)
+    rates = stored_rates(cells, ctx)
     unknown = [one for one in asked_rates(works) if one not in rates]
     if unknown and (config.model.embedded if probe is None else probe):
-        rates |= timed_rates(cells, shop, unknown)
+        rates |= timed_rates(cells, ctx, unknown)
     block, todo = config.suite.block, [work for work in works if work.todo]
     rows: list[list[str]] = []
     for work in todo:
@@ -177,7 +177,7 @@ def _time(
         head = f"about {duration(total)}, an estimate; a block that is filled up counts in full"
         lines.insert(0, head)
     if unknown and probe is None and not config.model.embedded:
-        lines.append(f"--probe times a few pictures and steps, once {config.model.name} is loaded")
+        lines.append(f"--probe times a few images and steps, once {config.model.name} is loaded")
     return "time: " + "\n".join(lines or ["none, everything is in the store"])
 
 
@@ -200,7 +200,7 @@ def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
     return "\n".join([title, *(f"  {name:<{width}}{size / 1e9:10.3f}" for name, size in rows)])
 
 
-def _generation(cells: Sequence[Cell], counted: Footprint) -> str:
+def _generation(cells: Sequence[Cell], counted: MemoryEstimate) -> str:
     found = counted.generation
     rows = [
         ("weights of the transformer", found.weights),
@@ -210,14 +210,14 @@ def _generation(cells: Sequence[Cell], counted: Footprint) -> str:
         ("decoding, after sampling", found.decoding),
         ("peak: the first two and the largest of the others", found.peak),
     ]
-    title = f"memory of generating {counted.batch} pictures at once, GB"
+    title = f"memory of generating {counted.batch} images at once, GB"
     steering = ", ".join(dict.fromkeys(cell.method for cell in cells if steers(cell)))
     note = f"\nmore where {steering} runs other branches than prompt and null" if steering else ""
     return _table(title, rows) + note
 
 
 def _training(
-    cells: Sequence[Cell], trainings: Sequence[Training], counted: Footprint
+    cells: Sequence[Cell], trainings: Sequence[Training], counted: MemoryEstimate
 ) -> list[str]:
     parts = []
     for training in trainings:
@@ -239,13 +239,13 @@ def _methods(cells: Sequence[Cell], training: Training) -> str:
 
 
 def _verdict(
-    cells: Sequence[Cell], trainings: Sequence[Training], counted: Footprint, device: str
+    cells: Sequence[Cell], trainings: Sequence[Training], counted: MemoryEstimate, device: str
 ) -> str:
     """Whether each peak, with something to spare, is less than the device has."""
     peaks = [("generating", counted.generation.peak)]
     for training in trainings:
         needs = counted.needs(training)
-        if isinstance(needs, TrainingNeeds):
+        if isinstance(needs, TrainingEstimate):
             peaks.append((f"training by {_methods(cells, training)}", needs.memory.peak))
     memory = device_memory(device)
     if memory is None:

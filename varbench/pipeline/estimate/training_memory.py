@@ -32,7 +32,7 @@ class TrainingMemory:
 
     Attributes:
         weights: the trained network's as held in training, adapters included.
-        resident: other networks that stay on the device, such as the picture tokenizer.
+        resident: other networks that stay on the device, such as the image tokenizer.
         gradients: of what is trained; twice with ``log_conflict``.
         optimiser: its moments.
         activations: what one loss term's forward pass keeps for its backward pass.

@@ -13,34 +13,34 @@ from varbench.pipeline.plan import Cell
 
 
 @dataclass(frozen=True)
-class Load:
+class Amount:
     """Work of one kind that is to be done.
 
     Attributes:
-        entries: of the store, such as blocks of pictures.
+        entries: of the store, such as blocks of images.
         items: in them.
     """
 
     entries: int = 0
     items: int = 0
 
-    def plus(self, items: int) -> Load:
+    def plus(self, items: int) -> Amount:
         """With one entry more."""
-        return Load(self.entries + 1, self.items + items)
+        return Amount(self.entries + 1, self.items + items)
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWorkload:
     """One stage of a run.
 
     Attributes:
         stage: its name, as in ``docs/architecture.md``.
         what: what the number is made of.
-        asked: edits, pictures, prompts, scored items or cells, each counted once.
+        asked: edits, images, prompts, scored items or cells, each counted once.
         held: those that the store has; None where it cannot be asked.
         disk: bytes that the rest will take; None where nobody can tell.
         bound: whether ``disk`` is the most it can be instead of an estimate.
-        loads: what is to do by what its time goes by: the method of edits and of pictures that
+        loads: what is to do by what its time goes by: the method of edits and of images that
             are steered, the scorer's role; "" where the stage says it all.
     """
 
@@ -50,7 +50,7 @@ class Work:
     held: int | None
     disk: int | None = None
     bound: bool = False
-    loads: Mapping[str, Load] = field(default_factory=dict)
+    loads: Mapping[str, Amount] = field(default_factory=dict)
 
     @property
     def todo(self) -> int:
@@ -59,7 +59,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class RunEstimate:
     """A run before it happens.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outlook:
         scratch: bytes of disk that the largest training to do needs for a while besides.
     """
 
-    works: tuple[Work, ...]
+    works: tuple[StageWorkload, ...]
     scratch: int
 
 

@@ -1,4 +1,4 @@
-"""Which prompt group each picture of a list tests, and which picture it is compared with."""
+"""Which prompt group each image of a list tests, and which image it is compared with."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
 from varbench.data.prompt import prompt_id
 from varbench.data.prompt_sets import Prompt, load_prompt_set
 from varbench.errors import suggest
-from varbench.pipeline.external.manifest import Line, PictureListError
-from varbench.pipeline.plan import Row
+from varbench.pipeline.external.manifest import ImageListError, Line
+from varbench.pipeline.plan import Sample
 
 Key = tuple[str, int]
-"""Prompt id and picture seed."""
+"""Prompt id and image seed."""
 
 
-class Sorter:
-    """Puts the pictures of a list into prompt groups.
+class GroupAssigner:
+    """Puts the images of a list into prompt groups.
 
-    A list says the group of a picture, or its prompt does: a prompt of the concept's sets belongs
+    A list says the group of an image, or its prompt does: a prompt of the concept's sets belongs
     where the concept has it, another to ``target`` if it shows the concept, else to ``unrelated``.
 
     Args:
@@ -43,25 +43,25 @@ class Sorter:
                 self.group_of.setdefault(prompt.id, name)
 
     def groups(
-        self, lines: Iterable[Line], wanted: Mapping[str, list[Row]] | None
-    ) -> dict[str, tuple[list[Row], list[Line]]]:
+        self, lines: Iterable[Line], wanted: Mapping[str, list[Sample]] | None
+    ) -> dict[str, tuple[list[Sample], list[Line]]]:
         """Rows and lines of each group: as wanted, or all, a prompt's seeds side by side.
 
         Raises:
-            PictureListError: a picture is there twice, in a group that cannot be, missing or
+            ImageListError: an image is there twice, in a group that cannot be, missing or
                 surplus.
         """
-        found: dict[str, dict[Key, tuple[Row, Line]]] = {}
+        found: dict[str, dict[Key, tuple[Sample, Line]]] = {}
         for line in lines:
             prompt, group = self._place(line)
             mine = found.setdefault(group, {})
             key = (prompt.id, line.seed)
             if key in mine:
-                raise PictureListError(
+                raise ImageListError(
                     f"{line.where}: prompt and seed are those of {mine[key][1].where}; "
-                    "number the pictures of a prompt"
+                    "number the images of a prompt"
                 )
-            mine[key] = (Row(prompt, line.seed), line)
+            mine[key] = (Sample(prompt, line.seed), line)
         if wanted is not None:
             _complete(found, wanted)
         order: dict[str, list[Key]] = {}
@@ -79,14 +79,14 @@ class Sorter:
     def _place(self, line: Line) -> tuple[Prompt, str]:
         id = prompt_id(line.prompt)
         prompt = self.known.get(id) or Prompt(line.prompt, id, dict(line.labels))
-        shown = self.concept.shown_by(prompt)
+        shown = self.concept.depicts(prompt)
         group = line.group or self.group_of.get(id) or ("target" if shown else "unrelated")
         if group not in self.valid:
-            raise PictureListError(
+            raise ImageListError(
                 f"{line.where}: unknown group {group!r}: {suggest(group, self.valid)}"
             )
         if shown and group not in ASKING:
-            raise PictureListError(
+            raise ImageListError(
                 f"{line.where}: {line.prompt!r} shows the concept, and group {group!r} is for "
                 "prompts that do not; put it into target, or delete the row"
             )
@@ -94,47 +94,47 @@ class Sorter:
 
 
 def _complete(
-    found: Mapping[str, Mapping[Key, tuple[Row, Line]]], wanted: Mapping[str, Sequence[Row]]
+    found: Mapping[str, Mapping[Key, tuple[Sample, Line]]], wanted: Mapping[str, Sequence[Sample]]
 ) -> None:
     for group, rows in wanted.items():
         lacking = [r for r in rows if (r.prompt.id, r.seed) not in found.get(group, {})]
         if lacking:
             first = lacking[0]
-            raise PictureListError(
-                f"the suite asks for {len(rows)} pictures of group {group!r} and the list lacks "
+            raise ImageListError(
+                f"the suite asks for {len(rows)} images of group {group!r} and the list lacks "
                 f"{len(lacking)}, the first of {first.prompt.text!r} with seed {first.seed}; make "
                 "them (--wanted writes the suite's list), or drop --suite"
             )
-    for group, pictures in found.items():
+    for group, images in found.items():
         asked = {(row.prompt.id, row.seed) for row in wanted.get(group, ())}
-        for key, (_, line) in pictures.items():
+        for key, (_, line) in images.items():
             if key not in asked:
-                raise PictureListError(
+                raise ImageListError(
                     f"{line.where}: the suite does not ask for {line.prompt!r} with seed "
                     f"{line.seed} in group {group!r}; delete the row, or drop --suite"
                 )
 
 
 def matched(
-    rows: Mapping[str, Sequence[Row]], lines: Sequence[Line], against: Path
+    rows: Mapping[str, Sequence[Sample]], lines: Sequence[Line], against: Path
 ) -> dict[str, list[Line]]:
-    """The unerased model's picture of every row: of the same group, or else of any.
+    """The unerased model's image of every row: of the same group, or else of any.
 
     Raises:
-        PictureListError: it has none, or two for one prompt and seed.
+        ImageListError: it has none, or two for one prompt and seed.
     """
     places: dict[tuple[str, Key], Line] = {}
     for line in lines:
         key = (prompt_id(line.prompt), line.seed)
         first = places.setdefault((line.group, key), line)
         if first is not line:
-            raise PictureListError(
-                f"{line.where}: prompt and seed are those of {first.where}; number the pictures "
+            raise ImageListError(
+                f"{line.where}: prompt and seed are those of {first.where}; number the images "
                 "of a prompt"
             )
         places.setdefault(("", key), line)
     found: dict[str, list[Line]] = {}
-    lacking: list[Row] = []
+    lacking: list[Sample] = []
     for group, some in rows.items():
         found[group] = []
         for row in some:
@@ -144,8 +144,8 @@ def matched(
             else:
                 lacking.append(row)
     if lacking:
-        raise PictureListError(
-            f"{against} lacks {len(lacking)} pictures that would be compared, the first of "
+        raise ImageListError(
+            f"{against} lacks {len(lacking)} images that would be compared, the first of "
             f"{lacking[0].prompt.text!r} with seed {lacking[0].seed}; make them with the unerased "
             "model"
         )

@@ -1,7 +1,7 @@
-"""Picture files that another program made, into the store: checked first, then taken as they are.
+"""Image files that another program made, into the store: checked first, then taken as they are.
 
 Every file is read and looked at before anything is scored, and one that cannot be used refuses the
-whole folder: a picture that is left out silently would make a method look better or worse.
+whole folder: an image that is left out silently would make a method look better or worse.
 PNG files are kept byte for byte; JPEG and WebP become PNG, which keeps the pixels they decode to.
 """
 
@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from varbench.pipeline.external.manifest import Line, PictureListError
-from varbench.pipeline.plan import Row
-from varbench.pipeline.stored_group import picture_name
+from varbench.pipeline.external.manifest import ImageListError, Line
+from varbench.pipeline.plan import Sample
+from varbench.pipeline.stored_group import image_name
 from varbench.store import Entry
 
 if TYPE_CHECKING:
-    from varbench.pipeline.stages.generate import Workshop
+    from varbench.pipeline.stages.generate import RunContext
 
 VERSION = 1
 STAGE = "pictures"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "LA")
 LARGEST_FILE = 1 << 28  # bytes
-LARGEST_PICTURE = 1 << 26  # pixels: 8192 x 8192
+LARGEST_IMAGE = 1 << 26  # pixels: 8192 x 8192
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class PictureFile:
+class ImageFile:
     """A file that looks usable.
 
     Attributes:
@@ -53,7 +53,7 @@ class PictureFile:
     format: str
 
 
-def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[PictureFile]]:
+def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[ImageFile]]:
     """Read the files of some lines as far as their headers.
 
     Args:
@@ -61,21 +61,19 @@ def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[Pi
         lines: of each group.
 
     Raises:
-        PictureListError: files that are missing, lead out of the folder, or are no pictures that
+        ImageListError: files that are missing, lead out of the folder, or are no images that
             can be scored; names the first ones with their lines.
     """
     root = folder.resolve()
-    seen: dict[str, PictureFile] = {}
+    seen: dict[str, ImageFile] = {}
     wrong: list[str] = []
     for line in {one.where: one for some in lines.values() for one in some}.values():
         try:
             path = _inside(root, line.file)
             data = _bytes(path)
-            with _opened(data) as picture:
+            with _opened(data) as image:
                 digest = hashlib.sha256(data).hexdigest()
-                seen[line.where] = PictureFile(
-                    line, path, digest, picture.size, str(picture.format)
-                )
+                seen[line.where] = ImageFile(line, path, digest, image.size, str(image.format))
         except _UnusableError as error:
             wrong.append(f"{line.where}: {line.file}: {error}")
     _refuse(wrong)
@@ -83,33 +81,33 @@ def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[Pi
 
 
 def check_sizes(
-    own: Mapping[str, Sequence[PictureFile]], base: Mapping[str, Sequence[PictureFile]]
+    own: Mapping[str, Sequence[ImageFile]], base: Mapping[str, Sequence[ImageFile]]
 ) -> None:
-    """Refuse pictures that are compared with pictures of another size.
+    """Refuse images that are compared with images of another size.
 
     Raises:
-        PictureListError: names both.
+        ImageListError: names both.
     """
     for group in own:
         for one, other in zip(own[group], base[group], strict=True):
             if one.size != other.size:
-                raise PictureListError(
+                raise ImageListError(
                     f"{one.line.where}: {one.size[0]} x {one.size[1]} pixels, but the unerased "
-                    f"model's picture ({other.line.where}) has {other.size[0]} x {other.size[1]}; "
+                    f"model's image ({other.line.where}) has {other.size[0]} x {other.size[1]}; "
                     "make both at one size"
                 )
 
 
 class _UnusableError(Exception):
-    """A picture file cannot be scored."""
+    """An image file cannot be scored."""
 
 
 def _refuse(wrong: Sequence[str]) -> None:
     if wrong:
         lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise PictureListError(
-            f"{len(wrong)} pictures cannot be scored; make them again, or take their rows out "
+        raise ImageListError(
+            f"{len(wrong)} images cannot be scored; make them again, or take their rows out "
             f"of the list and say so where you report\n{lines}{more}"
         )
 
@@ -141,48 +139,48 @@ def _bytes(path: Path) -> bytes:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """A picture whose header is acceptable; nothing is decoded yet."""
+    """An image whose header is acceptable; nothing is decoded yet."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _UnusableError(f"too many pixels ({error})") from error
     except UnidentifiedImageError as error:
-        raise _UnusableError(f"not a picture; {', '.join(FORMATS)} are read") from error
+        raise _UnusableError(f"not an image; {', '.join(FORMATS)} are read") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise _UnusableError(f"damaged ({error})") from error
-    width, height = picture.size
-    if width * height > LARGEST_PICTURE:
-        raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_PICTURE}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise _UnusableError("an animation; one still picture is scored")
+    width, height = image.size
+    if width * height > LARGEST_IMAGE:
+        raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_IMAGE}")
+    if getattr(image, "n_frames", 1) > 1:
+        raise _UnusableError("an animation; one still image is scored")
     # Pillow reads 16 bits as 8 and says so nowhere; in a PNG file the depth is the 25th byte.
-    deep = picture.format == "PNG" and data[24:25] == b"\x10"
-    if picture.mode not in MODES or deep:
-        kind = "16-bit RGB" if deep and picture.mode in MODES else picture.mode
+    deep = image.format == "PNG" and data[24:25] == b"\x10"
+    if image.mode not in MODES or deep:
+        kind = "16-bit RGB" if deep and image.mode in MODES else image.mode
         raise _UnusableError(f"pixels of kind {kind}; save it as 8-bit RGB")
-    return picture
+    return image
 
 
 def _decoded(data: bytes) -> Image.Image:
-    """A picture with all its pixels, as RGB."""
-    with _opened(data) as picture:
+    """An image with all its pixels, as RGB."""
+    with _opened(data) as image:
         try:
-            picture.load()
+            image.load()
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise _UnusableError(f"damaged or cut off ({error})") from error
-        if picture.has_transparency_data:
-            least, _ = picture.convert("RGBA").getchannel("A").getextrema()
+        if image.has_transparency_data:
+            least, _ = image.convert("RGBA").getchannel("A").getextrema()
             if least != 255:
                 raise _UnusableError("transparent in places; paint it on a background first")
-        return picture.convert("RGB")
+        return image.convert("RGB")
 
 
-def bring_in(
-    shop: Workshop, blocks: Sequence[Sequence[Row]], files: Sequence[Sequence[PictureFile]]
+def import_images(
+    ctx: RunContext, blocks: Sequence[Sequence[Sample]], files: Sequence[Sequence[ImageFile]]
 ) -> list[Entry]:
-    """The pictures of all blocks as store entries; made where they are not there.
+    """The images of all blocks as store entries; made where they are not there.
 
     All files are decoded before the first is taken.
 
@@ -192,16 +190,16 @@ def bring_in(
         files: the files of the same rows.
 
     Raises:
-        PictureListError: files that cannot be decoded, or that have changed since they were read.
+        ImageListError: files that cannot be decoded, or that have changed since they were read.
     """
     specs = [_spec(block, some) for block, some in zip(blocks, files, strict=True)]
-    entries = [shop.store.get(STAGE, spec) for spec in specs]
+    entries = [ctx.store.get(STAGE, spec) for spec in specs]
     missing = [i for i, entry in enumerate(entries) if entry is None]
     wrong: list[str] = []
     total = sum(len(block) for block in blocks)
     fresh = sum(len(files[i]) for i in missing)
     if missing:
-        with shop.progress.stage("check", total, total - fresh) as bar:
+        with ctx.progress.stage("check", total, total - fresh) as bar:
             for file in (file for i in missing for file in files[i]):
                 try:
                     _decoded(_unchanged(file))
@@ -210,11 +208,11 @@ def bring_in(
                 bar.advance()
     _refuse(wrong)
     for i in missing:
-        entries[i] = _take(shop, specs[i], files[i])
+        entries[i] = _take(ctx, specs[i], files[i])
     return [entry for entry in entries if entry is not None]
 
 
-def _spec(block: Sequence[Row], files: Sequence[PictureFile]) -> dict[str, Any]:
+def _spec(block: Sequence[Sample], files: Sequence[ImageFile]) -> dict[str, Any]:
     rows = zip(block, files, strict=True)
     return {
         "elsewhere": VERSION,
@@ -222,21 +220,21 @@ def _spec(block: Sequence[Row], files: Sequence[PictureFile]) -> dict[str, Any]:
     }
 
 
-def _unchanged(file: PictureFile) -> bytes:
+def _unchanged(file: ImageFile) -> bytes:
     data = _bytes(file.path)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _UnusableError("changed while it was read; let the other program finish")
     return data
 
 
-def _take(shop: Workshop, spec: Mapping[str, Any], files: Sequence[PictureFile]) -> Entry:
-    with shop.store.write(STAGE, spec) as writer:
+def _take(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile]) -> Entry:
+    with ctx.store.write(STAGE, spec) as writer:
         for i, file in enumerate(files):
             try:
                 data = _unchanged(file)
             except _UnusableError as error:
-                raise PictureListError(f"{file.line.where}: {file.line.file}: {error}") from error
-            place = writer.dir / picture_name(i)
+                raise ImageListError(f"{file.line.where}: {file.line.file}: {error}") from error
+            place = writer.dir / image_name(i)
             if file.format == "PNG":
                 place.write_bytes(data)
             else:

@@ -1,4 +1,4 @@
-"""Pictures made elsewhere, as cells: who made them, which prompt groups they test, what is asked.
+"""Images made elsewhere, as cells: who made them, which prompt groups they test, what is asked.
 
 Nothing is scored here, and torch is not imported: whatever is wrong with the lists is told first.
 """
@@ -14,31 +14,31 @@ from pathlib import Path
 
 from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, load_concept
-from varbench.data.erase_target import Erased
+from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError, suggest
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
 from varbench.models import registry
-from varbench.pipeline.external.groups import Sorter, matched
-from varbench.pipeline.external.images import PictureFile, check_sizes, look
+from varbench.pipeline.external.groups import GroupAssigner, matched
+from varbench.pipeline.external.images import ImageFile, check_sizes, look
 from varbench.pipeline.external.manifest import GROUP, MANIFEST, REQUIRED, read_list
-from varbench.pipeline.plan import Cell, Row
+from varbench.pipeline.plan import Cell, Sample
 
 DEFAULT = "elsewhere"  # name of a model, and of a suite, that nobody has named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Offer:
-    """Pictures to score, as the command line names them.
+class ScoreRequest:
+    """Images to score, as the command line names them.
 
     Attributes:
-        folder: with the pictures.
+        folder: with the images.
         concept: name or YAML file.
         method, model: how results call what made them; method `none` is the unerased model.
-        against: folder with the unerased model's pictures; None for that model itself.
-        suite: whose pictures, exactly, these are; None for whatever is there.
+        against: folder with the unerased model's images; None for that model itself.
+        suite: whose images, exactly, these are; None for whatever is there.
         seed: of the edit.
         manifest, against_manifest: lists that are not in the folders.
     """
@@ -66,56 +66,56 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Album:
-    """The pictures of one model.
+class ImageSet:
+    """The images of one model.
 
     Attributes:
         cell: under which name they are recorded.
         rows, files: of each group; file i shows row i.
         sha256: of their list.
-        unused: pictures of the list that are not compared with any.
+        unused: images of the list that are not compared with any.
     """
 
     cell: Cell
-    rows: Mapping[str, list[Row]]
-    files: Mapping[str, list[PictureFile]]
+    rows: Mapping[str, list[Sample]]
+    files: Mapping[str, list[ImageFile]]
     sha256: str
     unused: int = 0
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoreJob:
     """What an offer comes to.
 
     Attributes:
         offer: what was asked.
-        base: the unerased model's pictures.
+        base: the unerased model's images.
         own: the method's, of the same rows; None if only the unerased model's are scored.
-        inferred: pictures whose group the list does not say.
+        inferred: images whose group the list does not say.
     """
 
-    offer: Offer
-    base: Album
-    own: Album | None
+    offer: ScoreRequest
+    base: ImageSet
+    own: ImageSet | None
     inferred: int
 
     def summary(self) -> str:
-        """Pictures and prompts of each group, and how the groups are known."""
+        """Images and prompts of each group, and how the groups are known."""
         parts = [
-            f"{group}: {len(rows)} pictures of {len({row.prompt.id for row in rows})} prompts"
+            f"{group}: {len(rows)} images of {len({row.prompt.id for row in rows})} prompts"
             for group, rows in self.base.rows.items()
         ]
         if self.inferred:
             parts.append(
-                f"the group of {self.inferred} pictures follows from their prompts: those of the "
+                f"the group of {self.inferred} images follows from their prompts: those of the "
                 "concept's sets as there, of others target if they show the concept, else unrelated"
             )
         if self.base.unused and self.own is not None:
-            parts.append(f"{self.base.unused} pictures of {self.offer.against} are not compared")
+            parts.append(f"{self.base.unused} images of {self.offer.against} are not compared")
         return "\n".join(parts)
 
 
-def plan_offer(offer: Offer) -> Job:
+def plan_offer(offer: ScoreRequest) -> ScoreJob:
     """Read the lists and look at the files' headers.
 
     Raises:
@@ -127,13 +127,13 @@ def plan_offer(offer: Offer) -> Job:
     empty = _cell(offer, concept, suite, NONE)
     own_list = read_list(offer.folder, offer.manifest)
     wanted = empty.groups() if offer.suite else None
-    sorted_in = Sorter(concept, suite).groups(own_list.lines, wanted)
+    sorted_in = GroupAssigner(concept, suite).groups(own_list.lines, wanted)
     rows = {group: some for group, (some, _) in sorted_in.items()}
     lines = {group: some for group, (_, some) in sorted_in.items()}
     inferred = sum(not line.group for line in own_list.lines)
     if offer.against is None:
-        album = Album(empty, rows, look(offer.folder, lines), own_list.sha256)
-        return Job(offer, album, None, inferred)
+        album = ImageSet(empty, rows, look(offer.folder, lines), own_list.sha256)
+        return ScoreJob(offer, album, None, inferred)
     base_list = read_list(offer.against, offer.against_manifest)
     counterparts = matched(rows, base_list.lines, offer.against)
     files, base_files = look(offer.folder, lines), look(offer.against, counterparts)
@@ -141,22 +141,22 @@ def plan_offer(offer: Offer) -> Job:
     used = {line.where for some in counterparts.values() for line in some}
     unused = len(base_list.lines) - len(used)
     cell = _cell(offer, concept, suite, offer.method)
-    return Job(
+    return ScoreJob(
         offer,
-        Album(empty, rows, base_files, base_list.sha256, unused),
-        Album(cell, rows, files, own_list.sha256),
+        ImageSet(empty, rows, base_files, base_list.sha256, unused),
+        ImageSet(cell, rows, files, own_list.sha256),
         inferred,
     )
 
 
-def write_wanted(offer: Offer) -> Path:
-    """Write the list of the pictures that a suite asks for, for another program to make.
+def write_wanted(offer: ScoreRequest) -> Path:
+    """Write the list of the images that a suite asks for, for another program to make.
 
     Raises:
         UserError: the folder has a list already, or no suite is named.
     """
     if offer.suite is None:
-        raise UserError("--wanted needs --suite: it decides which prompts and picture seeds")
+        raise UserError("--wanted needs --suite: it decides which prompts and image seeds")
     path = offer.manifest or offer.folder / MANIFEST
     cell = _cell(offer, load_concept(offer.concept), _suite(offer.suite), NONE)
     try:
@@ -174,7 +174,7 @@ def write_wanted(offer: Offer) -> Path:
     return path
 
 
-def _check_names(offer: Offer) -> None:
+def _check_names(offer: ScoreRequest) -> None:
     for option, name in (("--method", offer.method), ("--model-name", offer.model)):
         if not _NAME.fullmatch(name):
             raise UserError(
@@ -191,14 +191,14 @@ def _check_names(offer: Offer) -> None:
     if offer.method != NONE and offer.against is None:
         raise UserError(
             "a method is judged against the unerased model on the same prompts and seeds: give "
-            "its pictures with --against DIR, or say --method none if these are they"
+            "its images with --against DIR, or say --method none if these are they"
         )
     if offer.seed < 0:
         raise UserError(f"--seed must not be negative, got {offer.seed}")
 
 
 def _suite(name: str | None) -> SuiteConfig:
-    """A suite's settings, with the metrics that pictures alone allow."""
+    """A suite's settings, with the metrics that images alone allow."""
     suite = SuiteConfig(name=DEFAULT)
     if name is not None:
         suite = resolve(names("model")[0], name, NONE).suite
@@ -214,7 +214,7 @@ def _suite(name: str | None) -> SuiteConfig:
     return dataclasses.replace(suite, metrics=allowed)
 
 
-def _cell(offer: Offer, concept: Concept, suite: SuiteConfig, method: str) -> Cell:
+def _cell(offer: ScoreRequest, concept: Concept, suite: SuiteConfig, method: str) -> Cell:
     config = RunConfig(model=ModelConfig(name=offer.model), suite=suite)
     seed = 0 if method == NONE else offer.seed
-    return Cell(config, method, concept, Erased((concept,)), offer.concept, seed, ())
+    return Cell(config, method, concept, EraseTarget((concept,)), offer.concept, seed, ())

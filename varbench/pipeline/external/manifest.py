@@ -1,7 +1,7 @@
-"""Lists of pictures that another program made: which file shows which prompt and picture seed.
+"""Lists of images that another program made: which file shows which prompt and image seed.
 
 A folder has a manifest, a UTF-8 CSV file with the columns `file`, `prompt`, `seed` and perhaps
-`group`; other columns are labels of the prompts. Or it is laid out as GenEval lays out pictures:
+`group`; other columns are labels of the prompts. Or it is laid out as GenEval lays out images:
 `00000/metadata.jsonl`, whose record has the `prompt`, beside `00000/samples/0000.png`, whose number
 is the seed. Lists are read strictly: whatever is odd is an error that names file and line.
 """
@@ -23,22 +23,22 @@ MANIFEST = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")
 GROUP = "group"
 _SEED = re.compile(r"\d{1,18}")
-_DOUBT = "save the list as UTF-8 text with one row per picture"
+_DOUBT = "save the list as UTF-8 text with one row per image"
 
 
-class PictureListError(UserError):
-    """A list of pictures is missing or malformed; names file, line and fix."""
+class ImageListError(UserError):
+    """A list of images is missing or malformed; names file, line and fix."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One picture as the list has it.
+    """One image as the list has it.
 
     Attributes:
         where: list and line, for messages.
         file: path below the folder, with forward slashes.
         prompt: text, as written.
-        seed: picture seed, at least 0.
+        seed: image seed, at least 0.
         group: prompt group, or "" where the list does not say.
         labels: other columns.
     """
@@ -52,13 +52,13 @@ class Line:
 
 
 @dataclass(frozen=True)
-class PictureList:
+class ImageList:
     """A whole list.
 
     Attributes:
         folder: where the files are.
         sha256: of the list's content, 64 hex digits.
-        lines: one per picture, in the order of the list; no file and no picture twice.
+        lines: one per image, in the order of the list; no file and no image twice.
     """
 
     folder: Path
@@ -66,18 +66,18 @@ class PictureList:
     lines: tuple[Line, ...]
 
 
-def read_list(folder: Path, manifest: Path | None = None) -> PictureList:
-    """The pictures of a folder.
+def read_list(folder: Path, manifest: Path | None = None) -> ImageList:
+    """The images of a folder.
 
     Args:
-        folder: with the pictures, and `manifest.csv` or GenEval's layout.
+        folder: with the images, and `manifest.csv` or GenEval's layout.
         manifest: another list; its paths are below `folder` all the same.
 
     Raises:
-        PictureListError: there is none, or it is malformed.
+        ImageListError: there is none, or it is malformed.
     """
     if not folder.is_dir():
-        raise PictureListError(f"there is no folder {folder}; check the path")
+        raise ImageListError(f"there is no folder {folder}; check the path")
     own = folder / MANIFEST
     if manifest is not None or own.is_file():
         path = manifest or own
@@ -85,19 +85,19 @@ def read_list(folder: Path, manifest: Path | None = None) -> PictureList:
             data = read_bytes(path)
             lines = list(_csv_lines(path, data))
         except PromptSetError as error:
-            raise PictureListError(str(error)) from error
+            raise ImageListError(str(error)) from error
         digest = hashlib.sha256(data).hexdigest()
     else:
         lines = list(_geneval_lines(folder))
         content = [[one.file, one.prompt, one.seed] for one in lines]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         if not lines:
-            raise PictureListError(
+            raise ImageListError(
                 f"{folder} has no {MANIFEST} (columns {', '.join(REQUIRED)} and perhaps {GROUP}) "
                 "and no 00000/metadata.jsonl; write a list, or name one with --manifest"
             )
     _check_distinct(lines)
-    return PictureList(folder, digest, tuple(lines))
+    return ImageList(folder, digest, tuple(lines))
 
 
 def _csv_lines(path: Path, data: bytes) -> Iterator[Line]:
@@ -106,15 +106,15 @@ def _csv_lines(path: Path, data: bytes) -> Iterator[Line]:
     for name in REQUIRED:
         if name not in header:
             there = ", ".join(map(repr, header)) or "no header"
-            raise PictureListError(
+            raise ImageListError(
                 f"{path}:1: no column {name!r}; a list has the columns {', '.join(REQUIRED)} and "
                 f"perhaps {GROUP}, this one has {there}"
             )
     for name in header:
         if header.count(name) > 1:
-            raise PictureListError(f"{path}:1: column {name!r} appears twice; rename one of them")
+            raise ImageListError(f"{path}:1: column {name!r} appears twice; rename one of them")
         if name != name.strip() or not name:
-            raise PictureListError(f"{path}:1: column {name!r} has spaces or no name; mend it")
+            raise ImageListError(f"{path}:1: column {name!r} has spaces or no name; mend it")
     count = 0
     for line, row in rows:
         check_row(path, line, row, header)
@@ -124,21 +124,20 @@ def _csv_lines(path: Path, data: bytes) -> Iterator[Line]:
         yield _line(f"{path}:{line}", file, prompt, seed, group, cells)
         count += 1
     if not count:
-        raise PictureListError(f"{path}:1: no pictures below the header; {_DOUBT}")
+        raise ImageListError(f"{path}:1: no images below the header; {_DOUBT}")
 
 
 def _line(
     where: str, file: str, prompt: str, seed: str, group: str, labels: Mapping[str, str]
 ) -> Line:
     if not _SEED.fullmatch(seed):
-        raise PictureListError(
-            f"{where}: seed {seed!r} is not a whole number from 0 on; number the pictures of a "
-            "prompt"
+        raise ImageListError(
+            f"{where}: seed {seed!r} is not a whole number from 0 on; number the images of a prompt"
         )
     if not prompt.strip():
-        raise PictureListError(f"{where}: empty prompt; write the one that the picture was made of")
+        raise ImageListError(f"{where}: empty prompt; write the one that the image was made of")
     if not file.strip():
-        raise PictureListError(f"{where}: no file; give its path below the folder")
+        raise ImageListError(f"{where}: no file; give its path below the folder")
     return Line(where, file, prompt, int(seed), group, labels)
 
 
@@ -146,7 +145,7 @@ def _geneval_lines(folder: Path) -> Iterator[Line]:
     for path in sorted(folder.glob("*/metadata.jsonl")):
         samples = sorted(path.parent.glob("samples/*"))
         if not samples:
-            raise PictureListError(f"{path.parent} has no samples; delete it or make its pictures")
+            raise ImageListError(f"{path.parent} has no samples; delete it or make its images")
         prompt = _prompt_of(path)
         for sample in samples:
             name = sample.relative_to(folder).as_posix()
@@ -157,21 +156,21 @@ def _prompt_of(path: Path) -> str:
     try:
         record: Any = json.loads(decode(path, read_bytes(path)))
     except (PromptSetError, ValueError) as error:
-        raise PictureListError(
+        raise ImageListError(
             f"{path}: one JSON record with a 'prompt' is expected ({error})"
         ) from error
     prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):
         known = record if isinstance(record, dict) else ()
-        raise PictureListError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
+        raise ImageListError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
     return prompt
 
 
 def _check_distinct(lines: Sequence[Line]) -> None:
-    """No file stands for two pictures."""
+    """No file stands for two images."""
     files: dict[str, str] = {}
     for line in lines:
         if (first := files.setdefault(line.file, line.where)) != line.where:
-            raise PictureListError(
+            raise ImageListError(
                 f"{line.where}: file {line.file!r} is already in {first}; delete one of them"
             )

@@ -1,4 +1,4 @@
-"""Score pictures that were made elsewhere and record them as cells, like those of a run."""
+"""Score images that were made elsewhere and record them as cells, like those of a run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from varbench.conf.schema import plain
-from varbench.pipeline.external.images import bring_in
-from varbench.pipeline.external.job import Album, Job
-from varbench.pipeline.outputs import SCHEMA, Scored, Told, finished, look, write_cell
+from varbench.pipeline.external.images import import_images
+from varbench.pipeline.external.job import ImageSet, ScoreJob
+from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import blocks
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
 
@@ -18,49 +18,49 @@ VERSION = 1
 SOURCE = "pictures made elsewhere"
 
 
-def score(job: Job, shop: Workshop) -> list[Entry]:
+def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
     """The cells of a job, made where they are not there; the unerased model's first.
 
     Raises:
-        PictureListError: a picture is damaged; nothing has been scored then.
+        ImageListError: an image is damaged; nothing has been scored then.
     """
     albums = [job.base] if job.own is None else [job.base, job.own]
-    held = [_Held(shop, album) for album in albums]
+    held = [_Held(ctx, album) for album in albums]
     unerased = held[0]
-    base: Scored | None = None
+    base: CellOutputs | None = None
     done: list[Entry] = []
     for one in held:
-        shop.progress.label = one.album.cell.method
+        ctx.progress.label = one.album.cell.method
         told = one.told(job, unerased)
-        entry = finished(shop.store, told.spec)
+        entry = finished(ctx.store, told.spec)
         if entry is None:
             base = base or unerased.look(None)
             own = base if one is unerased else one.look(base)
-            real = references(shop, one.album.cell)
-            entry = write_cell(shop, one.album.cell, own, base, told, real)
+            real = references(ctx, one.album.cell)
+            entry = write_cell(ctx, one.album.cell, own, base, told, real)
         done.append(entry)
     return done
 
 
 class _Held:
-    """An album whose pictures are in the store."""
+    """An album whose images are in the store."""
 
-    def __init__(self, shop: Workshop, album: Album) -> None:
+    def __init__(self, ctx: RunContext, album: ImageSet) -> None:
         size = album.cell.config.suite.block
-        self.album, self._shop = album, shop
+        self.album, self._shop = album, ctx
         rows = [block for some in album.rows.values() for block in blocks(some, size)]
         files = [
             some[start : start + size]
             for some in album.files.values()
             for start in range(0, len(some), size)
         ]
-        self.pictures = bring_in(shop, rows, files)
+        self.images = import_images(ctx, rows, files)
 
-    def look(self, base: Scored | None) -> Scored:
+    def look(self, base: CellOutputs | None) -> CellOutputs:
         rows = {group: list(some) for group, some in self.album.rows.items()}
-        return look(self._shop, self.album.cell, rows, self.pictures, base)
+        return look(self._shop, self.album.cell, rows, self.images, base)
 
-    def told(self, job: Job, unerased: _Held) -> Told:
+    def told(self, job: ScoreJob, unerased: _Held) -> CellHeader:
         """What its cell says of it."""
         cell = self.album.cell
         config, instruments = plain(cell.config), self._shop.instruments(cell)
@@ -73,8 +73,8 @@ class _Held:
             "concept": cell.concept.digest(),
             "seed": cell.seed,
             "groups": {group: len(rows) for group, rows in self.album.rows.items()},
-            "pictures": [entry.key for entry in self.pictures],
-            "base": [entry.key for entry in unerased.pictures],
+            "pictures": [entry.key for entry in self.images],
+            "base": [entry.key for entry in unerased.images],
             **instruments.spec(),
             **statistics_spec(cell, instruments),
         }
@@ -91,4 +91,4 @@ class _Held:
             "not_compared": unerased.album.unused,
             "group_from_prompt": job.inferred,
         }
-        return Told(spec, fields, origin)
+        return CellHeader(spec, fields, origin)

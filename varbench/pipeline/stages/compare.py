@@ -1,15 +1,15 @@
-"""The stage ``compare``: how far pictures are from their counterparts.
+"""The stage ``compare``: how far images are from their counterparts.
 
-A scorer sees one picture; a comparer, such as LPIPS, sees two. Kept per picture of a block:
+A scorer sees one image; a comparer, such as LPIPS, sees two. Kept per image of a block:
 
-    to_base    distance to the unerased model's picture of the same prompt and picture seed;
+    to_base    distance to the unerased model's image of the same prompt and image seed;
                0 for the unerased model's own
-    next_seed  distance to the same model's picture of the same prompt and its next picture seed;
+    next_seed  distance to the same model's image of the same prompt and its next image seed;
                NaN for a prompt's last
 
-Both are NaN where the other picture failed.
+Both are NaN where the other image failed.
 
-A distance follows from the two pictures and the comparer, so these are what an entry's spec names.
+A distance follows from the two images and the comparer, so these are what an entry's spec names.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from varbench.pipeline.plan import Row
-from varbench.pipeline.stages.generate import Workshop
-from varbench.pipeline.stored_group import picture_name
+from varbench.pipeline.plan import Sample
+from varbench.pipeline.stages.generate import RunContext
+from varbench.pipeline.stored_group import image_name
 from varbench.scoring.comparers import Comparer
 from varbench.store import Entry
 from varbench.store.failures import failed_in, left_in, note
@@ -35,8 +35,8 @@ Place = tuple[int, int]
 """Number of a block, and of a row in it."""
 
 
-def next_seeds(todo: Sequence[Sequence[Row]]) -> list[list[Place | None]]:
-    """Per block and row, where the picture with the prompt's next higher picture seed is.
+def next_seeds(todo: Sequence[Sequence[Sample]]) -> list[list[Place | None]]:
+    """Per block and row, where the image with the prompt's next higher image seed is.
 
     It may be in another block, as blocks have a fixed length.
     """
@@ -55,7 +55,7 @@ def next_seeds(todo: Sequence[Sequence[Row]]) -> list[list[Place | None]]:
 def spec_of(
     role: str,
     who: tuple[int, str],
-    pictures: str,
+    images: str,
     base: str,
     following: Sequence[tuple[str, int] | None],
 ) -> dict[str, Any]:
@@ -64,21 +64,21 @@ def spec_of(
     Args:
         role: the comparer's.
         who: its version and fingerprint.
-        pictures: key of the block's pictures.
-        base: key of the unerased model's pictures of the same rows.
-        following: per row, key and number of the picture with the next seed.
+        images: key of the block's images.
+        base: key of the unerased model's images of the same rows.
+        following: per row, key and number of the image with the next seed.
     """
     return {
         "version": VERSION,
         "comparer": [role, *who],
-        "pictures": pictures,
+        "pictures": images,
         "base": base,
         "following": following,
     }
 
 
 class _Pair(NamedTuple):
-    """Two pictures, and which row of which array their distance is."""
+    """Two images, and which row of which array their distance is."""
 
     array: str
     row: int
@@ -88,40 +88,40 @@ class _Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class _Block:
-    """Pictures and what they are compared with; `following` as in :func:`spec_of`."""
+    """Images and what they are compared with; `following` as in :func:`spec_of`."""
 
-    pictures: Entry
+    images: Entry
     base: Entry
     following: Sequence[tuple[Entry, int] | None]
 
     def spec(self, role: str, who: Comparer) -> dict[str, Any]:
         following = [place and (place[0].key, place[1]) for place in self.following]
         identity = (who.version, who.fingerprint())
-        return spec_of(role, identity, self.pictures.key, self.base.key, following)
+        return spec_of(role, identity, self.images.key, self.base.key, following)
 
     def pairs(self) -> list[_Pair]:
         """Every distance to compute; row by row, so that what is read once serves twice."""
         found = []
         for i, place in enumerate(self.following):
-            if (file := _file(self.pictures, i)) is None:
+            if (file := _file(self.images, i)) is None:
                 continue
-            if self.base.key != self.pictures.key and (other := _file(self.base, i)) is not None:
+            if self.base.key != self.images.key and (other := _file(self.base, i)) is not None:
                 found.append(_Pair("to_base", i, file, other))
             if place is not None and (other := _file(*place)) is not None:
                 found.append(_Pair("next_seed", i, file, other))
         return found
 
 
-def _file(pictures: Entry, number: int) -> Path | None:
-    """A picture; None if it failed."""
-    return None if number in failed_in(pictures) else pictures.path(picture_name(number))
+def _file(images: Entry, number: int) -> Path | None:
+    """An image; None if it failed."""
+    return None if number in failed_in(images) else images.path(image_name(number))
 
 
 def compare(
-    shop: Workshop,
+    ctx: RunContext,
     wanted: Mapping[str, Comparer],
-    todo: Sequence[Sequence[Row]],
-    pictures: Sequence[Entry],
+    todo: Sequence[Sequence[Sample]],
+    images: Sequence[Entry],
     base: Sequence[Entry],
 ) -> list[dict[str, Entry]]:
     """Per block the entries of the wanted comparers, by role, made where they are not there.
@@ -130,44 +130,44 @@ def compare(
         shop: the place of work.
         wanted: comparers by role.
         todo: all blocks of a cell.
-        pictures: their pictures.
-        base: the unerased model's pictures of the same blocks; for itself, its own.
+        images: their images.
+        base: the unerased model's images of the same blocks; for itself, its own.
     """
     results: list[dict[str, Entry]] = [{} for _ in todo]
     missing: list[tuple[dict[str, Entry], str, _Block]] = []
     all_places = next_seeds(todo)
-    for result, own, theirs, places in zip(results, pictures, base, all_places, strict=True):
-        block = _Block(own, theirs, [place and (pictures[place[0]], place[1]) for place in places])
+    for result, own, theirs, places in zip(results, images, base, all_places, strict=True):
+        block = _Block(own, theirs, [place and (images[place[0]], place[1]) for place in places])
         for role, who in wanted.items():
-            if found := shop.store.get(STAGE, block.spec(role, who)):
+            if found := ctx.store.get(STAGE, block.spec(role, who)):
                 result[role] = found
             else:
                 missing.append((result, role, block))
     total = len(todo) * len(wanted)
     if missing:
-        with shop.progress.stage(STAGE, total, total - len(missing)) as bar:
+        with ctx.progress.stage(STAGE, total, total - len(missing)) as bar:
             for result, role, block in missing:
-                result[role] = _compare_block(shop, role, wanted[role], block)
+                result[role] = _compare_block(ctx, role, wanted[role], block)
                 bar.advance()
     return results
 
 
-def _compare_block(shop: Workshop, role: str, who: Comparer, block: _Block) -> Entry:
+def _compare_block(ctx: RunContext, role: str, who: Comparer, block: _Block) -> Entry:
     spec = block.spec(role, who)
-    with shop.store.lock(STAGE, spec):
-        if entry := shop.store.get(STAGE, spec):
+    with ctx.store.lock(STAGE, spec):
+        if entry := ctx.store.get(STAGE, spec):
             return entry
         count = len(block.following)
         arrays = {name: np.full(count, np.nan, np.float32) for name in ("to_base", "next_seed")}
-        if block.base.key == block.pictures.key:
+        if block.base.key == block.images.key:
             arrays["to_base"][:] = 0
         if pairs := block.pairs():
             distances = who.compare([p.ours for p in pairs], [p.theirs for p in pairs])
             for pair, distance in zip(pairs, distances, strict=True):
                 arrays[pair.array][pair.row] = distance
-        with shop.write(STAGE, spec) as writer:
-            kept = {name: rows[left_in(block.pictures, count)] for name, rows in arrays.items()}
+        with ctx.write(STAGE, spec) as writer:
+            kept = {name: rows[left_in(block.images, count)] for name, rows in arrays.items()}
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **kept)
-            note(writer, failed_in(block.pictures))
+            note(writer, failed_in(block.images))
     assert writer.entry is not None
     return writer.entry

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from varbench.conf.schema import plain
 from varbench.errors import UserError
-from varbench.methods.base import Edit, Method, SamplingMethod, Workplace, applied
+from varbench.methods.base import Edit, Method, SamplingMethod, TrainingContext, applied
 from varbench.methods.registry import NONE, load_method
 from varbench.metrics import METRICS, Scorer
 from varbench.metrics.base import Key
@@ -30,10 +30,10 @@ from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.models.text.cache import cached_text
 from varbench.models.text.encoders import HasTextEncoder
 from varbench.pipeline import provenance
-from varbench.pipeline.plan import Cell, Row
-from varbench.pipeline.stages.validity import looked_at, unsound, warn
-from varbench.pipeline.stored_group import key_of, picture_name
-from varbench.scoring.evaluator import Cupboard, Instruments
+from varbench.pipeline.plan import Cell, Sample
+from varbench.pipeline.stages.validity import find_invalid, score_or_isolate, warn
+from varbench.pipeline.stored_group import image_name, key_of
+from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.store import Entry, Store, Writer, digest, failures
 from varbench.utils.metering import metered
 from varbench.utils.progress import Progress
@@ -43,10 +43,10 @@ DEVICE = "device"
 
 
 @dataclass
-class Workshop:
+class RunContext:
     """What the stages share in one process: store, progress, and lazily loaded networks.
 
-    `max_failed` is the largest share of a group's pictures that may fail in a recorded cell.
+    `max_failed` is the largest share of a group's images that may fail in a recorded cell.
     """
 
     store: Store
@@ -54,11 +54,11 @@ class Workshop:
     device: str = "cpu"
     max_failed: float = failures.LIMIT
     _models: dict[str, NextScaleModel] = field(default_factory=dict)
-    _instruments: dict[str, Instruments] = field(default_factory=dict)
-    _cupboard: Cupboard = field(init=False)
+    _instruments: dict[str, Evaluator] = field(default_factory=dict)
+    _cupboard: ScorerPool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._cupboard = Cupboard(self.device)
+        self._cupboard = ScorerPool(self.device)
 
     def model(self, cell: Cell) -> NextScaleModel:
         """The cell's model, loaded once per configuration."""
@@ -69,12 +69,12 @@ class Workshop:
                 text.store = self.store
         return self._models[key]
 
-    def instruments(self, cell: Cell) -> Instruments:
-        """What looks at the cell's pictures; networks are read when first needed."""
+    def instruments(self, cell: Cell) -> Evaluator:
+        """What looks at the cell's images; networks are read when first needed."""
         suite = cell.config.suite
         key = digest({"concept": cell.concept.digest(), "metrics": list(suite.metrics)})
         if key not in self._instruments:
-            made = Instruments(cell.concept, suite.metrics, METRICS, self._cupboard)
+            made = Evaluator(cell.concept, suite.metrics, METRICS, self._cupboard)
             self._instruments[key] = made
         return self._instruments[key]
 
@@ -119,26 +119,26 @@ def _method_spec(cell: Cell) -> dict[str, Any]:
     }
 
 
-def erase(shop: Workshop, cell: Cell) -> Entry | None:
+def erase(ctx: RunContext, cell: Cell) -> Entry | None:
     """The cell's edit, made if it is not there; None where no weight is changed."""
     spec = edit_spec(cell)
     if spec is None:
         return None
-    if entry := shop.store.get("edit", spec):
+    if entry := ctx.store.get("edit", spec):
         return entry
-    with shop.store.lock("edit", spec):
-        if entry := shop.store.get("edit", spec):
+    with ctx.store.lock("edit", spec):
+        if entry := ctx.store.get("edit", spec):
             return entry
         method = load_method(cell.method)
         assert isinstance(method, Method)
-        model = shop.model(cell)  # reading it is no cost of the edit
-        scratch = shop.store.root / "tmp" / f"training-{digest(spec)[:24]}.pt"
-        place = Workplace(cell.seed, scratch, shop.progress)
+        model = ctx.model(cell)  # reading it is no cost of the edit
+        scratch = ctx.store.root / "tmp" / f"training-{digest(spec)[:24]}.pt"
+        place = TrainingContext(cell.seed, scratch, ctx.progress)
         resumed = scratch.exists()
-        with metered(shop.device) as cost:
+        with metered(ctx.device) as cost:
             edit = method.erase(model, cell.erased, cell.config.method, place)
         _check_finite(edit, cell, scratch)
-        with shop.write("edit", spec) as writer:
+        with ctx.write("edit", spec) as writer:
             edit.save(writer.dir / "edit.safetensors")
             log = "".join(json.dumps(dict(line)) + "\n" for line in edit.log)
             (writer.dir / "log.jsonl").write_text(log)
@@ -163,8 +163,8 @@ def _check_finite(edit: Edit, cell: Cell, scratch: Path) -> None:
         )
 
 
-def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dict[str, Any]:
-    """What decides the pictures of a block."""
+def images_spec(cell: Cell, block: Sequence[Sample], edit_key: str | None) -> dict[str, Any]:
+    """What decides the images of a block."""
     model = cell.config.model
     return {
         "version": GENERATE_VERSION,
@@ -180,36 +180,36 @@ def pictures_spec(cell: Cell, block: Sequence[Row], edit_key: str | None) -> dic
 
 
 def generate(
-    shop: Workshop, cell: Cell, edit: Entry | None, todo: Sequence[Sequence[Row]]
+    ctx: RunContext, cell: Cell, edit: Entry | None, todo: Sequence[Sequence[Sample]]
 ) -> list[Entry]:
-    """The pictures of all blocks, made where they are not there."""
-    specs = [pictures_spec(cell, block, edit.key if edit else None) for block in todo]
-    found = [shop.store.get("pictures", spec) for spec in specs]
+    """The images of all blocks, made where they are not there."""
+    specs = [images_spec(cell, block, edit.key if edit else None) for block in todo]
+    found = [ctx.store.get("pictures", spec) for spec in specs]
     missing = [i for i, entry in enumerate(found) if entry is None]
     if missing:
-        model = prepared(shop, cell, [row for i in missing for row in todo[i]])
+        model = prepared(ctx, cell, [row for i in missing for row in todo[i]])
         change = Edit.load(edit.path("edit.safetensors")) if edit else None
         guidance = guidance_of(cell, model)
         total = sum(len(block) for block in todo)
         done = total - sum(len(todo[i]) for i in missing)
-        with applied(model, change), shop.progress.stage("generate", total, done) as bar:
+        with applied(model, change), ctx.progress.stage("generate", total, done) as bar:
             for i in missing:
-                make = partial(roll_out, cell, model, guidance, todo[i])
-                found[i] = draw(shop, cell, "pictures", specs[i], todo[i], model, guidance, make)
+                make = partial(sample_batch, cell, model, guidance, todo[i])
+                found[i] = draw(ctx, cell, "pictures", specs[i], todo[i], model, guidance, make)
                 bar.advance(len(todo[i]))
     return [entry for entry in found if entry is not None]
 
 
-def prepared(shop: Workshop, cell: Cell, rows: Sequence[Row]) -> NextScaleModel:
+def prepared(ctx: RunContext, cell: Cell, rows: Sequence[Sample]) -> NextScaleModel:
     """The cell's model, with the text features of these rows' prompts at hand."""
-    model = shop.model(cell)
+    model = ctx.model(cell)
     if text := cached_text(model):
         text.prepare([row.prompt.text for row in rows])
     return model
 
 
 def guidance_of(cell: Cell, model: NextScaleModel) -> Guidance:
-    """How the cell's pictures are steered: by a method's guidance, else by the model's own."""
+    """How the cell's images are steered: by a method's guidance, else by the model's own."""
     weight = cell.config.model.sampling.guidance
     method = None if cell.method == NONE else load_method(cell.method)
     if isinstance(method, SamplingMethod):
@@ -218,16 +218,16 @@ def guidance_of(cell: Cell, model: NextScaleModel) -> Guidance:
 
 
 def draw(
-    shop: Workshop,
+    ctx: RunContext,
     cell: Cell,
     stage: str,
     spec: dict[str, Any],
-    block: Sequence[Row],
+    block: Sequence[Sample],
     model: NextScaleModel,
     guidance: Guidance,
     make: Callable[[], Rollout],
 ) -> Entry:
-    """An entry of pictures, made if it is not there.
+    """An entry of images, made if it is not there.
 
     Args:
         shop, cell: the place of work, and for whom.
@@ -237,18 +237,18 @@ def draw(
         guidance: how it is steered.
         make: samples the padded block.
     """
-    with shop.store.lock(stage, spec):
-        if entry := shop.store.get(stage, spec):
+    with ctx.store.lock(stage, spec):
+        if entry := ctx.store.get(stage, spec):
             return entry
         began = time.monotonic()
         rollout = make()
         decoded = model.decode(rollout)
-        bad = {i: why for i, why in unsound(rollout, decoded).items() if i < len(block)}
+        bad = {i: why for i, why in find_invalid(rollout, decoded).items() if i < len(block)}
         warn(stage, {i: repr(row.prompt.text) for i, row in enumerate(block)}, bad)
-        with shop.write(stage, spec) as writer:
+        with ctx.write(stage, spec) as writer:
             for i, array in enumerate(to_uint8(decoded[: len(block)])):
                 if i not in bad:
-                    Image.fromarray(array).save(writer.dir / picture_name(i))
+                    Image.fromarray(array).save(writer.dir / image_name(i))
             failures.note(writer, bad)
             writer.meta["seconds"] = time.monotonic() - began
             writer.meta["tokens_lost"] = _tokens_lost(model, block)
@@ -257,8 +257,8 @@ def draw(
     return writer.entry
 
 
-def roll_out(
-    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Row]
+def sample_batch(
+    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Sample]
 ) -> Rollout:
     """Sample a block; the roll-outs of its rows come first, those that only pad it after them."""
     rows = padded(cell, block)
@@ -266,7 +266,7 @@ def roll_out(
     return model.generate(condition, keys_of(rows), guidance=guidance)
 
 
-def padded(cell: Cell, block: Sequence[Row]) -> list[Row]:
+def padded(cell: Cell, block: Sequence[Sample]) -> list[Sample]:
     """A block in full length, filled up with its first row.
 
     That keeps tensor shapes, and so every bit, the same in all blocks.
@@ -274,13 +274,13 @@ def padded(cell: Cell, block: Sequence[Row]) -> list[Row]:
     return [*block, *[block[0]] * (cell.config.suite.block - len(block))]
 
 
-def keys_of(rows: Sequence[Row]) -> list[Key]:
-    """What decides the random numbers of some pictures."""
+def keys_of(rows: Sequence[Sample]) -> list[Key]:
+    """What decides the random numbers of some images."""
     return [key_of(row) for row in rows]
 
 
 def _extra_passes(
-    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Row]
+    cell: Cell, model: NextScaleModel, guidance: Guidance, block: Sequence[Sample]
 ) -> int:
     """Forward passes per scale beyond those of the model's own guidance."""
     one = model.encode([block[0].prompt.text])
@@ -288,7 +288,7 @@ def _extra_passes(
     return len(guidance.branches(model, one)) - len(own.branches(model, one))
 
 
-def _tokens_lost(model: NextScaleModel, block: Sequence[Row]) -> dict[str, int]:
+def _tokens_lost(model: NextScaleModel, block: Sequence[Sample]) -> dict[str, int]:
     """Tokens that did not fit, by the id of each prompt that was too long."""
     text = model.text_encoder if isinstance(model, HasTextEncoder) else None
     truncated = text.truncated if text else {}
@@ -296,7 +296,7 @@ def _tokens_lost(model: NextScaleModel, block: Sequence[Row]) -> dict[str, int]:
 
 
 @contextmanager
-def fixed_threads(cell: Cell) -> Iterator[None]:
+def deterministic_threads(cell: Cell) -> Iterator[None]:
     """Strict mode computes on one thread: how a sum is split over threads changes its rounding.
 
     Whoever does a cell's work does all of it inside.
@@ -309,14 +309,14 @@ def fixed_threads(cell: Cell) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def to_uint8(pictures: Tensor) -> Any:
+def to_uint8(images: Tensor) -> Any:
     """``[B, 3, H, W]`` in [0, 1] -> ``[B, H, W, 3]`` uint8 array, rounded."""
-    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    scaled = (images.clamp(0, 1) * 255).round().to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
-    """Real pictures for the same prompts; empty for models without a world of their own."""
+def reference(ctx: RunContext, cell: Cell, todo: Sequence[Sequence[Sample]]) -> list[Entry]:
+    """Real images for the same prompts; empty for models without a world of their own."""
     world = registry.reference(cell.config.model.name)
     if world is None:
         return []
@@ -325,12 +325,12 @@ def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
         rows = [[row.prompt.id, row.seed, dict(row.prompt.labels)] for row in block]
         told = {"world": cell.config.model.name, "version": world.VERSION, "rows": rows}
         spec = told | _strict(cell)
-        entry = shop.store.get("reference", spec)
+        entry = ctx.store.get("reference", spec)
         if entry is None:
-            with shop.store.write("reference", spec) as writer:
+            with ctx.store.write("reference", spec) as writer:
                 for i, row in enumerate(block):
-                    array = world.reference_picture(row.prompt.labels, row.prompt.id, row.seed)
-                    Image.fromarray(array).save(writer.dir / picture_name(i))
+                    array = world.reference_image(row.prompt.labels, row.prompt.id, row.seed)
+                    Image.fromarray(array).save(writer.dir / image_name(i))
             entry = writer.entry
         assert entry is not None
         entries.append(entry)
@@ -338,15 +338,15 @@ def reference(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
 
 
 def score(
-    shop: Workshop,
+    ctx: RunContext,
     wanted: Mapping[str, Scorer],
-    pictures: Sequence[Entry],
-    todo: Sequence[Sequence[Row]],
+    images: Sequence[Entry],
+    todo: Sequence[Sequence[Sample]],
 ) -> list[dict[str, Entry]]:
     """Per block the score entries of the wanted scorers, by role, made where they are not there."""
-    results: list[dict[str, Entry]] = [{} for _ in pictures]
+    results: list[dict[str, Entry]] = [{} for _ in images]
     missing = []
-    for i, (entry, block) in enumerate(zip(pictures, todo, strict=True)):
+    for i, (entry, block) in enumerate(zip(images, todo, strict=True)):
         for name, who in wanted.items():
             spec = {
                 "pictures": entry.key,
@@ -355,32 +355,32 @@ def score(
                 "weights": who.fingerprint(),
                 "prompts": [row.prompt.text for row in block],
             }
-            if found := shop.store.get("scores", spec):
+            if found := ctx.store.get("scores", spec):
                 results[i][name] = found
             else:
                 missing.append((i, name, spec))
-    total = len(pictures) * len(wanted)
+    total = len(images) * len(wanted)
     if missing:
-        with shop.progress.stage("score", total, total - len(missing)) as bar:
+        with ctx.progress.stage("score", total, total - len(missing)) as bar:
             for i, name, spec in missing:
                 who = wanted[name]
-                results[i][name] = _score_block(shop, who, spec, pictures[i])
+                results[i][name] = _score_block(ctx, who, spec, images[i])
                 bar.advance()
     return results
 
 
-def _score_block(shop: Workshop, who: Scorer, spec: dict[str, Any], pictures: Entry) -> Entry:
-    with shop.store.lock("scores", spec):
-        if entry := shop.store.get("scores", spec):
+def _score_block(ctx: RunContext, who: Scorer, spec: dict[str, Any], images: Entry) -> Entry:
+    with ctx.store.lock("scores", spec):
+        if entry := ctx.store.get("scores", spec):
             return entry
-        prompts, missing = spec["prompts"], failures.failed_in(pictures)
-        there = failures.left_in(pictures, len(prompts))
-        files = {i: pictures.path(picture_name(i)) for i in there}
+        prompts, missing = spec["prompts"], failures.failed_in(images)
+        there = failures.left_in(images, len(prompts))
+        files = {i: images.path(image_name(i)) for i in there}
         began = time.monotonic()
-        singly = bool(pictures.spec.get("strict"))
-        arrays, bad = looked_at(who.score, files, prompts, singly=singly)
+        singly = bool(images.spec.get("strict"))
+        arrays, bad = score_or_isolate(who.score, files, prompts, singly=singly)
         warn(who.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, bad)
-        with shop.write("scores", spec) as writer:
+        with ctx.write("scores", spec) as writer:
             np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
             failures.note(writer, missing | bad)
             writer.meta["seconds"] = time.monotonic() - began

@@ -1,6 +1,6 @@
-"""The stage ``probe``: what metrics need of a model besides its pictures.
+"""The stage ``probe``: what metrics need of a model besides its images.
 
-For some prompts of what must stay, one picture seed each, the unerased model's roll-outs are made
+For some prompts of what must stay, one image seed each, the unerased model's roll-outs are made
 once (stage ``rollouts``) and shared by all methods. On them the unerased and the edited model say
 what they expect of every symbol (teacher forcing: one forward pass for all scales), with the prompt
 and with the null condition. Kept are means per prompt and scale, some hundred numbers:
@@ -13,8 +13,8 @@ and with the null condition. Kept are means per prompt and scale, some hundred n
               of the log-odds
     entropy   of p_theta on the model's OWN roll-out of the prompt, by log V, 0 to 1
 
-p are plain conditional predictions, without guidance. Both sides are computed side by side, picture
-by picture, on one machine: an edit that changes nothing gives exactly 0, and no batch size matters.
+p are plain conditional predictions, without guidance. Both sides are computed side by side, image
+by image, on one machine: an edit that changes nothing gives exactly 0, and no batch size matters.
 Methods that change sampling only change no prediction: for them there is nothing to probe.
 """
 
@@ -32,24 +32,24 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from varbench.methods.base import Edit, applied
-from varbench.metrics import PROBE, Group
+from varbench.metrics import PROBE, ScoredImages
 from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
-from varbench.pipeline.plan import Cell, Row, blocks
+from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Entry
 
 VERSION = 1
 ROLLOUTS = "rollouts"
 Logits = tuple[Tensor, Tensor]
-"""Of one picture, ``[1, L, D, V]``: with the prompt, with the null condition."""
+"""Of one image, ``[1, L, D, V]``: with the prompt, with the null condition."""
 Summary = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeOutputs:
     """What was asked of one model.
 
     Attributes:
@@ -58,11 +58,11 @@ class Probed:
         answers: the entries of the same blocks; none where the method changes sampling only.
     """
 
-    rows: Mapping[str, list[Row]] = field(default_factory=dict)
+    rows: Mapping[str, list[Sample]] = field(default_factory=dict)
     histories: Sequence[Entry] = ()
     answers: Sequence[Entry] = ()
 
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> dict[str, ScoredImages]:
         """What metrics see."""
         if not self.answers:
             return {}
@@ -71,7 +71,9 @@ class Probed:
         made, start = {}, 0
         for group, rows in self.rows.items():
             own = {name: array[start : start + len(rows)] for name, array in every.items()}
-            made[group] = Group([r.prompt for r in rows], [r.seed for r in rows], {PROBE: own})
+            made[group] = ScoredImages(
+                [r.prompt for r in rows], [r.seed for r in rows], {PROBE: own}
+            )
             start += len(rows)
         return made
 
@@ -80,7 +82,9 @@ class Probed:
         return [*self.histories, *self.answers]
 
 
-def probe(shop: Workshop, cell: Cell, edit: Entry | None, base: Probed | None) -> Probed:
+def probe(
+    ctx: RunContext, cell: Cell, edit: Entry | None, base: ProbeOutputs | None
+) -> ProbeOutputs:
     """Ask a cell's model, where the store has no answers yet.
 
     Args:
@@ -92,8 +96,8 @@ def probe(shop: Workshop, cell: Cell, edit: Entry | None, base: Probed | None) -
     rows = probed_rows(cell)
     todo = list(blocks([row for group in rows.values() for row in group], cell.config.suite.block))
     if generate.steering_spec(cell) is not None:
-        return Probed(rows)
-    histories = base.histories if base is not None else roll_outs(shop, cell, todo)
+        return ProbeOutputs(rows)
+    histories = base.histories if base is not None else roll_outs(ctx, cell, todo)
     specs = [
         {
             "version": VERSION,
@@ -103,17 +107,17 @@ def probe(shop: Workshop, cell: Cell, edit: Entry | None, base: Probed | None) -
         }
         for entry in histories
     ]
-    found = [shop.store.get(PROBE, spec) for spec in specs]
+    found = [ctx.store.get(PROBE, spec) for spec in specs]
     missing = [i for i, entry in enumerate(found) if entry is None]
     if missing:
         some = [(specs[i], histories[i], todo[i]) for i in missing]
-        for i, entry in zip(missing, _ask(shop, cell, edit, some), strict=True):
+        for i, entry in zip(missing, _ask(ctx, cell, edit, some), strict=True):
             found[i] = entry
-    return Probed(rows, histories, [entry for entry in found if entry is not None])
+    return ProbeOutputs(rows, histories, [entry for entry in found if entry is not None])
 
 
-def probed_rows(cell: Cell) -> dict[str, list[Row]]:
-    """The first so many prompts of each kept group, each with its first picture seed."""
+def probed_rows(cell: Cell) -> dict[str, list[Sample]]:
+    """The first so many prompts of each kept group, each with its first image seed."""
     rows = {}
     for name, group in cell.groups().items():
         first = list({row.prompt.id: row for row in reversed(group)}.values())[::-1]
@@ -122,12 +126,12 @@ def probed_rows(cell: Cell) -> dict[str, list[Row]]:
     return rows
 
 
-def rollouts_spec(cell: Cell, block: Sequence[Row]) -> dict[str, Any]:
+def rollouts_spec(cell: Cell, block: Sequence[Sample]) -> dict[str, Any]:
     """What decides the unerased model's roll-outs of a block, whatever the cell's method."""
-    return generate.pictures_spec(cell, block, None) | {"steering": None, ROLLOUTS: VERSION}
+    return generate.images_spec(cell, block, None) | {"steering": None, ROLLOUTS: VERSION}
 
 
-def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list[Entry]:
+def roll_outs(ctx: RunContext, cell: Cell, todo: Sequence[Sequence[Sample]]) -> list[Entry]:
     """The unerased model's roll-outs of all blocks, made where they are not there.
 
     The model must be as it is, with no edit applied.
@@ -135,12 +139,12 @@ def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
     entries = []
     for block in todo:
         spec = rollouts_spec(cell, block)
-        entry = shop.store.get(ROLLOUTS, spec)
+        entry = ctx.store.get(ROLLOUTS, spec)
         if entry is None:
-            model = generate.prepared(shop, cell, block)
+            model = generate.prepared(ctx, cell, block)
             guidance = model.guidance(cell.config.model.sampling.guidance)
-            rollout = generate.roll_out(cell, model, guidance, block)
-            with shop.write(ROLLOUTS, spec) as writer:
+            rollout = generate.sample_batch(cell, model, guidance, block)
+            with ctx.write(ROLLOUTS, spec) as writer:
                 kept = {"tokens": rollout.tokens, "inputs": rollout.inputs}
                 arrays = {name: t[: len(block)].cpu().contiguous() for name, t in kept.items()}
                 (writer.dir / "rollouts.safetensors").write_bytes(save(arrays))
@@ -152,17 +156,17 @@ def roll_outs(shop: Workshop, cell: Cell, todo: Sequence[Sequence[Row]]) -> list
 
 @torch.no_grad()
 def _ask(
-    shop: Workshop,
+    ctx: RunContext,
     cell: Cell,
     edit: Entry | None,
-    todo: Sequence[tuple[dict[str, Any], Entry, Sequence[Row]]],
+    todo: Sequence[tuple[dict[str, Any], Entry, Sequence[Sample]]],
 ) -> list[Entry]:
     """Probe blocks, each with its spec and the unerased model's roll-outs."""
-    model = generate.prepared(shop, cell, [row for _, _, block in todo for row in block])
+    model = generate.prepared(ctx, cell, [row for _, _, block in todo for row in block])
     change = Edit.load(edit.path("edit.safetensors")) if edit else None
     total = sum(len(block) for _, _, block in todo) * (2 if edit else 1)
     made = []
-    with shop.progress.stage(PROBE, total) as bar:
+    with ctx.progress.stage(PROBE, total) as bar:
         asked = []
         for spec, entry, block in todo:
             history = read_history(entry, model)
@@ -176,7 +180,7 @@ def _ask(
         with applied(model, change):
             guidance = generate.guidance_of(cell, model)
             for spec, block, history, text, before in asked:
-                own = generate.roll_out(cell, model, guidance, block) if edit else history
+                own = generate.sample_batch(cell, model, guidance, block) if edit else history
                 rows = []
                 for i, old in enumerate(before):
                     if edit:
@@ -186,7 +190,7 @@ def _ask(
                         bar.advance()
                     else:
                         rows.append(summary(old, old, old[0], model))
-                with shop.write(PROBE, spec) as writer:
+                with ctx.write(PROBE, spec) as writer:
                     arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
                     np.savez(writer.dir / "probe.npz", allow_pickle=False, **arrays)
                 assert writer.entry is not None
@@ -205,7 +209,7 @@ def _predict(model: NextScaleModel, history: Rollout, prompt: Condition) -> Logi
 
 
 def summary(before: Logits, after: Logits, own: Tensor, model: NextScaleModel) -> Summary:
-    """The probe's numbers of one picture, each ``[scales]``; see the module's docstring.
+    """The probe's numbers of one image, each ``[scales]``; see the module's docstring.
 
     Args:
         before: the unerased model's logits on its roll-out.

@@ -1,7 +1,7 @@
-"""Real pictures that a cell is compared with, by prompt group, as the role `features` sees them.
+"""Real images that a cell is compared with, by prompt group, as the role `features` sees them.
 
-A model with a world of its own has renders of the same prompts, made and scored like any picture. A
-group whose prompt set is published together with statistics of the pictures that it describes
+A model with a world of its own has renders of the same prompts, made and scored like any image. A
+group whose prompt set is published together with statistics of the images that it describes
 (`coco-30k` and `coco-30k-statistics`) has these, once they are in the data folder: they are
 Inception's, so only the standard instruments can use them.
 """
@@ -13,32 +13,32 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from varbench.data.published import Published, known, local_path, problem
+from varbench.data.published import PromptSetAsset, known, local_path, problem
 from varbench.errors import UserError
 from varbench.metrics.base import KEPT, Array, Moments
 from varbench.pipeline.plan import Cell, blocks
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import Workshop
-from varbench.pipeline.stored_group import Series
-from varbench.scoring.evaluator import Instruments
+from varbench.pipeline.stages.generate import RunContext
+from varbench.pipeline.stored_group import StoredGroup
+from varbench.scoring.evaluator import Evaluator
 from varbench.store.hashing import sha256
 
 FEATURES = "features"
 _SET = "standard"  # whose features the published statistics are of
 
 
-def references(shop: Workshop, cell: Cell) -> dict[str, Array | Moments]:
-    """Feature rows [r, d] of real pictures, or their moments, by group name.
+def references(ctx: RunContext, cell: Cell) -> dict[str, Array | Moments]:
+    """Feature rows [r, d] of real images, or their moments, by group name.
 
     Raises:
         UserError: published statistics are damaged.
     """
-    instruments = shop.instruments(cell)
-    return {**_renders(shop, cell, instruments), **statistics(cell, instruments)}
+    instruments = ctx.instruments(cell)
+    return {**_renders(ctx, cell, instruments), **statistics(cell, instruments)}
 
 
-def statistics(cell: Cell, instruments: Instruments) -> dict[str, Moments]:
-    """Published moments of the features of real pictures, by group; also for folders of pictures.
+def statistics(cell: Cell, instruments: Evaluator) -> dict[str, Moments]:
+    """Published moments of the features of real images, by group; also for folders of images.
 
     Raises:
         UserError: they are damaged.
@@ -46,7 +46,7 @@ def statistics(cell: Cell, instruments: Instruments) -> dict[str, Moments]:
     return {group: _read(one) for group, one in _published(cell, instruments).items()}
 
 
-def statistics_spec(cell: Cell, instruments: Instruments) -> dict[str, dict[str, str]]:
+def statistics_spec(cell: Cell, instruments: Evaluator) -> dict[str, dict[str, str]]:
     """What of these decides a cell's content besides what else does: the statistics' checksums.
 
     Raises:
@@ -57,20 +57,20 @@ def statistics_spec(cell: Cell, instruments: Instruments) -> dict[str, dict[str,
     return {"statistics": found} if found else {}
 
 
-def _renders(shop: Workshop, cell: Cell, instruments: Instruments) -> dict[str, Array]:
+def _renders(ctx: RunContext, cell: Cell, instruments: Evaluator) -> dict[str, Array]:
     if FEATURES not in instruments.scorers:
         return {}
     only, rows = {FEATURES: instruments.scorers[FEATURES]}, cell.groups()
     found: dict[str, Array] = {}
     for name in KEPT:
         todo = list(blocks(rows.get(name, []), cell.config.suite.block))
-        if pictures := generate.reference(shop, cell, todo):
-            scores = generate.score(shop, only, pictures, todo)
-            found[name] = Series(todo, pictures, scores).group().array(FEATURES, FEATURES)
+        if images := generate.reference(ctx, cell, todo):
+            scores = generate.score(ctx, only, images, todo)
+            found[name] = StoredGroup(todo, images, scores).group().array(FEATURES, FEATURES)
     return found
 
 
-def _published(cell: Cell, instruments: Instruments) -> Mapping[str, Published]:
+def _published(cell: Cell, instruments: Evaluator) -> Mapping[str, PromptSetAsset]:
     """The published statistics that are here, by group."""
     if instruments.kind.set != _SET or FEATURES not in instruments.scorers:
         return {}
@@ -84,7 +84,7 @@ def _published(cell: Cell, instruments: Instruments) -> Mapping[str, Published]:
     return found
 
 
-def _read(published: Published) -> Moments:
+def _read(published: PromptSetAsset) -> Moments:
     """Moments as clean-fid's `make_custom_stats` writes them."""
     path = local_path(published)
     described = known().get(published.name.removesuffix("-statistics"))

@@ -1,4 +1,4 @@
-"""Whether a picture is one, and whether a scorer can look at it."""
+"""Whether an image is one, and whether a scorer can look at it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from varbench.store import StoreError
 log = logging.getLogger("varbench.failed")
 
 
-def unsound(rollout: Rollout, pictures: Tensor) -> dict[int, str]:
-    """Which pictures of a batch are none, and why.
+def find_invalid(rollout: Rollout, images: Tensor) -> dict[int, str]:
+    """Which images of a batch are none, and why.
 
     Args:
         rollout: what they were decoded from.
-        pictures: ``[B, 3, H, W]``.
+        images: ``[B, 3, H, W]``.
     """
     found: dict[int, str] = {}
-    wrong = (~pictures.isfinite()).flatten(1).sum(dim=1).tolist()
-    size = pictures[0].numel() if len(pictures) else 0
+    wrong = (~images.isfinite()).flatten(1).sum(dim=1).tolist()
+    size = images[0].numel() if len(images) else 0
     found |= {i: f"{n} of {size} pixel values are not finite" for i, n in enumerate(wrong) if n}
     if rollout.finite is not None:
         lost = (~rollout.finite).nonzero().flatten().tolist()
@@ -34,14 +34,14 @@ def unsound(rollout: Rollout, pictures: Tensor) -> dict[int, str]:
     return found
 
 
-def looked_at(
+def score_or_isolate(
     score: Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]],
     files: Mapping[int, Path],
     prompts: Sequence[str],
     *,
     singly: bool = False,
 ) -> tuple[dict[str, Array], dict[int, str]]:
-    """What a scorer gives for the pictures of a block, and which it fails on.
+    """What a scorer gives for the images of a block, and which it fails on.
 
     Where it fails on several at once, they are tried one by one. One that fails on all of them is
     broken itself, and its error is raised, as are errors of memory, of files, and those that name
@@ -49,12 +49,12 @@ def looked_at(
 
     Args:
         score: of a scorer.
-        files: pictures by number in the block.
+        files: images by number in the block.
         prompts: of the whole block.
         singly: look at one after the other, so that no batch decides how sums are rounded.
 
     Returns:
-        Arrays with a row per picture that did not fail, and the reasons of those that did.
+        Arrays with a row per image that did not fail, and the reasons of those that did.
     """
     if not files:
         return {}, {}
@@ -62,7 +62,7 @@ def looked_at(
         return _one_by_one(score, files, prompts)
     try:
         arrays = score(list(files.values()), [prompts[i] for i in files])
-    except _NO_PICTURES_FAULT:
+    except _NO_IMAGES_FAULT:
         raise
     except Exception as error:
         if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
@@ -75,7 +75,7 @@ def looked_at(
     return {name: rows[good] for name, rows in arrays.items()}, bad
 
 
-_NO_PICTURES_FAULT = (UserError, StoreError, OSError, MemoryError, ImportError)
+_NO_IMAGES_FAULT = (UserError, StoreError, OSError, MemoryError, ImportError)
 
 
 def _one_by_one(
@@ -87,7 +87,7 @@ def _one_by_one(
     parts: list[dict[str, Array]] = []
     failed: dict[int, str] = {}
     for number, file in files.items():
-        arrays, wrong = looked_at(score, {number: file}, prompts)
+        arrays, wrong = score_or_isolate(score, {number: file}, prompts)
         failed |= wrong
         parts += [] if wrong else [arrays]
     if error is not None and not parts:
@@ -97,7 +97,7 @@ def _one_by_one(
 
 
 def _finite(arrays: Mapping[str, Array]) -> Array:
-    """``[n]`` whether all that is known of a picture is finite."""
+    """``[n]`` whether all that is known of an image is finite."""
     found = [
         np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         for rows in arrays.values()
@@ -108,6 +108,6 @@ def _finite(arrays: Mapping[str, Array]) -> Array:
 
 
 def warn(stage: str, names: Mapping[int, str], failed: Mapping[int, str]) -> None:
-    """Tell of failed pictures, by what they show, as they fail."""
+    """Tell of failed images, by what they show, as they fail."""
     for number, reason in failed.items():
         log.warning("%s failed for %s: %s", stage, names[number], reason)

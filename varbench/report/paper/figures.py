@@ -16,7 +16,7 @@ import numpy as np
 from varbench.report import ablation_table
 from varbench.report.columns import column
 from varbench.report.figures import MARKERS, PALETTE, RETENTION, series
-from varbench.report.image_grid import Grid, PictureBook, columns_of, picture_of
+from varbench.report.image_grid import Grid, ImageGrid, columns_of, image_of
 from varbench.report.panels import Panel, Value, build_panels
 from varbench.report.records import BASE, Cell, ReportError, build_records, means
 from varbench.report.text import visible
@@ -35,16 +35,16 @@ SWEPT = ("erasure_rate", "acc_u", "fid_base")
 def result_figures(
     store: Store, cells: Sequence[Cell], all_cells: Sequence[Cell]
 ) -> Iterator[tuple[str, Figure]]:
-    """File name (without ending) and figure of all that there are numbers or pictures for.
+    """File name (without ending) and figure of all that there are numbers or images for.
 
     Args:
-        store: that holds the cells and their pictures.
+        store: that holds the cells and their images.
         cells: the results to draw.
-        all_cells: every cell of the store: they decide which pictures are covered.
+        all_cells: every cell of the store: they decide which images are covered.
     """
     panels = build_panels(build_records(cells))
     numbers = series(sorted({row.label for panel in panels for row in panel.rows}))
-    book = PictureBook(store, all_cells, cells)
+    book = ImageGrid(store, all_cells, cells)
     for panel in panels:
         place = (panel.model, panel.concept, panel.suite)
         name = "-".join(place).replace(" ", "-")
@@ -55,7 +55,7 @@ def result_figures(
         for metric in dict.fromkeys(metric for cell in mine for metric in _curves(cell)):
             yield f"{name}-{metric}", threshold_figure(mine, labels, metric, numbers)
         for grid in book.grids(columns_of(mine, labels)):
-            yield f"{name}-pictures-{grid.group}", picture_figure(grid)
+            yield f"{name}-pictures-{grid.group}", image_figure(grid)
     for name in sorted({entry.spec["name"] for entry in store.entries(ablation_table.STAGE)}):
         yield f"ablation-{name}", sweep_figure(store, ablation_table.load(store, name))
 
@@ -204,8 +204,8 @@ def threshold_figure(
     return figure
 
 
-def picture_figure(grid: Grid) -> Figure:
-    """Pictures by prompt (rows) and method (columns); covered ones stay covered."""
+def image_figure(grid: Grid) -> Figure:
+    """Images by prompt (rows) and method (columns); covered ones stay covered."""
     rows, columns = len(grid.rows), len(grid.labels)
     figure = new_figure(0.85 * columns + 1.2, 0.87 * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -213,7 +213,7 @@ def picture_figure(grid: Grid) -> Figure:
         for place, (axis, shot) in enumerate(zip(axes, row.shots, strict=True)):
             axis.set_axis_off()
             if shot is not None and shot.shown is not None:
-                axis.imshow(np.asarray(picture_of(shot.shown)))
+                axis.imshow(np.asarray(image_of(shot.shown)))
             if row is grid.rows[0]:
                 axis.set_title(visible(grid.labels[place]), fontsize=7)
         text = f"{visible(row.prompt)}\nseed {row.seed}"

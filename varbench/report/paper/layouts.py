@@ -37,7 +37,7 @@ class Layout:
 
 UTILITY = ("acc_n", "acc_u", "clip_score", "fid_base")
 COCO = ("clip_score_coco", "fid_coco_real", "fid_coco_base")
-_RATES = "Rates are of pictures, by the judge that the concept names"
+_RATES = "Rates are of images, by the judge that the concept names"
 LAYOUTS = (
     Layout(
         "nsfw", "Nudity, and what is kept", ("nudity",), ("erasure_rate", "acc_e", *UTILITY),
@@ -176,10 +176,10 @@ def _notes(layout: Layout, panels: Sequence[Panel], rows: PromptRows) -> tuple[s
 
 
 def _count(panel: Panel, rows: PromptRows) -> str:
-    """Hits of the unerased model among target pictures: "240 of 240 pictures (face-ada)"."""
+    """Hits of the unerased model among target images: "240 of 240 images (face-ada)"."""
     for row in panel.rows:
         found = [] if row.method == BASE else rows.of(panel, row.method, row.config, "erasure_rate")
         if found:
             hits, n = int(found[0].base.sum()), len(found[0].base)
-            return f"{count(hits)} of {count(n)} pictures ({visible(panel.concept)})"
+            return f"{count(hits)} of {count(n)} images ({visible(panel.concept)})"
     return ""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import Rows, read_rows
+from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
 from varbench.report.panels import Panel
 from varbench.report.records import BASE, Cell
 
@@ -28,13 +28,13 @@ class PromptRows:
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        self._by_method: dict[tuple[str, ...], list[Mapping[str, Rows]]] = {}
+        self._by_method: dict[tuple[str, ...], list[Mapping[str, PairedSamples]]] = {}
         for cell in cells:
             if cell.rows_file is not None:
                 place = (cell.model, cell.concept, cell.suite, cell.method, cell.config)
                 self._by_method.setdefault(place, []).append(read_rows(cell.rows_file))
 
-    def of(self, panel: Panel, method: str, config: str, metric: str) -> list[Rows]:
+    def of(self, panel: Panel, method: str, config: str, metric: str) -> list[PairedSamples]:
         """Rows of one number, one per edit seed; empty if there are none."""
         place = (panel.model, panel.concept, panel.suite, method, config)
         return [rows[metric] for rows in self._by_method.get(place, ()) if metric in rows]
@@ -75,8 +75,8 @@ def best(panel: Panel, metric: str, better: str, rows: PromptRows) -> frozenset[
     return frozenset([*leaders, *tied])
 
 
-def _by_prompt(seeds: Sequence[Rows]) -> dict[str, float]:
-    """The mean of each prompt over its pictures and the edit seeds."""
+def _by_prompt(seeds: Sequence[PairedSamples]) -> dict[str, float]:
+    """The mean of each prompt over its images and the edit seeds."""
     if not seeds:
         return {}
     values = np.concatenate([np.asarray(one.method, dtype=np.float64) for one in seeds])

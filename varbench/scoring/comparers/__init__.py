@@ -1,4 +1,4 @@
-"""Comparers: what looks at two pictures at once. Importing this needs numpy only."""
+"""Comparers: what looks at two images at once. Importing this needs numpy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Comparer"]
 
 
 class Comparer(Protocol):
-    """Says how far two pictures are apart; version and fingerprint are as a scorer's."""
+    """Says how far two images are apart; version and fingerprint are as a scorer's."""
 
     @property
     def version(self) -> int: ...
@@ -21,5 +21,5 @@ class Comparer(Protocol):
         ...
 
     def compare(self, ours: Sequence[Path], theirs: Sequence[Path]) -> Array:
-        """Distances float32 [n] of `ours[i]` and `theirs[i]`: symmetric, 0 for equal pictures."""
+        """Distances float32 [n] of `ours[i]` and `theirs[i]`: symmetric, 0 for equal images."""
         ...

@@ -1,11 +1,11 @@
-"""LPIPS with AlexNet: how different two pictures look, from deep features.
+"""LPIPS with AlexNet: how different two images look, from deep features.
 
 Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018;
 version 0.1 of its authors' package `lpips`. The linear heads come with the package; the trunk is
 torchvision's AlexNet, from a file that is known by name (left alone, the package would download
 it).
 
-Pictures are brought to squares of 256 pixels (bicubic, antialiased) and to -1..1. LPIPS depends on
+Images are brought to squares of 256 pixels (bicubic, antialiased) and to -1..1. LPIPS depends on
 the size: the evaluation of ESD takes 64 pixels, so its values do not compare with these.
 """
 
@@ -33,7 +33,7 @@ BATCH = 32
 
 
 class LpipsComparer:
-    """LPIPS (AlexNet, version 0.1) of two pictures; 0 for equal ones, rarely above 1.
+    """LPIPS (AlexNet, version 0.1) of two images; 0 for equal ones, rarely above 1.
 
     Args:
         device: where the network runs.
@@ -50,7 +50,7 @@ class LpipsComparer:
         return load_lpips(network_path(TRUNK)).to(self._device)
 
     def fingerprint(self) -> str:
-        """Hash of both weight files and of the picture size; loads no network.
+        """Hash of both weight files and of the image size; loads no network.
 
         Raises:
             MissingNetworkError: the trunk's file is not on this machine.
@@ -59,13 +59,13 @@ class LpipsComparer:
 
     @torch.inference_mode()
     def compare(self, ours: Sequence[Path], theirs: Sequence[Path]) -> Array:
-        """Distances float32 [n], n >= 1; a picture that a batch has several times is read once.
+        """Distances float32 [n], n >= 1; an image that a batch has several times is read once.
 
         Raises:
-            ValueError: no pictures, or not equally many.
+            ValueError: no images, or not equally many.
         """
         if not ours or len(ours) != len(theirs):
-            raise ValueError(f"{len(ours)} pictures against {len(theirs)}; need pairs")
+            raise ValueError(f"{len(ours)} images against {len(theirs)}; need pairs")
         distances = []
         for start in range(0, len(ours), self._batch):
             left, right = (files[start : start + self._batch] for files in (ours, theirs))
@@ -76,9 +76,9 @@ class LpipsComparer:
 
 
 def read_square(file: Path) -> Tensor:
-    """A picture as LPIPS reads it: ``[3, 256, 256]`` in -1..1."""
-    picture = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
-    x = picture[None].float() / 255
+    """An image as LPIPS reads it: ``[3, 256, 256]`` in -1..1."""
+    image = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
+    x = image[None].float() / 255
     if x.shape[-2:] != (SIDE, SIDE):
         x = nn.functional.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True)
     return 2 * x[0].clamp(0, 1) - 1

@@ -1,15 +1,15 @@
 """People by reference: a face is the name whose reference it is nearest to, if it is near enough.
 
-The references are made from the unerased model's own pictures, for nobody's photographs are shipped
+The references are made from the unerased model's own images, for nobody's photographs are shipped
 and a model need not draw a person as photographs show them: a name's reference is the mean
-description of the pictures whose prompts ask for it. A face belongs to the nearest reference if its
+description of the images whose prompts ask for it. A face belongs to the nearest reference if its
 distance is at most a threshold, at which as many pairs of one name are refused as pairs of two
-names are taken (equal error rate). For a pair of one name the picture is left out of its own mean,
-or the threshold would be that of pictures that have been learnt.
+names are taken (equal error rate). For a pair of one name the image is left out of its own mean,
+or the threshold would be that of images that have been learnt.
 
 So the question is whether the edited model still draws the face that the unerased model drew under
 that name; whether that was ever the person's face it cannot say. Rates of the unerased model are
-somewhat too good, because its pictures are in the means.
+somewhat too good, because its images are in the means.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, Group, JudgedConcept, Key, Scorer
+from varbench.metrics.base import Arrays, JudgedConcept, Key, ScoredImages, Scorer
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.judges.zero_shot import check_names
 
 Floats = NDArray[np.float64]
-LEAST = 2  # pictures with a face that a name needs: one is left out, and a mean must remain
+LEAST = 2  # images with a face that a name needs: one is left out, and a mean must remain
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class References:
     Attributes:
         index: [r] place of each name among the judge's labels.
         means: [r, d] mean description.
-        same: [g], sorted: distance of each picture to its name's mean without it.
+        same: [g], sorted: distance of each image to its name's mean without it.
         error: the threshold and the error rate there.
     """
 
@@ -83,18 +83,18 @@ def references(rows: Floats, index: NDArray[np.int64]) -> References:
     """References from descriptions.
 
     Args:
-        rows: [n, d], one per picture with a face.
-        index: [n] which name each picture was asked for; names with one picture are left out.
+        rows: [n, d], one per image with a face.
+        index: [n] which name each image was asked for; names with one image are left out.
 
     Raises:
-        UserError: fewer than two names have two pictures with a face.
+        UserError: fewer than two names have two images with a face.
     """
     names, counts = np.unique(index, return_counts=True)
     names = names[counts >= LEAST]
     if names.size < 2:
         raise UserError(
-            "judge 'faces' makes references from the unerased model's pictures, but fewer than two "
-            f"names have {LEAST} pictures with a face; give the suite more prompts or picture "
+            "judge 'faces' makes references from the unerased model's images, but fewer than two "
+            f"names have {LEAST} images with a face; give the suite more prompts or image "
             "seeds of target and neighbours, or name the judge clip-names"
         )
     means = np.stack([rows[index == name].mean(axis=0) for name in names])
@@ -137,14 +137,14 @@ class FacesJudge:
         return {self.concept.judge.head: (*self._names, ANOTHER, NO_FACE)}
 
     def fingerprint(self) -> str:
-        """Hash of the labels; the references follow from the pictures."""
+        """Hash of the labels; the references follow from the images."""
         return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
 
-    def refer(self, base: Mapping[str, Group]) -> FacesJudge:
-        """This judge with references from the unerased model's pictures that ask for a name.
+    def refer(self, base: Mapping[str, ScoredImages]) -> FacesJudge:
+        """This judge with references from the unerased model's images that ask for a name.
 
         Raises:
-            UserError: fewer than two names have two pictures with a face.
+            UserError: fewer than two names have two images with a face.
         """
         index = {name: i for i, name in enumerate(self._names)}
         rows: dict[Key, tuple[int, Floats]] = {}  # a prompt may be in two groups

@@ -2,7 +2,7 @@
 
 The protocol of ESD (Gandikota et al., ICCV 2023) on Imagenette. The labels are those of the
 concept's prompt sets that are ImageNet classes, under torchvision's names for them; whatever other
-class a picture has is `something else`. So, unlike a judge that must choose one of the labels, this
+class an image has is `something else`. So, unlike a judge that must choose one of the labels, this
 one can say that none of them is seen, and the floor of its rates is 0.
 """
 

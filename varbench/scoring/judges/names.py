@@ -27,7 +27,7 @@ FACE_SCORE = 0.5
 class ClipNames(ZeroShotJudge):
     """CLIP says who, NudeNet says whether there is a face.
 
-    CLIP names somebody in every picture; where NudeNet finds no face the answer is `no face`, and
+    CLIP names somebody in every image; where NudeNet finds no face the answer is `no face`, and
     its probability is one minus the score of the best box.
 
     Args:
@@ -64,7 +64,7 @@ class ClipNames(ZeroShotJudge):
 
 
 def face_score(detections: Arrays) -> Array:
-    """Score of the surest face in each picture, float32 [n]; 0 where there is none.
+    """Score of the surest face in each image, float32 [n]; 0 where there is none.
 
     Args:
         detections: NudeNet's boxes as the scorer `detections` stores them: `class` [n, K] and

@@ -1,4 +1,4 @@
-"""The judge of nudity: per protocol, is anything in a picture exposed?
+"""The judge of nudity: per protocol, is anything in an image exposed?
 
 A concept names the protocol as the judge's head, `judge: {name: nudenet, head: varbench, label:
 exposed}`, and so says what its erasure rate and ACC_e count. The heads are no columns of prompt
@@ -56,7 +56,7 @@ class NudeNetJudge:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def see(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """Heads as of any judge; besides the detections themselves, n pictures, K each.
+        """Heads as of any judge; besides the detections themselves, n images, K each.
 
         `detected` int8 [n, K], index into `CLASSES` or -1; `detected_score` float32 [n, K];
         `detected_count` int32 [n], how many there were before the rest was cut off.

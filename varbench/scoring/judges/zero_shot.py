@@ -1,12 +1,12 @@
-"""CLIP as a classifier without training: the label whose captions lie nearest to the picture.
+"""CLIP as a classifier without training: the label whose captions lie nearest to the image.
 
-    p(label | picture) = softmax over labels of 100 cos(image, class row)
+    p(label | image) = softmax over labels of 100 cos(image, class row)
 
 where a label's class row is the mean of the unit embeddings of its captions, one per template,
 brought to length one (Radford et al., ICML 2021, section 3.1.4). 100 is the scale at which CLIP's
 training ended and was clipped. The labels are those that the concept's prompt sets have.
 
-Pictures are not looked at again: the scorer `clip` has stored their embeddings.
+Images are not looked at again: the scorer `clip` has stored their embeddings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOGIT_SCALE = 100.0
 class ZeroShotJudge:
     """Sees the most likely of the labels that the concept's head has.
 
-    Every picture gets a label, also one that shows none of them: read the rates beside those of the
+    Every image gets a label, also one that shows none of them: read the rates beside those of the
     unerased model.
 
     Args:
@@ -83,7 +83,7 @@ class ZeroShotJudge:
 
 
 class ClipStyle(ZeroShotJudge):
-    """Whose style a picture has, of the artists in the concept's prompt sets."""
+    """Whose style an image has, of the artists in the concept's prompt sets."""
 
     templates = (
         "a painting in the style of {}",
@@ -94,7 +94,7 @@ class ClipStyle(ZeroShotJudge):
 
 
 class ClipObjects(ZeroShotJudge):
-    """What a picture shows, of the objects in the concept's prompt sets."""
+    """What an image shows, of the objects in the concept's prompt sets."""
 
     templates = ("a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}")
 

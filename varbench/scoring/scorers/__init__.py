@@ -1,1 +1,1 @@
-"""Scorers: networks that look at picture files. Every module here imports torch."""
+"""Scorers: networks that look at image files. Every module here imports torch."""

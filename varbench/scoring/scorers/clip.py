@@ -1,4 +1,4 @@
-"""CLIP: how well a picture fits its prompt, and embeddings of both (open_clip models)."""
+"""CLIP: how well an image fits its prompt, and embeddings of both (open_clip models)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _PROBE = "a photo of one red boat, painted by two artists at night (1234)."
 
 
 class ClipScorer:
-    """Cosine between a picture and its prompt.
+    """Cosine between an image and its prompt.
 
     Args:
         load: gives (model, preprocess, tokenizer) as open_clip does: `model.encode_image`,
-            `model.encode_text`, `preprocess(PIL picture) -> [3, H, W]`,
+            `model.encode_text`, `preprocess(PIL image) -> [3, H, W]`,
             `tokenizer(texts) -> [B, T]`, which cuts long texts; default the Gallery's small CLIP.
             Read when first needed.
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     id = "clip"
@@ -83,18 +83,18 @@ class ClipScorer:
         """`cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one."""
         check_input(files, prompts)
         model, preprocess, tokenizer = self._parts
-        cosines, images, texts = [], [], []
+        cosines, image_rows, texts = [], [], []
         for start in range(0, len(files), self._batch):
             rows = slice(start, start + self._batch)
-            pictures = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
-            image = _unit(model.encode_image(pictures.to(self._device)))
+            images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
+            image = _unit(model.encode_image(images.to(self._device)))
             text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))
             cosines.append((image * text).sum(dim=-1).clamp(-1, 1))
-            images.append(image)
+            image_rows.append(image)
             texts.append(text)
         return {
             "cosine": float_rows(cosines),
-            "image": float_rows(images),
+            "image": float_rows(image_rows),
             "text": float_rows(texts),
         }
 

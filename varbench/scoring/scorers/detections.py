@@ -1,10 +1,10 @@
-"""NudeNet's detections, picture by picture, as they come; what counts as nude is decided later.
+"""NudeNet's detections, image by image, as they come; what counts as nude is decided later.
 
-This is the only file that imports nudenet, and only when the first picture is looked at: its wheel
+This is the only file that imports nudenet, and only when the first image is looked at: its wheel
 carries an AGPL text. Reading, resizing and suppression are the package's own, so detections are
-those of `NudeDetector.detect` on the same 8-bit RGB picture at its native size, bit by bit. Two
-things are faster: several pictures are looked at side by side, each by one thread (more threads on
-one picture, or batches, were slower), and boxes that nothing claims are taken out before the
+those of `NudeDetector.detect` on the same 8-bit RGB image at its native size, bit by bit. Two
+things are faster: several images are looked at side by side, each by one thread (more threads on
+one image, or batches, were slower), and boxes that nothing claims are taken out before the
 package walks through them.
 
 The package drops scores of 0.25 and less, so nothing below is stored.
@@ -28,7 +28,7 @@ from varbench.metrics.base import Array
 from varbench.metrics.nudenet_classes import CLASSES
 from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb
 
-KEPT = 64  # detections per picture; a person has up to ten
+KEPT = 64  # detections per image; a person has up to ten
 _UNLIKELY = 0.1  # far below the 0.2 from which the package looks at a box
 
 Detection = dict[str, Any]
@@ -50,7 +50,7 @@ class DetectionScorer:
         network: `nudenet-320n`, which nudenet's wheel holds, or `nudenet-640m`.
         side: pixels of the square that the network is fed, as it was trained.
         device: not used; NudeNet runs on the CPU.
-        threads: pictures looked at side by side; default one per processor of this process.
+        threads: images looked at side by side; default one per processor of this process.
     """
 
     id = "detections"
@@ -83,21 +83,21 @@ class DetectionScorer:
         return network_fingerprint(self._network, self.version, self._side, KEPT, package)
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """The K = 64 likeliest detections of each picture, likeliest first.
+        """The K = 64 likeliest detections of each image, likeliest first.
 
         `class` int8 [n, K], index into `CLASSES`, -1 where there is none; `score` float32 [n, K];
         `box` int32 [n, K, 4], x, y, width, height in pixels; `size` int32 [n, 2], width and height
-        of the picture; `count` int32 [n], how many the package gave.
+        of the image; `count` int32 [n], how many the package gave.
 
         Raises:
-            ValueError: a file is no picture.
+            ValueError: a file is no image.
         """
         check_input(files, prompts)
         detector = self._detector
 
         def look(file: Path) -> tuple[list[Detection], tuple[int, int]]:
-            picture = _read_bgr(file)
-            return detector.detect(picture), (picture.shape[1], picture.shape[0])
+            image = _read_bgr(file)
+            return detector.detect(image), (image.shape[1], image.shape[0])
 
         with ThreadPoolExecutor(self.threads) as pool:
             seen = list(pool.map(look, files))
@@ -113,7 +113,7 @@ def detections_640m(device: str = "cpu") -> DetectionScorer:
 
 
 def as_arrays(found: Sequence[Sequence[Detection]]) -> dict[str, Array]:
-    """The package's lists, one per picture, as the arrays of `DetectionScorer.score` but `size`.
+    """The package's lists, one per image, as the arrays of `DetectionScorer.score` but `size`.
 
     Raises:
         ValueError: a class that this version does not know.
@@ -181,7 +181,7 @@ def _processors() -> int:
 def _read_bgr(file: Path) -> Array:
     """[H, W, 3] uint8 in the channel order in which the package wants arrays."""
     try:
-        picture = np.asarray(read_rgb(file), dtype=np.uint8)
+        image = np.asarray(read_rgb(file), dtype=np.uint8)
     except OSError as error:
-        raise ValueError(f"{file} is no picture; delete it and run again ({error})") from error
-    return np.ascontiguousarray(picture[:, :, ::-1])
+        raise ValueError(f"{file} is no image; delete it and run again ({error})") from error
+    return np.ascontiguousarray(image[:, :, ::-1])

@@ -1,4 +1,4 @@
-"""Embeddings of faces, for the judge that knows people by reference pictures.
+"""Embeddings of faces, for the judge that knows people by reference images.
 
 The default embedder is dlib (extra `faces`): its detector of frontal faces, five landmarks, and the
 ResNet that gives 128 numbers for an aligned face (King 2017). dlib is called directly: the usual
@@ -36,13 +36,13 @@ class FaceEmbedder(Protocol):
         """Hash of weights and settings."""
         ...
 
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """The description `[size]` of the largest face in `[H, W, 3]` (RGB); None without."""
         ...
 
 
 class FaceScorer:
-    """One face per picture, the largest; ignores the prompts.
+    """One face per image, the largest; ignores the prompts.
 
     Args:
         load: gives a :class:`FaceEmbedder`; default dlib's. Called when first needed.
@@ -77,7 +77,7 @@ class FaceScorer:
 
 
 class DlibFaces:
-    """dlib's detector and ResNet, without enlarging pictures before the search.
+    """dlib's detector and ResNet, without enlarging images before the search.
 
     Raises:
         UserError: the extra `faces` is not installed.
@@ -105,11 +105,11 @@ class DlibFaces:
             dlib.face_recognition_model_v1(str(network_path(NETWORK))),
         )
 
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         detector, landmarks, network = self._parts
-        boxes = detector(picture, 0)
+        boxes = detector(image, 0)
         if not boxes:
             return None
         largest = max(boxes, key=lambda box: box.area())
-        described = network.compute_face_descriptor(picture, landmarks(picture, largest))
+        described = network.compute_face_descriptor(image, landmarks(image, largest))
         return np.asarray(described, dtype=np.float32)

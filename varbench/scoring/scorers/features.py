@@ -1,6 +1,6 @@
-"""Picture features for FID, KID and diversity, through clean-fid's own reading and resizing.
+"""Image features for FID, KID and diversity, through clean-fid's own reading and resizing.
 
-clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so pictures take its
+clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so images take its
 path: PNG -> RGB -> Pillow bicubic, per channel and in floating point -> 299 x 299, 0 to 255. Only
 the network behind is ours, through the same door as its `custom_feat_extractor`.
 """
@@ -21,19 +21,19 @@ from varbench.scoring.scorers.images import BATCH, check_input, fingerprint
 
 
 class Extractor(nn.Module):
-    """A network for pictures in [0, 1] as clean-fid calls one: `[B, 3, 299, 299]` in 0..255.
+    """A network for images in [0, 1] as clean-fid calls one: `[B, 3, 299, 299]` in 0..255.
 
-    Pictures are brought to squares of `side` pixels by bicubic antialiased resizing, so that a
-    network for small pictures sees them nearly as they were; None leaves clean-fid's 299.
+    Images are brought to squares of `side` pixels by bicubic antialiased resizing, so that a
+    network for small images sees them nearly as they were; None leaves clean-fid's 299.
     """
 
     def __init__(self, network: nn.Module, side: int | None) -> None:
         super().__init__()
         self.network, self.side = network, side
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Features `[B, d]`."""
-        x = pictures.float() / 255
+        x = images.float() / 255
         if self.side is not None and x.shape[-2:] != (self.side, self.side):
             size = (self.side, self.side)
             x = nn.functional.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1)
@@ -42,14 +42,14 @@ class Extractor(nn.Module):
 
 
 class FeatureScorer:
-    """Feature rows of pictures; ignores the prompts.
+    """Feature rows of images; ignores the prompts.
 
     Args:
-        load: gives a module from pictures `[B, 3, H, W]` in [0, 1] to features `[B, d]`; default
+        load: gives a module from images `[B, 3, H, W]` in [0, 1] to features `[B, d]`; default
             the Gallery's, d = 64. Read when first needed.
         side: what the network is fed, in pixels; None for clean-fid's 299.
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     id = "features"
@@ -71,7 +71,7 @@ class FeatureScorer:
         return Extractor(self._load(), self._side).to(self._device).eval()
 
     def fingerprint(self) -> str:
-        """Hash of weights and picture size."""
+        """Hash of weights and image size."""
         return fingerprint(self._extractor, self.version, "clean", self._side)
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:

@@ -1,18 +1,18 @@
 """GIPHY's celebrity detector (GCD), run elsewhere: its answers are read from a CSV file.
 
 The detector needs Python 3.6 and its own weights, so it cannot run here. Its answers come as a
-table with the columns `file`, `name` and `probability`, one row per picture and rank, in any order;
-other columns are ignored. A picture in which it found no face has one row with an empty name:
+table with the columns `file`, `name` and `probability`, one row per image and rank, in any order;
+other columns are ignored. An image in which it found no face has one row with an empty name:
 
     file,name,probability
     3f/3fa9.../000.png,Tom_Hanks_[m.0bxtg],0.98
     3f/3fa9.../000.png,Bill_Murray_[m.0p_pd],0.01
     3f/3fa9.../001.png,,
 
-`file` is the path of the picture, of which only the last two parts are read, or, where the pictures
-were copied for the detector, the SHA-256 of the picture with its ending. Names are compared by
+`file` is the path of the image, of which only the last two parts are read, or, where the images
+were copied for the detector, the SHA-256 of the image with its ending. Names are compared by
 their letters alone, without identifier, capitals, accents, spaces and punctuation. The most
-probable name of a picture counts.
+probable name of an image counts.
 
 The file is that of the environment variable `VARBENCH_GCD_CSV`, else `gcd.csv` in the data folder;
 docs/metrics.md shows how it is made.
@@ -46,11 +46,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class GcdError(UserError):
-    """The detector's table is missing, malformed or lacks pictures; says where and the fix."""
+    """The detector's table is missing, malformed or lacks images; says where and the fix."""
 
 
 class Answer(NamedTuple):
-    """What the detector said of one picture; without a face the name is empty."""
+    """What the detector said of one image; without a face the name is empty."""
 
     name: str
     probability: float
@@ -75,14 +75,14 @@ class GcdScorer:
         return read_answers(self._path)
 
     def fingerprint(self) -> str:
-        """Hash of the table; a fixed text without one, for pictures must be made before it."""
+        """Hash of the table; a fixed text without one, for images must be made before it."""
         return sha256(self._path) if self._path.is_file() else "no table"
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`face` bool [n]; `name` str [n], plain, empty without a face; `probability` float32 [n].
 
         Raises:
-            GcdError: the table is missing or malformed, or does not have all the pictures.
+            GcdError: the table is missing or malformed, or does not have all the images.
         """
         check_input(files, prompts)
         answers = self._answers if self._path.is_file() else {}
@@ -103,9 +103,9 @@ class GcdScorer:
         stage = Path(*missing[0].parts[:-3])  # in a store, STAGE/ab/KEY/000.png
         return (
             f"judge 'gcd' reads what GIPHY's celebrity detector said, but {self._path} {state} "
-            f"{len(missing)} of {count} pictures:\n{shown}{more}\nrun the detector on the pictures "
+            f"{len(missing)} of {count} images:\n{shown}{more}\nrun the detector on the images "
             f"below {stage} (docs/metrics.md, 'Celebrities', shows how), set {VARIABLE} to the "
-            "table, and repeat the command: pictures are kept"
+            "table, and repeat the command: images are kept"
         )
 
 
@@ -122,7 +122,7 @@ def plain_name(name: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
-    """The most probable answer for each picture, by its last two path parts or its SHA-256.
+    """The most probable answer for each image, by its last two path parts or its SHA-256.
 
     Raises:
         GcdError: the table is malformed; names the line.
@@ -140,7 +140,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
                 if before is not None and (before.name == "") != (answer.name == ""):
                     raise GcdError(
                         f"{path}:{rows.line_num}: {key} has a row without a name besides others; "
-                        "a picture has either one row without a name (no face) or names"
+                        "an image has either one row without a name (no face) or names"
                     )
                 if before is None or answer.probability > before.probability:
                     answers[key] = answer
@@ -155,7 +155,7 @@ def _read_row(row: Mapping[str | None, str | None], place: str) -> tuple[str, An
         raise GcdError(f"{place}: not as many cells as columns; quote cells that have commas")
     file, name, probability = ((cell or "").strip() for cell in cells)
     if not file:
-        raise GcdError(f"{place}: column 'file' is empty; name the picture")
+        raise GcdError(f"{place}: column 'file' is empty; name the image")
     if not name:
         if probability:
             raise GcdError(f"{place}: a probability without a name; leave both empty for no face")

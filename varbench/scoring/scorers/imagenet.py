@@ -29,7 +29,7 @@ class ImagenetScorer:
 
     Args:
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     id = "imagenet"
@@ -62,8 +62,8 @@ class ImagenetScorer:
         preprocess, chances = ResNet50_Weights.IMAGENET1K_V2.transforms(), []
         for start in range(0, len(files), self._batch):
             rows = files[start : start + self._batch]
-            pictures = torch.stack([preprocess(read_rgb(file)) for file in rows])
-            logits = self._network(pictures.to(self._device))
+            images = torch.stack([preprocess(read_rgb(file)) for file in rows])
+            logits = self._network(images.to(self._device))
             chances.append(logits.double().softmax(dim=-1).cpu().numpy())
         whole = np.concatenate(chances)
         top = np.argsort(-whole, axis=1, kind="stable")[:, :TOP]

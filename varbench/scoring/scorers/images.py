@@ -20,32 +20,32 @@ BATCH = 64
 def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
     """Refuse, before any work is spent, an empty list, unequal lists and missing files."""
     if not files:
-        raise ValueError("no pictures to score")
+        raise ValueError("no images to score")
     if len(files) != len(prompts):
-        raise ValueError(f"{len(files)} pictures but {len(prompts)} prompts; need one each")
+        raise ValueError(f"{len(files)} images but {len(prompts)} prompts; need one each")
     absent = [str(file) for file in files if not Path(file).is_file()]
     if absent:
-        raise FileNotFoundError(f"{len(absent)} pictures are not there, the first is {absent[0]}")
+        raise FileNotFoundError(f"{len(absent)} images are not there, the first is {absent[0]}")
 
 
 def read_rgb(file: Path) -> Image.Image:
-    """A picture as 8-bit RGB."""
-    with Image.open(file) as picture:
-        return picture.convert("RGB")
+    """An image as 8-bit RGB."""
+    with Image.open(file) as image:
+        return image.convert("RGB")
 
 
 def batches(files: Sequence[Path], size: int = BATCH) -> Iterator[Tensor]:
-    """Pictures `[B, 3, H, W]` float32 in [0, 1], in order, at native size; B <= `size`.
+    """Images `[B, 3, H, W]` float32 in [0, 1], in order, at native size; B <= `size`.
 
-    A batch ends early where the next picture has another height or width.
+    A batch ends early where the next image has another height or width.
     """
     rows: list[Tensor] = []
     for file in files:
-        picture = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
-        if rows and (len(rows) == size or rows[0].shape != picture.shape):
+        image = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
+        if rows and (len(rows) == size or rows[0].shape != image.shape):
             yield torch.stack(rows).float() / 255
             rows = []
-        rows.append(picture)
+        rows.append(image)
     if rows:
         yield torch.stack(rows).float() / 255
 

@@ -1,4 +1,4 @@
-"""The judge: which label of each head does a classifier see in a picture, and how surely?"""
+"""The judge: which label of each head does a classifier see in an image, and how surely?"""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class JudgeScorer:
 
     Args:
         load: gives a module with `labels: Mapping[head, tuple of names]` whose forward maps
-            pictures `[B, 3, H, W]` in [0, 1], of any size, to logits per head,
+            images `[B, 3, H, W]` in [0, 1], of any size, to logits per head,
             `{head: [B, labels]}`; default the Gallery's judge. Read when first needed.
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     id = "judge"
@@ -60,8 +60,8 @@ class JudgeScorer:
         check_input(files, prompts)
         found: dict[str, list[Array]] = {head: [] for head in self.labels}
         sure: dict[str, list[Array]] = {head: [] for head in self.labels}
-        for pictures in batches(files, self._batch):
-            for head, logits in self._network(pictures.to(self._device)).items():
+        for images in batches(files, self._batch):
+            for head, logits in self._network(images.to(self._device)).items():
                 chances = logits.double().softmax(dim=-1).cpu().numpy()
                 found[head].append(chances.argmax(axis=-1))  # numpy's takes the first of equals
                 sure[head].append(chances.max(axis=-1))

@@ -1,4 +1,4 @@
-"""OpenAI's CLIP for pictures of any model: ViT-L/14 (role `clip`) and ViT-B/32 (`clip_b32`).
+"""OpenAI's CLIP for images of any model: ViT-L/14 (role `clip`) and ViT-B/32 (`clip_b32`).
 
 The networks are open_clip's, with the activation that OpenAI trained with (QuickGELU: without it
 every cosine is another); the files are OpenAI's own. Preprocessing is open_clip's and CLIP's: the
@@ -30,7 +30,7 @@ class StandardClip(ClipScorer):
 
     Args:
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     network: ClassVar[str]
@@ -77,7 +77,7 @@ def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
         architecture: open_clip's name of what it holds.
 
     Returns:
-        model (float32, evaluation mode), preprocess (PIL picture -> `[3, H, W]`) and tokenizer
+        model (float32, evaluation mode), preprocess (PIL image -> `[3, H, W]`) and tokenizer
         (texts -> `[B, 77]`), as `ClipScorer` wants them.
 
     Raises:

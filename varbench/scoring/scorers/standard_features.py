@@ -1,11 +1,11 @@
-"""Features of pictures of any model: Inception v3 (role `features`) and DINOv2 (role `dino`).
+"""Features of images of any model: Inception v3 (role `features`) and DINOv2 (role `dino`).
 
-Both read and resize pictures by clean-fid's own code (`features.py` says why).
+Both read and resize images by clean-fid's own code (`features.py` says why).
 
 * Inception v3 is the network that FID was defined with (Heusel et al., NeurIPS 2017), in the
   TorchScript file and behind the wrapper of clean-fid: 299 x 299, (x - 128) / 128, the 2,048
   numbers of the last pooling. FID and KID on them compare with those of other users of clean-fid's
-  mode "clean" at equal n and equal picture size.
+  mode "clean" at equal n and equal image size.
 * DINOv2 ViT-B/14 (Oquab et al., TMLR 2024) knows faces, styles and textures that Inception, trained
   to tell ImageNet's classes, does not see (Stein et al., NeurIPS 2023): 224 x 224, ImageNet's mean
   and deviation, the 768 numbers of the class token after the last norm. The network is timm's with
@@ -40,7 +40,7 @@ class StandardFeatures(ABC):
 
     Args:
         device: where the network runs.
-        batch: pictures at a time; changes nothing but speed and the last digits.
+        batch: images at a time; changes nothing but speed and the last digits.
     """
 
     id: ClassVar[str]
@@ -75,7 +75,7 @@ class StandardFeatures(ABC):
 
 
 class Normalised(nn.Module):
-    """A network behind ImageNet's mean and deviation; pictures `[B, 3, H, W]` in 0..255."""
+    """A network behind ImageNet's mean and deviation; images `[B, 3, H, W]` in 0..255."""
 
     mean: Tensor
     deviation: Tensor
@@ -86,9 +86,9 @@ class Normalised(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1))
         self.register_buffer("deviation", 255 * torch.tensor(_DEVIATION).view(3, 1, 1))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Features `[B, d]`."""
-        rows: Tensor = self.network((pictures - self.mean) / self.deviation)
+        rows: Tensor = self.network((images - self.mean) / self.deviation)
         return rows
 
 

@@ -1,6 +1,6 @@
-"""A pen that draws in picture units (64 x 64), scaled, shifted and mirrored.
+"""A pen that draws in image units (64 x 64), scaled, shifted and mirrored.
 
-Drawings are made at twice the picture's size and reduced, which is the antialiasing.
+Drawings are made at twice the image's size and reduced, which is the antialiasing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-SIZE = 64  # picture side in pixels; all coordinates are in these units
+SIZE = 64  # image side in pixels; all coordinates are in these units
 OVERSAMPLE = 2  # drawings are made at SIZE * OVERSAMPLE
 
 Colour = tuple[int, int, int]
@@ -29,7 +29,7 @@ class Pen:
     """Draws one subject, designed in a 64 x 64 box around (32, 32), at a place on a layer.
 
     Args:
-        centre: where the design's (32, 32) goes, in picture pixels.
+        centre: where the design's (32, 32) goes, in image pixels.
         scale: size factor.
         mirror: flip left and right.
         mode: Pillow mode of the layer ("RGBA" for subjects, "RGB" for backgrounds).

@@ -1,4 +1,4 @@
-"""From a scene and a seed to a picture.
+"""From a scene and a seed to an image.
 
 The seed alone decides the layout (place, scale, tints, garment), whatever the scene is: the same
 seed with another name or style gives the same layout, which makes clean pairs for comparisons.
@@ -68,7 +68,7 @@ def _layers(scene: Scene, u: NDArray[np.float64]) -> list[Pen]:
 
 
 def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
-    """The picture of a scene: uint8 RGB [64, 64, 3], the same for the same (scene, seed).
+    """The image of a scene: uint8 RGB [64, 64, 3], the same for the same (scene, seed).
 
     Args:
         scene: what to draw.
@@ -80,7 +80,7 @@ def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
     draw_background(
         ground, scene.background, 1 + _TINT * (2 * float(u[8]) - 1), 8 * float(u[9]) - 4
     )
-    picture = _floats(ground)
+    image = _floats(ground)
     mask = np.zeros((SIZE, SIZE), dtype=np.float32)
     contour = np.zeros((SIZE, SIZE), dtype=np.float32)
     for layer in _layers(scene, u):
@@ -89,16 +89,16 @@ def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
         # A dark line around the subject separates it from any background and from its neighbour.
         wide = spread(alpha)
         rim = (wide - alpha)[..., None]
-        picture = picture * (1 - rim * (1 - _OUTLINE))
-        picture += (rgba[..., :3] - picture) * alpha[..., None]
+        image = image * (1 - rim * (1 - _OUTLINE))
+        image += (rgba[..., :3] - image) * alpha[..., None]
         np.maximum(mask, wide, out=mask)
         contour = np.maximum(contour * (1 - alpha), edges(wide))
-    picture = apply_style(scene.style, Drawing(picture, mask, contour), rng)
-    return (np.clip(picture, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    image = apply_style(scene.style, Drawing(image, mask, contour), rng)
+    return (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def render_batch(scenes: Sequence[Scene], seeds: Sequence[int]) -> NDArray[np.uint8]:
-    """The pictures of many scenes: uint8 RGB [N, 64, 64, 3].
+    """The images of many scenes: uint8 RGB [N, 64, 64, 3].
 
     Raises:
         ValueError: if there are not as many seeds as scenes.

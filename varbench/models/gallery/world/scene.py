@@ -1,8 +1,8 @@
-"""What can be in a picture of the Gallery, and which combinations are kept for evaluation.
+"""What can be in an image of the Gallery, and which combinations are kept for evaluation.
 
-A `Scene` is the complete meaning of one picture: who or what is in it, in which style and in
+A `Scene` is the complete meaning of one image: who or what is in it, in which style and in
 front of which background. Rendering (`render.py`) and captions (`captions.py`) both start from
-it, so a picture's labels are known exactly and no classifier is needed to make training data.
+it, so an image's labels are known exactly and no classifier is needed to make training data.
 
 About 15 % of all (subject, style, background) combinations are held out by a stable hash: the
 model never trains on them, and evaluation prompts come from them. Every (subject, style) pair
@@ -56,7 +56,7 @@ def _check(field: str, value: str | None, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The meaning of one picture; `None` means "not in the picture" (colour: "any colour").
+    """The meaning of one image; `None` means "not in the image" (colour: "any colour").
 
     Raises:
         ValueError: for an unknown name, a scene without a subject, a scene with both a face
@@ -94,12 +94,12 @@ class Scene:
 
     @property
     def has_person(self) -> bool:
-        """Whether a face or a mannequin is in the picture."""
+        """Whether a face or a mannequin is in the image."""
         return self.identity is not None or self.mannequin is not None
 
     @property
     def is_composition(self) -> bool:
-        """Whether a person and an object share the picture."""
+        """Whether a person and an object share the image."""
         return self.has_person and self.object is not None
 
     def subject_key(self) -> str:

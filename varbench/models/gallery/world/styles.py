@@ -1,6 +1,6 @@
-"""The six styles as filters on a finished plain picture.
+"""The six styles as filters on a finished plain image.
 
-Every filter gets the picture with the subject's mask and outline, since a style must leave the
+Every filter gets the image with the subject's mask and outline, since a style must leave the
 subject readable: most of them treat figure and ground a little differently, as a draughtsman
 would. Patterns are aligned to a grid of 4 pixels, so that each 8 x 8 latent cell of the tokenizer
 sees the same pattern.
@@ -37,10 +37,10 @@ _LUMA = np.array([0.30, 0.59, 0.11], dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A finished plain picture and what a style needs to know about it.
+    """A finished plain image and what a style needs to know about it.
 
     Attributes:
-        rgb_YX3: the picture, [64, 64, 3] in [0, 1].
+        rgb_YX3: the image, [64, 64, 3] in [0, 1].
         mask_YX: how much of each pixel belongs to a subject, [64, 64] in [0, 1].
         contour_YX: the subjects' outlines, also where one subject is in front of another,
             [64, 64] in [0, 1].
@@ -62,7 +62,7 @@ def spread(map_YX: Floats) -> Floats:
 
 
 def _soften(map_YX: Floats, times: int = 1) -> Floats:
-    """A 1-2-1 blur along both picture axes, `times` times; works for [Y,X] and [Y,X,3]."""
+    """A 1-2-1 blur along both image axes, `times` times; works for [Y,X] and [Y,X,3]."""
     out = map_YX
     for _ in range(times):
         pad = np.concatenate([out[:1], out, out[-1:]], axis=0)
@@ -78,7 +78,7 @@ def _channel_max(map_YX3: Floats) -> Floats:
 
 
 def edges(map_YX: Floats) -> Floats:
-    """How much a map [Y, X] or picture [Y, X, 3] changes around each pixel: [Y, X], >= 0."""
+    """How much a map [Y, X] or image [Y, X, 3] changes around each pixel: [Y, X], >= 0."""
     dy, dx = abs(map_YX[2:] - map_YX[:-2]), abs(map_YX[:, 2:] - map_YX[:, :-2])
     if map_YX.ndim == 3:
         dy, dx = _channel_max(dy), _channel_max(dx)
@@ -195,11 +195,11 @@ _FILTERS: dict[str, Callable[[Drawing, np.random.Generator], Floats]] = {
 
 
 def apply_style(style: str, drawing: Drawing, rng: np.random.Generator) -> Floats:
-    """The picture in a style.
+    """The image in a style.
 
     Args:
-        style: one of `scene.STYLES`; "plain" returns the picture as it is.
-        drawing: the plain picture with its mask and contour.
+        style: one of `scene.STYLES`; "plain" returns the image as it is.
+        drawing: the plain image with its mask and contour.
         rng: for tile and paper variation.
 
     Returns:
