@@ -19,7 +19,7 @@ from varbench.models import registry
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.stages import compare
 from varbench.report.columns import column
-from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Cupboard, Instruments, scorer
+from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool, scorer
 from varbench.store import digest
 
 ROOT = Path(__file__).parents[2]
@@ -88,12 +88,12 @@ def _scorer(instruments: str, role: str) -> list[Any]:
 
 
 def _comparer(instruments: str, role: str) -> list[Any]:
-    one = Cupboard().comparers(instruments, [role])[role]
+    one = ScorerPool().comparers(instruments, [role])[role]
     return [one.version, _or_error(one.fingerprint)]
 
 
 def _judge(concept: str) -> list[Any]:
-    judge = Instruments(load_concept(concept), (), METRICS, Cupboard()).judge
+    judge = Evaluator(load_concept(concept), (), METRICS, ScorerPool()).judge
     return [judge.version, _or_error(judge.fingerprint)]
 
 

@@ -18,10 +18,10 @@ from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.pipeline import run
 from varbench.pipeline.ablation import load_ablation
-from varbench.pipeline.estimate.dry_run import outlook
+from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Cell, Request, blocks, plan
 from varbench.pipeline.stages import attack, compare, generate, probe
-from varbench.pipeline.stages.generate import Workshop
+from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store, digest
 from varbench.utils.progress import Progress
 
@@ -38,8 +38,8 @@ def _request(asked: Mapping[str, Any]) -> Request:
     return Request(**{**asked, **lists})
 
 
-def _shop(store: Path) -> Workshop:
-    return Workshop(Store(store), Progress(Console(quiet=True)))
+def _shop(store: Path) -> RunContext:
+    return RunContext(Store(store), Progress(Console(quiet=True)))
 
 
 def requests_of_ablation(file: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
@@ -52,12 +52,14 @@ def requests_of_ablation(file: str, overrides: Sequence[str]) -> list[dict[str, 
 
 def left_to_do(asked: Mapping[str, Any], store: Path) -> dict[str, int]:
     """By stage, how many items of a request the store lacks, as `varbench plan` counts them."""
-    return {w.stage: w.todo for w in outlook(plan(_request(asked)), _shop(store), True, None).works}
+    return {
+        w.stage: w.todo for w in run_estimate(plan(_request(asked)), _shop(store), True, None).works
+    }
 
 
 def keys_of_request(asked: Mapping[str, Any]) -> dict[str, list[str]]:
     """By stage, the first digits of the keys of all entries of a run, in order of the run."""
-    shop = _shop(Path("nowhere"))
+    ctx = _shop(Path("nowhere"))
     found: dict[str, dict[str, None]] = {stage: {} for stage in STAGES}
 
     def note(stage: str, spec: Mapping[str, Any]) -> str:
@@ -66,24 +68,24 @@ def keys_of_request(asked: Mapping[str, Any]) -> dict[str, list[str]]:
         return key
 
     for cell in plan(_request(asked)):
-        _note_cell(cell, shop, note)
+        _note_cell(cell, ctx, note)
     return {stage: list(keys) for stage, keys in found.items()}
 
 
-def _note_cell(cell: Cell, shop: Workshop, note: Any) -> None:
+def _note_cell(cell: Cell, ctx: RunContext, note: Any) -> None:
     size, model = cell.config.suite.block, registry.fingerprint(cell.config.model)
-    instruments = shop.instruments(cell)
+    instruments = ctx.instruments(cell)
     spec = generate.edit_spec(cell)
     edit = None if spec is None else note("edit", spec)
     todo = [(name, b) for name, rows in cell.groups().items() for b in blocks(rows, size)]
 
-    def scored(pictures: str, block: Any, scorers: Mapping[str, Any]) -> None:
+    def scored(images: str, block: Any, scorers: Mapping[str, Any]) -> None:
         for role, who in scorers.items():
             identity = {"scorer": role, "version": who.version, "weights": who.fingerprint()}
             texts = [row.prompt.text for row in block]
-            note("scores", {"pictures": pictures, **identity, "prompts": texts})
+            note("scores", {"pictures": images, **identity, "prompts": texts})
 
-    made = [note("pictures", generate.pictures_spec(cell, block, edit)) for _, block in todo]
+    made = [note("pictures", generate.images_spec(cell, block, edit)) for _, block in todo]
     for key, (_, block) in zip(made, todo, strict=True):
         scored(key, block, instruments.scorers)
     if generate.steering_spec(cell) is None:
@@ -102,7 +104,7 @@ def _note_cell(cell: Cell, shop: Workshop, note: Any) -> None:
         key = note(task.stage, attack.task_spec(cell, task, edit))
         scored(key, task.block, instruments.judge_scorers)
     unerased = replace(cell, method=NONE)
-    base = [digest(generate.pictures_spec(unerased, block, None)) for _, block in todo]
+    base = [digest(generate.images_spec(unerased, block, None)) for _, block in todo]
     places = compare.next_seeds([block for _, block in todo])
     for role, who in instruments.comparers.items():
         for key, theirs, some in zip(made, base, places, strict=True):

@@ -96,8 +96,8 @@ def invoke(args: list[str], store: str = "store") -> Any:
     return CliRunner().invoke(app, [arg.replace("{store}", store) for arg in args])
 
 
-def _losing_a_picture() -> Any:
-    """The decoder gives no number for a pixel of the second picture of its first block."""
+def _losing_a_image() -> Any:
+    """The decoder gives no number for a pixel of the second image of its first block."""
     decode, calls = InfinityModel.decode, []
 
     def broken(self: InfinityModel, rollout: Any) -> Any:
@@ -110,13 +110,13 @@ def _losing_a_picture() -> Any:
     return mock.patch.object(InfinityModel, "decode", broken)
 
 
-def _export(store: Path, pictures: Path) -> None:
-    """Pictures of the first run as another program would leave them."""
+def _export(store: Path, images: Path) -> None:
+    """Images of the first run as another program would leave them."""
     for entry in Store(store).entries("cell"):
         cell = entry.json("cell.json")
         if (cell["erased"], cell["method"]) in {("face-ada", "none"), ("face-ada", "sld")}:
             plain = {name: cell["pictures"][name] for name in PLAIN}
-            folder = pictures / cell["method"]
+            folder = images / cell["method"]
             if not folder.exists():
                 write_manifest(
                     folder, export_cell(Store(store), {"pictures": plain}, folder), HEADER
@@ -136,7 +136,7 @@ def main() -> None:
     for command in commands:
         if command["args"][0] == "score":
             _export(work / "store", work / "pictures")
-        broken = _losing_a_picture() if "--max-failed" in command["args"] else mock.MagicMock()
+        broken = _losing_a_image() if "--max-failed" in command["args"] else mock.MagicMock()
         with broken:
             done = invoke(command["args"])
         command["exit"] = done.exit_code

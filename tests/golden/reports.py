@@ -47,7 +47,7 @@ def report_text(options: list[str], folder: Path) -> str:
 
 
 def normalised(text: str) -> str:
-    """Without pictures, scripts and styles, and without what a machine or a time decides.
+    """Without images, scripts and styles, and without what a machine or a time decides.
 
     What a report says of commit, device and versions comes from the frozen store and stays.
     """
