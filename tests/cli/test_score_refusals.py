@@ -158,7 +158,7 @@ def writes(data: bytes) -> Callable[[Path], None]:
         (a_pipe, "there is no such file"),
     ],
 )
-def test_a_image_that_cannot_be_scored_refuses_the_folder_with_its_line(
+def test_an_image_that_cannot_be_scored_refuses_the_folder_with_its_line(
     spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"

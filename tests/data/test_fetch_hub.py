@@ -92,7 +92,7 @@ def run(hub: Hub, home: Path, token: str = "") -> subprocess.CompletedProcess[st
     environment |= {
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(home / "hub"),
-        "VARBENCH_CONTENT": str(home / "data"),
+        "VARBENCH_DATA": str(home / "data"),
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.run(

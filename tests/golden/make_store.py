@@ -96,7 +96,7 @@ def invoke(args: list[str], store: str = "store") -> Any:
     return CliRunner().invoke(app, [arg.replace("{store}", store) for arg in args])
 
 
-def _losing_a_image() -> Any:
+def _losing_an_image() -> Any:
     """The decoder gives no number for a pixel of the second image of its first block."""
     decode, calls = InfinityModel.decode, []
 
@@ -136,7 +136,7 @@ def main() -> None:
     for command in commands:
         if command["args"][0] == "score":
             _export(work / "store", work / "pictures")
-        broken = _losing_a_image() if "--max-failed" in command["args"] else mock.MagicMock()
+        broken = _losing_an_image() if "--max-failed" in command["args"] else mock.MagicMock()
         with broken:
             done = invoke(command["args"])
         command["exit"] = done.exit_code

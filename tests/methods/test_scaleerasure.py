@@ -179,7 +179,7 @@ def test_before_and_after_the_window_sampling_is_plain() -> None:
     assert changed == [False, True, True, True, False]
 
 
-def test_a_image_does_not_depend_on_its_neighbours() -> None:
+def test_an_image_does_not_depend_on_its_neighbours() -> None:
     model = tiny_model(seed=5)
     config = replace(EVERYWHERE, threshold=0.332, delta=0.3)
     text = model.encode(PROMPTS)

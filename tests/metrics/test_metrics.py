@@ -104,7 +104,7 @@ def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None
     assert found.n == 46
 
 
-def test_a_prompt_in_two_groups_counts_once_and_a_image_twice_in_one_is_refused() -> None:
+def test_a_prompt_in_two_groups_counts_once_and_an_image_twice_in_one_is_refused() -> None:
     one = group([Prompt("a", "a"), Prompt("b", "b")])
     assert len(evidence({"neighbours": one, "unrelated": one}).pair("neighbours", "unrelated")) == 2
     with pytest.raises(ValueError, match="twice"):

@@ -78,7 +78,7 @@ ODD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_image_that_cannot_be_scored_refuses_the_folder(tmp_path: Path, name: str) -> None:
+def test_an_image_that_cannot_be_scored_refuses_the_folder(tmp_path: Path, name: str) -> None:
     make, words = ODD[name]
     noise_folder(tmp_path / "in", TARGETS)
     (tmp_path / "in" / "1-0.png").write_bytes(make())

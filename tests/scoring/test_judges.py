@@ -118,7 +118,7 @@ def test_judge_and_features_of_a_folder(smoke: Path, images: Tensor) -> None:
     assert read_metadata(smoke / gallery_networks.JUDGE_FILE)["version"] == gallery_networks.VERSION
 
 
-def test_a_image_is_judged_alone(smoke: Path, images: Tensor) -> None:
+def test_an_image_is_judged_alone(smoke: Path, images: Tensor) -> None:
     features = load_features(smoke)
     torch.testing.assert_close(features(images)[:1], features(images[:1]), rtol=1e-4, atol=1e-5)
 
@@ -144,9 +144,9 @@ def test_clip_is_open_clips(smoke: Path, images: Tensor) -> None:
     clip = load_clip(smoke)
     model, preprocess, tokenizer = clip
     assert isinstance(model, open_clip.CLIP) and not model.training
-    images, texts = clip.images(images), clip.texts(["ada in a meadow", "a red car at night"])
-    assert images.shape == (6, 64) and texts.shape == (2, 64)
-    for rows in (images, texts):
+    rows_of_images, texts = clip.images(images), clip.texts(["ada in a meadow", "a red car at night"])
+    assert rows_of_images.shape == (6, 64) and texts.shape == (2, 64)
+    for rows in (rows_of_images, texts):
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
     whole = Image.fromarray((images[0] * 255).byte().permute(1, 2, 0).numpy())
     torch.testing.assert_close(
@@ -173,7 +173,7 @@ def test_every_caption_is_made_of_known_words(smoke: Path) -> None:
 
 @pytest.mark.parametrize("load", [load_judge, load_features, load_clip])
 def test_missing_weights_name_the_fix(load: object, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"python -m varbench\.models\.gallery\.train"):
+    with pytest.raises(FileNotFoundError, match=r"python -m tools\.gallery\.train"):
         load(tmp_path)  # type: ignore[operator]
 
 

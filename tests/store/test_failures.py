@@ -63,7 +63,7 @@ def lose_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InfinityModel, "decode", broken)
 
 
-def test_a_image_that_is_none_is_counted_told_and_made_again(
+def test_an_image_that_is_none_is_counted_told_and_made_again(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["run", "--method", METHOD, "--store", tmp_path]
@@ -101,7 +101,7 @@ def test_a_image_that_is_none_is_counted_told_and_made_again(
     assert records(tmp_path) == records(sound)
 
 
-def test_a_image_that_a_scorer_fails_on_is_counted(
+def test_an_image_that_a_scorer_fails_on_is_counted(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = tmp_path / "store"

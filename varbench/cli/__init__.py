@@ -350,7 +350,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -26,7 +26,7 @@ from varbench.models.gallery import (
     sample_scene,
     vocabulary,
 )
-from varbench.models.gallery.world import render
+from varbench.models.gallery.world.render import render
 
 
 def _subjects() -> list[dict[str, str]]:
@@ -46,7 +46,7 @@ def _concepts(scene: Scene) -> list[str]:
     return concepts if scene.style == "plain" else [*concepts, scene.style]
 
 
-def test_a_image_depends_on_scene_and_seed_only() -> None:
+def test_an_image_depends_on_scene_and_seed_only() -> None:
     scene = Scene(identity="ada", object="car", colour="red", style="mosaic", background="snow")
     image = render(scene, 7)
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_batch_is_the_single_images() -> None:
         render_batch(scenes, [1])
 
 
-def test_every_subject_style_and_background_is_a_image_of_its_own() -> None:
+def test_every_subject_style_and_background_is_an_image_of_its_own() -> None:
     seen = set()
     for subject, style, background in itertools.product(_subjects(), STYLES, BACKGROUNDS):
         image = render(Scene(**subject, style=style, background=background), 3)
@@ -182,7 +182,7 @@ def test_vocabulary_covers_all_captions() -> None:
 
 def test_templates_give_fixed_captions() -> None:
     scene = Scene(object="boat", colour="red", style="mosaic", background="beach")
-    assert caption(scene) == "an image of a red boat on the beach as a mosaic"
+    assert caption(scene) == "a picture of a red boat on the beach as a mosaic"
     texts = [caption(scene, template=index) for index in range(len(TEMPLATES))]
     assert len(set(texts)) == len(TEMPLATES)
     with pytest.raises(ValueError, match="does not exist"):

@@ -72,7 +72,7 @@ def test_frequencies_that_are_not_trained_stay_a_buffer(hub: Path) -> None:
     assert all(p.requires_grad for p in loaded.parameters())
 
 
-def test_files_hashes_and_whatever_changes_a_image(hub: Path, tmp_path: Path) -> None:
+def test_files_hashes_and_whatever_changes_an_image(hub: Path, tmp_path: Path) -> None:
     config = config_of(hub)
     found = registry.provenance(config)
     assert list(found) == [
