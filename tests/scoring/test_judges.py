@@ -144,7 +144,8 @@ def test_clip_is_open_clips(smoke: Path, images: Tensor) -> None:
     clip = load_clip(smoke)
     model, preprocess, tokenizer = clip
     assert isinstance(model, open_clip.CLIP) and not model.training
-    rows_of_images, texts = clip.images(images), clip.texts(["ada in a meadow", "a red car at night"])
+    rows_of_images = clip.images(images)
+    texts = clip.texts(["ada in a meadow", "a red car at night"])
     assert rows_of_images.shape == (6, 64) and texts.shape == (2, 64)
     for rows in (rows_of_images, texts):
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
