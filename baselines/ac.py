@@ -28,7 +28,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
@@ -92,7 +93,7 @@ class Ac:
     Config = AcConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: AcConfig, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: AcConfig, place: TrainingContext
     ) -> Edit:
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
         return fine_tune(model, AcObjective(model, tokens, config), config.train, place)

@@ -18,7 +18,7 @@ from difflib import SequenceMatcher
 import torch
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike
+from varbench.data.erase_target import EraseTarget
 from varbench.models.capabilities import HasTextSpaces, TextSpace, require
 from varbench.models.protocol import CapabilityError, NextScaleModel
 
@@ -102,7 +102,7 @@ class Problem:
 
 
 def problems(
-    model: NextScaleModel, concept: ConceptLike, spaces: Collection[str], method: str
+    model: NextScaleModel, concept: EraseTarget, spaces: Collection[str], method: str
 ) -> dict[str, Problem]:
     """The contexts of a concept's training pairs, by text space.
 
@@ -123,7 +123,7 @@ def problems(
     ours, theirs = [p.concept for p in pairs], [p.neutral for p in pairs]
     tokens = zip(texts.text_tokens(ours), texts.text_tokens(theirs), strict=True)
     places = [align(a, b) for a, b in tokens]
-    stay = model.encode(list(dict.fromkeys([*concept.retained(), *theirs, ""])))
+    stay = model.encode(list(dict.fromkeys([*concept.retain_prompts(), *theirs, ""])))
     with_concept = texts.text_spaces(model.encode(ours))
     without = texts.text_spaces(model.encode(theirs))
     prompts, null = texts.text_spaces(stay), texts.text_spaces(model.null(stay))

@@ -34,7 +34,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import steer_away
 from varbench.methods.training.rollouts import RolloutConfig, check_prefix, pair_rollouts
@@ -132,7 +133,7 @@ class Ear:
     Config = EarConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: EarConfig, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: EarConfig, place: TrainingContext
     ) -> Edit:
         for capability in (HasHidden, CutsRollouts):
             require(model, capability, self.id)

@@ -38,7 +38,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leak
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import steer_away, symbol_divergence
@@ -165,7 +166,7 @@ class EsdObjective:
 
 
 def esd_objective(
-    model: NextScaleModel, concept: ConceptLike, config: EsdConfig, seed: int
+    model: NextScaleModel, concept: EraseTarget, config: EsdConfig, seed: int
 ) -> EsdObjective:
     """Roll-outs and targets of all pairs, from the still unedited model."""
     pairs = concept.pairs()
@@ -188,7 +189,7 @@ class Esd:
     Config = EsdConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: EsdConfig, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: EsdConfig, place: TrainingContext
     ) -> Edit:
         objective = esd_objective(model, concept, config, place.seed)
         edit = fine_tune(model, objective, config.train, place)

@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import symbol_divergence, symbol_entropy
 from varbench.methods.training.rollouts import frozen_logits
@@ -78,11 +79,11 @@ class FirstScale:
     start: Rollout
 
 
-def first_scale(model: NextScaleModel, concept: ConceptLike) -> FirstScale:
+def first_scale(model: NextScaleModel, concept: EraseTarget) -> FirstScale:
     """What training needs, from the still unedited model."""
     cut = require(model, CutsRollouts, "first-scale").first_scales
     pairs = concept.pairs()
-    texts = [*(pair.neutral for pair in pairs), *concept.retained()]
+    texts = [*(pair.neutral for pair in pairs), *concept.retain_prompts()]
     benign = model.encode(texts)
     start = cut(model.generate(benign.select([0]), [("first-scale", 0)]), 1)
     teacher = frozen_logits(model, start.select([0] * len(texts)), benign)
@@ -143,7 +144,7 @@ class FirstScaleTuning:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: FirstScaleConfig,
         place: TrainingContext,
     ) -> Edit:

@@ -33,8 +33,10 @@ import torch
 from torch import Tensor
 
 from varbench.baselines.alignment import concept_tokens
+from varbench.data.erase_target import EraseTarget
+from varbench.data.training_pairs import Pair
 from varbench.errors import UserError
-from varbench.methods.base import ConceptLike, Edit, PairLike, TrainingContext
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
@@ -62,7 +64,7 @@ class FmnConfig:
             raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 
 
-def concept_rows(texts: HasTextSpaces, pairs: Sequence[PairLike]) -> list[list[int]]:
+def concept_rows(texts: HasTextSpaces, pairs: Sequence[Pair]) -> list[list[int]]:
     """The concept's text rows in the concept prompt of every pair.
 
     Raises:
@@ -142,7 +144,7 @@ class Fmn:
     Config = FmnConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: FmnConfig, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: FmnConfig, place: TrainingContext
     ) -> Edit:
         require(model, HasTextAttention, self.id)
         pairs = concept.pairs()

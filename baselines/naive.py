@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import (
     CHECKPOINT_EVERY,
     Batch,
@@ -107,7 +108,7 @@ class Naive:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: NaiveConfig,
         place: TrainingContext,
     ) -> Edit:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from varbench.baselines.wording import concept_condition
+from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
-from varbench.methods.base import ConceptLike
 from varbench.models.protocol import Condition, Guidance, NextScaleModel
 
 
@@ -57,7 +57,7 @@ class NegPrompt:
     Config = NegPromptConfig
 
     def guidance(
-        self, model: NextScaleModel, concept: ConceptLike, config: NegPromptConfig, weight: float
+        self, model: NextScaleModel, concept: EraseTarget, config: NegPromptConfig, weight: float
     ) -> Guidance:
         if weight == 1:
             raise UserError(

@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
@@ -98,7 +99,7 @@ class Obliviate:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: ObliviateConfig,
         place: TrainingContext,
     ) -> Edit:

@@ -33,7 +33,8 @@ from torch import Tensor
 
 from varbench.baselines.alignment import Contexts, Problem, problems
 from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
 
@@ -136,7 +137,7 @@ class Rece:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: ReceConfig,
         place: TrainingContext,
     ) -> Edit:

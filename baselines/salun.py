@@ -30,8 +30,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import (
     Batch,
     FineTuneConfig,
@@ -123,14 +124,14 @@ class Retained:
 
 
 def retained(
-    model: NextScaleModel, concept: ConceptLike, config: RolloutConfig, seed: int
+    model: NextScaleModel, concept: EraseTarget, config: RolloutConfig, seed: int
 ) -> Retained:
     """Roll-outs of the concept's retained prompts.
 
     Raises:
         UserError: there are no such prompts.
     """
-    prompts = concept.retained()
+    prompts = concept.retain_prompts()
     if not prompts:
         raise UserError(
             f"{concept.name} has no prompts to practise on what must stay: add some to "
@@ -180,7 +181,7 @@ class Salun:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: SalunConfig,
         place: TrainingContext,
     ) -> Edit:

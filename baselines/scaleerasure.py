@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.baselines.wording import concept_prompt
-from varbench.methods.base import ConceptLike
+from varbench.data.erase_target import EraseTarget
 from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
 from varbench.models.protocol import CapabilityError, Condition, Guidance, NextScaleModel
@@ -180,7 +180,7 @@ class ScaleErasure:
     Config = ScaleErasureConfig
 
     def guidance(
-        self, model: NextScaleModel, concept: ConceptLike, config: ScaleErasureConfig, weight: float
+        self, model: NextScaleModel, concept: EraseTarget, config: ScaleErasureConfig, weight: float
     ) -> Guidance:
         text_keys = require(model, HasTextAttention, self.id).text_keys
         depth = len(require(model, HasBlocks, self.id).blocks())

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.baselines.wording import concept_condition
-from varbench.methods.base import ConceptLike
+from varbench.data.erase_target import EraseTarget
 from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
 
@@ -127,7 +127,7 @@ class Sld:
     Config = SldConfig
 
     def guidance(
-        self, model: NextScaleModel, concept: ConceptLike, config: SldConfig, weight: float
+        self, model: NextScaleModel, concept: EraseTarget, config: SldConfig, weight: float
     ) -> Guidance:
         said = concept_condition(model, concept, config.prompt)
         return SafeGuidance(model.guidance(weight), said, model.schedule, config)

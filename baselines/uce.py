@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from varbench.baselines.alignment import Contexts, Problem, problems
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leak
 from varbench.models.protocol import NextScaleModel
 
@@ -130,7 +131,7 @@ class Uce:
     Config = UceConfig
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: UceConfig, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: UceConfig, place: TrainingContext
     ) -> Edit:
         tasks = problems(model, concept, TARGETS[config.target], self.id)
         solutions = {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from varbench.methods.base import ConceptLike
+from varbench.data.erase_target import EraseTarget
 from varbench.models.protocol import Condition, NextScaleModel
 
 
-def concept_prompt(concept: ConceptLike) -> str:
+def concept_prompt(concept: EraseTarget) -> str:
     """All words and synonyms, separated by commas."""
     return ", ".join([*concept.words, *concept.synonyms])
 
 
-def concept_condition(model: NextScaleModel, concept: ConceptLike, prompt: str) -> Condition:
+def concept_condition(model: NextScaleModel, concept: EraseTarget, prompt: str) -> Condition:
     """The condition of one prompt: the given one, or where it is empty the concept's own."""
     return model.encode([prompt or concept_prompt(concept)])

@@ -13,8 +13,7 @@ from tests.pipeline.test_run import varbench
 from varbench.cli.suite_sizes import images
 from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, list_concepts, load_concept
-from varbench.data.csv_rows import Prompt
-from varbench.data.prompt_sets import PromptSet
+from varbench.data.prompt import Prompt, PromptSet
 from varbench.errors import UserError
 from varbench.metrics import METRICS
 from varbench.pipeline import plan as plan_module

@@ -22,7 +22,7 @@ from varbench.data.concept import (
 )
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.data.selection import choose, split_of, stratified_subset
-from varbench.data.training_pairs import PairRecipe, make_pairs, make_retained, placeholders
+from varbench.data.training_pairs import PairRecipe, make_pairs, make_retain_prompts, placeholders
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
 from varbench.scoring.evaluator import judge_kind
@@ -105,7 +105,7 @@ def test_no_pair_is_an_evaluation_prompt_of_any_set(concept: Concept) -> None:
 
 def test_what_training_retains_of_real_models_is_in_no_set(real: Concept) -> None:
     """Else concepts that are erased together would practise each other's tests."""
-    retained = {normalise(text) for text in real.retained()}
+    retained = {normalise(text) for text in real.retain_prompts()}
     assert len(retained) == 50
     for name in list_prompt_sets():
         assert not retained & {normalise(prompt.text) for prompt in load_prompt_set(name).prompts}
@@ -213,8 +213,8 @@ def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
     assert Pair("a now", "c now") in made
     assert {p.concept for p in make_pairs(recipe, (), {"a"})} == {"b", "a now", "b now"}
     assert {p.concept for p in make_pairs(recipe, (), {"c"})} == {"a now", "b now"}
-    assert sorted(make_retained(recipe)) == ["d", "d now"]
-    assert make_retained(recipe, {"d now"}) == ["d"]
+    assert sorted(make_retain_prompts(recipe)) == ["d", "d now"]
+    assert make_retain_prompts(recipe, {"d now"}) == ["d"]
     assert placeholders("{a} b {c}") == ["a", "c"]
 
 

@@ -21,7 +21,7 @@ def test_one_concept_is_itself() -> None:
     erased = EraseTarget((ada,))
     assert erased.digest() == ada.training_digest()
     assert erased.pairs() == ada.pairs()
-    assert erased.retained() == ada.retained()
+    assert erased.retain_prompts() == ada.retain_prompts()
     assert EraseTarget((ada,), limit=5).pairs() == ada.pairs()[:5]
     assert EraseTarget((ada,), limit=5).digest() != ada.training_digest()
 
@@ -36,7 +36,7 @@ def test_pairs_come_in_turn_and_no_neutral_side_says_an_erased_concept() -> None
     for pair in pairs:
         assert not any(word in pair.neutral for word in ("mosaic", "marlo tessera", "tiles"))
         assert "ada" not in pair.neutral.split()
-    assert all("ada" not in text.split() for text in EraseTarget((ada, mosaic)).retained())
+    assert all("ada" not in text.split() for text in EraseTarget((ada, mosaic)).retain_prompts())
 
 
 def test_each_concept_is_tested_without_the_prompts_of_the_others() -> None:

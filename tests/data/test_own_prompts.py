@@ -10,12 +10,8 @@ from itertools import product
 import pytest
 
 from tests.helpers.paths import ROOT
-from varbench.data.prompt_sets import (
-    PromptSet,
-    licence,
-    list_prompt_sets,
-    load_prompt_set,
-)
+from varbench.data.prompt import PromptSet
+from varbench.data.prompt_sets import licence, list_prompt_sets, load_prompt_set
 from varbench.utils.files import packaged
 from varbench.utils.text import mentions, normalise
 

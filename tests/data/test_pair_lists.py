@@ -25,7 +25,7 @@ def test_the_concept_of_the_page_is_complete(tmp_path: Path) -> None:
     concept = load_concept(write(tmp_path, EXAMPLE))
     sizes = [len(concept.group(name)) for name in ("target", "neighbours", "unrelated")]
     assert sizes == [96, 192, 120]
-    pairs, kept = concept.pairs(), concept.retained()
+    pairs, kept = concept.pairs(), concept.retain_prompts()
     assert len(pairs) == len(set(pairs)) == len(kept) == len(set(kept)) == 50
     listed = {(p.text, p.labels["neutral"]) for p in load_prompt_set("people-pairs").prompts}
     assert {(pair.concept, pair.neutral) for pair in pairs} <= listed
@@ -41,7 +41,7 @@ def test_the_seed_decides_which_and_nothing_else_does(tmp_path: Path) -> None:
     other = load_concept(write(tmp_path, EXAMPLE.replace("seed: 1", "seed: 2")))
     assert set(other.pairs()) != set(first.pairs()) and other.digest() != first.digest()
     fewer = load_concept(write(tmp_path, EXAMPLE.replace("count: 50", "count: 20")))
-    assert fewer.pairs() == first.pairs()[:20] and len(fewer.retained()) == 20
+    assert fewer.pairs() == first.pairs()[:20] and len(fewer.retain_prompts()) == 20
 
 
 def test_evaluation_prompts_are_not_trained_on(tmp_path: Path) -> None:
@@ -61,8 +61,10 @@ def test_what_says_the_concept_is_not_retained(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("prompt\na naked flame\na candle\n", encoding="utf-8")
     text = EXAMPLE.replace("[{set: celebrities}, {set: artist-styles}]", "[{set: own.csv}]")
     concept = load_concept(write(tmp_path, text))
-    assert concept.retained() == ["a candle"]
-    assert not any(mentions(kept, word) for kept in concept.retained() for word in concept.words)
+    assert concept.retain_prompts() == ["a candle"]
+    assert not any(
+        mentions(kept, word) for kept in concept.retain_prompts() for word in concept.words
+    )
 
 
 @pytest.mark.parametrize(

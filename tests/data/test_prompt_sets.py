@@ -17,13 +17,8 @@ from hypothesis import strategies as st
 
 from tools.gallery.write_prompts import write_prompts
 from varbench.data import prompt_sets as prompts_module
-from varbench.data.prompt import prompt_id
-from varbench.data.prompt_sets import (
-    Prompt,
-    PromptSetError,
-    list_prompt_sets,
-    load_prompt_set,
-)
+from varbench.data.prompt import Prompt, PromptSetError, prompt_id
+from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError, suggest
 from varbench.models.gallery import Scene, is_held_out, vocabulary
 from varbench.utils.files import packaged

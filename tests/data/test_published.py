@@ -16,7 +16,8 @@ from tests.helpers.published import DATA, entry
 from varbench.cli import app
 from varbench.data import concept
 from varbench.data import prompt_sets as prompts
-from varbench.data.prompt_sets import MissingPromptSetError, PromptSetError, load_prompt_set
+from varbench.data.prompt import MissingPromptSetError, PromptSetError
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.published import by_name, data_folder, known, prompt_sets, read
 from varbench.data.published.catalog import Columns
 from varbench.data.selection import stratified_subset

@@ -10,7 +10,8 @@ import pytest
 
 from tests.data.test_pair_lists import EXAMPLE
 from varbench.data.concept import load_concept
-from varbench.data.prompt_sets import PromptSet, load_prompt_set
+from varbench.data.prompt import PromptSet
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.published import by_name, known, read
 from varbench.data.published.fetch import fetch
 from varbench.data.published.readers import Reading

@@ -73,5 +73,5 @@ class TinyConcept:
         things = ("cat", "dog", "cup", "hat", "car", "box")
         return [TinyPair(f"a red {t}", f"a blue {t}") for t in things]
 
-    def retained(self) -> list[str]:
+    def retain_prompts(self) -> list[str]:
         return [f"a green {t}" for t in ("cat", "dog", "cup", "hat")]

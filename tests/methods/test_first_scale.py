@@ -68,7 +68,7 @@ def test_both_losses_are_the_formulas(build: Any) -> None:
         for p in model.weights().parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     objective = FirstScaleObjective(model, data, FirstScaleConfig(entropy_weight=0.7))
-    rows, pairs, retained = [4, 0, 5], TinyConcept().pairs(), TinyConcept().retained()
+    rows, pairs, retained = [4, 0, 5], TinyConcept().pairs(), TinyConcept().retain_prompts()
     batch = Batch(2, rows, [False] * 3)
     erase, notes = objective.term("erase", batch)
     preserve, _ = objective.term("preserve", batch)

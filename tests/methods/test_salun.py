@@ -104,7 +104,7 @@ def test_the_first_losses_are_the_formulas(build: Any, tmp_path: Path) -> None:
         for texts in ([p.concept for p in PAIRS], [p.neutral for p in PAIRS])
     )
     assert edit.log[0]["erase"] == pytest.approx(mean_divergence(concept, neutral), rel=1e-4)
-    kept = TinyConcept().retained()
+    kept = TinyConcept().retain_prompts()
     text = model.encode(kept)
     keys = [(f"retained-{i}", 0) for i in range(len(kept))]
     others = sample_batch(model, text, keys, RolloutConfig())
@@ -194,7 +194,7 @@ def test_a_killed_masked_training_resumes_to_the_same_bits(tmp_path: Path) -> No
 
 def test_without_preservation_no_retained_prompt_is_asked_for(tmp_path: Path) -> None:
     class Alone(TinyConcept):
-        def retained(self) -> list[str]:
+        def retain_prompts(self) -> list[str]:
             return []
 
     own = config(1, preserve_weight=0.0)

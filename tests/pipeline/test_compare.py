@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.helpers.metrics import Concept, Judge
 from tests.pipeline.test_run import cells, varbench
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS
 from varbench.metrics.base import NEEDS, OF_MODEL, Array

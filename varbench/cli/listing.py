@@ -14,6 +14,7 @@ from tabulate import tabulate
 from varbench import metrics
 from varbench.data import concept as concepts
 from varbench.data import prompt_sets, published
+from varbench.data.prompt import MissingPromptSetError
 from varbench.data.published import listing
 from varbench.errors import UserError
 from varbench.methods import registry as methods
@@ -133,7 +134,7 @@ def _concepts() -> Table:
         try:
             c = concepts.load_concept(name)
         except UserError as error:
-            if isinstance(error.__context__, prompt_sets.MissingPromptSetError):
+            if isinstance(error.__context__, MissingPromptSetError):
                 rows.append([name, "", "", f"needs {error.__context__.command}", "", ""])
                 continue
             if concepts.PLUGINS.origin(name):

@@ -8,7 +8,8 @@ from varbench.conf.schema import GroupConfig, NoConfig, RunConfig, SuiteConfig
 from varbench.data import published
 from varbench.data.concept import Concept
 from varbench.data.erase_target import EraseTarget
-from varbench.data.prompt_sets import MissingPromptSetError, load_prompt_set
+from varbench.data.prompt import MissingPromptSetError
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.methods.registry import NONE
 from varbench.pipeline.plan import Cell
 

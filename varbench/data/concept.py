@@ -41,14 +41,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from varbench.data.pair_lists import PairList, read_list
-from varbench.data.prompt_sets import Prompt, PromptSet, is_path
+from varbench.data.prompt import Prompt, PromptSet
+from varbench.data.prompt_sets import is_path
 from varbench.data.selection import Selection, choose, read_selection
 from varbench.data.training_pairs import (
     Pair,
     PairRecipe,
     check_pairs,
     make_pairs,
-    make_retained,
+    make_retain_prompts,
     read_recipe,
 )
 from varbench.data.yaml_files import Field, read_yaml
@@ -178,15 +179,15 @@ class Concept:
             return tuple(self.recipe.pairs(self._tested))
         return tuple(make_pairs(self.recipe, self.replacement, self._tested))
 
-    def retained(self) -> list[str]:
+    def retain_prompts(self) -> list[str]:
         """Prompts of what must stay, for training; none is in the concept's prompt sets."""
         return list(self._retained)
 
     @cached_property
     def _retained(self) -> tuple[str, ...]:
         if isinstance(self.recipe, PairList):
-            return tuple(self.recipe.retained(self._tested))
-        return tuple(make_retained(self.recipe, self._tested))
+            return tuple(self.recipe.retain_prompts(self._tested))
+        return tuple(make_retain_prompts(self.recipe, self._tested))
 
     @cached_property
     def _tested(self) -> set[str]:

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from varbench.data.concept import Concept
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt
 from varbench.data.training_pairs import Pair
 from varbench.utils.text import mentions
 
@@ -63,9 +63,9 @@ class EraseTarget:
         each = [[p for p in c.pairs() if not self._says(p.neutral)] for c in self.concepts]
         return _in_turn([pairs[: self.limit or None] for pairs in each])
 
-    def retained(self) -> list[str]:
+    def retain_prompts(self) -> list[str]:
         """Prompts of what must stay, taken from the concepts in turn; none says an erased one."""
-        kept = _in_turn([concept.retained() for concept in self.concepts])
+        kept = _in_turn([concept.retain_prompts() for concept in self.concepts])
         return [text for text in dict.fromkeys(kept) if not self._says(text)]
 
     def _says(self, text: str) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt
 from varbench.data.selection import choose, read_selection
 from varbench.data.training_pairs import Pair
 from varbench.data.yaml_files import Field
@@ -61,7 +61,7 @@ class PairList:
         ]
         return self._some(free, lambda pair: f"{pair.concept}/{pair.neutral}")
 
-    def retained(self, excluded: Collection[str]) -> list[str]:
+    def retain_prompts(self, excluded: Collection[str]) -> list[str]:
         """`count` prompts of what must stay, or fewer if there are no more.
 
         Args:

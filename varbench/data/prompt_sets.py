@@ -18,29 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from varbench.data import published
-from varbench.data.csv_rows import (
-    MissingPromptSetError,
-    Prompt,
-    PromptSet,
-    PromptSetError,
-    check_row,
-    csv_rows,
-    read_bytes,
-)
-from varbench.data.prompt import prompt_id
+from varbench.data.csv_rows import check_row, csv_rows, read_bytes
+from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.errors import suggest
 from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
-
-__all__ = [
-    "MissingPromptSetError",
-    "Prompt",
-    "PromptSet",
-    "PromptSetError",
-    "licence",
-    "list_prompt_sets",
-    "load_prompt_set",
-]
 
 _COLUMN = "prompt"
 _LICENCE = re.compile(r"^- \*\*Licence\*\*: (.+?)\.?$", re.MULTILINE)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from varbench.data.prompt_sets import Prompt, PromptSet, PromptSetError, is_path, load_prompt_set
+from varbench.data.prompt import Prompt, PromptSet, PromptSetError
+from varbench.data.prompt_sets import is_path, load_prompt_set
 from varbench.data.yaml_files import Field
 from varbench.errors import suggest
 

@@ -127,7 +127,7 @@ def make_pairs(
     return pairs
 
 
-def make_retained(recipe: PairRecipe, excluded: Collection[str] = ()) -> list[str]:
+def make_retain_prompts(recipe: PairRecipe, excluded: Collection[str] = ()) -> list[str]:
     """Distinct prompts of what must stay: as many as pairs, or fewer if there are no more.
 
     Args:

@@ -17,44 +17,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from varbench.data.erase_target import EraseTarget
 from varbench.errors import CheckpointError
 from varbench.models.protocol import Guidance, NextScaleModel
 from varbench.utils.progress import Progress
-
-
-class PairLike(Protocol):
-    """A training pair: the same prompt with the concept and with its replacement."""
-
-    @property
-    def concept(self) -> str: ...
-    @property
-    def neutral(self) -> str: ...
-
-
-class ConceptLike(Protocol):
-    """What a method may know of a concept.
-
-    Attributes:
-        name: of the concept's file.
-        words, synonyms: how prompts say it.
-        replacement: what takes its place; empty where it is left away.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def words(self) -> Sequence[str]: ...
-    @property
-    def synonyms(self) -> Sequence[str]: ...
-    @property
-    def replacement(self) -> Sequence[str]: ...
-    def pairs(self) -> Sequence[PairLike]:
-        """Training pairs; none is an evaluation prompt."""
-        ...
-
-    def retained(self) -> Sequence[str]:
-        """Prompts of neighbours and others that must stay; none is an evaluation prompt."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -147,7 +113,7 @@ class Method(Protocol):
     Config: type[Any]
 
     def erase(
-        self, model: NextScaleModel, concept: ConceptLike, config: Any, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, place: TrainingContext
     ) -> Edit:
         """Erase; the model is returned to its original weights afterwards."""
         ...
@@ -166,7 +132,7 @@ class SamplingMethod(Protocol):
     Config: type[Any]
 
     def guidance(
-        self, model: NextScaleModel, concept: ConceptLike, config: Any, weight: float
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, weight: float
     ) -> Guidance:
         """What combines the branches of every scale, in place of the model's own guidance.
 

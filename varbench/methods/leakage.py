@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varbench.methods.base import Edit, PairLike, applied
+from varbench.data.training_pairs import Pair
+from varbench.methods.base import Edit, applied
 from varbench.methods.training.losses import centred
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -27,9 +28,7 @@ PAIRS = 8
 """Pairs that are looked at: enough to tell 0.1 from 0.2, a small part of any training's cost."""
 
 
-def leak(
-    model: NextScaleModel, edit: Edit, pairs: Sequence[PairLike], seed: int
-) -> dict[str, float]:
+def leak(model: NextScaleModel, edit: Edit, pairs: Sequence[Pair], seed: int) -> dict[str, float]:
     """``leak_k`` and ``null_drift_k`` for every scale k, for an edit's notes.
 
     Args:

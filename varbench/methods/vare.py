@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from varbench.methods.base import ConceptLike, Edit, TrainingContext
+from varbench.data.erase_target import EraseTarget
+from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
@@ -75,7 +76,7 @@ class Vare:
     def erase(
         self,
         model: NextScaleModel,
-        concept: ConceptLike,
+        concept: EraseTarget,
         config: VareConfig,
         place: TrainingContext,
     ) -> Edit:

@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.data.concept import Concept
+from varbench.data.prompt import Prompt
 from varbench.metrics.stats.intervals import Interval
 from varbench.metrics.stats.paired_samples import PairedSamples
 
@@ -49,49 +51,6 @@ NEEDS = (
 )
 """Everything that a metric may need: a judge, the role of a scorer or comparer, what only some
 judges give, and what only the model itself gives."""
-
-
-class PromptLike(Protocol):
-    """What metrics need of `varbench.prompts.Prompt`."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def labels(self) -> Mapping[str, str]: ...
-
-
-class JudgeLike(Protocol):
-    """Which head of which judge recognises a concept, and under which label."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def head(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-
-
-class ConceptLike(Protocol):
-    """What metrics need of `varbench.concepts.Concept`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def judge(self) -> JudgeLike: ...
-    @property
-    def replacement(self) -> tuple[str, ...]:
-        """What training puts in its place, as prompts say it."""
-        ...
-
-
-class JudgedConcept(ConceptLike, Protocol):
-    """What a judge may know of a concept besides."""
-
-    def labels(self, column: str) -> tuple[str, ...]:
-        """The distinct labels that the concept's prompts have in a column, sorted."""
-        ...
 
 
 class Scorer(Protocol):
@@ -149,7 +108,7 @@ class ScoredImages:
         ValueError: lengths differ.
     """
 
-    prompts: Sequence[PromptLike]
+    prompts: Sequence[Prompt]
     seeds: Sequence[int]
     scores: Mapping[str, Arrays]  # scorer id -> array name -> [n, ...]
 
@@ -235,7 +194,7 @@ class Moments:
 class MetricInputs:
     """All that a metric sees. For the unerased model itself, `method` is `base`."""
 
-    concept: ConceptLike
+    concept: Concept
     judge_labels: Mapping[str, tuple[str, ...]]  # head -> label names
     method: Mapping[str, ScoredImages]  # group name -> images
     base: Mapping[str, ScoredImages]

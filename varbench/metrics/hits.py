@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import ConceptLike, ScoredImages
+from varbench.data.concept import Concept
+from varbench.metrics.base import ScoredImages
 
 Labels = Mapping[str, tuple[str, ...]]
 Flags = NDArray[np.bool_]
@@ -27,7 +28,7 @@ def label_index(labels: Labels, head: str, label: str) -> int:
     return labels[head].index(label)
 
 
-def concept_hits(group: ScoredImages, concept: ConceptLike, labels: Labels) -> Flags:
+def concept_hits(group: ScoredImages, concept: Concept, labels: Labels) -> Flags:
     """[n] whether the most likely label of the concept's head is the concept."""
     wanted = label_index(labels, concept.judge.head, concept.judge.label)
     return np.asarray(group.array("judge", concept.judge.head) == wanted)

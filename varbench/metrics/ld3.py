@@ -28,15 +28,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import (
-    KEPT,
-    Array,
-    Better,
-    MetricInputs,
-    MetricValue,
-    PromptLike,
-    ScoredImages,
-)
+from varbench.data.prompt import Prompt
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
@@ -116,7 +109,7 @@ class _Captions:
         return chance_of_first(beaten, rivals, OTHERS), beaten == rivals
 
 
-def _kinds(prompts: Sequence[PromptLike]) -> NDArray[np.int64]:
+def _kinds(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
     """Equal numbers for prompts that ask for the same: equal labels, or else nothing but itself."""
     numbers: dict[object, int] = {}
     kinds = []

@@ -25,15 +25,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import (
-    KEPT,
-    Array,
-    Better,
-    ConceptLike,
-    MetricInputs,
-    MetricValue,
-    ScoredImages,
-)
+from varbench.data.concept import Concept
+from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
@@ -85,7 +78,7 @@ class MeaningShift:
         return paired_mean(ours - base, nothing, clusters, details=details, note=note)
 
 
-def _replacements(group: ScoredImages, concept: ConceptLike) -> Array:
+def _replacements(group: ScoredImages, concept: Concept) -> Array:
     """[n] whether the prompt asks for the concept's replacement."""
     head = concept.judge.head
     return np.array([p.labels.get(head) in concept.replacement for p in group.prompts])

@@ -12,14 +12,8 @@ from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
 from varbench.data.concept import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
 from varbench.data.erase_target import JOIN, EraseTarget
-from varbench.data.prompt_sets import (
-    MissingPromptSetError,
-    Prompt,
-    PromptSet,
-    PromptSetError,
-    is_path,
-    load_prompt_set,
-)
+from varbench.data.prompt import MissingPromptSetError, Prompt, PromptSet, PromptSetError
+from varbench.data.prompt_sets import is_path, load_prompt_set
 from varbench.data.selection import split_of, stratified_subset
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed

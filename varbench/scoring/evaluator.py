@@ -21,16 +21,9 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import (
-    OF_MODEL,
-    Judge,
-    JudgedConcept,
-    Metric,
-    ReferringJudge,
-    ScoredImages,
-    Scorer,
-)
+from varbench.metrics.base import OF_MODEL, Judge, Metric, ReferringJudge, ScoredImages, Scorer
 from varbench.scoring.comparers import Comparer
 
 Place = tuple[str, str]
@@ -194,7 +187,7 @@ class Evaluator:
 
     def __init__(
         self,
-        concept: JudgedConcept,
+        concept: Concept,
         names: Sequence[str],
         metrics: Mapping[str, Metric],
         pool: ScorerPool,

@@ -9,7 +9,8 @@ import torch
 
 from tools.gallery.data import make_renders
 from varbench.conf.schema import resolve
-from varbench.data.prompt_sets import Prompt, load_prompt_set
+from varbench.data.prompt import Prompt
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.selection import stratified_subset
 from varbench.models.gallery.model import fingerprint, load, weights_folder
 from varbench.models.gallery.world.captions import CONCEPT_WORDS

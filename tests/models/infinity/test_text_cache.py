@@ -14,7 +14,7 @@ import torch
 
 from tests.helpers import tiny
 from tests.helpers.infinity_text_folder import PROMPTS, write_text_folder
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt
 from varbench.errors import UserError
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder

@@ -20,7 +20,7 @@ from tests.helpers.switti_folder import (
     empty_caches,
     make_hub,
 )
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt
 from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from varbench.data.csv_rows import PromptSetError
+from varbench.data.prompt import PromptSetError
 from varbench.data.published.asset import Asset, Host
 from varbench.data.yaml_files import Field, read_yaml
 from varbench.errors import unknown

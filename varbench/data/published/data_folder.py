@@ -13,7 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from varbench.data.csv_rows import MissingPromptSetError, PromptSet, read_bytes
+from varbench.data.csv_rows import read_bytes
+from varbench.data.prompt import MissingPromptSetError, PromptSet
 from varbench.data.published.asset import Asset
 from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.readers import read

@@ -14,15 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from varbench.data.csv_rows import (
-    Prompt,
-    PromptSet,
-    PromptSetError,
-    check_row,
-    csv_rows,
-    decode,
-)
-from varbench.data.prompt import prompt_id
+from varbench.data.csv_rows import check_row, csv_rows, decode
+from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.data.published.catalog import Columns, PromptSetAsset
 from varbench.errors import suggest
 

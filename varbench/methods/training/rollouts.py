@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.methods.base import PairLike
+from varbench.data.training_pairs import Pair
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Rollout, Sampling
 
 PREFIXES = ("neutral", "concept", "mixed")
@@ -79,7 +79,7 @@ def sample_batch(
 
 def pair_rollouts(
     model: NextScaleModel,
-    pairs: Sequence[PairLike],
+    pairs: Sequence[Pair],
     config: RolloutConfig,
     seed: int,
     prefix: str = "neutral",
@@ -127,7 +127,7 @@ def frozen_logits(
 
 def auxiliary_tokens(
     model: NextScaleModel,
-    pairs: Sequence[PairLike],
+    pairs: Sequence[Pair],
     config: RolloutConfig,
     seed: int,
     prefix: str = "neutral",

@@ -8,8 +8,8 @@ from typing import cast
 
 from varbench.conf.schema import SuiteConfig
 from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
-from varbench.data.prompt import prompt_id
-from varbench.data.prompt_sets import Prompt, load_prompt_set
+from varbench.data.prompt import Prompt, prompt_id
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import suggest
 from varbench.pipeline.external.manifest import ImageListError, Line
 from varbench.pipeline.plan import Sample

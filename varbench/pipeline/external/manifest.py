@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from varbench.data.csv_rows import PromptSetError, check_row, csv_rows, decode, read_bytes
+from varbench.data.csv_rows import check_row, csv_rows, decode, read_bytes
+from varbench.data.prompt import PromptSetError
 from varbench.errors import UserError, suggest
 
 MANIFEST = "manifest.csv"

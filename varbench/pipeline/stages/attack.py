@@ -26,8 +26,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from varbench.data.prompt import prompt_id
-from varbench.data.prompt_sets import Prompt
+from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.selection import stratified_subset
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from varbench.metrics.base import Arrays, JudgedConcept, Scorer
+from varbench.data.concept import Concept
+from varbench.metrics.base import Arrays, Scorer
 from varbench.scoring.scorers.judge import JudgeScorer
 
 
@@ -18,7 +19,7 @@ class HeadsJudge:
 
     version = 1
 
-    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         classifier = scorers["judge"]
         assert isinstance(classifier, JudgeScorer)
         self._classifier = classifier

@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, JudgedConcept, Key, ScoredImages, Scorer
+from varbench.metrics.base import Arrays, Key, ScoredImages, Scorer
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.judges.zero_shot import check_names
 
@@ -120,7 +121,7 @@ class FacesJudge:
         UserError: see `check_names`.
     """
 
-    concept: JudgedConcept
+    concept: Concept
     scorers: Mapping[str, Scorer]
     made: References | None = None
     version = 1

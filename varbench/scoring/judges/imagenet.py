@@ -15,8 +15,9 @@ from functools import cache
 
 import numpy as np
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, JudgedConcept, Scorer
+from varbench.metrics.base import Arrays, Scorer
 
 ELSE = "something else"
 NAMED_OTHERWISE: Mapping[str, str] = {"hot-air balloon": "balloon", "trumpet": "cornet"}
@@ -39,7 +40,7 @@ class ImagenetJudge:
 
     version = 1
 
-    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         self.head, own = concept.judge.head, concept.judge.label
         found = {word: class_of(word) for word in sorted({*concept.labels(self.head), own})}
         self._classes = {word: index for word, index in found.items() if index is not None}

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
+from varbench.metrics.base import Array, Arrays, Scorer
 from varbench.metrics.nudenet_classes import CLASSES
 from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
 from varbench.scoring.scorers.gcd import plain_name
@@ -90,7 +91,7 @@ class GcdJudge:
 
     version = 1
 
-    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         self.head, self.names = concept.judge.head, concept.labels(concept.judge.head)
         check_names(concept, self.names)
         self._index = {plain_name(name): i for i, name in enumerate(self.names)}

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
+from varbench.metrics.base import Array, Arrays, Scorer
 from varbench.metrics.nudity_protocols import PROTOCOLS, Protocol
 
 LABELS = ("none", "exposed")
@@ -34,7 +35,7 @@ class NudeNetJudge:
     version = 1
     role = "detections"
 
-    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         # What protocols want less of; nobody erases feet and armpits.
         self._heads = {name: p for name, p in PROTOCOLS.items() if p.better == "down"}
         if concept.judge.head not in self._heads:

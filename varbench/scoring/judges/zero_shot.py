@@ -17,8 +17,9 @@ from functools import cached_property
 
 import numpy as np
 
+from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import Array, Arrays, JudgedConcept, Scorer
+from varbench.metrics.base import Array, Arrays, Scorer
 from varbench.scoring.scorers.clip import ClipScorer
 
 LOGIT_SCALE = 100.0
@@ -42,7 +43,7 @@ class ZeroShotJudge:
     templates: tuple[str, ...]
     """Captions with a place for the label; all are averaged."""
 
-    def __init__(self, concept: JudgedConcept, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         clip = scorers["clip"]
         assert isinstance(clip, ClipScorer)
         self._clip = clip
@@ -99,7 +100,7 @@ class ClipObjects(ZeroShotJudge):
     templates = ("a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}")
 
 
-def check_names(concept: JudgedConcept, names: tuple[str, ...]) -> None:
+def check_names(concept: Concept, names: tuple[str, ...]) -> None:
     """Refuse a question that has one answer, or none that is the concept.
 
     Raises:
