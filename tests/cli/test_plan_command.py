@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 from tests.pipeline.test_run import varbench
 from tests.test_wheel import TINY
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import MemoryEstimate, footprint
 from varbench.pipeline.estimate.text import size
 from varbench.pipeline.estimate.workload import StageWorkload
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

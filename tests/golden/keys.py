@@ -18,10 +18,10 @@ from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.pipeline import run
 from varbench.pipeline.ablation import load_ablation
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Cell, Request, blocks, plan
 from varbench.pipeline.stages import attack, compare, generate, probe
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store, digest
 from varbench.utils.progress import Progress
 

@@ -15,7 +15,7 @@ from varbench.leaderboard.compare import Change, changes
 from varbench.leaderboard.reproduce import reproduce
 from varbench.leaderboard.results import Result, read
 from varbench.methods.training import losses
-from varbench.pipeline.stages.generate import RunContext
+from varbench.pipeline.context import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

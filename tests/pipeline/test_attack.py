@@ -19,11 +19,11 @@ from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
 from varbench.models.protocol import Rollout
 from varbench.pipeline import run
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import attack, generate
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import rollouts_spec
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.store import Entry, Store, digest

@@ -18,10 +18,10 @@ from varbench.data.prompt import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS
 from varbench.metrics.base import NEEDS, OF_MODEL, Array
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Request, Sample, plan
 from varbench.pipeline.stages.compare import STAGE, next_seeds
-from varbench.pipeline.stages.generate import RunContext
 from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool
 from varbench.store import Store
 from varbench.utils.progress import Progress

@@ -23,10 +23,10 @@ from PIL import Image
 from tests.data.test_mutated_files import fuzz
 from tests.helpers.image_folder import TARGETS, noise, noise_folder, refused, score
 from varbench.errors import UserError
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import import_images
 from varbench.pipeline.external.job import ScoreRequest, plan_offer
 from varbench.pipeline.plan import blocks
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

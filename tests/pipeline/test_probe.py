@@ -18,10 +18,10 @@ from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
 from varbench.metrics import METRICS, MetricInputs
 from varbench.models.protocol import Rollout, Schedule
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages import probe as probes
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import ProbeOutputs, probe, probed_rows, summary
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress

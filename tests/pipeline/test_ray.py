@@ -21,9 +21,9 @@ from tests.helpers.leaderboard import run_cli
 from tests.helpers.ray_cluster import Counted, content, environment, finish, start
 from varbench.conf.engine import EngineConfig, split
 from varbench.errors import UserError
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.shards import shards_of
 from varbench.pipeline.plan import Request
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

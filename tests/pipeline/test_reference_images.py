@@ -15,8 +15,8 @@ from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models.gallery import reference as renders
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.scoring.evaluator import scorer
 from varbench.store import Store

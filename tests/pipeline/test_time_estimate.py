@@ -17,6 +17,7 @@ from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.models import registry
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate import time
 from varbench.pipeline.estimate.dry_run import run_estimate
@@ -36,7 +37,6 @@ from varbench.pipeline.estimate.time import (
 from varbench.pipeline.estimate.workload import Amount, StageWorkload
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.progress import Progress
 

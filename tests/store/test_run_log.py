@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.leaderboard import METHOD, SMALL, run_cli
-from tests.helpers.stores import make_store, put
+from tests.helpers.stores import make_store
 from varbench.errors import UserError
 from varbench.store import StoreError
 from varbench.store.run_log import FOLDER, kept
@@ -135,11 +135,13 @@ def test_another_machines_silent_run_is_not_called_running(tmp_path: Path) -> No
 
 def test_entries_and_damage_are_counted(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    put(store)
-    put(store, {"other": 1})
-    (store.root / "damaged" / "generate-x").mkdir(parents=True)
+    for spec in ({"block": 0}, {"block": 1}):
+        with store.write("pictures", spec):
+            pass
+    (store.root / "damaged" / "pictures-x").mkdir(parents=True)
+    (store.root / "concepts").mkdir()  # no stage
     found = status(store.root)
-    assert found.entries == {"generate": 2} and found.damaged == 1
+    assert found.entries == {"pictures": 2} and found.damaged == 1
     assert "1 damaged entries" in found.text() and json.loads(found.json())["damaged"] == 1
     with pytest.raises(StoreError, match="there is no store"):
         status(tmp_path / "nowhere")

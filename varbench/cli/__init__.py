@@ -244,8 +244,8 @@ def run(
 
     from varbench.conf.engine import RAY
     from varbench.pipeline import run as bench
+    from varbench.pipeline.context import RunContext
     from varbench.pipeline.provenance import commit, versions
-    from varbench.pipeline.stages.generate import RunContext
     from varbench.report import Filters, load_records, render
     from varbench.report.ablation_table import render as render_ablation
     from varbench.store.run_log import kept

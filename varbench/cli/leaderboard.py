@@ -119,7 +119,7 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
 
     from varbench.leaderboard.compare import changes, changes_text
     from varbench.leaderboard.reproduce import reproduce
-    from varbench.pipeline.stages.generate import RunContext
+    from varbench.pipeline.context import RunContext
     from varbench.store import Store
     from varbench.utils.progress import Progress
 

@@ -62,8 +62,8 @@ def score(
             return
         job = plan_offer(offer)  # refuse bad input before torch and the networks are loaded
         typer.echo(job.summary(), err=True)
+        from varbench.pipeline.context import RunContext
         from varbench.pipeline.external.score import score as score_all
-        from varbench.pipeline.stages.generate import RunContext
         from varbench.report import Filters, load_records, render
         from varbench.store import Store
         from varbench.utils.devices import pick_device

@@ -10,8 +10,8 @@ from varbench.leaderboard.compare import cell_of
 from varbench.leaderboard.publish import results_of, settings_of
 from varbench.leaderboard.results import Result, ResultsError
 from varbench.pipeline import run as bench
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.generate import RunContext
 from varbench.report import load_cells
 
 Say = Callable[[str], None]

@@ -17,15 +17,16 @@ from varbench.metrics.base import Key
 from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
 from varbench.pipeline import provenance
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample, blocks, concept_text
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages.attack import AttackOutputs
 from varbench.pipeline.stages.compare import compare
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import ProbeOutputs
 from varbench.pipeline.stored_group import StoredGroup
 from varbench.scoring.evaluator import judged
 from varbench.store import Entry, Store
+from varbench.store.cached import DEVICE
 from varbench.store.failures import Failed, check_share, note_cell
 from varbench.store.sequence import next_sequence
 
@@ -90,7 +91,7 @@ class CellOutputs:
 
     def device(self) -> str:
         """What computed them; several where the work was spread over unlike ones, or moved."""
-        told = (entry.meta.get(generate.DEVICE) for entry in self.entries())
+        told = (entry.meta.get(DEVICE) for entry in self.entries())
         return " and ".join(sorted({name for name in told if name}))
 
 

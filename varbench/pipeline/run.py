@@ -15,12 +15,12 @@ from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import Cell, Request, blocks, plan
 from varbench.pipeline.stages import attack, generate
 from varbench.pipeline.stages import probe as probes
 from varbench.pipeline.stages.attack import run_attacks
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import probe
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.scoring.evaluator import Evaluator

@@ -14,10 +14,14 @@ from typing import Any, NamedTuple
 
 from varbench.errors import UserError
 from varbench.store import Entry, Store, Writer
+from varbench.store.stage import Stage
 
 LIMIT = 0.05
 """The largest share of a group's images that may fail in a cell that is recorded."""
-STAGES = ("pictures", "completions", "attacked", "scores", "compare", "cell")
+STAGES = (
+    Stage.IMAGES, Stage.COMPLETIONS, Stage.ATTACKED, Stage.SCORES, Stage.COMPARE, Stage.CELL,
+)  # fmt: skip
+"""Stages whose entries may lack images that failed; what is computed from others comes later."""
 META = "failed"
 _SHOWN = 5
 

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from varbench.store import MANIFEST, StoreError
 from varbench.store.failures import META, STAGES
 from varbench.store.run_log import FOLDER
+from varbench.store.stage import Stage
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20
@@ -104,8 +105,8 @@ def status(root: Path) -> Status:
     """
     if not root.is_dir():
         raise StoreError(f"there is no store at {root}: check --store")
-    stages = sorted(p for p in root.iterdir() if p.is_dir() and p.name not in _NO_STAGES)
-    counts = {p.name: sum(1 for _ in p.glob(f"??/*/{MANIFEST}")) for p in stages}
+    stages = sorted(Stage)
+    counts = {s.value: sum(1 for _ in (root / s).glob(f"??/*/{MANIFEST}")) for s in stages}
     damaged = root / "damaged"
     journals = sorted((root / FOLDER).glob("*.jsonl"))
     runs = [run for path in journals for run in [_run(path)] if run is not None]
@@ -133,9 +134,6 @@ def _failed(root: Path) -> Iterator[dict[str, Any]]:
                     place = {"stage": stage, "key": path.parent.name, "number": int(number)}
                     yield place | {"reason": reason}
             told |= {(images, number) for number in failed}
-
-
-_NO_STAGES = {"tmp", "locks", "damaged", FOLDER, "concepts", "figures"}
 
 
 def events(path: Path) -> Iterator[dict[str, Any]]:

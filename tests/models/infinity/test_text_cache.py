@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from tests.helpers import tiny
 from tests.helpers.infinity_text_folder import PROMPTS, write_text_folder
 from varbench.data.prompt import Prompt
 from varbench.errors import UserError
+from varbench.models import registry
 from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptFeatures
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
 from varbench.store import Store
@@ -183,12 +186,13 @@ def test_a_damaged_entry_is_noticed_and_made_again(
 
 
 def test_the_first_of_two_writers_counts(folder: Path, tmp_path: Path) -> None:
-    """Another process on another device stores other last bits while this one still computes."""
+    """Another machine, whose lock is not seen here, stores other last bits meanwhile."""
 
     def slow(*args: Any) -> TextEncoder:
         encoder = TextEncoder.from_folder(*args)
-        theirs = cached(folder, Store(tmp_path / "store"), slightly_different)
-        theirs.encode(["a cat"])
+        cached(folder, Store(tmp_path / "other"), slightly_different).encode(["a cat"])
+        theirs, here = (tmp_path / name / "text" for name in ("other", "store"))
+        shutil.copytree(theirs, here, dirs_exist_ok=True)
         return encoder
 
     def slightly_different(*args: Any) -> TextEncoder:
@@ -257,9 +261,7 @@ def cell() -> Cell:
     return plan(Request("gallery", ("naive",), ("face-ada",), "smoke", (0,), ("suite.block=2",)))[0]
 
 
-def run_context(
-    monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load: Any
-) -> generate.RunContext:
+def run_context(monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load: Any) -> RunContext:
     """A workshop whose model is the tiny one with a cached text encoder."""
 
     def load_model(config: Any, device: str) -> Any:
@@ -267,8 +269,8 @@ def run_context(
         model.text_encoder = cached(folder, None, load)
         return model
 
-    monkeypatch.setattr(generate.registry, "load_model", load_model)
-    return generate.RunContext(Store(root), Progress(None))
+    monkeypatch.setattr(registry, "load_model", load_model)
+    return RunContext(Store(root), Progress(None))
 
 
 def rows_of(prompts: Sequence[str]) -> list[list[Sample]]:
@@ -294,7 +296,7 @@ def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
 
 
 def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
-    ctx = generate.RunContext(Store(tmp_path), Progress(None))
+    ctx = RunContext(Store(tmp_path), Progress(None))
     (entry,) = generate.generate(ctx, cell, None, rows_of(["a cat " * 40])[:1])
     assert entry.meta["tokens_lost"]["id-0"] > 0
     assert not list(ctx.store.entries("text"))

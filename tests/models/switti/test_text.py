@@ -25,6 +25,7 @@ from varbench.errors import CheckpointError
 from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
 from varbench.store import Store
@@ -120,7 +121,7 @@ def test_features_are_stored_and_the_encoders_read_once(
         return loads[-1]
 
     def images(seed: int) -> list[Any]:
-        ctx = generate.RunContext(Store(tmp_path), Progress(None))
+        ctx = RunContext(Store(tmp_path), Progress(None))
         prompts = ["a red cat", "a dog", "blue dog " * 50]
         rows = [Sample(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
         return generate.generate(ctx, cell, None, list(blocks(rows, 2)))

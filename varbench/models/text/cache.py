@@ -8,59 +8,24 @@ hundred kilobytes and never change, so they are computed once per store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save
 
 from varbench.models.text.encoders import HasTextEncoder, PromptFeatures, report_lost
+from varbench.store import Store, Writer
+from varbench.store.cached import cached
+from varbench.store.stage import Stage
 
 log = logging.getLogger(__name__)
-STAGE = "text"
 VERSION = 1
 ROWS = "rows.safetensors"
 
 C_co = TypeVar("C_co", covariant=True)
 C = TypeVar("C")
-
-
-class FeatureEntry(Protocol):
-    """The stored features of one prompt."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]: ...
-
-    def path(self, name: str) -> Path: ...
-
-
-class FeatureWriter(Protocol):
-    """An entry being written; afterwards ``entry`` is the stored one, ours or a faster one's."""
-
-    @property
-    def dir(self) -> Path: ...
-
-    @property
-    def meta(self) -> dict[str, Any]: ...
-
-    @property
-    def entry(self) -> FeatureEntry | None: ...
-
-
-class FeatureStore(Protocol):
-    """The part of :class:`varbench.store.Store` that is used here.
-
-    It writes atomically, keeps the first of two writers, checks what it reads, and reports a
-    damaged entry with a warning and as missing.
-    """
-
-    def get(self, stage: str, spec: Mapping[str, Any]) -> FeatureEntry | None: ...
-
-    def write(
-        self, stage: str, spec: Mapping[str, Any]
-    ) -> AbstractContextManager[FeatureWriter]: ...
 
 
 @runtime_checkable
@@ -71,7 +36,7 @@ class CachesText(Protocol):
         store: where features are kept; None keeps none.
     """
 
-    store: FeatureStore | None
+    store: Store | None
 
     def prepare(self, prompts: Sequence[str]) -> None:
         """Store the features of many prompts with one reading of the encoders."""
@@ -135,7 +100,7 @@ class CachedTextEncoder(Generic[C]):
         store: where features are kept; None keeps none.
     """
 
-    def __init__(self, source: TextSource[C], store: FeatureStore | None = None) -> None:
+    def __init__(self, source: TextSource[C], store: Store | None = None) -> None:
         self.source = source
         self.store = store
         self.truncated: dict[str, int] = {}
@@ -151,7 +116,7 @@ class CachedTextEncoder(Generic[C]):
         found = {}
         try:
             for prompt in dict.fromkeys(prompts):
-                found[prompt] = self._stored(prompt) or self._computed(prompt)
+                found[prompt] = self._features(prompt)
         finally:
             self.release()
         report_lost(self.truncated, found, self.source.maxlen)
@@ -170,8 +135,7 @@ class CachedTextEncoder(Generic[C]):
             return
         try:
             for prompt in dict.fromkeys([*prompts, *self.source.standing]):
-                if self._stored(prompt) is None:
-                    self._computed(prompt)
+                self._features(prompt)
         finally:
             self.release()
 
@@ -195,25 +159,27 @@ class CachedTextEncoder(Generic[C]):
             "prompt": prompt,
         }
 
-    def _stored(self, prompt: str) -> PromptFeatures | None:
-        entry = self.store.get(STAGE, self._spec(prompt)) if self.store else None
-        return None if entry is None else _read(entry)
+    def _features(self, prompt: str) -> PromptFeatures:
+        """Features of a prompt, computed where the store lacks them."""
+        if self.store is None:
+            return self._computed(prompt)
+
+        def write(writer: Writer) -> None:
+            features = self._computed(prompt)
+            tensors = {name: value.cpu().contiguous() for name, value in features.tensors.items()}
+            # Not save_file: it makes files that only their owner may read.
+            (writer.dir / ROWS).write_bytes(save(tensors))
+            writer.meta["lost"] = features.lost
+
+        entry = cached(self.store, Stage.TEXT, self._spec(prompt), write)
+        return PromptFeatures(load_file(entry.path(ROWS)), entry.meta["lost"])
 
     def _computed(self, prompt: str) -> PromptFeatures:
         if self._loaded is None:
             log.info("reading %s", self.source)
             self._loaded = self.source.load()
         with _one_thread():
-            features = self._loaded.features(prompt)
-        if self.store is None:
-            return features
-        with self.store.write(STAGE, self._spec(prompt)) as writer:
-            tensors = {name: value.cpu().contiguous() for name, value in features.tensors.items()}
-            # Not save_file: it makes files that only their owner may read.
-            (writer.dir / ROWS).write_bytes(save(tensors))
-            writer.meta["lost"] = features.lost
-        assert writer.entry is not None
-        return _read(writer.entry)  # what everybody else with this store will read
+            return self._loaded.features(prompt)
 
 
 @contextmanager
@@ -225,7 +191,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _read(entry: FeatureEntry) -> PromptFeatures:
-    return PromptFeatures(load_file(entry.path(ROWS)), entry.meta["lost"])

@@ -22,9 +22,9 @@ import torch
 
 from varbench.conf.engine import EngineConfig
 from varbench.errors import UserError
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.shards import Shard, done, perform, shards_of
 from varbench.pipeline.plan import Request
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store, StoreBusyError, StoreError
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 from varbench.methods.registry import NONE
 from varbench.pipeline import run
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Request, Sample, blocks, plan
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages.attack import run_attacks
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import probe
 from varbench.store import Entry, digest
 

@@ -20,6 +20,7 @@ from varbench.metrics import PROBE, Scorer
 from varbench.metrics.base import ATTACK, KEPT
 from varbench.models import registry
 from varbench.pipeline import run
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.memory import MemoryEstimate, TrainingEstimate
 from varbench.pipeline.estimate.workload import (
     Amount,
@@ -32,7 +33,6 @@ from varbench.pipeline.estimate.workload import (
 from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import attack, compare, generate, probe
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import ROLLOUTS
 from varbench.scoring.comparers import Comparer
 from varbench.store import Entry, digest

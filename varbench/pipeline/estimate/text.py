@@ -14,6 +14,7 @@ from varbench.errors import UserError
 from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
 from varbench.models.cards import card
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import (
     SPARE,
@@ -33,7 +34,6 @@ from varbench.pipeline.estimate.time import (
 )
 from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, steers
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress

@@ -27,11 +27,11 @@ from varbench.methods.base import Method, TrainingContext
 from varbench.methods.registry import NONE, load_method
 from varbench.methods.training.loop import FineTuneConfig
 from varbench.models import registry
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.workload import StageWorkload, steers
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.stages import generate
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import ROLLOUTS
 from varbench.store import Entry, Store
 from varbench.utils.progress import Bar, Progress

@@ -23,7 +23,7 @@ from varbench.pipeline.stored_group import image_name
 from varbench.store import Entry
 
 if TYPE_CHECKING:
-    from varbench.pipeline.stages.generate import RunContext
+    from varbench.pipeline.context import RunContext
 
 VERSION = 1
 STAGE = "pictures"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from varbench.conf.schema import plain
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import import_images
 from varbench.pipeline.external.job import ImageSet, ScoreJob
 from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import blocks
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
 

@@ -35,9 +35,9 @@ from varbench.metrics.regained import TARGET, completion
 from varbench.models import registry
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stages.probe import read_history, roll_outs, rollouts_spec
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.pipeline.stored_group import StoredGroup

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Sample
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stored_group import image_name
 from varbench.scoring.comparers import Comparer
 from varbench.store import Entry

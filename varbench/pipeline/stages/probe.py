@@ -36,9 +36,9 @@ from varbench.metrics import PROBE, ScoredImages
 from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import RunContext
 from varbench.store import Entry
 
 VERSION = 1

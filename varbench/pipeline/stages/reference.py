@@ -16,9 +16,9 @@ import numpy as np
 from varbench.data.published import PromptSetAsset, known, local_path, problem
 from varbench.errors import UserError
 from varbench.metrics.base import KEPT, Array, Moments
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, blocks
 from varbench.pipeline.stages import generate
-from varbench.pipeline.stages.generate import RunContext
 from varbench.pipeline.stored_group import StoredGroup
 from varbench.scoring.evaluator import Evaluator
 from varbench.store.hashing import sha256
