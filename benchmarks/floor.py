@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
-from varbench.models.infinity.sizes import block_parameters
+from varbench.models.infinity.transformer import Block
 from varbench.models.protocol import Schedule
 
 
@@ -76,6 +76,12 @@ def decoder_work(config: TokenizerConfig, grid: tuple[int, int], number: int = 4
     operations = sum(2 * inp * out * side**2 * pixels for inp, out, side, pixels in every)
     moved = sum((inp + out) * pixels for inp, out, _, pixels in every)
     return Work(operations, number * moved)
+
+
+def block_parameters(config: TransformerConfig) -> int:
+    """Parameters of one block."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in Block(config).parameters())
 
 
 def transformer_work(

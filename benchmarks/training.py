@@ -29,8 +29,8 @@ from torch import Tensor
 from varbench.methods.training.loop import FineTuneConfig, tuned
 from varbench.methods.training.losses import preservation_loss
 from varbench.methods.training.precision import PRECISIONS
+from varbench.models.fake import blank_pairs
 from varbench.models.infinity import attention
-from varbench.models.infinity.blueprint import blank_pairs
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for

@@ -18,8 +18,8 @@ from varbench.conf.schema import resolve
 from varbench.methods.base import applied
 from varbench.methods.training.loop import Batch, FineTuneConfig, fine_tune, trained
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
+from varbench.models.infinity.hooks import outputs
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.probing import outputs
 from varbench.models.protocol import CapabilityError, Rollout
 
 PAIRS = TinyConcept().pairs()

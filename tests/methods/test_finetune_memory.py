@@ -16,7 +16,7 @@ from tests.models.infinity.test_teacher_forcing import model_of
 from varbench.conf.schema import resolve
 from varbench.methods.training import loop
 from varbench.methods.training.loop import FineTuneConfig, new_optimiser, tuned
-from varbench.models.infinity.blueprint import blank_pairs, blueprint
+from varbench.models.fake import blank_pairs, fake_infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
@@ -47,7 +47,7 @@ def counted(
     pairs: int = 5,
     vae: TokenizerConfig = SMALL_VAE,
 ) -> TrainingMemory:
-    with blueprint(sizes, vae, schedule_for(pn)) as model:
+    with fake_infinity(sizes, vae, schedule_for(pn)) as model:
         resident = size_of(model.tokenizer.parameters())
         return training_memory(model, *blank_pairs(model, pairs), config, resident)
 

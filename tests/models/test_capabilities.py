@@ -23,8 +23,8 @@ from varbench.models.capabilities import (
     require,
 )
 from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.infinity.hooks import outputs
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.probing import outputs
 from varbench.models.protocol import CapabilityError, Rollout
 
 PROMPTS = ["a red cat", "a blue dog on a car", "hat"]

@@ -92,7 +92,7 @@ def test_2b_is_a_sum_over_its_modules(two_b: str) -> None:
     assert weights == pytest.approx(half, abs=0.001 * GB)
     assert resident == pytest.approx(others, abs=0.001 * GB)
     assert encoders == pytest.approx(2 * config.files.text_parameters, abs=0.001 * GB)
-    keys_and_values = 4 * config.memory().cache
+    keys_and_values = 4 * config.cache_bytes()
     assert keys_and_values < sampling < 1.25 * keys_and_values
     assert peak == pytest.approx(weights + resident + max(encoders, sampling, decoding), abs=2e6)
     training = parts(two_b, "memory of training by svare")

@@ -19,7 +19,7 @@ from varbench.data.published import listing
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
-from varbench.models.cards import card
+from varbench.models.registry import card
 from varbench.models.weights import locate
 from varbench.models.weights.locate import Part
 from varbench.models.weights.released import ReleasedConfig, Source

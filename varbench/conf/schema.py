@@ -26,21 +26,12 @@ from varbench.data.concept import FAMILIES, GROUPS
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig
+from varbench.models.protocol import Sampling
 from varbench.models.registry import PLUGINS
 from varbench.models.switti.released_config import SwittiConfig
 from varbench.utils.files import packaged
 
 SPLITS = ("test", "tune", "all")
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """Inference settings of a model: guidance weight, temperature, top-k (0 = all), top-p."""
-
-    guidance: float = 3.0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.97
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class ModelConfig:
 
     name: str = "???"
     embedded: bool = False
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: Sampling = field(default_factory=Sampling)
     train: dict[str, Any] = field(default_factory=dict)
     methods: dict[str, Any] = field(default_factory=dict)
     batch: int = 50

@@ -1,25 +1,33 @@
-"""A model of any family and size without memory, for counting bytes before any are spent."""
+"""Models of fake tensors: shapes, dtypes and a device, but no bytes; for counting memory.
+
+A family's model is built at any size from its config alone, without weights.
+"""
 
 from __future__ import annotations
 
+import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from varbench.models.cards import card
+from varbench.models.common.batching import batch_of
 from varbench.models.common.execution import Execution
-from varbench.models.fake_tensors import Answers, fake_tensors
 from varbench.models.gallery import recipe
-from varbench.models.infinity.blueprint import blueprint as infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.infinity.schedules import schedule_for
-from varbench.models.infinity.sizes import transformer_parameters
 from varbench.models.infinity.text import TextCondition
-from varbench.models.protocol import NextScaleModel, Sampling, Schedule
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import NextScaleModel, Rollout, Sampling, Schedule
+from varbench.models.registry import PARAMETERS
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import SwittiConfig
 from varbench.models.switti.text import MAXLEN, SwittiCondition
@@ -30,9 +38,45 @@ from varbench.models.weights.released import BYTES
 C = TypeVar("C")
 
 
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """A context in which everything made and computed is fake.
+
+    Unlike tensors on the meta device they have a device of their own (a CPU), so that autocast
+    and the choice of attention kernels work as they do on real ones.
+    """
+    # `Module.to` swaps fake parameters for their casts, and fails because a fake mode refers to
+    # them weakly; setting `.data`, as it does for real ones, works. peft calls it.
+    swap = unittest.mock.patch("torch.utils.swap_tensors", _set_data)
+    with FakeTensorMode(), swap:
+        yield
+
+
+def _set_data(old: Tensor, new: Tensor) -> None:
+    old.data = new.data
+
+
+class ConstantValues(TorchDispatchMode):
+    """Inside, every fake tensor's value (``item``, ``tolist``) is one number.
+
+    Sampling reads the lengths of the prompts: the number stands in for all of them.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.value = value
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return self.value
+        return func(*args, **(kwargs or {}))
+
+
 @dataclass(frozen=True)
 class Blueprint:
-    """How to build a model of fake tensors, and what it keeps in memory besides.
+    """How to build a model of fake tensors, and the memory that other networks take.
 
     Attributes:
         depth: blocks of its transformer.
@@ -49,7 +93,7 @@ class Blueprint:
 
 
 class _BlankText(Generic[C]):
-    """Stands in for a text encoder: every prompt is the same."""
+    """A stand-in for a text encoder: every prompt is the same."""
 
     def __init__(self, blank: Callable[[int], C]) -> None:
         self.blank = blank
@@ -66,22 +110,28 @@ class _BlankText(Generic[C]):
 
 
 def blueprint_of(config: Any) -> Blueprint | None:
-    """The blueprint of a model config; None for a plugin's model, whose shapes nobody tells."""
+    """The blueprint of a model config; None for a plugin's model, whose shapes are not known."""
     if isinstance(config, InfinityConfig):
         schedule = schedule_for(config.pn, config.aspect_ratio)
-        sizes, codes, memory = config.transformer, config.tokenizer, config.memory()
-        build = _infinity(config, sizes, codes, schedule, bf16=config.precision == "bf16")
-        return Blueprint(sizes.depth, build, memory.tokenizer, memory.text_encoder)
+        sizes, bf16 = config.transformer, config.precision == "bf16"
+        build = _infinity(config, sizes, config.tokenizer, schedule, bf16=bf16)
+        text = BYTES[config.text_precision] * config.files.text_parameters
+        return Blueprint(sizes.depth, build, _bytes_of(lambda: BSQVAE(config.tokenizer)), text)
     if isinstance(config, SwittiConfig):
-        memory = config.memory()
-        depth = config.transformer.depth
-        return Blueprint(depth, _switti(config), memory.tokenizer, memory.text_encoder)
+        text = BYTES["fp32"] * config.files.text_parameters
+        resident = _bytes_of(lambda: VQVAE(config.tokenizer))
+        return Blueprint(config.transformer.depth, _switti(config), resident, text)
     if config.name == "gallery":
-        sizes = recipe.TRANSFORMER
+        sizes, parameters = recipe.TRANSFORMER, PARAMETERS["gallery"]
         build = _infinity(config, sizes, recipe.TOKENIZER, recipe.SCHEDULE, bf16=False)
-        others = card(config).parameters - transformer_parameters(sizes)
-        return Blueprint(sizes.depth, build, BYTES["fp32"] * others, 0)
+        resident = BYTES["fp32"] * (parameters.tokenizer + parameters.text_encoder)
+        return Blueprint(sizes.depth, build, resident, 0)
     return None
+
+
+def _bytes_of(build: Callable[[], nn.Module]) -> int:
+    with torch.device("meta"):
+        return sum(p.nbytes for p in build().parameters())
 
 
 def _infinity(
@@ -91,28 +141,56 @@ def _infinity(
     schedule: Schedule,
     bf16: bool,
 ) -> Callable[[int], AbstractContextManager[NextScaleModel]]:
-    def blank(count: int) -> TextCondition:
-        rows = torch.zeros(count, sizes.text_maxlen, sizes.text_width)
-        return TextCondition(rows, torch.full((count,), sizes.text_maxlen))
-
     @contextmanager
     def build(depth: int) -> Iterator[NextScaleModel]:
-        made = infinity(replace(sizes, depth=depth), codes, schedule)
-        with made as model, Answers(sizes.text_maxlen):  # sampling asks for the prompts' lengths
+        made = fake_infinity(replace(sizes, depth=depth), codes, schedule)
+        with made as model, ConstantValues(sizes.text_maxlen):
             if bf16:
                 model.transformer.blocks.to(torch.bfloat16)
             model.execution = Execution(bf16=bf16)
             model.transformer.requires_grad_(False)
-            model.text_encoder = _BlankText(blank)
-            model.sampling, model.batch = _sampling(config), _batch(config)
+            model.text_encoder = _BlankText(lambda count: blank_text(sizes, count))
+            model.sampling, model.batch = config.sampling, batch_of(config)
             yield model
 
     return build
 
 
+@contextmanager
+def fake_infinity(
+    transformer: TransformerConfig, tokenizer: TokenizerConfig, schedule: Schedule
+) -> Iterator[InfinityModel]:
+    """An Infinity of fake tensors; inside the context everything computed is fake, too."""
+    with fake_tensors():
+        network = InfinityTransformer(transformer)
+        yield InfinityModel("blueprint", network, BSQVAE(tokenizer), None, schedule, Sampling())
+
+
+def blank_text(sizes: TransformerConfig, prompts: int, rows: int | None = None) -> TextCondition:
+    """Prompts of zeros.
+
+    Args:
+        sizes: decide the shapes.
+        prompts: how many.
+        rows: of every prompt; None = the model's longest, to which prompts are padded.
+    """
+    length = rows or sizes.text_maxlen
+    features = torch.zeros(prompts, length, sizes.text_width)
+    return TextCondition(features, torch.full((prompts,), length))
+
+
+def blank_pairs(
+    model: InfinityModel, pairs: int, text_rows: int | None = None
+) -> tuple[Rollout, TextCondition]:
+    """Roll-outs and prompts of zeros for training pairs; ``text_rows`` as in :func:`blank_text`."""
+    config, length = model.transformer.config, model.schedule.total
+    tokens = torch.zeros(pairs, length, config.bits, dtype=torch.uint8)
+    inputs = torch.zeros(pairs, length - 1, config.bits)
+    return Rollout(tokens, inputs, model.schedule), blank_text(config, pairs, text_rows)
+
+
 def _switti(config: Any) -> Callable[[int], AbstractContextManager[NextScaleModel]]:
     sizes = config.transformer
-    schedule = Schedule(tuple((side, side) for side in config.sides))
 
     def blank(count: int) -> SwittiCondition:
         return SwittiCondition(
@@ -129,18 +207,9 @@ def _switti(config: Any) -> Callable[[int], AbstractContextManager[NextScaleMode
                 SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False),
                 VQVAE(config.tokenizer),
                 _BlankText(blank),
-                schedule,
-                _sampling(config),
-                _batch(config),
+                config.schedule(),
+                config.sampling,
+                batch_of(config),
             )
 
     return build
-
-
-def _sampling(config: Any) -> Sampling:
-    s = config.sampling
-    return Sampling(s.guidance, s.temperature, s.top_k, s.top_p)
-
-
-def _batch(config: Any) -> int:
-    return 1 if config.strict else int(config.batch)

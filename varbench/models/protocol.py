@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # configs import this module, and `varbench list` no torch
+    import torch
+    from torch import Tensor, nn
 
 
 class CapabilityError(ValueError):
@@ -90,6 +91,8 @@ class Rollout:
 
     def select(self, rows: Sequence[int]) -> Rollout:
         """Some of the images, in the given order."""
+        import torch
+
         index = torch.as_tensor(list(rows), device=self.tokens.device)
         finite = None if self.finite is None else self.finite[index]
         return Rollout(self.tokens[index], self.inputs[index], self.schedule, finite)

@@ -1,14 +1,15 @@
-"""Models by name: how to load each, and its fingerprint without loading it."""
+"""Models by name: loaders, sizes, and fingerprints without loading; no torch is imported here."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import UserError, unknown
 from varbench.models.weights import locate
-from varbench.models.weights.released import ReleasedConfig
+from varbench.models.weights.released import Parameters, ReleasedConfig
 from varbench.utils.plugins import ObjectKind
 
 if TYPE_CHECKING:
@@ -30,6 +31,66 @@ LOADERS = {
 }
 """Name -> module with ``load(config, device)``, and ``fingerprint()`` unless the model's config is
 a :class:`ReleasedConfig`; ``weights_file(config)`` for exports."""
+
+
+_T5_XL, _CLIP_PAIR = 1_223_527_424, 816_081_920
+_INFINITY_8B = Parameters(8_223_560_800, 152_231_024, 81_624_209, _T5_XL)
+_SWITTI_512 = Parameters(2_449_040_640, 21_477_376, 64_831_235, _CLIP_PAIR)
+_SWITTI_1024 = Parameters(2_449_040_640, 21_485_056, 64_831_235, _CLIP_PAIR)
+PARAMETERS = {
+    "gallery": Parameters(3_560_856, 470_848, 2_586_000, 347_264),
+    "infinity-125m": Parameters(113_421_408, 11_727_392, 109_970_579, _T5_XL),
+    "infinity-2b": Parameters(2_148_729_344, 55_834_688, 110_118_051, _T5_XL),
+    "infinity-8b": _INFINITY_8B,
+    "infinity-8b-512": _INFINITY_8B,
+    "switti": _SWITTI_512,
+    "switti-1024": _SWITTI_1024,
+    "switti-1024-ar": _SWITTI_1024,
+    "switti-ar": _SWITTI_512,
+}
+"""Name -> numbers of parameters, counted on the modules (a test holds them)."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model's size and whether its weights are on this machine.
+
+    Attributes:
+        parameters: of all networks that generation needs, the text encoders included.
+        fp32, bf16: bytes of all weights in float32, and with the precisions of the released
+            model (blocks in bfloat16, text encoder as configured); None where not offered.
+        generate: bytes of weights at the model's own precision, plus the keys and values of one
+            guided image: the least that generating needs; None for weights in the package.
+        place: where the weights are looked for.
+        missing: files that are missing there.
+    """
+
+    parameters: int
+    fp32: int | None
+    bf16: int | None
+    generate: int | None
+    place: str
+    missing: tuple[str, ...]
+
+
+def card(config: Any) -> Card:
+    """The card of a packaged model config, by the sizes that the model was released with."""
+    parameters = PARAMETERS[config.name]
+    if not isinstance(config, ReleasedConfig):
+        return Card(parameters.total, 4 * parameters.total, None, None, "the package", ())
+    fp32, bf16 = config.at("fp32"), config.at("bf16")
+    return Card(
+        parameters.total,
+        fp32.weight_bytes(parameters) if fp32 else None,
+        bf16.weight_bytes(parameters) if bf16 else None,
+        config.weight_bytes(parameters) + config.cache_bytes(),
+        locate.place(config),
+        tuple(
+            f"{part.source.repository}/{name}"
+            for part in locate.find(config)
+            for name in part.missing
+        ),
+    )
 
 
 def _checked(name: str, offered: Any) -> Any:

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 import torch
 from tests.models.infinity.test_memory import CONFIG, TINY
-from varbench.models.infinity.assembly import block_dtype
+from varbench.models.infinity.released import block_dtype
 from varbench.models.weights.checkpoint import load_new
 from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.weights.tensor_files import read_tensors

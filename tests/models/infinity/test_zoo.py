@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from typer.testing import CliRunner
 
 from tests.helpers.infinity_keys import (
@@ -24,19 +22,12 @@ from tests.helpers.paths import DATA
 from varbench.cli import app
 from varbench.conf.schema import InfinityModelConfig, model_config, names, resolve
 from varbench.errors import CheckpointError, UserError
-from varbench.models.gallery import recipe
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.schedules import FULL_SCHEDULES, PIXEL_BUDGETS, schedule_for
-from varbench.models.infinity.sizes import (
-    block_parameters,
-    outer_parameters,
-    tokenizer_parameters,
-    transformer_parameters,
-)
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.registry import LOADERS
+from varbench.models.registry import LOADERS, PARAMETERS
 from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.tensor_files import read_tensors
 
@@ -80,12 +71,6 @@ def released(name: str) -> InfinityModelConfig:
     return config
 
 
-def count(build: Any) -> int:
-    with META:
-        module: nn.Module = build()
-    return sum(p.numel() for p in module.parameters())
-
-
 def test_every_config_has_a_loader_and_the_other_way_round() -> None:
     assert set(names("model")) == set(LOADERS) >= {"gallery", *ZOO}
 
@@ -106,8 +91,9 @@ def test_figures(name: str) -> None:
     )
     assert (v.bits, v.factor, v.base_width) == (expected["vae_bits"], expected["factor"], 128)
     assert schedule_for(config.pn, config.aspect_ratio).total == expected["tokens"]
-    assert transformer_parameters(t) == pytest.approx(expected["parameters"], rel=5e-5)
-    assert tokenizer_parameters(v) == pytest.approx(expected["vae_parameters"], rel=1e-3)
+    found = PARAMETERS[name]
+    assert found.blocks + found.outer == pytest.approx(expected["parameters"], rel=5e-5)
+    assert found.tokenizer == pytest.approx(expected["vae_parameters"], rel=1e-3)
     s = config.sampling
     assert (s.guidance, s.temperature) == (expected["guidance"], expected["temperature"])
     assert (s.top_k, s.top_p) == (0, 0.97)
@@ -116,70 +102,6 @@ def test_figures(name: str) -> None:
     assert (files.repository, files.text_encoder) == ("FoundationVision/Infinity",
                                                       "google/flan-t5-xl")  # fmt: skip
     assert (files.transformer, files.tokenizer) == (expected["file"], expected["vae"])
-
-
-SIZES = [
-    TransformerConfig(2048, 2, 16, 32),
-    TransformerConfig(3584, 1, 28, 56, patchify=True),
-    TransformerConfig(768, 3, 8, 16),
-    TransformerConfig(2080, 1, 20, 32),  # FFN width: half of a step, rounded to even
-    TransformerConfig(4608, 1, 36, 32),  # twice as many heads in the text pool
-    recipe.TRANSFORMER,
-]
-TOKENIZERS = [
-    TokenizerConfig(32),
-    TokenizerConfig(16),
-    TokenizerConfig(14, width_multipliers=(1, 2, 4, 4)),
-    TokenizerConfig(5, 32, (2, 1, 3), encoder_blocks=3, pixel_unshuffle=2),
-    recipe.TOKENIZER,
-]
-
-
-@pytest.mark.parametrize("sizes", SIZES, ids=lambda c: f"{c.width}x{c.depth}")
-def test_arithmetic_counts_what_the_module_has(sizes: TransformerConfig) -> None:
-    with META:
-        module = InfinityTransformer(sizes)
-    assert transformer_parameters(sizes) == sum(p.numel() for p in module.parameters())
-    assert block_parameters(sizes) == sum(p.numel() for p in module.blocks[0].parameters())
-
-
-@pytest.mark.parametrize("sizes", TOKENIZERS, ids=lambda c: f"d{c.bits}")
-def test_arithmetic_counts_the_tokenizers_parameters(sizes: TokenizerConfig) -> None:
-    assert tokenizer_parameters(sizes) == count(lambda: BSQVAE(sizes))
-
-
-def test_parameters_of_the_text_encoder() -> None:
-    """flan-t5-xl has 24 equal layers; two are enough to count."""
-    from transformers import T5Config, T5EncoderModel
-
-    one, two = (
-        count(
-            lambda layers=layers: T5EncoderModel(
-                T5Config(
-                    vocab_size=32128, d_model=2048, d_kv=64, d_ff=5120, num_layers=layers,
-                    num_heads=32, feed_forward_proj="gated-gelu",
-                )
-            )
-        )
-        for layers in (1, 2)
-    )  # fmt: skip
-    assert released("infinity-2b").files.text_parameters == one + 23 * (two - one)
-
-
-def test_memory_by_hand() -> None:
-    config = released("infinity-2b")
-    t, sums = config.transformer, config.memory()
-    blocks = 32 * block_parameters(t)
-    assert sums.transformer == 2 * blocks + 4 * outer_parameters(t)
-    assert sums.tokenizer == 4 * tokenizer_parameters(config.tokenizer)
-    assert sums.text_encoder == 2 * 1_223_527_424
-    assert sums.cache == 2 * 2 * 32 * 10521 * 2048 * 2
-    assert sums.generate == sums.weights + sums.cache
-    whole = replace(config, precision="fp32", text_precision="fp32").memory()
-    assert whole.weights == 4 * config.parameters()
-    assert whole.cache == 2 * sums.cache
-    small = replace(config, pn="0.06M", aspect_ratio=2.0).memory()
-    assert small.cache == sums.cache * 451 / 10521
 
 
 @pytest.mark.parametrize("pn", PIXEL_BUDGETS)
@@ -331,7 +253,7 @@ def test_full_size_tokenizers_load(name: str, nest: tuple[str, ...], tmp_path: P
         return load_new(lambda: BSQVAE(config), read_tensors(path), TokenizerFormat(), device=META)
 
     loaded = attempt(shapes)
-    assert sum(p.numel() for p in loaded.parameters()) == tokenizer_parameters(config)
+    assert sum(p.numel() for p in loaded.parameters()) == PARAMETERS[name].tokenizer
     gone = "decoder.up.1.upsample.conv.conv.bias"
     del shapes[gone]
     with pytest.raises(CheckpointError, match=r"missing: decoder\.up\.1\.upsample\.conv\.bias$"):

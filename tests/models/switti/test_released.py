@@ -30,8 +30,6 @@ from varbench.conf.schema import SwittiModelConfig, model_config, resolve
 from varbench.errors import CheckpointError, UserError
 from varbench.models import registry
 from varbench.models.switti.released_config import WEIGHTS
-from varbench.models.switti.sizes import tokenizer_parameters, transformer_parameters
-from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
 from varbench.store import Store
 
@@ -222,36 +220,12 @@ def test_full_sizes_are_those_of_the_hub_files(name: str, tokens: int, gigabytes
     assert config.transformer.causal == name.endswith("ar")
     assert config.files.transformer.lower() == f"yresearch/{name}"
     with META:
-        made, codes = SwittiTransformer(config.transformer), VQVAE(config.tokenizer)
-    parameters = sum(value.numel() for value in made.parameters())
-    assert transformer_parameters(config.transformer) == parameters
-    assert tokenizer_parameters(config.tokenizer) == sum(v.numel() for v in codes.parameters())
-    weights = parameters + made.crop_embed.weight.numel()
+        made = SwittiTransformer(config.transformer)
+    weights = sum(value.numel() for value in made.state_dict().values())
     bytes_of_file = 4 * weights + 4 * tokens**2 + 8 * tokens  # the mask and the levels
     assert round(bytes_of_file / 1e9, 1) == gigabytes
     if tokens == 2240:  # the hub counts the mask as parameters
         assert round((weights + tokens**2) / 1e9, 2) == 2.48
-    memory = config.memory()
-    assert memory.weights == 4 * config.parameters()
-    assert memory.cache == (4 * 2 * 2 * 30 * tokens * 1920 if name.endswith("ar") else 0)
-
-
-def test_parameters_of_the_text_encoders() -> None:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    count = 0
-    for width, layers, heads in ((768, 12, 12), (1280, 32, 20)):
-        with META:
-            encoder = CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=49408, hidden_size=width, intermediate_size=4 * width,
-                    num_hidden_layers=layers, num_attention_heads=heads,
-                )
-            )  # fmt: skip
-        count += sum(p.numel() for p in encoder.parameters())
-    config = model_config("switti")
-    assert isinstance(config, SwittiModelConfig)
-    assert config.files.text_parameters == count
 
 
 @pytest.mark.parametrize(

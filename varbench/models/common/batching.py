@@ -25,6 +25,11 @@ SampleBatch = Callable[[list[Any], Keys, Sampling, Guidance, Tensor | None], Rol
 symbols ``[B, l, D]`` of the first scales, if any -> roll-out."""
 
 
+def batch_of(config: Any) -> int:
+    """Images at once by a model config; in strict mode one, so that no batch can change a bit."""
+    return 1 if config.strict else int(config.batch)
+
+
 def generate_in_batches(
     model: NextScaleModel,
     condition: Condition,

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from varbench.models.gallery import recipe
-from varbench.models.infinity.assembly import Parts, assemble
 from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.released import Parts, assemble
 from varbench.models.infinity.text import TextEncoder
 from varbench.models.weights.rewrite import WeightsFile
 from varbench.utils.files import packaged

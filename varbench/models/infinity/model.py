@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
-from varbench.models.common.batching import generate_in_batches, given_symbols
+from varbench.models.common.batching import Keys
 from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.parameter_groups import parameters_of
-from varbench.models.infinity.probing import (
+from varbench.models.common.var_model import VarModel
+from varbench.models.infinity.hooks import (
     cross_attention,
     heads_first,
     outputs,
@@ -26,15 +27,7 @@ from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
-from varbench.models.protocol import (
-    CapabilityError,
-    Guidance,
-    Rollout,
-    Sampling,
-    Schedule,
-)
-from varbench.models.text.encoders import PromptEncoder
-from varbench.models.weights.fingerprint import fingerprint_of_model
+from varbench.models.protocol import Guidance, Rollout, Sampling
 
 PARTS = {
     "cross_attention": r"blocks\.\d+\.ca\.",
@@ -48,46 +41,21 @@ PARTS = {
 """Part -> beginning of its parameters' names."""
 
 DECODED_PIXELS = 256 * 256
-"""Pixels to decode at once, at least one image: memory stays the same however many there are.
+"""Pixels to decode at once, but at least one image, so that memory does not grow with the batch.
 More at once are not faster: one image of this size keeps a device busy."""
 
 
-class InfinityModel:
-    """Transformer, BSQ-VAE and T5 encoder behind the protocol of ``models/base.py``.
+class InfinityModel(VarModel[TextCondition]):
+    """Transformer, BSQ-VAE and T5 encoder; arguments as for :class:`VarModel`."""
 
-    Args:
-        name: shown in records.
-        transformer: weights in place, on the target device.
-        tokenizer: the BSQ-VAE that the transformer was trained with.
-        text_encoder: the frozen text encoder; None where conditions are made by the caller.
-        schedule: transformer grids, coarse to fine.
-        sampling: the model's default sampling settings.
-        batch: images to generate or decode at once; with 1 no batch size can change a bit.
-    """
+    transformer: InfinityTransformer
+    tokenizer: BSQVAE
+    parts = PARTS
 
-    def __init__(
-        self,
-        name: str,
-        transformer: InfinityTransformer,
-        tokenizer: BSQVAE,
-        text_encoder: PromptEncoder[TextCondition] | None,
-        schedule: Schedule,
-        sampling: Sampling,
-        batch: int = 50,
-    ) -> None:
-        self.name = name
-        self.transformer = transformer.eval()
-        self.tokenizer = tokenizer.eval().requires_grad_(False)
-        self.text_encoder = text_encoder
-        self.schedule = schedule
-        self.sampling = sampling
-        self.batch = batch
-        self.layout = Layout(schedule, transformer.config.patchify)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer's weights live."""
-        return self.transformer.pos_start.device
+    @cached_property
+    def layout(self) -> Layout:
+        """How the transformer's tokens lie on the tokenizer's grids."""
+        return Layout(self.schedule, self.transformer.config.patchify)
 
     @property
     def execution(self) -> Execution:
@@ -103,70 +71,32 @@ class InfinityModel:
         every = self.transformer.named_parameters()
         return {name: p for name, p in every if name.startswith("blocks.")}
 
-    def blocks(self) -> list[dict[str, nn.Parameter]]:
-        """Parameters of each block by state-dict name."""
-        numbered = enumerate(self.transformer.blocks)
-        return [{f"blocks.{i}.{n}": p for n, p in b.named_parameters()} for i, b in numbered]
-
-    def encode(self, prompts: Sequence[str]) -> TextCondition:
-        """Prompts -> text rows; see :class:`PromptEncoder`."""
-        if self.text_encoder is None:
-            raise CapabilityError(f"{self.name} was built without a text encoder")
-        return self.text_encoder.encode(prompts)
-
     def null(self, like: TextCondition) -> TextCondition:
         """The learned null rows, as many as each prompt has."""
         return TextCondition(like.rows, like.lengths, torch.ones_like(like.is_null))
 
     def read(self, condition: TextCondition) -> TextState:
         """A condition as the blocks read it, with gradient."""
-        return self.transformer.read_text(self._encoded(condition), condition.mask)
+        return self.transformer.read_text(self._text_rows(condition), condition.mask)
 
-    def _encoded(self, condition: TextCondition) -> Tensor:
+    def _text_rows(self, condition: TextCondition) -> Tensor:
         """The encoder's rows, or the learned ones where a prompt is null."""
         if condition.null is None:
             return condition.rows
         learned = self.transformer.cfg_uncond[: condition.rows.shape[1]]
         return torch.where(condition.null[:, None, None], learned, condition.rows)
 
-    def _rows(self, condition: TextCondition) -> Tensor:
-        return self.transformer.text_norm(self._encoded(condition))  # type: ignore[no-any-return]
+    def _normed_rows(self, condition: TextCondition) -> Tensor:
+        return self.transformer.text_norm(self._text_rows(condition))  # type: ignore[no-any-return]
 
     def guidance(self, weight: float) -> Guidance:
         """The same weight at every scale."""
         return ClassifierFreeGuidance(weight)
 
-    @torch.no_grad()
-    def generate(
-        self,
-        condition: TextCondition,
-        keys: Sequence[tuple[str, int]],
-        *,
-        sampling: Sampling | None = None,
-        guidance: Guidance | None = None,
-    ) -> Rollout:
-        """Sample one image per row of ``condition``; see :class:`NextScaleModel`."""
-        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
-
-    @torch.no_grad()
-    def complete(
-        self,
-        condition: TextCondition,
-        prefix: Rollout,
-        scales: int,
-        keys: Sequence[tuple[str, int]],
-        *,
-        sampling: Sampling | None = None,
-        guidance: Guidance | None = None,
-    ) -> Rollout:
-        """Go on from the first scales of given images; see :class:`CompletesPrefix`."""
-        given = given_symbols(self, prefix, scales, len(keys))
-        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
-
     def _sample(
         self,
         branches: Sequence[TextCondition],
-        keys: Sequence[tuple[str, int]],
+        keys: Keys,
         sampling: Sampling,
         guidance: Guidance,
         given: Tensor | None,
@@ -187,16 +117,6 @@ class InfinityModel:
             parts = [self.tokenizer.decode(c) for c in codes.split(few)]
         return torch.cat(parts).float() / 2 + 0.5
 
-    def logits(self, rollout: Rollout, condition: TextCondition) -> Tensor:
-        """Teacher-forced logits ``[B, L, D, 2]``."""
-        scales = len(rollout.schedule.scales)
-        out: Tensor = self.transformer(rollout.inputs, self.read(condition), self.schedule, scales)
-        return out
-
-    def first_scales(self, rollout: Rollout, count: int) -> Rollout:
-        """The first scales of a roll-out; see :class:`CutsRollouts`."""
-        return rollout.first_scales(count)
-
     def hidden(self, rollout: Rollout, condition: TextCondition) -> Tensor:
         """What the last block gives under teacher forcing, ``[B, L, D]``."""
         with outputs([self.transformer.blocks[-1]]) as seen:
@@ -216,7 +136,7 @@ class InfinityModel:
             for q, k in zip(queries, keys, strict=True)
         ]
         return TextAttention(
-            cross, pool_attention(self.transformer, self._rows(condition), condition.mask)
+            cross, pool_attention(self.transformer, self._normed_rows(condition), condition.mask)
         )
 
     @torch.no_grad()
@@ -231,7 +151,7 @@ class InfinityModel:
         rows, read by the projection to memory and by the pool. ``pool``: the same rows, with the
         pool as their only reader.
         """
-        rows, mask = self._rows(condition), condition.mask
+        rows, mask = self._normed_rows(condition), condition.mask
         memory = self.read(condition).memory_BTD
         blocks = range(self.transformer.config.depth)
         pool = "text_proj_for_sos.ca.mat_kv.weight"
@@ -259,24 +179,4 @@ class InfinityModel:
 
     def text_tokens(self, prompts: Sequence[str]) -> list[list[str]]:
         """The text encoder's tokens of each prompt, ``</s>`` included."""
-        if self.text_encoder is None:
-            raise CapabilityError(f"{self.name} was built without a text encoder")
-        return [self.text_encoder.tokens(prompt) for prompt in prompts]
-
-    def parameters(self, part: str) -> dict[str, nn.Parameter]:
-        """Parameters of a named part.
-
-        Raises:
-            CapabilityError: unknown part.
-        """
-        return parameters_of(part, self.transformer, PARTS, self.name)
-
-    def weights(self) -> nn.Module:
-        """The transformer: edits are changes of its state dict."""
-        return self.transformer
-
-    def fingerprint(self) -> str:
-        """SHA-256 over architecture, schedule and all weights (16 hex digits)."""
-        return fingerprint_of_model(
-            self.transformer, self.tokenizer, self.schedule, self.text_encoder
-        )
+        return [self._encoder().tokens(prompt) for prompt in prompts]

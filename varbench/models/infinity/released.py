@@ -1,22 +1,107 @@
-"""A released Infinity by its config (``conf/model/infinity-*.yaml``): weights in, model out.
+"""Infinity from its weights files: any size, and a released one by its config.
 
-Never loaded here for want of the files: what is proven is told in ``docs/models.md``.
+Released weights (``conf/model/infinity-*.yaml``) were never loaded here for want of the files:
+``docs/models.md`` says what is proven.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from varbench.models.infinity.assembly import DTYPES, Parts, assemble
-from varbench.models.infinity.checkpoint import TransformerFormat
+from varbench.models.common.batching import batch_of
+from varbench.models.common.execution import Execution
+from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
+from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
-from varbench.models.infinity.text import T5Source
+from varbench.models.infinity.text import T5Source, TextCondition
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.protocol import Schedule
 from varbench.models.text.cache import CachedTextEncoder
+from varbench.models.text.encoders import PromptEncoder
+from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.locate import files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
+from varbench.models.weights.tensor_files import read_tensors
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Sizes and files of an Infinity.
+
+    Attributes:
+        transformer, tokenizer: sizes.
+        schedule: transformer grids, coarse to fine.
+        transformer_file, tokenizer_file: weights, in any format of ``weights/tensor_files.py``.
+        blocks_per_chunk: blocks in each group of the transformer file's numbering.
+        precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
+    """
+
+    transformer: TransformerConfig
+    tokenizer: TokenizerConfig
+    schedule: Schedule
+    transformer_file: Path
+    tokenizer_file: Path
+    blocks_per_chunk: int = 1
+    precision: str = "fp32"
+
+
+def block_dtype(precision: str, name: str) -> torch.dtype:
+    """Precision of a transformer tensor: only the blocks' weights are ever bfloat16.
+
+    All else (text path, embeddings, shared AdaLN, head) is small and stays float32, as upstream.
+    """
+    return DTYPES[precision] if name.startswith("blocks.") else torch.float32
+
+
+def assemble(
+    parts: Parts, text_encoder: PromptEncoder[TextCondition], config: Any, device: torch.device
+) -> InfinityModel:
+    """Load transformer and tokenizer onto a device, straight from their files.
+
+    Args:
+        parts: sizes and files.
+        text_encoder: on the same device.
+        config: a model config, of which name, sampling, batch and strict are used.
+        device: where to put the weights.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit.
+    """
+    transformer = load_new(
+        lambda: InfinityTransformer(parts.transformer),
+        read_tensors(parts.transformer_file),
+        TransformerFormat(parts.blocks_per_chunk),
+        parts.transformer_file.name,
+        device=device,
+        dtype=partial(block_dtype, parts.precision),
+    )
+    tokenizer = load_new(
+        lambda: BSQVAE(parts.tokenizer),
+        read_tensors(parts.tokenizer_file),
+        TokenizerFormat(),
+        parts.tokenizer_file.name,
+        device=device,
+    )
+    model = InfinityModel(
+        name=config.name,
+        transformer=transformer,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        schedule=parts.schedule,
+        sampling=config.sampling,
+        batch=batch_of(config),
+    )
+    model.execution = Execution(bf16=parts.precision == "bf16")
+    return model
 
 
 def load(config: Any, device: str = "cpu") -> InfinityModel:

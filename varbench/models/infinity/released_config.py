@@ -13,19 +13,19 @@ from varbench.models.infinity.config import (
     TransformerConfig,
 )
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, grids_for
-from varbench.models.infinity.sizes import (
-    block_parameters,
-    outer_parameters,
-    tokenizer_parameters,
-    transformer_parameters,
+from varbench.models.weights.released import (
+    BYTES,
+    INDEX,
+    Parameters,
+    ReleasedConfig,
+    Source,
+    text_encoder,
 )
-from varbench.models.weights.released import BYTES, Memory, ReleasedConfig, Source, text_encoder
-from varbench.models.weights.shard_index import INDEX
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Names of a released model's files; how they are found is told in ``models/weights.py``.
+    """Names of a released model's files; ``weights/locate.py`` finds them.
 
     Attributes:
         repository: hub id of transformer and tokenizer.
@@ -122,19 +122,15 @@ class InfinityConfig(ReleasedConfig):
             "precision": [self.precision, self.text_precision],
         }
 
-    def parameters(self) -> int:
-        own = transformer_parameters(self.transformer) + tokenizer_parameters(self.tokenizer)
-        return own + self.files.text_parameters
+    def weight_bytes(self, parameters: Parameters) -> int:
+        whole = BYTES["fp32"] * (parameters.outer + parameters.tokenizer)
+        text = BYTES[self.text_precision] * parameters.text_encoder
+        return BYTES[self.precision] * parameters.blocks + whole + text
 
-    def memory(self) -> Memory:
-        sizes, number = self.transformer, BYTES[self.precision]
+    def cache_bytes(self) -> int:
         tokens = sum(h * w for h, w in grids_for(self.pn, self.aspect_ratio))
-        return Memory(
-            number * sizes.depth * block_parameters(sizes) + 4 * outer_parameters(sizes),
-            4 * tokenizer_parameters(self.tokenizer),
-            BYTES[self.text_precision] * self.files.text_parameters,
-            2 * 2 * sizes.depth * tokens * sizes.width * number,
-        )
+        sizes = self.transformer
+        return 2 * 2 * sizes.depth * tokens * sizes.width * BYTES[self.precision]
 
     def at(self, precision: str) -> Self | None:
         if precision == "fp32":

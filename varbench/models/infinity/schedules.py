@@ -2,15 +2,11 @@
 
 One token covers 16 x 16 pixels in every released model. ``pn`` names a number of leading scales
 of a 13-entry list per aspect ratio (height / width). Figures: FoundationVision/Infinity.
-The tables need no torch; ``Schedule`` does, so it is imported late.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from varbench.models.protocol import Schedule
+from varbench.models.protocol import Schedule
 
 PIXEL_BUDGETS = {"0.06M": 7, "0.25M": 10, "0.60M": 12, "1M": 13}
 """Pixel budget -> number of leading scales."""
@@ -61,8 +57,6 @@ def grids_for(pn: str, ratio: float = 1.0) -> tuple[tuple[int, int], ...]:
 
 def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
     """The schedule of a pixel budget at an aspect ratio; arguments as :func:`grids_for`."""
-    from varbench.models.protocol import Schedule
-
     return Schedule(grids_for(pn, ratio))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from varbench.models.protocol import Sampling, Schedule
+from varbench.models.common.batching import batch_of
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS
@@ -38,7 +38,6 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     """
     own, codes, first, second = locate(config)
     place = torch.device(device)
-    schedule = _schedule(config)
     file = _weights_file(config, own)
     transformer = load_new(
         lambda: SwittiTransformer(config.transformer),
@@ -56,15 +55,14 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     )
     encoders = (first, second)
     source = CLIPSource((first.path(""), second.path("")), files_fingerprint(encoders), place)
-    s = config.sampling
     return SwittiModel(
         config.name,
         transformer,
         tokenizer,
         CachedTextEncoder(source),
-        schedule,
-        Sampling(s.guidance, s.temperature, s.top_k, s.top_p),
-        batch=1 if config.strict else config.batch,
+        config.schedule(),
+        config.sampling,
+        batch=batch_of(config),
     )
 
 
@@ -74,9 +72,5 @@ def weights_file(config: Any) -> WeightsFile:
 
 
 def _weights_file(config: Any, own: Part) -> WeightsFile:
-    form = TransformerFormat(_schedule(config).total, config.transformer.causal)
+    form = TransformerFormat(config.schedule().total, config.transformer.causal)
     return WeightsFile(own.path(WEIGHTS), form)
-
-
-def _schedule(config: Any) -> Schedule:
-    return Schedule(tuple((side, side) for side in config.sides))

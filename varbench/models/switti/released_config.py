@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from varbench.models.protocol import Schedule
 from varbench.models.switti.config import TokenizerConfig, TransformerConfig
-from varbench.models.switti.sizes import tokenizer_parameters, transformer_parameters
-from varbench.models.weights.released import BYTES, Memory, ReleasedConfig, Source, text_encoder
+from varbench.models.weights.released import (
+    BYTES,
+    Parameters,
+    ReleasedConfig,
+    Source,
+    text_encoder,
+)
 
 WEIGHTS = "model.safetensors"
 """File of the transformer and of the tokenizer in their repositories."""
@@ -98,20 +104,18 @@ class SwittiConfig(ReleasedConfig):
             "sides": list(self.sides),
         }
 
-    def parameters(self) -> int:
-        own = transformer_parameters(self.transformer) + tokenizer_parameters(self.tokenizer)
-        return own + self.files.text_parameters
+    def schedule(self) -> Schedule:
+        """Square grids of the model's sides."""
+        return Schedule(tuple((side, side) for side in self.sides))
 
-    def memory(self) -> Memory:
-        sizes, number = self.transformer, BYTES["fp32"]
-        tokens = sum(side * side for side in self.sides)
-        kept = 2 * 2 * sizes.depth * tokens * sizes.width if sizes.causal else 0
-        return Memory(
-            number * transformer_parameters(sizes),
-            number * tokenizer_parameters(self.tokenizer),
-            number * self.files.text_parameters,
-            number * kept,
-        )
+    def weight_bytes(self, parameters: Parameters) -> int:
+        return BYTES["fp32"] * parameters.total
+
+    def cache_bytes(self) -> int:
+        sizes = self.transformer
+        if not sizes.causal:
+            return 0
+        return 2 * 2 * sizes.depth * self.schedule().total * sizes.width * BYTES["fp32"]
 
     def at(self, precision: str) -> Self | None:
         return self if precision == "fp32" else None

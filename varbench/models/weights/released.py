@@ -13,6 +13,9 @@ from typing import Any, Self
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes per number."""
 
+INDEX = ".index.json"
+"""End of the name of a file that tells which of several safetensors holds which tensor."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -62,29 +65,24 @@ def text_encoder(repository: str, revision: str, optional: tuple[str, ...] = ())
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes of a model in use.
+class Parameters:
+    """Numbers of parameters of the networks that generation needs.
 
     Attributes:
-        transformer, tokenizer, text_encoder: weights.
-        cache: keys and values that later scales read, of one guided image: 2 conditions x 2
-            (keys, values) x depth x tokens x width x bytes per number; 0 where none are kept.
+        blocks, outer: of the transformer's blocks, and of the transformer outside them.
+        tokenizer: of the image tokenizer.
+        text_encoder: of the text encoders.
     """
 
-    transformer: int
+    blocks: int
+    outer: int
     tokenizer: int
     text_encoder: int
-    cache: int
 
     @property
-    def weights(self) -> int:
-        """Weights of all three parts."""
-        return self.transformer + self.tokenizer + self.text_encoder
-
-    @property
-    def generate(self) -> int:
-        """Weights and the cache: what generating one image needs at the very least."""
-        return self.weights + self.cache
+    def total(self) -> int:
+        """Of all networks."""
+        return self.blocks + self.outer + self.tokenizer + self.text_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +104,19 @@ class ReleasedConfig(ABC):
         """Whatever decides an image besides the files' content, as plain JSON-able values."""
 
     @abstractmethod
-    def parameters(self) -> int:
-        """Parameters of all networks that generation needs, the text encoders included."""
+    def weight_bytes(self, parameters: Parameters) -> int:
+        """Bytes of all weights at the model's precision."""
 
     @abstractmethod
-    def memory(self) -> Memory:
-        """What the model needs at its precision and image size."""
+    def cache_bytes(self) -> int:
+        """Bytes of the keys and values that later scales read, of one guided image.
+
+        2 conditions x 2 (keys, values) x depth x tokens x width x bytes per number; 0 where none
+        are kept.
+        """
 
     @abstractmethod
     def at(self, precision: str) -> Self | None:
-        """All weights in float32 (``fp32``), or the blocks in bfloat16 and the rest as released
-        (``bf16``); None where the model does not offer it.
+        """The model with all weights in float32 (``fp32``), or with blocks in bfloat16 and the
+        rest as released (``bf16``); None where the model does not offer it.
         """

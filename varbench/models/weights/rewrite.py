@@ -18,7 +18,8 @@ from torch import Tensor
 
 from varbench.errors import CheckpointError
 from varbench.models.weights.checkpoint import Format
-from varbench.models.weights.shard_index import INDEX, shard_names
+from varbench.models.weights.locate import shard_names
+from varbench.models.weights.released import INDEX
 from varbench.models.weights.tensor_files import read_tensors
 
 

@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from varbench.errors import CheckpointError
-from varbench.models.weights.shard_index import INDEX, shard_names
+from varbench.models.weights.locate import shard_names
+from varbench.models.weights.released import INDEX
 
 NESTS = ("trainer", "gpt_fsdp", "gpt_ema_fsdp", "vae", "ema")
 """Keys that hold the state dict, the first of a level that is there; so averaged weights are

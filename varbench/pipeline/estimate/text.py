@@ -13,7 +13,7 @@ from tabulate import tabulate
 from varbench.errors import UserError
 from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
-from varbench.models.cards import card
+from varbench.models.registry import card
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import (

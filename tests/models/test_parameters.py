@@ -1,0 +1,97 @@
+"""The table of parameter counts against the modules, and the bytes that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from varbench.conf.schema import model_config
+from varbench.models.gallery import recipe
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
+from varbench.models.registry import LOADERS, PARAMETERS, card, load_model
+from varbench.models.switti.tokenizer import VQVAE
+from varbench.models.switti.transformer import SwittiTransformer
+
+NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {
+    "switti": (SwittiTransformer, VQVAE),
+    "infinity": (InfinityTransformer, BSQVAE),
+    "gallery": (InfinityTransformer, BSQVAE),
+}
+FLAN_T5_XL = {
+    "vocab_size": 32128, "d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_heads": 32,
+    "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+
+
+def count(build: Callable[[], nn.Module]) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build().parameters())
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_the_table_counts_what_the_modules_have(name: str) -> None:
+    config: Any = recipe if name == "gallery" else model_config(name)
+    sizes = config.TRANSFORMER if name == "gallery" else config.transformer
+    codes = config.TOKENIZER if name == "gallery" else config.tokenizer
+    transformer, tokenizer = NETWORKS[name.partition("-")[0]]
+    one, two = (count(lambda d=d: transformer(replace(sizes, depth=d))) for d in (1, 2))
+    found = PARAMETERS[name]
+    assert found.blocks == sizes.depth * (two - one)
+    assert found.outer == one - (two - one)
+    assert found.tokenizer == count(lambda: tokenizer(codes))
+    if name != "gallery":
+        assert found.text_encoder == config.files.text_parameters
+
+
+def test_text_encoders() -> None:
+    """flan-t5-xl has 24 equal layers, of which two are enough to count."""
+    one, two = (
+        count(lambda n=n: T5EncoderModel(T5Config(**FLAN_T5_XL, num_layers=n))) for n in (1, 2)
+    )
+    assert PARAMETERS["infinity-2b"].text_encoder == one + 23 * (two - one)
+    pair = [
+        CLIPTextConfig(
+            vocab_size=49408, hidden_size=width, intermediate_size=4 * width,
+            num_hidden_layers=layers, num_attention_heads=heads,
+        )
+        for width, layers, heads in ((768, 12, 12), (1280, 32, 20))
+    ]  # fmt: skip
+    clip = sum(count(lambda c=c: CLIPTextModel(c)) for c in pair)
+    assert PARAMETERS["switti"].text_encoder == clip
+    gallery: Any = load_model(model_config("gallery"), "cpu")
+    words = sum(p.numel() for p in gallery.text_encoder.encoder.parameters())
+    assert PARAMETERS["gallery"].text_encoder == words
+
+
+def test_bytes_of_infinity_by_hand() -> None:
+    config: Any = model_config("infinity-2b")
+    p = PARAMETERS["infinity-2b"]
+    own = 2 * p.blocks + 4 * p.outer + 4 * p.tokenizer + 2 * p.text_encoder
+    cache = 2 * 2 * 32 * 10521 * 2048 * 2
+    made = card(config)
+    assert (made.parameters, made.fp32, made.bf16) == (p.total, 4 * p.total, own)
+    assert made.generate == own + cache
+    assert config.cache_bytes() == cache
+    assert config.at("fp32").cache_bytes() == 2 * cache
+    small = replace(config, pn="0.06M", aspect_ratio=2.0)
+    assert small.cache_bytes() == cache * 451 / 10521
+
+
+@pytest.mark.parametrize("name", ["switti", "switti-1024-ar"])
+def test_switti_computes_in_float32_alone(name: str) -> None:
+    made, total = card(model_config(name)), PARAMETERS[name].total
+    cache = 4 * 2 * 2 * 30 * 9451 * 1920 if name.endswith("ar") else 0
+    assert (made.fp32, made.bf16, made.generate) == (4 * total, None, 4 * total + cache)
+
+
+def test_the_gallery_is_in_the_package() -> None:
+    made, total = card(model_config("gallery")), PARAMETERS["gallery"].total
+    assert (made.parameters, made.fp32, made.bf16) == (total, 4 * total, None)
+    assert (made.place, made.missing, made.generate) == ("the package", (), None)
