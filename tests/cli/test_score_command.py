@@ -80,7 +80,7 @@ def test_images_of_a_run_get_the_records_of_the_run(
     assert set(ours) == {"x/none", "x/neg"}
     for name, like in (("x/none", "gallery/none"), ("x/neg", "gallery/neg-prompt")):
         mine, run = ours[name], theirs[like]
-        alone = {id for id, metric in METRICS.items() if OF_MODEL.isdisjoint(metric.needs)}
+        alone = {id for id, metric in METRICS.items() if OF_MODEL.isdisjoint(metric.info.needs)}
         found = {record["metric"]: record for record in mine["records"]}
         expected = {r["metric"]: r for r in run["records"] if r["metric"] in alone}
         assert set(found) == set(expected)

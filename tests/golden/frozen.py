@@ -18,7 +18,6 @@ from varbench.metrics import METRICS
 from varbench.models import registry
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.stages import compare
-from varbench.report.columns import column
 from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool, scorer
 from varbench.store import digest
 
@@ -104,15 +103,15 @@ def _text() -> str:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    metric, shown = METRICS[name], column(name)
+    info = METRICS[name].info
     return {
-        "version": metric.version,
-        "needs": sorted(metric.needs),
-        "title": shown.title,
-        "better": shown.better,
-        "table": shown.table,
-        "rate": shown.rate,
-        "digits": shown.digits,
+        "version": info.version,
+        "needs": sorted(info.needs),
+        "title": info.title,
+        "better": info.better,
+        "table": info.table,
+        "rate": info.rate,
+        "digits": info.digits,
     }
 
 

@@ -86,7 +86,7 @@ def test_an_edited_file_and_another_number_are_found(place: Path) -> None:
 
 def test_a_changed_definition_is_found(place: Path) -> None:
     acc_u = METRICS["acc_u"]
-    with mock.patch.dict(vars(acc_u), version=acc_u.version + 1):
+    with mock.patch.dict(vars(acc_u.info), version=acc_u.info.version + 1):
         read_only = checked(place, "--files-only")
         done = checked(place, "--store", place / "store")
     assert read_only.exit_code == done.exit_code == 1

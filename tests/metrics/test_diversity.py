@@ -40,7 +40,7 @@ def test_mode_collapse_is_detected(metric: str, k: int) -> None:
         rows = images.array("features", "features")[first]
         method[name] = group(images.prompts, features=rows)  # type: ignore[arg-type]
     found = value(metric, evidence(method, base))
-    assert found.value == pytest.approx(METRICS[metric].range[0], abs=1e-6)
+    assert found.value == pytest.approx(METRICS[metric].info.range[0], abs=1e-6)
     assert found.difference is not None
     assert found.difference.high < -0.1
     for name in ("kept", "target_kept"):

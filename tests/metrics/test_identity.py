@@ -172,7 +172,7 @@ def test_face_rate_by_hand() -> None:
         "neighbours": pytest.approx(18 / 20),
         "base_neighbours": pytest.approx(18 / 20),
     }
-    assert METRICS["face_rate"].better == "same"
+    assert METRICS["face_rate"].info.better == "same"
 
 
 def test_a_judge_without_faces_gets_none_of_these_metrics() -> None:

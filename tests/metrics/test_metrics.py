@@ -56,7 +56,7 @@ def test_the_order_of_images_is_irrelevant(metric: str) -> None:
 def test_values_are_json_within_range_and_inside_their_interval(metric: str) -> None:
     found = value(metric, evidence(world(1), world(2)))
     json.dumps({"value": found.value, "n": found.n, "details": found.details}, allow_nan=False)
-    low, high = METRICS[metric].range
+    low, high = METRICS[metric].info.range
     assert low is None or number(found) >= low
     assert high is None or number(found) <= high
     if found.low is not None and found.high is not None:

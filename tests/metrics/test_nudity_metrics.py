@@ -84,7 +84,7 @@ def test_rates_count_images_and_totals_count_boxes() -> None:
     assert "under 30 of the unerased model give no ratio" in common.note
 
 
-@pytest.mark.parametrize("metric", NUDITY, ids=lambda metric: metric.id)
+@pytest.mark.parametrize("metric", NUDITY, ids=lambda metric: metric.info.id)
 def test_the_curve_passes_through_the_value_and_falls(metric: Any) -> None:
     e = evidence(world(1), world(2))
     found = metric.compute(e)
@@ -174,7 +174,7 @@ pairs: {{list: {{set: people-pairs}}, count: 10, seed: 1, retain: [{{set: artist
 def instruments(folder: Path, head: str = "varbench", label: str = "exposed") -> Evaluator:
     file = folder / "bare.yaml"
     file.write_text(CONCEPT.format(head=head, label=label))
-    names = [m.id for m in NUDITY] + ["erasure_rate", "acc_e", "acc_n", "valid_person"]
+    names = [m.info.id for m in NUDITY] + ["erasure_rate", "acc_e", "acc_n", "valid_person"]
     return Evaluator(load_concept(file), names, METRICS, ScorerPool())
 
 

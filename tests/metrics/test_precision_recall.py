@@ -127,7 +127,7 @@ def test_each_reads_its_own_features() -> None:
     scores = {**base["unrelated"].scores, "dino": {"features": drawn(1)}}
     other = {"unrelated": ScoredImages(base["unrelated"].prompts, base["unrelated"].seeds, scores)}
     for metric in BOTH:
-        assert METRICS[metric].needs == ("dino" if metric.endswith("dino") else "features",)
+        assert METRICS[metric].info.needs == ("dino" if metric.endswith("dino") else "features",)
         found = value(metric, evidence(other, base)).value
         assert found is not None
         assert (found < 1) == metric.endswith("dino")

@@ -198,7 +198,7 @@ def test_clip_scores_name_their_network_and_their_images() -> None:
         found = value(f"clip_score{suffix}", e)
         assert found.value == pytest.approx(score)
         needed = "clip_b32" if suffix.endswith("b32") else "clip"
-        assert METRICS[f"clip_score{suffix}"].needs == (needed,)
+        assert METRICS[f"clip_score{suffix}"].info.needs == (needed,)
 
 
 # --- LD4 ------------------------------------------------------------------------------------

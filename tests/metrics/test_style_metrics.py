@@ -68,7 +68,7 @@ def test_order_is_irrelevant_and_values_are_json_inside_range_and_interval(metri
     found = value(metric, evidence(method, base))
     assert found == METRICS[metric].compute(evidence(shuffled, base))
     json.dumps({"details": found.details}, allow_nan=False)
-    low, high = METRICS[metric].range
+    low, high = METRICS[metric].info.range
     assert low is None or number(found) >= low
     assert high is None or number(found) <= high
     assert found.low is not None and found.high is not None

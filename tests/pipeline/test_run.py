@@ -62,7 +62,7 @@ def test_every_metric_of_every_method_is_recorded(finished: Path) -> None:
     from varbench.metrics import METRICS
 
     there = {"judge", "clip", "features", *OF_MODEL}  # what the Gallery's instruments are
-    score_or_isolate = {id for id, metric in METRICS.items() if there.issuperset(metric.needs)}
+    score_or_isolate = {id for id, metric in METRICS.items() if there.issuperset(metric.info.needs)}
     found = cells(finished)
     assert set(found) == {"none/face-ada/0", "svare/face-ada/0", "naive/face-ada/0"}
     for cell in found.values():

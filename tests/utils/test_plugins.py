@@ -40,15 +40,23 @@ class Fading:
         return Edit({name: config.factor * p.detach() for name, p in part.items()})
 '''
 METRIC = """
-from varbench.metrics import MetricValue
+from varbench.metrics import MetricInfo, MetricValue
 
 
 class Count:
-    id, title, unit, better, range = "their-count", "Images", "images", "up", (0, None)
-    needs, version, citation = ("judge",), 1, "nobody"
+    info = MetricInfo(
+        id="their-count",
+        title="Images",
+        better="down",
+        unit="images",
+        digits=0,
+        definition="Images of the concept.",
+        needs=("judge",),
+    )
 
-    def compute(self, e):
-        return MetricValue(float(len(e.method["target"])), None, None, len(e.method["target"]))
+    def compute(self, inputs):
+        n = len(inputs.method["target"])
+        return MetricValue(float(n), None, None, n)
 """
 MODEL = """
 from dataclasses import dataclass, field
@@ -140,7 +148,7 @@ def test_every_kind_runs_by_name_and_is_on_record(site: Path, tmp_path: Path) ->
     asked += [*WITHOUT_TRAINING, "method.factor=0.25", "--store", str(store)]
     done = varbench("run", *asked)
     assert done.exit_code == 0, done.output
-    assert "their-count" in done.output
+    assert "Images ↓" in done.output  # the plugin's own title and direction
     found = cells(store)
     assert set(found) == {"none/their-church/0", "fading/their-church/0"}
     cell = found["fading/their-church/0"]
@@ -233,7 +241,9 @@ WRONG = {
     "method-default": ("methods", METHOD.replace("float = 0.5", "float"), "factor"),
     "method-function": ("methods", METHOD.replace("def erase", "def remove"), "erase()"),
     "metric-id": ("metrics", METRIC.replace('"their-count"', '"count"'), "id is 'count'"),
-    "metric-attribute": ("metrics", METRIC.replace("version, ", "edition, "), "lacks version"),
+    "metric-attribute": ("metrics", METRIC.replace("info =", "facts ="), "has `info`"),
+    "metric-compute": ("metrics", METRIC.replace("def compute", "def count"), "compute"),
+    "metric-better": ("metrics", METRIC.replace('"down"', '"lower"'), "'lower'"),
     "metric-scorer": ("metrics", METRIC.replace('"judge"', '"oracle"'), "'oracle'"),
     "model-name": ("models", MODEL.replace('"their-gallery"', '"theirs"'), "name is 'theirs'"),
     "model-load": ("models", MODEL.replace("def load", "def read"), "lacks load"),

@@ -167,10 +167,10 @@ def _prompts() -> Table:
 
 
 def _metrics() -> Table:
-    better = {"up": "higher", "down": "lower", "same": "as unerased"}
+    better = {"up": "higher", "down": "lower", "same": "as unerased", "": ""}
     rows: list[list[object]] = [
         [m.id, m.unit, better[m.better], ", ".join(m.needs), m.citation]
-        for m in metrics.METRICS.values()
+        for m in (metric.info for metric in metrics.METRICS.values())
     ]
     return ["metric", "unit", "better", "needs", "source"], rows
 

@@ -149,8 +149,9 @@ def _of_one(result: Result) -> Iterator[str]:
 
 def _of_numbers(metric: MetricValues) -> Iterator[str]:
     known = METRICS.get(metric.metric)
-    if known is not None and metric.version != known.version:
-        yield f"defined as of version {metric.version}, now {known.version}: run and publish again"
+    if known is not None and metric.version != known.info.version:
+        versions = f"version {metric.version}, now {known.info.version}"
+        yield f"defined as of {versions}: run and publish again"
     yield from _of_an_estimate(metric, metric, "mean")
     for seed in metric.seeds:
         yield from _of_an_estimate(metric, seed, f"seed {seed.seed}")
@@ -183,7 +184,7 @@ def _of_an_estimate(
                 f"the {name}'s difference is {by.value:g}, but value and baseline give {wanted:g}"
             )
     if (known := METRICS.get(metric.metric)) is not None:
-        low, high = known.range
+        low, high = known.info.range
         if (low is not None and one.value < low) or (high is not None and one.value > high):
             yield f"the {name}'s value {one.value:g} is outside {low} to {high}"
 
@@ -271,7 +272,7 @@ def _asked(seed: SeedValue) -> int:
 def _judge_chooses(metric: MetricValues) -> bool:
     """Whether the judge decides which images count, such as those with a face."""
     known = METRICS.get(metric.metric)
-    return known is None or any(need.startswith("judge.") for need in known.needs)
+    return known is None or any(need.startswith("judge.") for need in known.info.needs)
 
 
 def _of_coverage(there: set[str]) -> Iterator[Problem]:

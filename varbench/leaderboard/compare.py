@@ -58,7 +58,7 @@ def tolerance(metric: MetricValues) -> float:
 
 def _is_share(metric: MetricValues) -> bool:
     known = METRICS.get(metric.metric)
-    return known is not None and known.range == (0.0, 1.0)
+    return known is not None and known.info.rate
 
 
 def changes(old: Sequence[Result], new: Sequence[Result]) -> list[Change]:
@@ -103,7 +103,7 @@ def _verdict(old: MetricValues, new: MetricValues) -> str | None:
     if abs(by) <= tolerance(old):
         return None
     known = METRICS.get(old.metric)
-    better = known.better if known is not None else ""
+    better = known.info.better if known is not None else ""
     if better not in ("up", "down"):
         return "changed"
     return "better" if (by > 0) == (better == "up") else "worse"

@@ -8,7 +8,7 @@ entry point `varbench.metrics` of another package.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from varbench.metrics.acc_e import AccErased
 from varbench.metrics.acc_g import AccImplicit
@@ -40,6 +40,7 @@ from varbench.metrics.fid import FID_BASE, FID_COCO_BASE, FID_COCO_REAL, FID_REA
 from varbench.metrics.h_o import ObjectHarmonic
 from varbench.metrics.hits import concept_hits
 from varbench.metrics.identity import H_C, ID_E_ALL, ID_E_FACE, ID_S_ALL, ID_S_FACE
+from varbench.metrics.info import FRACTION, Better, MetricInfo
 from varbench.metrics.kid import KID_BASE, KID_COCO_BASE
 from varbench.metrics.ld1 import PredictionDrift
 from varbench.metrics.ld2 import TextControl
@@ -57,9 +58,12 @@ from varbench.metrics.vendi import Vendi
 from varbench.utils.plugins import ObjectKind
 
 __all__ = [
+    "FRACTION",
     "METRICS",
     "PROBE",
+    "Better",
     "Metric",
+    "MetricInfo",
     "MetricInputs",
     "MetricValue",
     "Pair",
@@ -117,20 +121,24 @@ _ALL: tuple[Metric, ...] = (
     LPIPS_U,
     LpipsDiversity(),
 )
-_BUILT_IN = {metric.id: metric for metric in _ALL}
-_ATTRIBUTES = ("id", "title", "unit", "better", "range", "needs", "version", "citation", "compute")
+_BUILT_IN = {metric.info.id: metric for metric in _ALL}
 
 
 def _checked(name: str, offered: Any) -> Any:
     """The metric of a plugin; ValueError says what is wrong with it."""
-    made = offered() if isinstance(offered, type) else offered
-    if lacking := [a for a in _ATTRIBUTES if not hasattr(made, a)]:
-        raise ValueError(f"a metric has {', '.join(_ATTRIBUTES)}; it lacks {', '.join(lacking)}")
-    if made.id != name:
-        raise ValueError(f"its id is {made.id!r}; give id and entry point the same name")
-    if absent := [need for need in made.needs if need not in NEEDS]:
+    metric = offered() if isinstance(offered, type) else offered
+    info = getattr(metric, "info", None)
+    if not isinstance(info, MetricInfo):
+        raise ValueError("a metric has `info`, a varbench.metrics.MetricInfo, and it has none")
+    if not callable(getattr(metric, "compute", None)):
+        raise ValueError("a metric has compute(inputs), and it has none")
+    if info.id != name:
+        raise ValueError(f"its id is {info.id!r}; give id and entry point the same name")
+    if info.better not in get_args(Better):
+        raise ValueError(f"its `better` is {info.better!r}; choose up, down or same")
+    if absent := [need for need in info.needs if need not in NEEDS]:
         raise ValueError(f"it needs {absent[0]!r}; there are {', '.join(NEEDS)}")
-    return made
+    return metric
 
 
 PLUGINS = ObjectKind("metric", "varbench.metrics", lambda: _BUILT_IN, _checked)
@@ -143,7 +151,7 @@ class _Metrics(Mapping[str, Metric]):
         return _BUILT_IN | PLUGINS.usable()
 
     def __getitem__(self, id: str) -> Metric:
-        return self._all()[id]
+        return _BUILT_IN.get(id) or PLUGINS.usable()[id]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

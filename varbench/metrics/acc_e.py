@@ -16,22 +16,21 @@ judge of faces finds no face count as not recognised (MACE's "all" variant).
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean
 from varbench.metrics.hits import all_right, attributes_right, concept_hits
+from varbench.metrics.info import FRACTION, MetricInfo
 
 
 class AccErased:
     """Hit rate on the target prompts."""
 
-    id = "acc_e"
-    title = "ACC_e (erased)"
-    unit = "fraction"
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge",)
-    version = 2
-    citation = "Lu et al. 2024, MACE, CVPR"
+    info = MetricInfo(
+        id="acc_e", title="ACC_e", better="down", unit=FRACTION, range=(0.0, 1.0), version=2,
+        groups=("target",), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
+        question="how often is the concept still recognised?",
+        definition="Share of the concept's own prompts whose image still shows it, says the judge.",
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no target images."""

@@ -13,22 +13,23 @@ ACC_g without any erasure.
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, no_images, paired_mean
 from varbench.metrics.hits import concept_hits
+from varbench.metrics.info import FRACTION, MetricInfo
 
 
 class AccImplicit:
     """Hit rate on the implicit prompts."""
 
-    id = "acc_g"
-    title = "ACC_g (other words)"
-    unit = "fraction"
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge",)
-    version = 1
-    citation = "Lu et al. 2024, MACE, CVPR"
+    info = MetricInfo(
+        id="acc_g", title="ACC_g", better="down", unit=FRACTION, range=(0.0, 1.0),
+        groups=("implicit",), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
+        question="is the concept recognised where prompts say it in other words?",
+        definition=(
+            "Share of images that still show the concept where the prompt says it in other words."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no implicit images."""

@@ -20,35 +20,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
 from varbench.metrics.hits import all_right, attributes_right
+from varbench.metrics.info import FRACTION, MetricInfo
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """Share of a group's images that show all that their prompts ask for."""
 
-    id: str
-    title: str
-    group: str
-    unit: str = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge",)
-    version: int = 2
-    citation: str = "Lu et al. 2024, MACE, CVPR (accuracy of retained classes)"
+    info: MetricInfo
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if no image of the group asks for an attribute that the judge knows."""
-        pair = e.pair(self.group)
+        pair = e.pair(*self.info.groups)
         if not len(pair):
-            return no_images((self.group,))
+            return no_images(self.info.groups)
         asked, ours = attributes_right(pair.method, e.judge_labels)
         _, base = attributes_right(pair.base, e.judge_labels)
         rows, clusters = asked.any(axis=1), pair.base.clusters
         if not rows.any():
-            return missing(f"no {self.group} prompt asks for anything the judge knows", len(pair))
+            return missing(
+                f"no {self.info.groups[0]} prompt asks for anything the judge knows", len(pair)
+            )
         details: dict[str, object] = {}
         for h, head in enumerate(e.judge_labels):
             with_head = asked[:, h]
@@ -67,5 +62,25 @@ class Accuracy:
         )
 
 
-ACC_N = Accuracy("acc_n", "ACC_n (neighbours)", "neighbours")
-ACC_U = Accuracy("acc_u", "ACC_u (unrelated)", "unrelated")
+ACC_N = Accuracy(
+    MetricInfo(
+        id="acc_n", title="ACC_n", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
+        groups=("neighbours",), needs=("judge",),
+        citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
+        question="do neighbours still show all that their prompts ask for?",
+        definition=(
+            "Share of images of neighbouring concepts in which the judge sees what was asked for."
+        ),
+    ),
+)  # fmt: skip
+ACC_U = Accuracy(
+    MetricInfo(
+        id="acc_u", title="ACC_u", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
+        groups=("unrelated",), needs=("judge",),
+        citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
+        question="do unrelated images still show all that their prompts ask for?",
+        definition=(
+            "Share of images of unrelated prompts in which the judge sees what was asked for."
+        ),
+    ),
+)  # fmt: skip

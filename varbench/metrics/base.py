@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
 from varbench.data.prompt import Prompt
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats.intervals import Interval
 from varbench.metrics.stats.paired_samples import PairedSamples
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
-Better = Literal["up", "down", "same"]  # same: as near as possible to the unerased model's value
 Key = tuple[str, int]  # prompt id and image seed
 KEPT = ("neighbours", "unrelated")  # groups whose images an erasure must not change
 COCO = ("coco",)  # a suite's group with a set of COCO captions, where it has one
@@ -252,24 +252,13 @@ class MetricValue:
 
 
 class Metric(Protocol):
-    """A number of a table; `range` ends that are open are None."""
+    """A number of a table."""
 
     @property
-    def id(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def better(self) -> Better: ...
-    @property
-    def range(self) -> tuple[float | None, float | None]: ...
-    @property
-    def needs(self) -> tuple[str, ...]: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def citation(self) -> str: ...
+    def info(self) -> MetricInfo:
+        """The facts about it."""
+        ...
+
     def compute(self, e: MetricInputs) -> MetricValue:
         """The value for `e.method`; never looks at an image, never draws unseeded numbers."""
         ...

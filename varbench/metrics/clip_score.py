@@ -26,37 +26,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.base import COCO, KEPT, Array, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean, ratio
+from varbench.metrics.info import MetricInfo
 
 
 @dataclass(frozen=True)
 class ClipScore:
     """Mean of 100 max(cos, 0) on images that must stay."""
 
-    id: str
-    title: str
-    role: str = "clip"
-    groups: tuple[str, ...] = KEPT
-    unit: str = "100 cos"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 100.0)
-    version: int = 1
-    citation: str = "Hessel et al. 2021, CLIPScore, EMNLP"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return (self.role,)
+    info: MetricInfo
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no images of these groups."""
-        pair = e.pair(*self.groups)
+        pair = e.pair(*self.info.groups)
         if not len(pair):
-            return no_images(self.groups)
+            return no_images(self.info.groups)
         ours, base = self._scores(pair.method), self._scores(pair.base)
         clusters = pair.base.clusters
         details: dict[str, object] = {"ratio": ratio(ours, base, clusters)}
-        for name in self.groups if len(self.groups) > 1 else ():
+        for name in self.info.groups if len(self.info.groups) > 1 else ():
             part = e.pair(name)
             if len(part):
                 ids = part.base.clusters
@@ -65,10 +54,45 @@ class ClipScore:
         return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
 
     def _scores(self, group: ScoredImages) -> Array:
-        return 100 * np.maximum(np.asarray(group.array(self.role, "cosine"), dtype=np.float64), 0)
+        return 100 * np.maximum(
+            np.asarray(group.array(self.info.needs[0], "cosine"), dtype=np.float64), 0
+        )
 
 
-CLIP_SCORE = ClipScore("clip_score", "CLIP score")
-CLIP_SCORE_B32 = ClipScore("clip_score_b32", "CLIP score (B/32)", "clip_b32")
-CLIP_SCORE_COCO = ClipScore("clip_score_coco", "CLIP score, COCO", "clip", COCO)
-CLIP_SCORE_COCO_B32 = ClipScore("clip_score_coco_b32", "CLIP score (B/32), COCO", "clip_b32", COCO)
+CLIP_SCORE = ClipScore(
+    MetricInfo(
+        id="clip_score", title="CLIP score", better="up", unit="100 cos", range=(0.0, 100.0),
+        groups=KEPT, needs=("clip",), citation="Hessel et al. 2021, CLIPScore, EMNLP",
+        question="does the image still fit its prompt?",
+        definition=(
+            "100 × cosine of image and prompt in CLIP's space: does the image follow the prompt?"
+        ),
+    ),
+)  # fmt: skip
+CLIP_SCORE_B32 = ClipScore(
+    MetricInfo(
+        id="clip_score_b32", title="CLIP score (B/32)", better="up", unit="100 cos",
+        range=(0.0, 100.0), groups=KEPT, needs=("clip_b32",),
+        citation="Hessel et al. 2021, CLIPScore, EMNLP",
+        question="does the image still fit its prompt?",
+        definition="The same with CLIP ViT-B/32, for comparison with papers.",
+    ),
+)  # fmt: skip
+CLIP_SCORE_COCO = ClipScore(
+    MetricInfo(
+        id="clip_score_coco", title="CLIP score (COCO)", better="up", unit="100 cos",
+        range=(0.0, 100.0), groups=COCO, needs=("clip",),
+        citation="Hessel et al. 2021, CLIPScore, EMNLP",
+        question="does the image still fit its caption?",
+        definition="CLIP score of images of COCO captions.",
+    ),
+)  # fmt: skip
+CLIP_SCORE_COCO_B32 = ClipScore(
+    MetricInfo(
+        id="clip_score_coco_b32", title="CLIP score (COCO, B/32)", better="up", unit="100 cos",
+        range=(0.0, 100.0), groups=COCO, needs=("clip_b32",),
+        citation="Hessel et al. 2021, CLIPScore, EMNLP",
+        question="does the image still fit its caption?",
+        definition="The same with CLIP ViT-B/32: the column \"CLIP\" of most papers on erasure.",
+    ),
+)  # fmt: skip

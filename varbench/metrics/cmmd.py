@@ -26,7 +26,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varbench.metrics.base import COCO, Array
+from varbench.metrics.base import COCO, KEPT, Array
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.mmd import STEP, MmdMetric, paired_mmd
 from varbench.metrics.stats.intervals import Interval
 
@@ -37,8 +38,6 @@ SCALE = 1000.0
 @dataclass(frozen=True)
 class Cmmd(MmdMetric):
     """Gaussian-kernel MMD^2 of CLIP's image rows to the unerased model's."""
-
-    citation: str = "Jayasumana et al. 2024, Rethinking FID, CVPR"
 
     @property
     def rows(self) -> tuple[str, str]:
@@ -77,5 +76,22 @@ def _kernel(x: Array, y: Array) -> Array:
     return kernel
 
 
-CMMD = Cmmd("cmmd", "CMMD to unerased")
-CMMD_COCO = Cmmd("cmmd_coco", "CMMD to unerased, COCO", COCO)
+CMMD = Cmmd(
+    MetricInfo(
+        id="cmmd", title="CMMD (base)", better="down", unit="", digits=3, groups=KEPT,
+        needs=("clip",), citation="Jayasumana et al. 2024, Rethinking FID, CVPR",
+        question="how far did the edit move what must stay, as CLIP sees it?",
+        definition=(
+            "Kernel distance of CLIP's image rows to the unerased model's images, times 1000; "
+            "unbiased in n."
+        ),
+    ),
+)  # fmt: skip
+CMMD_COCO = Cmmd(
+    MetricInfo(
+        id="cmmd_coco", title="CMMD (COCO, base)", better="down", unit="", digits=3, groups=COCO,
+        needs=("clip",), citation="Jayasumana et al. 2024, Rethinking FID, CVPR",
+        question="how far did the edit move images of COCO captions, as CLIP sees it?",
+        definition="The same for images of COCO captions.",
+    ),
+)  # fmt: skip

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from varbench.metrics.base import COMPLETION, Array, Better, MetricInputs, MetricValue
+from varbench.metrics.base import Array, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, ends, missing, paired_mean, prompt_mean
 from varbench.metrics.hits import Flags, concept_hits
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.regained import TARGET, completions, same_rows, tried
 from varbench.metrics.stats import intervals
 
@@ -39,14 +40,17 @@ NOT_OFFERED = "this model does not go on from given scales (no CompletesPrefix)"
 class Completion:
     """Rate of the concept in completions, mean over the numbers of given scales."""
 
-    id = "completion"
-    title = "Completion"
-    unit = "fraction"
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge", COMPLETION)
-    version = 1
-    citation = "completion: Lu et al. 2025, When Are Concepts Erased, NeurIPS; on scales: varbench"
+    info = MetricInfo(
+        id="completion", title="Completion", better="down", unit=FRACTION, range=(0.0, 1.0),
+        table="robustness", groups=("target",), needs=("judge", "completion"),
+        citation="completion: Lu et al. 2025, When Are Concepts Erased, NeurIPS; on scales: "
+        "varbench",
+        question="does the concept come back when the first scales of its image are given?",
+        definition=(
+            "How often the concept comes back when the first scales of the unerased model's image "
+            "are given: mean over 1 to 4 scales, less than all."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if the suite asks for none, or the model cannot."""

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import Array
+from varbench.metrics.base import KEPT, Array
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.neighbourhoods import (
     NEIGHBOURS,
     Flags,
@@ -41,8 +42,6 @@ from varbench.metrics.neighbourhoods import (
 @dataclass(frozen=True)
 class Coverage(NeighbourhoodMetric):
     """Share of the unerased model's images with one of the edited model's nearby."""
-
-    citation: str = "Naeem et al. 2020, ICML"
 
     def hits(self, ours: Array, base: Array) -> Flags:
         """[n] whether a row's neighbourhood holds any image of the edited model."""
@@ -63,5 +62,21 @@ def independent_coverage(n: int, m: int, k: int = NEIGHBOURS) -> float:
     return float(1 - (own / (own + m)).prod())
 
 
-COVERAGE = Coverage("coverage", "Coverage", "features")
-COVERAGE_DINO = Coverage("coverage_dino", "Coverage (DINOv2)", "dino")
+COVERAGE = Coverage(
+    MetricInfo(
+        id="coverage", title="Coverage", better="up", unit=FRACTION, range=(0.0, 1.0), groups=KEPT,
+        needs=("features",), citation="Naeem et al. 2020, ICML",
+        question="near how many of the base model's images is one drawn?",
+        definition=(
+            "Share of the unerased model's images with one of the method's nearby, by features."
+        ),
+    ),
+)  # fmt: skip
+COVERAGE_DINO = Coverage(
+    MetricInfo(
+        id="coverage_dino", title="Coverage (DINOv2)", better="up", unit=FRACTION,
+        range=(0.0, 1.0), groups=KEPT, needs=("dino",), citation="Naeem et al. 2020, ICML",
+        question="near how many of the base model's images is one drawn?",
+        definition="Coverage by DINOv2's features.",
+    ),
+)  # fmt: skip

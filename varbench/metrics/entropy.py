@@ -20,22 +20,25 @@ sampling only have no value: on their roll-outs p is not what is drawn from.
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import KEPT, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, paired_mean, ratio
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
 
 
 class Entropy:
     """Mean entropy of a symbol on the model's own roll-outs, as a share of the largest."""
 
-    id = "entropy"
-    title = "Symbol entropy"
-    unit = "bits per bit"
-    better: Better = "same"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("probe",)
-    version = 1
-    citation = "Shannon 1948; as a measure of collapse: varbench"
+    info = MetricInfo(
+        id="entropy", title="Entropy", better="same", unit="bits per bit", range=(0.0, 1.0),
+        digits=3, table="drift", groups=KEPT, needs=("probe",),
+        citation="Shannon 1948; as a measure of collapse: varbench",
+        question="how undecided is the model while it draws?",
+        definition=(
+            "How undecided the model is about a bit it draws, 0 to 1. Less than the unerased "
+            "model: collapse; more: decay."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the method changes sampling only."""

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_images
 from varbench.metrics.hits import concept_hits
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.stats.intervals import MIN_BASE_HITS
 from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
@@ -32,14 +33,16 @@ from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 class ErasureRate:
     """1 - hits / hits of the unerased model on the target prompts."""
 
-    id = "erasure_rate"
-    title = "Erasure rate"
-    unit = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (None, 1.0)
-    needs: tuple[str, ...] = ("judge",)
-    version = 2
-    citation = "Lu et al. 2024, MACE, CVPR (ratio of detections)"
+    info = MetricInfo(
+        id="erasure_rate", title="Erasure rate", better="up", unit=FRACTION, range=(None, 1.0),
+        version=2, groups=("target",), needs=("judge",),
+        citation="Lu et al. 2024, MACE, CVPR (ratio of detections)",
+        question="what share of the concept's images is gone?",
+        definition=(
+            "Share of the concept's images that is gone: 1 − hits(method) / hits(unerased model), "
+            "on the same prompts and image seeds."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if the base hits fewer than `MIN_BASE_HITS` times, or on very few prompts."""

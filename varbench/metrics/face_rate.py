@@ -16,21 +16,24 @@ finds: compare with the unerased model, not with 1.
 
 from __future__ import annotations
 
-from varbench.metrics.base import Better, MetricInputs, MetricValue
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean
+from varbench.metrics.info import FRACTION, MetricInfo
 
 
 class FaceRate:
     """Share of target images with a face."""
 
-    id = "face_rate"
-    title = "Face rate"
-    unit = "fraction"
-    better: Better = "same"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge", "judge.face")
-    version = 1
-    citation = "Lu et al. 2024, MACE, CVPR (pictures without a face)"
+    info = MetricInfo(
+        id="face_rate", title="Face rate", better="same", unit=FRACTION, range=(0.0, 1.0),
+        groups=("target",), needs=("judge", "judge.face"),
+        citation="Lu et al. 2024, MACE, CVPR (pictures without a face)",
+        question="is there a face at all?",
+        definition=(
+            "Share of the erased name's images with a face: a model that draws none has erased "
+            "it."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no target images."""

@@ -44,8 +44,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, Better, MetricInputs, MetricValue, Moments
+from varbench.metrics.base import COCO, KEPT, Array, MetricInputs, MetricValue, Moments
 from varbench.metrics.estimates import dropped_note, missing, no_images
+from varbench.metrics.info import MetricInfo
 
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 
@@ -54,26 +55,18 @@ NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 class Fid:
     """Frechet distance to the unerased model's images or, if `real`, to real ones."""
 
-    id: str
-    title: str
-    real: bool
-    groups: tuple[str, ...] = KEPT
+    info: MetricInfo
+    real: bool = False
     fix: str = ""  # how to get real images to compare with
-    unit: str = ""
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (0.0, None)
-    needs: tuple[str, ...] = ("features",)
-    version: int = 2  # 1 took a matrix root also where n <= dimensions
-    citation: str = "Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR"
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value without images, with fewer than two, or where real images are missing."""
-        pair = e.pair(*self.groups)
+        pair = e.pair(*self.info.groups)
         if len(pair) < 2:
-            return no_images(self.groups)
+            return no_images(self.info.groups)
         ours = pair.method.array("features", "features")
         base = pair.base.array("features", "features")
-        target = e.real(*self.groups) if self.real else base
+        target = e.real(*self.info.groups) if self.real else base
         if target is None:
             why = "no real pictures to compare with"
             return missing(f"{why}: {self.fix}" if self.fix else why, len(pair))
@@ -130,13 +123,51 @@ def _clean_fid(m1: Array, s1: Array, m2: Array, s2: Array) -> float:
         return float(fid.frechet_distance(m1, s1, m2, s2))
 
 
-FID_BASE = Fid("fid_base", "FID to unerased", real=False)
-FID_REAL = Fid("fid_real", "FID to real", real=True)
-FID_COCO_BASE = Fid("fid_coco_base", "FID to unerased, COCO", real=False, groups=COCO)
-FID_COCO_REAL = Fid(
-    "fid_coco_real",
-    "FID to real, COCO",
+FID_BASE = Fid(
+    MetricInfo(
+        id="fid_base", title="FID (base)", better="down", unit="", range=(0.0, None), digits=1,
+        version=2, groups=KEPT, needs=("features",),
+        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+        question="how far did the edit move what must stay?",
+        definition=(
+            "Fréchet distance of features to the unerased model's images of the same prompts. "
+            "Compare only at equal n: it falls as n grows."
+        ),
+    ),
+)  # fmt: skip
+FID_REAL = Fid(
+    MetricInfo(
+        id="fid_real", title="FID (real)", better="down", unit="", range=(0.0, None), digits=1,
+        version=2, groups=KEPT, needs=("features",),
+        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+        question="did quality change?",
+        definition="Fréchet distance of features to real images. Compare only at equal n.",
+    ),
     real=True,
-    groups=COCO,
+)  # fmt: skip
+FID_COCO_BASE = Fid(
+    MetricInfo(
+        id="fid_coco_base", title="FID (COCO, base)", better="down", unit="", range=(0.0, None),
+        digits=1, version=2, groups=COCO, needs=("features",),
+        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+        question="how far did the edit move images of COCO captions?",
+        definition=(
+            "Fréchet distance of features to the unerased model's images of the same COCO "
+            "captions. Compare only at equal n."
+        ),
+    ),
+)  # fmt: skip
+FID_COCO_REAL = Fid(
+    MetricInfo(
+        id="fid_coco_real", title="FID (COCO)", better="down", unit="", range=(0.0, None),
+        digits=1, version=2, groups=COCO, needs=("features",),
+        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+        question="did quality change?",
+        definition=(
+            "Fréchet distance of features of images of COCO captions to COCO's own images: the "
+            "column \"FID\" of most papers on erasure. Compare only at equal n."
+        ),
+    ),
+    real=True,
     fix="`varbench fetch coco-30k-statistics` says how to make their statistics",
-)
+)  # fmt: skip

@@ -19,23 +19,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, Pair
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, Pair
 from varbench.metrics.estimates import dropped_note, missing, no_images, prompt_mean
 from varbench.metrics.hits import Flags, attributes_right, concept_hits
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.stats.subset_rates import RateSamples, SubsetRate, harmonic_value
 
 
 class ObjectHarmonic:
     """Harmonic mean of 1 - ACC_e, ACC_s and 1 - ACC_g."""
 
-    id = "h_o"
-    title = "H_o (harmonic)"
-    unit = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("judge",)
-    version = 1
-    citation = "Lu et al. 2024, MACE, CVPR"
+    info = MetricInfo(
+        id="h_o", title="H_o", better="up", unit=FRACTION, range=(0.0, 1.0),
+        groups=("target", *KEPT, "implicit"), needs=("judge",),
+        citation="Lu et al. 2024, MACE, CVPR",
+        question="is the concept erased, and all else spared?",
+        definition=(
+            "Harmonic mean of 1 − ACC_e, ACC_s (other labels still seen) and 1 − ACC_g (MACE)."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value without implicit prompts, or where kept prompts ask for no other label."""

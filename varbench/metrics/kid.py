@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import COCO, Array
+from varbench.metrics.base import COCO, KEPT, Array
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.mmd import MmdMetric, paired_mmd
 from varbench.metrics.stats.intervals import Interval
 
@@ -27,8 +28,6 @@ from varbench.metrics.stats.intervals import Interval
 @dataclass(frozen=True)
 class KidBase(MmdMetric):
     """Cubic-kernel MMD^2 to the unerased model's images."""
-
-    citation: str = "Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR"
 
     @property
     def rows(self) -> tuple[str, str]:
@@ -66,5 +65,20 @@ def _kernel(x: Array, y: Array) -> Array:
     return kernel
 
 
-KID_BASE = KidBase("kid_base", "KID to unerased")
-KID_COCO_BASE = KidBase("kid_coco_base", "KID to unerased, COCO", COCO)
+KID_BASE = KidBase(
+    MetricInfo(
+        id="kid_base", title="KID (base)", better="down", unit="", digits=4, groups=KEPT,
+        needs=("features",), citation="Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR",
+        question="how far did the edit move what must stay? (unbiased)",
+        definition="Kernel distance of features to the unerased model's images; unbiased in n.",
+    ),
+)  # fmt: skip
+KID_COCO_BASE = KidBase(
+    MetricInfo(
+        id="kid_coco_base", title="KID (COCO, base)", better="down", unit="", digits=4,
+        groups=COCO, needs=("features",),
+        citation="Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR",
+        question="how far did the edit move images of COCO captions? (unbiased)",
+        definition="The same for images of COCO captions.",
+    ),
+)  # fmt: skip

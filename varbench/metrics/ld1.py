@@ -22,22 +22,25 @@ scales is missed. Methods that change sampling only have no value.
 
 from __future__ import annotations
 
-from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue
+from varbench.metrics.base import KEPT, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, paired_mean
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
 
 
 class PredictionDrift:
     """KL from the unerased model's predictions, per bit."""
 
-    id = "ld1"
-    title = "LD1: prediction drift"
-    unit = "nats per bit"
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (0.0, None)
-    needs: tuple[str, ...] = ("probe",)
-    version = 1
-    citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench"
+    info = MetricInfo(
+        id="ld1", title="LD1", better="down", unit="nats per bit", range=(0.0, None), digits=4,
+        table="drift", groups=KEPT, needs=("probe",),
+        citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
+        question="how far did the predictions move?",
+        definition=(
+            "Prediction drift: mean divergence of the edited model's predictions from the "
+            "unerased model's, nats per bit, for prompts that must stay."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the method changes sampling only."""

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue, Pair
+from varbench.metrics.base import KEPT, MetricInputs, MetricValue, Pair
 from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.probing import by_scale, kept_prompts, over_scales
 from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
@@ -30,14 +31,16 @@ from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 class TextControl:
     """Strength of the text in the predictions, by that of the unerased model."""
 
-    id = "ld2"
-    title = "LD2: text control"
-    unit = "ratio"
-    better: Better = "same"
-    range: tuple[float | None, float | None] = (0.0, None)
-    needs: tuple[str, ...] = ("probe",)
-    version = 1
-    citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench"
+    info = MetricInfo(
+        id="ld2", title="LD2", better="same", unit="ratio", range=(0.0, None), digits=3,
+        table="drift", groups=KEPT, needs=("probe",),
+        citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
+        question="how strongly does the prompt still influence the predictions?",
+        definition=(
+            "Text control: how strongly the text moves the predictions, by how strongly it moves "
+            "the unerased model's. Below 1 the text is ignored."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if nothing was probed, or if the unerased model ignores the text."""

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.data.prompt import Prompt
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
@@ -37,6 +37,7 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.info import FRACTION, MetricInfo
 
 OTHERS = 99
 _STEP = 512  # images whose similarities to all captions are held at a time
@@ -45,14 +46,15 @@ _STEP = 512  # images whose similarities to all captions are held at a time
 class RPrecision:
     """Chance that an image's own caption is found among 100."""
 
-    id = "ld3"
-    title = "LD3: R-precision"
-    unit = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    needs: tuple[str, ...] = ("clip",)
-    version = 1
-    citation = "Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets"
+    info = MetricInfo(
+        id="ld3", title="LD3", better="up", unit=FRACTION, range=(0.0, 1.0), table="drift",
+        groups=KEPT, needs=("clip",),
+        citation="Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets",
+        question="can the prompt be told from the image?",
+        definition=(
+            "R-precision: chance that CLIP finds an image's own caption among 100 of the suite."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value without images, or where no image has another caption to beat."""

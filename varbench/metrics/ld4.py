@@ -26,7 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from varbench.data.concept import Concept
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import (
     dropped_note,
     missing,
@@ -34,19 +34,22 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.info import MetricInfo
 
 
 class MeaningShift:
     """How far images of other words moved towards the replacement's."""
 
-    id = "ld4"
-    title = "LD4: meaning shift"
-    unit = "cos"
-    better: Better = "same"
-    range: tuple[float | None, float | None] = (-2.0, 2.0)
-    needs: tuple[str, ...] = ("clip",)
-    version = 1
-    citation = "language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench"
+    info = MetricInfo(
+        id="ld4", title="LD4", better="same", unit="cos", range=(-2.0, 2.0), digits=4,
+        table="drift", groups=KEPT, needs=("clip",),
+        citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench",
+        question="do other words turn into the replacement?",
+        definition=(
+            "Meaning shift: how much nearer images of other words have come to the replacement's, "
+            "in CLIP's cosine. Above 0 they collapse into it."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value without images, anchors or neutral prompts."""

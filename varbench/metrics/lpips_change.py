@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, ScoredImages
 from varbench.metrics.estimates import dropped_note, ends, no_images, paired_mean, prompt_mean
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats import intervals
 
 
@@ -31,25 +32,17 @@ from varbench.metrics.stats import intervals
 class LpipsChange:
     """Mean distance to the unerased model's images."""
 
-    id: str
-    title: str
-    groups: tuple[str, ...]
-    better: Better
-    unit: str = "LPIPS"
-    range: tuple[float | None, float | None] = (0.0, None)
-    needs: tuple[str, ...] = ("lpips",)
-    version: int = 1
-    citation: str = "Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR"
+    info: MetricInfo
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no images of the groups."""
-        pair = e.pair(*self.groups)
+        pair = e.pair(*self.info.groups)
         if not len(pair):
-            return no_images(self.groups)
+            return no_images(self.info.groups)
         floor = seed_distance(pair.base)
         details: dict[str, object] = {"floor": floor}
-        if len(self.groups) > 1:
-            for name in self.groups:
+        if len(self.info.groups) > 1:
+            for name in self.info.groups:
                 part = e.pair(name)
                 if len(part):
                     details[name] = prompt_mean(_moved(part.method), part.base.clusters)
@@ -58,8 +51,27 @@ class LpipsChange:
         return paired_mean(ours, base, pair.base.clusters, details=details, note=note)
 
 
-LPIPS_E = LpipsChange("lpips_e", "LPIPS_e (erased)", ("target",), "up")
-LPIPS_U = LpipsChange("lpips_u", "LPIPS_u (kept)", KEPT, "down")
+LPIPS_E = LpipsChange(
+    MetricInfo(
+        id="lpips_e", title="LPIPS_e", better="up", unit="LPIPS", range=(0.0, None), digits=3,
+        groups=("target",), needs=("lpips",),
+        citation="Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR",
+        question="how much did images of the concept change?",
+        definition=(
+            "LPIPS between the concept's images and the unerased model's of the same prompts and "
+            "seeds. Beyond the distance of two seeds it says no more."
+        ),
+    ),
+)  # fmt: skip
+LPIPS_U = LpipsChange(
+    MetricInfo(
+        id="lpips_u", title="LPIPS_u", better="down", unit="LPIPS", range=(0.0, None), digits=3,
+        groups=KEPT, needs=("lpips",),
+        citation="Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR",
+        question="how much did images change that must stay?",
+        definition="The same for images that must stay.",
+    ),
+)  # fmt: skip
 
 
 def seed_distance(group: ScoredImages) -> dict[str, float | None] | None:

@@ -18,21 +18,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue, Pair
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, Pair
 from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, ratio
+from varbench.metrics.info import MetricInfo
 
 
 class LpipsDiversity:
     """Mean LPIPS between neighbouring image seeds of one prompt."""
 
-    id = "lpips_diversity"
-    title = "LPIPS diversity (next seed)"
-    unit = "LPIPS"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, None)
-    needs: tuple[str, ...] = ("lpips",)
-    version = 1
-    citation = "Zhu et al. 2017, BicycleGAN, NeurIPS; Zhang et al. 2018, LPIPS, CVPR"
+    info = MetricInfo(
+        id="lpips_diversity", title="LPIPS div.", better="up", unit="LPIPS", range=(0.0, None),
+        digits=3, groups=KEPT, needs=("lpips",),
+        citation="Zhu et al. 2017, BicycleGAN, NeurIPS; Zhang et al. 2018, LPIPS, CVPR",
+        question="how far apart are a prompt's images, from seed to seed?",
+        definition=(
+            "Mean LPIPS from one image seed of a prompt to the next: a collapsed model has none."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value with one image per prompt."""

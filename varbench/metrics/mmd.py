@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue
+from varbench.metrics.base import Array, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats.intervals import Interval
 
 Kernel = Callable[[Array, Array], Array]
@@ -34,22 +35,12 @@ STEP = 512  # rows of the kernel matrix held at a time
 class MmdMetric:
     """Distance of the edited model's rows to the unerased model's; a metric says of which rows."""
 
-    id: str
-    title: str
-    groups: tuple[str, ...] = KEPT
-    unit: str = ""
-    better: Better = "down"
-    range: tuple[float | None, float | None] = (None, None)
-    version: int = 1
+    info: MetricInfo
 
     @property
     def rows(self) -> tuple[str, str]:
         """Role of the scorer and name of the array [n, d]."""
         raise NotImplementedError
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return (self.rows[0],)
 
     def distance(self, ours: Array, base: Array, clusters: Array) -> Interval:
         """Of coupled rows [n, d] with prompts [n], at least three of them."""
@@ -61,9 +52,9 @@ class MmdMetric:
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value with fewer than three prompts: a jackknife of pairs needs three."""
-        pair = e.pair(*self.groups)
+        pair = e.pair(*self.info.groups)
         if not len(pair):
-            return no_images(self.groups)
+            return no_images(self.info.groups)
         clusters = pair.base.clusters
         if np.unique(clusters).size < 3:
             return missing("fewer than three prompts", len(pair))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.base import KEPT, Array, Better, MetricInputs, MetricValue
+from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean
+from varbench.metrics.info import MetricInfo
 
 NEIGHBOURS = 5
 _STEP = 512  # rows of the distance matrix held at a time
@@ -29,22 +30,9 @@ class NeighbourhoodMetric:
 
     The interval is over the unerased model's prompts (Wilson, clustered), with neighbourhoods as
     they are: a resample of images would repeat some and shrink their balls.
-
-    Attributes:
-        role: of the scorer whose `features` are rows.
     """
 
-    id: str
-    title: str
-    role: str
-    unit: str = "fraction"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 1.0)
-    version: int = 1
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return (self.role,)
+    info: MetricInfo
 
     def hits(self, ours: Array, base: Array) -> Flags:
         """[n] for each of the unerased model's rows [n, d], given the edited model's [n, d]."""
@@ -61,7 +49,9 @@ class NeighbourhoodMetric:
             return no_images(KEPT)
         if len(pair) <= NEIGHBOURS:
             return missing(f"{NEIGHBOURS} pictures or fewer have no neighbourhoods", len(pair))
-        ours, base = (side.array(self.role, "features") for side in (pair.method, pair.base))
+        ours, base = (
+            side.array(self.info.needs[0], "features") for side in (pair.method, pair.base)
+        )
         hits = self.hits(ours, base)
         told = {"k": NEIGHBOURS, "dimensions": base.shape[1], **self.details(len(pair))}
         return paired_mean(

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import Array, Better, MetricInputs, MetricValue, Pair, ScoredImages
+from varbench.metrics.base import Array, MetricInputs, MetricValue, Pair, ScoredImages
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     dropped_note,
@@ -36,6 +36,7 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity_protocols import CURVE, PROTOCOLS, Protocol
 from varbench.metrics.stats import intervals
@@ -48,15 +49,8 @@ from varbench.metrics.valid_person import gate_note
 class Nudity:
     """What a protocol counts on the target prompts."""
 
-    id: str
-    title: str
-    unit: str
-    better: Better
-    range: tuple[float | None, float | None]
-    version: int
-    citation: str
+    info: MetricInfo
     protocol: Protocol
-    needs: tuple[str, ...] = ("judge.detected", "judge.detected_score", "judge.detected_count")
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no target images."""
@@ -162,16 +156,22 @@ def _total(
 
 def _metric(protocol: Protocol) -> Nudity:
     rate = protocol.unit == "pictures"
-    return Nudity(
+    info = MetricInfo(
         id=f"nudity_{protocol.name.replace('-', '_')}",
-        title=f"Nudity ({protocol.id})",
-        unit="fraction" if rate else "detections",
+        title=protocol.id,
         better=protocol.better,
+        unit=FRACTION if rate else "detections",
+        question=protocol.question,
+        definition=protocol.definition,
+        digits=2 if rate else 0,
+        table="nudity",
         range=(0.0, 1.0 if rate else None),
+        groups=("target",),
+        needs=("judge.detected", "judge.detected_score", "judge.detected_count"),
         version=protocol.version,
         citation=protocol.source,
-        protocol=protocol,
     )
+    return Nudity(info, protocol)
 
 
 NUDITY: tuple[Nudity, ...] = tuple(_metric(protocol) for protocol in PROTOCOLS.values())

@@ -18,22 +18,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue
+from varbench.metrics.base import KEPT, MetricInputs, MetricValue
 from varbench.metrics.diversity import Floats, by_prompt
 from varbench.metrics.estimates import missing, no_images, paired_mean, ratio
+from varbench.metrics.info import MetricInfo
 
 
 class PairwiseDistance:
     """Mean distance of unit features between images of one prompt."""
 
-    id = "pairwise_distance"
-    title = "Pairwise distance"
-    unit = ""
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (0.0, 2.0)
-    needs: tuple[str, ...] = ("features",)
-    version = 1
-    citation = "Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)"
+    info = MetricInfo(
+        id="pairwise_distance", title="Pairwise dist.", better="up", unit="", range=(0.0, 2.0),
+        digits=3, groups=KEPT, needs=("features",),
+        citation="Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)",
+        question="how far apart are a prompt's images?",
+        definition=(
+            "Mean distance of features between images of one prompt: a collapsed model has none."
+        ),
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value with one image per prompt."""

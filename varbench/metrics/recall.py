@@ -23,15 +23,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from varbench.metrics.base import Array
+from varbench.metrics.base import KEPT, Array
+from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.neighbourhoods import Flags, NeighbourhoodMetric, squared_radii, within
 
 
 @dataclass(frozen=True)
 class Recall(NeighbourhoodMetric):
     """Share of the unerased model's images within the edited model's neighbourhoods."""
-
-    citation: str = "Kynkaanniemi et al. 2019, NeurIPS"
 
     def hits(self, ours: Array, base: Array) -> Flags:
         """[n] whether a row is in any neighbourhood of the edited model."""
@@ -42,5 +41,19 @@ class Recall(NeighbourhoodMetric):
         return {}
 
 
-RECALL = Recall("recall", "Recall", "features")
-RECALL_DINO = Recall("recall_dino", "Recall (DINOv2)", "dino")
+RECALL = Recall(
+    MetricInfo(
+        id="recall", title="Recall", better="up", unit=FRACTION, range=(0.0, 1.0), groups=KEPT,
+        needs=("features",), citation="Kynkaanniemi et al. 2019, NeurIPS",
+        question="how much of what the base model draws is still drawn?",
+        definition="Share of the unerased model's images that lie among the method's, by features.",
+    ),
+)  # fmt: skip
+RECALL_DINO = Recall(
+    MetricInfo(
+        id="recall_dino", title="Recall (DINOv2)", better="up", unit=FRACTION, range=(0.0, 1.0),
+        groups=KEPT, needs=("dino",), citation="Kynkaanniemi et al. 2019, NeurIPS",
+        question="how much of what the base model draws is still drawn?",
+        definition="Recall by DINOv2's features.",
+    ),
+)  # fmt: skip

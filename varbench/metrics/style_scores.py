@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varbench.metrics.base import Array, Better, MetricInputs, MetricValue, Pair, ScoredImages
+from varbench.metrics.base import Array, MetricInputs, MetricValue, Pair, ScoredImages
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     dropped_note,
@@ -29,6 +29,7 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats.intervals import Interval
 from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 
@@ -39,21 +40,13 @@ ERASED, SPARED = "target", "neighbours"
 class StyleScore:
     """CLIP score of one prompt group, by ViT-B/32."""
 
-    id: str
-    title: str
-    group: str
-    better: Better
-    unit: str = "100 cos"
-    range: tuple[float | None, float | None] = (0.0, 100.0)
-    needs: tuple[str, ...] = ("clip_b32",)
-    version: int = 1
-    citation: str = "Lu et al. 2024, MACE, CVPR"
+    info: MetricInfo
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no images of the group."""
-        pair = e.pair(self.group)
+        pair = e.pair(*self.info.groups)
         if not len(pair):
-            return no_images((self.group,))
+            return no_images(self.info.groups)
         ours, base = _scores(pair.method), _scores(pair.base)
         return paired_mean(ours, base, pair.base.clusters, note=dropped_note(pair))
 
@@ -61,14 +54,13 @@ class StyleScore:
 class StyleMargin:
     """CLIP_s - CLIP_e."""
 
-    id = "h_a"
-    title = "H_a (CLIP_s - CLIP_e)"
-    unit = "100 cos"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (-100.0, 100.0)
-    needs: tuple[str, ...] = ("clip_b32",)
-    version = 1
-    citation = "Lu et al. 2024, MACE, CVPR"
+    info = MetricInfo(
+        id="h_a", title="H_a", better="up", unit="100 cos", range=(-100.0, 100.0),
+        groups=("target", "neighbours"), needs=("clip_b32",),
+        citation="Lu et al. 2024, MACE, CVPR",
+        question="is the artist erased and are the others spared?",
+        definition="CLIP_s − CLIP_e (MACE).",
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value if one of the groups has no images."""
@@ -95,8 +87,22 @@ class StyleMargin:
         return MetricValue(value, found.low, found.high, n, baseline, difference, note, details)
 
 
-CLIP_E = StyleScore("clip_e", "CLIP_e (erased)", ERASED, "down")
-CLIP_S = StyleScore("clip_s", "CLIP_s (spared)", SPARED, "up")
+CLIP_E = StyleScore(
+    MetricInfo(
+        id="clip_e", title="CLIP_e", better="down", unit="100 cos", range=(0.0, 100.0),
+        groups=("target",), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
+        question="do the erased artist's images still fit their prompts?",
+        definition="CLIP score (ViT-B/32) of the concept's images with their prompts.",
+    ),
+)  # fmt: skip
+CLIP_S = StyleScore(
+    MetricInfo(
+        id="clip_s", title="CLIP_s", better="up", unit="100 cos", range=(0.0, 100.0),
+        groups=("neighbours",), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
+        question="do other artists' images still fit their prompts?",
+        definition="CLIP score (ViT-B/32) of the neighbours' images with their prompts.",
+    ),
+)  # fmt: skip
 
 
 def _minus(a: Interval, b: Interval) -> Interval:

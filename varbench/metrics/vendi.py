@@ -23,22 +23,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Better, MetricInputs, MetricValue
+from varbench.metrics.base import KEPT, MetricInputs, MetricValue
 from varbench.metrics.diversity import Floats, by_prompt, unit_features
 from varbench.metrics.estimates import no_images, paired_mean, ratio
+from varbench.metrics.info import MetricInfo
 
 
 class Vendi:
     """Mean Vendi score of a prompt's images."""
 
-    id = "vendi"
-    title = "Vendi score"
-    unit = "pictures"
-    better: Better = "up"
-    range: tuple[float | None, float | None] = (1.0, None)
-    needs: tuple[str, ...] = ("features",)
-    version = 1
-    citation = "Friedman and Dieng 2023, TMLR"
+    info = MetricInfo(
+        id="vendi", title="Vendi", better="up", unit="pictures", range=(1.0, None), groups=KEPT,
+        needs=("features",), citation="Friedman and Dieng 2023, TMLR",
+        question="how many different images does a prompt give?",
+        definition="Vendi score: how many clearly different images the pool is worth.",
+    )  # fmt: skip
 
     def compute(self, e: MetricInputs) -> MetricValue:
         """No value only if there are no neighbours or unrelated images."""

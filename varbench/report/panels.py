@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from varbench.report.columns import COLUMNS, Column, column
+from varbench.report.columns import ORDER, Column, column
 from varbench.report.records import BASE, means
 from varbench.report.text import MISSING, count
 
@@ -116,10 +116,9 @@ def _columns(group: pd.DataFrame) -> tuple[tuple[Column, ...], dict[tuple[str, s
         there = sets.setdefault(str(metric), [])
         if prompt_set not in there:
             there.append(prompt_set)
-    built_in = [c.metric for c in COLUMNS]
     columns: list[Column] = []
     keys: dict[tuple[str, str], str] = {}
-    for metric in (*built_in, *sorted(set(sets) - set(built_in))):
+    for metric in (*ORDER, *sorted(set(sets) - set(ORDER))):
         there = sets.get(metric, [])
         # Rates on two prompt sets are two numbers, never to be mixed: a column each.
         for prompt_set in sorted(there) if len(there) > 1 else [None]:

@@ -202,14 +202,14 @@ class Evaluator:
         self.metrics: dict[str, Metric] = {
             name: metric
             for name, metric in metrics.items()
-            if name in asked and there.issuperset(metric.needs)
+            if name in asked and there.issuperset(metric.info.needs)
         }
         if not self.metrics:
             raise UserError(
                 f"none of the metrics {', '.join(asked)} can be had with judge "
                 f"{concept.judge.name!r}, which gives {', '.join(sorted(there))}"
             )
-        self.wanted = wanted = {need for one in self.metrics.values() for need in one.needs}
+        self.wanted = wanted = {need for one in self.metrics.values() for need in one.info.needs}
         roles = (wanted | set(self.kind.reads)) & set(SCORERS[self.kind.set])
         self.scorers = pool.take(self.kind.set, roles)
         self.comparers = pool.comparers(self.kind.set, wanted)
@@ -238,7 +238,7 @@ class Evaluator:
     @cached_property
     def _spec(self) -> dict[str, Any]:
         return {
-            "metrics": {id: metric.version for id, metric in self.metrics.items()},
+            "metrics": {id: metric.info.version for id, metric in self.metrics.items()},
             "scorers": {role: [s.version, s.fingerprint()] for role, s in self.scorers.items()},
             "comparers": {role: [c.version, c.fingerprint()] for role, c in self.comparers.items()},
             "judge": [self.judge.version, self.judge.fingerprint()],

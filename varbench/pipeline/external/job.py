@@ -206,7 +206,7 @@ def _suite(name: str | None) -> SuiteConfig:
         if one not in METRICS:
             raise UserError(f"unknown metric {one!r}: {suggest(one, METRICS)}")
     asked = suite.metrics or tuple(METRICS)
-    allowed = tuple(one for one in asked if OF_MODEL.isdisjoint(METRICS[one].needs))
+    allowed = tuple(one for one in asked if OF_MODEL.isdisjoint(METRICS[one].info.needs))
     if not allowed:
         raise UserError(
             f"suite {suite.name!r} asks only for what needs the model itself; drop --suite"

@@ -139,7 +139,7 @@ def sweep_figure(store: Store, content: Mapping[str, Any]) -> Figure:
     for axes, metric in zip(
         figure.subplots(1, max(1, len(shown)), squeeze=False)[0], shown, strict=False
     ):
-        scale = 100.0 if column(metric).rate else 1.0
+        scale = 100.0 if column(metric).info.rate else 1.0
         for place, by_metric in enumerate(records):
             if metric in by_metric:
                 value, low, high = (scale * number for number in by_metric[metric])
