@@ -172,7 +172,7 @@ def test_reports_from_files(results: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "made from results files" in page and "<img" not in page
     assert f"varbench run --model gallery --method {METHOD}" in page
-    assert "pictures behind them" in page
+    assert "images behind them" in page
 
 
 def test_the_published_schemas_are_those_of_the_classes(results: Path) -> None:

@@ -22,6 +22,7 @@ from varbench.leaderboard.views import load, records_of
 from varbench.methods.registry import NONE
 from varbench.report import render
 from varbench.report.panels import build_panels
+from varbench.report.records import to_frame
 from varbench.report.text import MISSING
 from varbench.utils.files import write_whole
 
@@ -100,7 +101,7 @@ def _between(text: str, marker: str, content: str) -> str:
 def _table(results: Sequence[Result]) -> str:
     """README's table: the main methods on the main concepts."""
     shown = [r for r in results if r.default and r.method in (NONE, *SHOWN)]
-    panels = {panel.concept: panel for panel in build_panels(records_of(shown))}
+    panels = {panel.concept: panel for panel in build_panels(to_frame(records_of(shown)))}
     if missing := [concept for concept in CONCEPTS if concept not in panels]:
         raise ResultsError(f"no results for {', '.join(missing)}: run, then varbench publish")
     by_key = {column.key: column for column in panels[CONCEPTS[0]].columns}
@@ -124,5 +125,5 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _tables(results: Sequence[Result]) -> str:
-    rest = render(records_of(results), "md").partition("\n")[2]
+    rest = render(to_frame(records_of(results)), "md").partition("\n")[2]
     return f"{_HEAD}{rest}"

@@ -107,9 +107,10 @@ def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, d
 
     if results is not None:
         from varbench.leaderboard.views import cells_of, load, records_of
+        from varbench.report.records import to_frame
 
         chosen = select(load(results), filters)
-        return records_of(chosen), cells_of(chosen), {}
+        return to_frame(records_of(chosen)), cells_of(chosen), {}
     from varbench.store import Store
 
     everything = load_cells(Store(store))

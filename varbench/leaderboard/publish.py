@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from varbench.leaderboard.results import (
     Cost,
@@ -29,8 +28,9 @@ from varbench.leaderboard.results import (
     SeedValue,
     write,
 )
+from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import Statistic, read_rows
-from varbench.report.records import Cell, Filters, build_records, load_cells, select
+from varbench.report.records import Cell, Filters, load_cells, records_of, select
 from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]
@@ -153,16 +153,16 @@ def result_of(seeds: Sequence[_Seed], *, default: bool) -> Result:
     """
     cells = [seed.cell for seed in seeds]
     first = cells[0]
-    frame = build_records(cells)
     statistics = _statistics(cells)
     costs = {metric for cell in cells for metric in cell.costs}
     values: list[MetricValues] = []
     spent: list[Cost] = []
-    for (metric, _), rows in frame.groupby(["metric", "prompt_set"], sort=False):
+    for (metric, _), group in groupby(records_of(cells), lambda r: (r.metric, r.prompt_set)):
+        mean, *each = group
         if metric in costs:
-            spent.append(_cost(rows))
+            spent.append(_cost(mean, each))
         else:
-            values.append(_metric(rows, seeds, statistics.get(str(metric))))
+            values.append(_metric(mean, each, seeds, statistics.get(metric)))
     return Result(
         schema_version=1,
         status="measured",
@@ -191,54 +191,38 @@ def _statistics(cells: Sequence[Cell]) -> dict[str, Statistic]:
 
 
 def _metric(
-    rows: pd.DataFrame, seeds: Sequence[_Seed], statistic: Statistic | None
+    mean: MetricRecord,
+    each: Sequence[MetricRecord],
+    seeds: Sequence[_Seed],
+    statistic: Statistic | None,
 ) -> MetricValues:
-    """One metric's rows of `build_records`: the mean, then the seeds."""
-    mean, *each = rows.to_dict("records")
-    metric = str(mean["metric"])
-    records = [
-        record
-        for seed in seeds
-        for record in seed.cell.body["records"]
-        if (record["metric"], record["prompt_set"]) == (metric, mean["prompt_set"])
-    ]
+    metric = mean.metric
     return MetricValues(
         metric=metric,
         version=_same(seeds, lambda s: s.spec["metrics"].get(metric), f"versions of {metric}"),
-        prompt_set=str(mean["prompt_set"]),
+        prompt_set=mean.prompt_set,
         statistic=statistic,
-        value=_real(mean["value"]),
-        ci_low=_real(mean["ci_low"]),
-        ci_high=_real(mean["ci_high"]),
-        n=_whole(mean["n"]),
-        n_failed=_whole(mean["n_failed"]),
-        baseline=_real(mean["baseline"]),
-        difference=_difference(mean),
-        seed_min=_real(mean["seed_min"]),
-        seed_max=_real(mean["seed_max"]),
-        seeds=tuple(
-            SeedValue(
-                seed=int(row["seed"]),
-                value=_real(row["value"]),
-                ci_low=_real(row["ci_low"]),
-                ci_high=_real(row["ci_high"]),
-                n=_whole(row["n"]),
-                n_failed=_whole(row["n_failed"]),
-                difference=_difference(row),
-            )
-            for row in each
-        ),
-        note=" | ".join(dict.fromkeys(r["note"] for r in records if r["note"])),
+        baseline=mean.baseline,
+        seed_min=mean.seed_min,
+        seed_max=mean.seed_max,
+        seeds=tuple(SeedValue(**_numbers(one, "seed")) for one in each),
+        note=" | ".join(dict.fromkeys(one.note for one in each if one.note)),
+        **_numbers(mean),
     )
 
 
-def _cost(rows: pd.DataFrame) -> Cost:
-    mean, *each = rows.to_dict("records")
-    return Cost(
-        metric=str(mean["metric"]),
-        value=float(mean["value"]),
-        seeds=tuple(SeedCost(seed=int(r["seed"]), value=float(r["value"])) for r in each),
-    )
+def _numbers(record: MetricRecord, *names: str) -> dict[str, Any]:
+    """The numbers that a mean and a seed's value both have, and further fields."""
+    by, low, high = record.diff_value, record.diff_low, record.diff_high
+    difference = None if by is None else Difference(value=by, low=low, high=high)
+    names = (*names, "value", "ci_low", "ci_high", "n", "n_failed")
+    return {name: getattr(record, name) for name in names} | {"difference": difference}
+
+
+def _cost(mean: MetricRecord, each: Sequence[MetricRecord]) -> Cost:
+    fields = ({name: getattr(one, name) for name in ("seed", "value")} for one in each)
+    seeds = tuple(SeedCost(**one) for one in fields)
+    return Cost.model_validate({"metric": mean.metric, "value": mean.value, "seeds": seeds})
 
 
 def _provenance(seeds: Sequence[_Seed]) -> Provenance:
@@ -323,18 +307,3 @@ def _prompts_sha256(seed: _Seed) -> str:
 def _method_version(seed: _Seed) -> int | None:
     decides = seed.spec["edit"] or seed.spec["steering"]
     return None if decides is None else int(decides["version"])
-
-
-def _difference(row: Mapping[Any, Any]) -> Difference | None:
-    by = _real(row["diff_value"])
-    if by is None:
-        return None
-    return Difference(value=by, low=_real(row["diff_low"]), high=_real(row["diff_high"]))
-
-
-def _real(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)

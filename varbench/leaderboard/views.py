@@ -9,25 +9,25 @@ from typing import Any
 import pandas as pd
 
 from varbench.leaderboard.results import (
-    Cost,
-    Difference,
     MetricValues,
     Result,
     ResultsError,
     Run,
+    SeedValue,
     read,
     results_files,
 )
-from varbench.report.records import BASE, Cell, load_records, machine_of, typed
+from varbench.metrics.record import MetricRecord
+from varbench.report.records import BASE, Cell, load_records, machine_of, to_frame
 from varbench.store import Store
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
     """Results as one DataFrame with a row per number: a leaderboard's folder, or a store.
 
-    Columns: `RECORD_FIELDS` and `EXTRA_FIELDS` of `varbench.report.records`. A row has the value of
-    one metric with its 95 % interval, its n, the unerased model's value and the paired difference;
-    `seed` is missing in the mean over edit seeds, which comes before the seeds' own rows.
+    Columns: the fields of `varbench.metrics.record.MetricRecord` up to `machine`. A row has the
+    value of one metric with its 95 % interval, its n, the base model's value and the paired
+    difference; `seed` is missing in the mean over edit seeds, which comes before its seeds.
 
     Raises:
         ResultsError: there are no results files, or one is malformed.
@@ -36,7 +36,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
     folder = Path(path)
     if (folder / "cell").is_dir():
         return load_records(Store(folder))
-    return records_of(load(folder))
+    return to_frame(records_of(load(folder)))
 
 
 def load(folder: Path) -> list[Result]:
@@ -59,59 +59,55 @@ def _order(result: Result) -> tuple[str, ...]:
     return (result.model, result.concept, result.suite, method, result.config)
 
 
-def records_of(results: Sequence[Result]) -> pd.DataFrame:
-    """Results as the records of a report, as `report.records.build_records` makes them of cells."""
-    return typed([row for result in results for row in _rows(result)])
+def records_of(results: Sequence[Result]) -> list[MetricRecord]:
+    """The records of results, as `report.records.records_of` has them of a store's cells."""
+    return [record for result in results for record in _records(result)]
 
 
-def _rows(result: Result) -> Iterator[dict[str, Any]]:
+def _records(result: Result) -> Iterator[MetricRecord]:
     names = ("model", "method", "config", "concept", "suite", "family", "embedded", "status")
-    same = {name: getattr(result, name) for name in names}
-    machines = {c.seed: machine_of(c.body) for c in cells_of([result])}
+    labels = {name: getattr(result, name) for name in names}
+    machines = {cell.seed: machine_of(cell.body) for cell in cells_of([result])}
     all_machines = "; ".join(sorted(set(machines.values())))
     for metric in result.metrics:
-        for row in _metric(metric):
-            yield same | {"machine": machines.get(row.get("seed"), all_machines)} | row
+        labels |= {"metric": metric.metric, "prompt_set": metric.prompt_set}
+        labels |= {"baseline": metric.baseline}
+        yield MetricRecord(
+            seed=None,
+            seeds=sum(one.value is not None for one in metric.seeds),
+            seed_min=metric.seed_min,
+            seed_max=metric.seed_max,
+            machine=all_machines,
+            **_numbers(metric),
+            **labels,
+        )
+        for one in metric.seeds:
+            machine = machines.get(one.seed, all_machines)
+            record = MetricRecord(seed=one.seed, machine=machine, **_numbers(one), **labels)
+            yield record.of_one_seed()
+    labels |= {"prompt_set": result.suite, "baseline": None, "machine": all_machines}
     for cost in result.costs.values:
-        for row in _cost(cost):
-            yield same | {"prompt_set": result.suite, "machine": all_machines} | row
+        labels["metric"] = cost.metric
+        values = [one.value for one in cost.seeds]
+        yield MetricRecord(
+            seed=None,
+            value=cost.value,
+            seeds=len(values),
+            seed_min=min(values),
+            seed_max=max(values),
+            **labels,
+        )
+        for spent in cost.seeds:
+            yield MetricRecord(seed=spent.seed, value=spent.value, **labels).of_one_seed()
 
 
-def _metric(metric: MetricValues) -> Iterator[dict[str, Any]]:
-    names = ("metric", "prompt_set", "baseline")
-    same = {name: getattr(metric, name) for name in names}
-    numbers = ("value", "ci_low", "ci_high", "n", "n_failed")
-    yield {
-        **same,
-        **{name: getattr(metric, name) for name in numbers},
-        **_difference(metric.difference),
-        "seeds": sum(one.value is not None for one in metric.seeds),
-        "seed_min": metric.seed_min,
-        "seed_max": metric.seed_max,
+def _numbers(metric: MetricValues | SeedValue) -> dict[str, Any]:
+    """The numbers that a mean and a seed's value both have."""
+    names = ("value", "ci_low", "ci_high", "n", "n_failed")
+    ends = {
+        f"diff_{end}": getattr(metric.difference, end, None) for end in ("value", "low", "high")
     }
-    for one in metric.seeds:
-        yield {
-            **same,
-            **{name: getattr(one, name) for name in numbers},
-            **_difference(one.difference),
-            "seed": one.seed,
-            "seeds": 1,
-            "seed_min": one.value,
-            "seed_max": one.value,
-        }
-
-
-def _difference(found: Difference | None) -> dict[str, float | None]:
-    return {f"diff_{end}": getattr(found, end, None) for end in ("value", "low", "high")}
-
-
-def _cost(cost: Cost) -> Iterator[dict[str, Any]]:
-    each = [one.value for one in cost.seeds]
-    ends = {"seed_min": min(each), "seed_max": max(each)}
-    yield {"metric": cost.metric, "value": cost.value, "seeds": len(each), **ends}
-    for one in cost.seeds:
-        ends = {"seed_min": one.value, "seed_max": one.value}
-        yield {"metric": cost.metric, "value": one.value, "seed": one.seed, "seeds": 1, **ends}
+    return {name: getattr(metric, name) for name in names} | ends
 
 
 def cells_of(results: Sequence[Result]) -> list[Cell]:

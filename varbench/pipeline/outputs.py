@@ -14,6 +14,7 @@ from typing import Any
 
 from varbench.metrics import MetricInputs, MetricValue, ScoredImages, concept_hits
 from varbench.metrics.base import Key
+from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
 from varbench.pipeline import provenance
@@ -29,8 +30,6 @@ from varbench.store import Entry, Store
 from varbench.store.cached import DEVICE
 from varbench.store.failures import Failed, check_share, note_cell
 from varbench.store.sequence import next_sequence
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def write_cell(
         failed_by[id] = len({key for name in asked.asked for key in lost.get(name, ())})
     looked = instruments.spec()
     content = {
-        "schema": SCHEMA,
+        "schema": CELL_SCHEMA,
         "model": cell.config.model.name,
         "embedded": cell.config.model.embedded,
         "method": cell.method,
@@ -247,7 +246,7 @@ def write_cell(
             "commit": provenance.commit(),
             "device": own.device() or provenance.device_name(ctx.device),
         },
-        "records": list(_records(cell, found_by, failed_by)),
+        "records": [record.for_cell() for record in _records(cell, found_by, failed_by)],
         "pictures": _image_list(own, evidence),
         "failed": _failed_list(own),
         "inputs": list(dict.fromkeys([*own.keys(), *base.keys()])),
@@ -279,30 +278,23 @@ def _drop_other(store: Store, spec: Mapping[str, Any], content: Mapping[str, Any
 
 
 def _records(
-    cell: Cell, found_by: Mapping[str, MetricValue], failed_by: Mapping[str, int]
-) -> Iterator[dict[str, Any]]:
-    for id, found in found_by.items():
-        d = found.difference
-        yield {
-            "model": cell.config.model.name,
-            "method": cell.method,
-            "config": cell.config_hash(),
-            "concept": cell.label,
-            "suite": cell.config.suite.name,
-            "prompt_set": cell.config.suite.name,
-            "metric": id,
-            "seed": cell.seed,
-            "value": found.value,
-            "ci_low": found.low,
-            "ci_high": found.high,
-            "n": found.n,
-            "n_failed": failed_by[id],
-            "baseline": found.baseline,
-            "status": "measured",
-            "difference": None if d is None else {"value": d.value, "low": d.low, "high": d.high},
-            "note": found.note,
-            "details": dict(found.details),
-        }
+    cell: Cell, values: Mapping[str, MetricValue], n_failed: Mapping[str, int]
+) -> Iterator[MetricRecord]:
+    """The records of a cell's values, by metric."""
+    suite = cell.config.suite.name
+    for metric, value in values.items():
+        yield MetricRecord.of_value(
+            value,
+            n_failed[metric],
+            model=cell.config.model.name,
+            method=cell.method,
+            config=cell.config_hash(),
+            concept=cell.label,
+            suite=suite,
+            prompt_set=suite,
+            metric=metric,
+            seed=cell.seed,
+        )
 
 
 def _image_list(own: CellOutputs, evidence: MetricInputs) -> dict[str, list[dict[str, Any]]]:

@@ -13,10 +13,11 @@ from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
+from varbench.metrics.record import CELL_SCHEMA
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
+from varbench.pipeline.outputs import CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import Cell, Request, blocks, plan
 from varbench.pipeline.stages import attack, generate
 from varbench.pipeline.stages import probe as probes
@@ -88,7 +89,7 @@ def cell_spec(cell: Cell, instruments: Evaluator) -> dict[str, Any]:
     config["model"].pop("weights", None)  # a path; the fingerprint says what is there
     config["model"].pop("methods", None)  # of all methods; the cell's own is in `method`
     return {
-        "schema": SCHEMA,
+        "schema": CELL_SCHEMA,
         "model": registry.fingerprint(cell.config.model),
         "config": config,
         "edit": generate.edit_spec(cell),

@@ -1,47 +1,35 @@
-"""From the cells in a store to one table of records, one row per number.
+"""The cells of a store as records: one `MetricRecord` per number, or one DataFrame of them.
 
-Every cell (one model, method, concept, suite and edit seed) carries its records; here they are put
-into one DataFrame, with what the edit cost (`costs`), and rows with `seed` null are added, the
-mean over edit seeds.
+A cell (one model, method, concept, suite and edit seed) stores its records; here the costs of its
+edit (`costs`) and the means over edit seeds (records without a seed) are added.
 
-Value, interval and difference of such a mean come from the rows that the cells keep
-(`varbench.metrics.stats.paired_samples`): the seeds' images together, resampled by prompt.
-Numbers that are no mean over
-images have none: their mean is that of the seeds, and its ends are the means of the seeds' ends
-(a mean never varies more than its parts do on average, so this is not too narrow), or absent.
-`seed_min` and `seed_max` are the lowest and the highest seed's value.
+Value, interval and difference of a mean come from the paired samples that cells keep
+(`varbench.metrics.stats.paired_samples`): the seeds' images together, resampled by prompt. A number
+that is no mean over images has none: its mean is that of the seeds, and the ends of its interval
+are the means of the seeds' ends (a mean never varies more than its parts do on average, so this is
+not too narrow), or absent.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 
+from varbench.methods.registry import NONE
+from varbench.metrics.record import CELL_SCHEMA, FRAME_FIELDS, RECORD_FIELDS, MetricRecord
 from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
 from varbench.report.costs import costs_of
 from varbench.store import Entry, Store
 from varbench.store.sequence import sequence_of
 
-CELL_SCHEMA = 1
-BASE = "none"  # the unerased model
-
-# A record as other programs read it (`report --format json`); the order is part of the format.
-RECORD_FIELDS = (
-    "model", "method", "config", "concept", "suite", "prompt_set", "metric", "seed", "value",
-    "ci_low", "ci_high", "n", "n_failed", "baseline", "status",
-)  # fmt: skip
-# What a row of the DataFrame (and of the CSV) has besides.
-EXTRA_FIELDS = (
-    "diff_value", "diff_low", "diff_high", "seeds", "seed_min", "seed_max", "family", "embedded",
-    "machine",
-)  # fmt: skip
-_SAME = ["model", "method", "config", "concept", "suite", "prompt_set", "metric"]
+BASE = NONE
 _DTYPES = {
     **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds")},
     **{name: "float64" for name in ("value", "ci_low", "ci_high", "baseline")},
@@ -122,6 +110,17 @@ class Cell:
         method = "" if self.method == BASE else self.method
         return (self.model, self.concept, self.suite, method, self.config, seed)
 
+    def records(self) -> Iterator[MetricRecord]:
+        """Its records, and its costs as records: numbers without an interval, of no image."""
+        labels: dict[str, Any] = {"family": self.family, "embedded": self.embedded}
+        labels["machine"] = machine_of(self.body)
+        for stored in self.body.get("records", ()):
+            yield MetricRecord.of_cell(stored, **labels)
+        names = ("model", "method", "config", "concept", "suite", "seed")
+        labels |= {name: getattr(self, name) for name in names} | {"prompt_set": self.suite}
+        for metric, value in self.costs.items():
+            yield MetricRecord(metric=metric, value=value, **labels).of_one_seed()
+
 
 def read_cell(entry: Entry, store: Store) -> Cell:
     """A cell from its entry in the store, with its costs from other entries there."""
@@ -173,53 +172,53 @@ def select(cells: Sequence[AnyFiled], filters: Filters) -> list[AnyFiled]:
     return chosen
 
 
-def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
-    """All records of `cells`, per-seed rows and the rows with `seed` null, as one DataFrame.
-
-    Columns: `RECORD_FIELDS` and `EXTRA_FIELDS`; missing numbers are NaN or NA.
-    """
-    rows, owners = [], []
+def records_of(cells: Sequence[Cell]) -> list[MetricRecord]:
+    """All records of cells: the mean over edit seeds first, then the seeds it is made of."""
+    numbers: dict[tuple[Any, ...], list[tuple[MetricRecord, Cell]]] = {}
     for cell in cells:
-        for record in (*cell.body.get("records", ()), *_cost_records(cell)):
-            owners.append(cell)
-            difference = record.get("difference") or {}
-            value, seed = record.get("value"), record.get("seed")
-            rows.append(
-                {name: record.get(name) for name in RECORD_FIELDS}
-                | {f"diff_{end}": difference.get(end) for end in ("value", "low", "high")}
-                | {"seeds": record.get("seeds", None if seed is None else 1)}
-                | {end: record.get(end, value) for end in ("seed_min", "seed_max")}
-                | {"family": cell.family, "embedded": cell.embedded}
-                | {"machine": machine_of(cell.body)}
-            )
-    frame = typed(rows)
-    kept = cache(_rows)
-    means = [
-        _mean(group, [kept(owners[i].rows_file) for i in group.index])
-        for _, group in frame.groupby(_SAME, sort=False, dropna=False)
-        if not group["seed"].isna().any()  # else the cell was not made by an edit, and has no seed
-    ]
-    frame = typed(rows + means)
-    # The mean comes first, then the seeds it is made of; the rest stays in order of the cells.
-    place = frame.groupby(_SAME, sort=False, dropna=False).ngroup()
-    order = pd.DataFrame({"place": place, "seed": frame["seed"].fillna(-1)})
-    order = order.sort_values(["place", "seed"], kind="stable")
-    return frame.loc[order.index].reset_index(drop=True)
+        for record in cell.records():
+            numbers.setdefault(_number_of(record), []).append((record, cell))
+    samples = cache(_samples)
+    records: list[MetricRecord] = []
+    for pairs in numbers.values():
+        seeds = [record for record, _ in pairs]
+        if not any(record.seed is None for record in seeds):  # else no edit made the images
+            records.append(_mean(seeds, [samples(cell.rows_file) for _, cell in pairs]))
+        records += sorted(seeds, key=lambda record: -1 if record.seed is None else record.seed)
+    return records
+
+
+def _number_of(record: MetricRecord) -> tuple[Any, ...]:
+    """Everything that the edit seeds of one number share."""
+    place = (record.model, record.method, record.config, record.concept, record.suite)
+    return (*place, record.prompt_set, record.metric)
+
+
+def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
+    """`records_of` cells as a DataFrame."""
+    return to_frame(records_of(cells))
+
+
+def to_frame(records: Iterable[MetricRecord]) -> pd.DataFrame:
+    """A row per record with the columns `FRAME_FIELDS`; missing numbers are NaN or NA."""
+    rows = [[getattr(record, name) for name in FRAME_FIELDS] for record in records]
+    return pd.DataFrame(rows, columns=list(FRAME_FIELDS)).astype(_DTYPES)
+
+
+def from_frame(frame: pd.DataFrame) -> list[MetricRecord]:
+    """The records that `to_frame` put into a DataFrame; notes and details are not in it."""
+    records = []
+    for row in frame[list(FRAME_FIELDS)].to_dict("records"):
+        fields: dict[str, Any] = {str(k): None if pd.isna(v) else v for k, v in row.items()}
+        records.append(MetricRecord(**fields))
+    return records
 
 
 def machine_of(body: Mapping[str, Any]) -> str:
-    """What computed a cell, as far as rounding depends on it: device, and precision if told."""
+    """Device and precision of a `cell.json`, as far as it names them: rounding depends on them."""
     device = (body.get("provenance") or {}).get("device")
     precision = ((body.get("resolved_config") or {}).get("model") or {}).get("precision")
     return ", ".join(str(part) for part in (device, precision) if part)
-
-
-def _cost_records(cell: Cell) -> list[dict[str, Any]]:
-    """Costs as records: numbers without an interval, measured on no image."""
-    names = ("model", "method", "config", "concept", "suite", "seed")
-    same = {name: getattr(cell, name) for name in names}
-    same |= {"prompt_set": cell.suite, "status": "measured"}
-    return [same | {"metric": metric, "value": cost} for metric, cost in cell.costs.items()]
 
 
 def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
@@ -245,45 +244,78 @@ def means(records: pd.DataFrame) -> pd.DataFrame:
 
 def plain(records: pd.DataFrame) -> list[dict[str, Any]]:
     """Records as JSON values with exactly `RECORD_FIELDS`; missing numbers are None."""
-    rows = records[list(RECORD_FIELDS)].to_dict("records")
-    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+    return [{name: getattr(one, name) for name in RECORD_FIELDS} for one in from_frame(records)]
 
 
-def typed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a DataFrame with the columns and types of `build_records`."""
-    return pd.DataFrame(rows, columns=[*RECORD_FIELDS, *EXTRA_FIELDS]).astype(_DTYPES)
-
-
-def _rows(path: Path | None) -> dict[str, PairedSamples]:
+def _samples(path: Path | None) -> dict[str, PairedSamples]:
     return {} if path is None else read_rows(path)
 
 
-def _mean(group: pd.DataFrame, rows: Sequence[Mapping[str, PairedSamples]]) -> dict[str, Any]:
-    """The record with `seed` null of one number's seeds; `rows[i]` are those of the i-th seed."""
-    row: dict[str, Any] = group.iloc[0].to_dict()
-    row["seed"] = None
-    there = group["value"].notna().to_numpy()  # a null value says that nothing could be measured
-    measured = group[there]
-    for name in ("value", "baseline", "diff_value"):
-        row[name] = measured[name].mean()
-    for name in ("ci_low", "ci_high", "diff_low", "diff_high"):
-        row[name] = measured[name].mean(skipna=False)  # an end that is missing leaves no interval
-    own = [by_metric.get(row["metric"]) for by_metric, yes in zip(rows, there, strict=True) if yes]
-    if len(own) > 1 and (found := _pooled(own)) is not None:
-        row |= {"value": found.value.value, "ci_low": found.value.low, "ci_high": found.value.high}
-        row |= {f"diff_{end}": getattr(found.difference, end) for end in ("value", "low", "high")}
-    for name in ("n", "n_failed"):
-        row[name] = group[name].sum(min_count=1)
-    row["seeds"] = len(measured)
-    row["seed_min"], row["seed_max"] = measured["value"].min(), measured["value"].max()
-    row["status"] = max(group["status"], key=_rank)
-    row["machine"] = "; ".join(sorted(set(group["machine"])))
-    return row
+def _mean(
+    seeds: Sequence[MetricRecord], samples: Sequence[Mapping[str, PairedSamples]]
+) -> MetricRecord:
+    """The record of the mean over edit seeds; `samples[i]` are the i-th seed's, by metric."""
+    first = seeds[0]
+    # A seed without a value says that nothing could be measured; it counts in n alone.
+    measured = [record for record in seeds if record.value is not None]
+    values = [record.value for record in measured if record.value is not None]
+    ends: dict[str, Any] = {
+        end: _average([getattr(record, end) for record in measured], complete=True)
+        for end in ("ci_low", "ci_high", "diff_low", "diff_high")
+    }
+    mean = replace(
+        first,
+        seed=None,
+        value=_average(values),
+        baseline=_average([record.baseline for record in measured]),
+        diff_value=_average([record.diff_value for record in measured]),
+        n=_total([record.n for record in seeds]),
+        n_failed=_total([record.n_failed for record in seeds]),
+        seeds=len(measured),
+        seed_min=min(values, default=None),
+        seed_max=max(values, default=None),
+        status=max((record.status for record in seeds), key=_rank),
+        machine="; ".join(sorted({record.machine for record in seeds})),
+        **ends,
+    )
+    pooled = _pooled(
+        [
+            by_metric.get(first.metric)
+            for record, by_metric in zip(seeds, samples, strict=True)
+            if record.value is not None
+        ]
+    )
+    if pooled is None:
+        return mean
+    value, by = pooled.value, pooled.difference
+    return replace(
+        mean,
+        value=value.value,
+        ci_low=value.low,
+        ci_high=value.high,
+        diff_value=by.value,
+        diff_low=by.low,
+        diff_high=by.high,
+    )
 
 
-def _pooled(own: Sequence[PairedSamples | None]) -> Estimate | None:
-    rows = [one for one in own if one is not None]
-    return estimate(rows) if len(rows) == len(own) else None
+def _average(numbers: Sequence[float | None], *, complete: bool = False) -> float | None:
+    """The mean of the numbers that are there; None if there is none, or (`complete`) not all."""
+    present = [number for number in numbers if number is not None]
+    if not present or (complete and len(present) < len(numbers)):
+        return None
+    return float(np.mean(present))
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    present = [count for count in counts if count is not None]
+    return sum(present) if present else None
+
+
+def _pooled(samples: Sequence[PairedSamples | None]) -> Estimate | None:
+    """The estimate over several seeds, where all of them have samples."""
+    present = [one for one in samples if one is not None]
+    return estimate(present) if len(samples) == len(present) > 1 else None
 
 
 def _rank(status: str) -> int:

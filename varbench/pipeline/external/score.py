@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from varbench.conf.schema import plain
+from varbench.metrics.record import CELL_SCHEMA
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import import_images
 from varbench.pipeline.external.job import ImageSet, ScoreJob
-from varbench.pipeline.outputs import SCHEMA, CellHeader, CellOutputs, finished, look, write_cell
+from varbench.pipeline.outputs import CellHeader, CellOutputs, finished, look, write_cell
 from varbench.pipeline.plan import blocks
 from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
@@ -65,7 +66,7 @@ class _Held:
         cell = self.album.cell
         config, instruments = plain(cell.config), self._shop.instruments(cell)
         spec: dict[str, Any] = {
-            "schema": SCHEMA,
+            "schema": CELL_SCHEMA,
             "elsewhere": VERSION,
             "model": cell.config.model.name,
             "method": cell.method,

@@ -1,0 +1,120 @@
+"""The record of one metric: what `cell.json`, reports and `load_results` hold of one number.
+
+The pipeline makes a record of each value that a metric returns, a cell stores it, reports and
+published results read it back. Needs no numpy and no pandas of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from varbench.metrics.base import MetricValue
+
+CELL_SCHEMA = 1
+"""Version of `cell.json`; reports skip cells of a later one."""
+_ENDS = ("value", "low", "high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRecord:
+    """One number of one model, method, concept and suite.
+
+    The fields up to `status` are a record of `report --format json`, those up to `machine` a row of
+    `load_results`, both in this order. Missing numbers are None.
+
+    Attributes:
+        method: "none" for the base model.
+        config: first 8 hex digits of the hash of the resolved method settings.
+        seed: the edit seed; None for the mean over edit seeds, and where no edit was made.
+        ci_low, ci_high: ends of the 95 % interval; None where there is no honest one.
+        n: images (or prompts) that the value is of.
+        n_failed: images that failed and are missing from it.
+        baseline: the base model's value on the same prompts and image seeds.
+        status: "measured", or why the number is none of ours.
+        diff_value, diff_low, diff_high: paired difference to the base model, with its interval.
+        seeds: edit seeds with a value.
+        seed_min, seed_max: the lowest and the highest seed's value.
+        machine: device and precision, as far as rounding depends on them.
+        note: the metric's remark, such as why there is no value.
+        details: further numbers of the metric under short names.
+    """
+
+    model: str
+    method: str
+    config: str
+    concept: str
+    suite: str
+    prompt_set: str
+    metric: str
+    seed: int | None
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+    n_failed: int | None = None
+    baseline: float | None = None
+    status: str = "measured"
+    diff_value: float | None = None
+    diff_low: float | None = None
+    diff_high: float | None = None
+    seeds: int | None = None
+    seed_min: float | None = None
+    seed_max: float | None = None
+    family: str = ""
+    embedded: bool = False
+    machine: str = ""
+    note: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_value(cls, value: MetricValue, n_failed: int, **labels: Any) -> MetricRecord:
+        """The record of a value that a metric returned; `labels` are the fields up to `seed`."""
+        by = value.difference
+        return cls(
+            value=value.value,
+            ci_low=value.low,
+            ci_high=value.high,
+            n=value.n,
+            n_failed=n_failed,
+            baseline=value.baseline,
+            note=value.note,
+            details=value.details,
+            diff_value=None if by is None else by.value,
+            diff_low=None if by is None else by.low,
+            diff_high=None if by is None else by.high,
+            **labels,
+        )
+
+    @classmethod
+    def of_cell(cls, stored: Mapping[str, Any], **labels: Any) -> MetricRecord:
+        """A record as `cell.json` has it; `labels` are the fields that it leaves to the cell."""
+        difference = stored.get("difference") or {}
+        numbers: dict[str, Any] = {name: stored.get(name) for name in RECORD_FIELDS}
+        numbers |= {f"diff_{end}": difference.get(end) for end in _ENDS}
+        record = cls(
+            note=stored.get("note", ""), details=stored.get("details") or {}, **numbers, **labels
+        )
+        return record.of_one_seed()
+
+    def of_one_seed(self) -> MetricRecord:
+        """The same record with its own value as the lowest and the highest seed's."""
+        seeds = None if self.seed is None else 1
+        return replace(self, seeds=seeds, seed_min=self.value, seed_max=self.value)
+
+    def for_cell(self) -> dict[str, Any]:
+        """The record as `cell.json` stores it; what all records of a cell share is left out."""
+        difference = {end: getattr(self, f"diff_{end}") for end in _ENDS}
+        return {name: getattr(self, name) for name in RECORD_FIELDS} | {
+            "difference": None if self.diff_value is None else difference,
+            "note": self.note,
+            "details": dict(self.details),
+        }
+
+
+_NAMES = tuple(one.name for one in fields(MetricRecord))
+RECORD_FIELDS = _NAMES[: _NAMES.index("status") + 1]
+"""A record of `report --format json`."""
+FRAME_FIELDS = _NAMES[: _NAMES.index("machine") + 1]
+"""A row of `load_results` and of `report --format csv`."""
