@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from varbench.conf.schema import model_config
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import LOADERS, PARAMETERS, card, load_model
@@ -37,16 +37,18 @@ def count(build: Callable[[], nn.Module]) -> int:
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_table_counts_what_the_modules_have(name: str) -> None:
-    config: Any = recipe if name == "gallery" else model_config(name)
-    sizes = config.TRANSFORMER if name == "gallery" else config.transformer
-    codes = config.TOKENIZER if name == "gallery" else config.tokenizer
+    config: Any = model_config(name)
+    small = name == "gallery"
+    trunk, codes = (
+        (sizes.TRANSFORMER, sizes.TOKENIZER) if small else (config.transformer, config.tokenizer)
+    )
     transformer, tokenizer = NETWORKS[name.partition("-")[0]]
-    one, two = (count(lambda d=d: transformer(replace(sizes, depth=d))) for d in (1, 2))
+    one, two = (count(lambda d=d: transformer(replace(trunk, depth=d))) for d in (1, 2))
     found = PARAMETERS[name]
-    assert found.blocks == sizes.depth * (two - one)
+    assert found.blocks == trunk.depth * (two - one)
     assert found.outer == one - (two - one)
     assert found.tokenizer == count(lambda: tokenizer(codes))
-    if name != "gallery":
+    if not small:
         assert found.text_encoder == config.files.text_parameters
 
 

@@ -22,7 +22,7 @@ from tools.gallery.judge_data import (
     targets_of,
 )
 from tools.gallery.train_judges import SMOKE, train_judges
-from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, recipe
+from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
 from varbench.scoring.gallery_networks import (
@@ -48,7 +48,7 @@ def smoke(renders: Renders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of judges after two steps of training."""
     folder = tmp_path_factory.mktemp("judges")
     torch.manual_seed(0)
-    vae = BSQVAE(recipe.TOKENIZER).eval().requires_grad_(False)
+    vae = BSQVAE(sizes.TOKENIZER).eval().requires_grad_(False)
     found = train_judges(renders, vae, folder, seed=3, stages=SMOKE)
     assert set(found) == {"judge", "features", "clip"}
     assert all(set(sets) == {"real", "held_out", "rebuilt"} for sets in found.values())
@@ -80,7 +80,7 @@ def test_augmented_images_stay_images(images: Tensor) -> None:
 
 
 def test_reconstructions_are_seeded(renders: Renders) -> None:
-    vae = BSQVAE(recipe.TOKENIZER).eval()
+    vae = BSQVAE(sizes.TOKENIZER).eval()
     made = reconstruct(vae, renders, 4, seed=0, flips=0.5)
     assert made.shape == (4, 3, 64, 64) and made.dtype == torch.uint8
     assert made.equal(reconstruct(vae, renders, 4, seed=0, flips=0.5))

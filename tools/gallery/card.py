@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from varbench.models.gallery import recipe
+from tools.gallery import recipe
+from varbench.models.gallery import sizes
 
 POINTS = 12
 
@@ -44,10 +45,10 @@ def write_card(out: Path, target: Path) -> None:
         "Not for anything but testing erasure methods.",
         f"Seed {recipe.SEED}; all weights are moving averages, stored as float16.",
         "## Sizes",
-        f"- transformer: `{recipe.TRANSFORMER}`",
-        f"- tokenizer: `{recipe.TOKENIZER}`",
-        f"- text encoder (T5, trained along): `{recipe.TEXT_ENCODER}`",
-        f"- scales: `{recipe.SCHEDULE.scales}`, {recipe.SCHEDULE.total} tokens",
+        f"- transformer: `{sizes.TRANSFORMER}`",
+        f"- tokenizer: `{sizes.TOKENIZER}`",
+        f"- text encoder (T5, trained along): `{sizes.TEXT_ENCODER}`",
+        f"- scales: `{sizes.SCHEDULE.scales}`, {sizes.SCHEDULE.total} tokens",
     ]
     for name, stage in stages.items():
         parts += [f"## {name}", f"`{asdict(stage)}`", loss_curve(out / f"{name}.jsonl")]

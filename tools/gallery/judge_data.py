@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tools.gallery.data import Renders
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes
 from varbench.models.gallery.world.scene import (
     BACKGROUNDS,
     COLOURED_OBJECTS,
@@ -72,7 +72,7 @@ def reconstruct(
         flips: largest share of bits flipped; the share is drawn anew for each batch.
         batch: images at a time.
     """
-    layout = Layout(recipe.SCHEDULE)
+    layout = Layout(sizes.SCHEDULE)
     generator = torch.Generator().manual_seed(seed)
     made = torch.empty((count, *renders.images.shape[1:]), dtype=torch.uint8)
     for rows in torch.split(torch.arange(count), batch):

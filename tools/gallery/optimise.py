@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from varbench.models.gallery.recipe import StageRecipe
+from tools.gallery.recipe import StageRecipe
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from tools.gallery import recipe
 from tools.gallery.card import write_card
 from tools.gallery.data import Renders, make_renders
 from tools.gallery.train_judges import train_judges
 from tools.gallery.train_tokenizer import latents_of, train_tokenizer
 from tools.gallery.train_transformer import train_transformer
-from varbench.models.gallery import recipe
 from varbench.models.gallery.model import (
     TEXT_FOLDER,
     TOKENIZER_FILE,

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tools.gallery import recipe
 from tools.gallery.data import Renders, make_renders
 from tools.gallery.judge_clip import (
     ClipTrainer,
@@ -35,8 +36,8 @@ from tools.gallery.judge_data import (
     targets_of,
 )
 from tools.gallery.optimise import optimise
-from varbench.models.gallery import recipe
-from varbench.models.gallery.recipe import StageRecipe
+from tools.gallery.recipe import StageRecipe
+from varbench.models.gallery import sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
 from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge, save_network
@@ -218,7 +219,7 @@ def train_judges(
 
 def load_vae(checkpoint: Path) -> BSQVAE:
     """The averaged tokenizer of a checkpoint that `optimise` wrote."""
-    vae = BSQVAE(recipe.TOKENIZER)
+    vae = BSQVAE(sizes.TOKENIZER)
     vae.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
     return vae.eval().requires_grad_(False)
 

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tools.gallery import recipe
 from tools.gallery.data import Renders
 from tools.gallery.optimise import optimise
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes
 from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
 from varbench.models.infinity.tokenizer import BSQVAE
 
-LAYOUT = Layout(recipe.SCHEDULE)
+LAYOUT = Layout(sizes.SCHEDULE)
 
 
 def image_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def image_loss(made: Tensor, real: Tensor) -> Tensor:
 def train_tokenizer(renders: Renders, folder: Path, seed: int) -> BSQVAE:
     """Both stages; returns the averaged weights."""
     torch.manual_seed(seed)
-    vae = BSQVAE(recipe.TOKENIZER)
+    vae = BSQVAE(sizes.TOKENIZER)
 
     def whole(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(renders), (recipe.TOKENIZER_STAGE.batch,), generator=generator)
@@ -54,7 +55,7 @@ def train_tokenizer(renders: Renders, folder: Path, seed: int) -> BSQVAE:
         batch = recipe.DECODER_STAGE.batch
         rows = torch.randint(len(renders), (batch,), generator=generator)
         real = renders.batch(rows)
-        flips = draw_flips(batch, recipe.TOKENIZER.bits, LAYOUT, recipe.DECODER_FLIPS, generator)
+        flips = draw_flips(batch, sizes.TOKENIZER.bits, LAYOUT, recipe.DECODER_FLIPS, generator)
         with torch.no_grad():
             codes = quantise(vae.encode(real), LAYOUT, flips).codes
         made = vae.decoder(codes)

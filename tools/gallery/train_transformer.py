@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tools.gallery import recipe
 from tools.gallery.data import Renders, draw_captions
 from tools.gallery.optimise import optimise
 from tools.gallery.train_tokenizer import LAYOUT
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes
 from varbench.models.gallery.world.captions import vocabulary
 from varbench.models.infinity.quantiser import draw_flips, quantise
 from varbench.models.infinity.transformer import InfinityTransformer
@@ -48,8 +49,8 @@ class TextToBits(nn.Module):
         super().__init__()
         from transformers import T5Config, T5EncoderModel
 
-        self.text = T5EncoderModel(T5Config(vocab_size=words, **recipe.TEXT_ENCODER))  # type: ignore[arg-type]
-        self.transformer = InfinityTransformer(recipe.TRANSFORMER)
+        self.text = T5EncoderModel(T5Config(vocab_size=words, **sizes.TEXT_ENCODER))  # type: ignore[arg-type]
+        self.transformer = InfinityTransformer(sizes.TRANSFORMER)
 
     def forward(self, ids: Tensor, mask: Tensor, null: Tensor, inputs: Tensor) -> Tensor:
         """Token ids and mask ``[B, T]``, null rows ``[B]``, inputs ``[B, L - 1, d]`` -> logits."""
@@ -57,12 +58,12 @@ class TextToBits(nn.Module):
         learned = self.transformer.cfg_uncond[: rows.shape[1]]
         rows = torch.where(null[:, None, None], learned, rows)
         text = self.transformer.read_text(rows, mask.bool())
-        return self.transformer(inputs, text, recipe.SCHEDULE)  # type: ignore[no-any-return]
+        return self.transformer(inputs, text, sizes.SCHEDULE)  # type: ignore[no-any-return]
 
 
 def token_weights() -> Tensor:
     """``[L]``, 1 / side of each token's scale, summing to 1 (upstream's re-weighting)."""
-    sides = [torch.full((h * w,), (h * w) ** -0.5) for h, w in recipe.SCHEDULE.scales]
+    sides = [torch.full((h * w,), (h * w) ** -0.5) for h, w in sizes.SCHEDULE.scales]
     weights = torch.cat(sides)
     return weights / weights.sum()
 
@@ -91,7 +92,7 @@ def train_transformer(
         text = tokenizer(captions, padding=True, return_tensors="pt")
         null = torch.rand(stage.batch, generator=generator) < recipe.NULL_TEXT
         flips = draw_flips(
-            stage.batch, recipe.TOKENIZER.bits, LAYOUT, recipe.SELF_CORRECTION, generator
+            stage.batch, sizes.TOKENIZER.bits, LAYOUT, recipe.SELF_CORRECTION, generator
         )
         made = quantise(latents[rows], LAYOUT, flips)
         logits = module(text.input_ids, text.attention_mask, null, made.inputs)
@@ -100,7 +101,7 @@ def train_transformer(
         )
         per_token = losses.view(stage.batch, len(weights), -1).mean(dim=(0, 2))
         numbers = {"loss": (per_token * weights).sum()}
-        for scale, rows_of in enumerate(recipe.SCHEDULE.slices()):
+        for scale, rows_of in enumerate(sizes.SCHEDULE.slices()):
             numbers[f"bits_{scale}"] = per_token[rows_of].mean().detach()
         return numbers
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from varbench.models.common.batching import batch_of
 from varbench.models.common.execution import Execution
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes as gallery
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.released_config import InfinityConfig
@@ -122,8 +122,8 @@ def blueprint_of(config: Any) -> Blueprint | None:
         resident = _bytes_of(lambda: VQVAE(config.tokenizer))
         return Blueprint(config.transformer.depth, _switti(config), resident, text)
     if config.name == "gallery":
-        sizes, parameters = recipe.TRANSFORMER, PARAMETERS["gallery"]
-        build = _infinity(config, sizes, recipe.TOKENIZER, recipe.SCHEDULE, bf16=False)
+        sizes, parameters = gallery.TRANSFORMER, PARAMETERS["gallery"]
+        build = _infinity(config, sizes, gallery.TOKENIZER, gallery.SCHEDULE, bf16=False)
         resident = BYTES["fp32"] * (parameters.tokenizer + parameters.text_encoder)
         return Blueprint(sizes.depth, build, resident, 0)
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from varbench.models.gallery import recipe
+from varbench.models.gallery import sizes
 from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.released import Parts, assemble
@@ -27,9 +27,9 @@ def weights_folder() -> Path:
 
 @cache
 def fingerprint(folder: Path | None = None) -> str:
-    """SHA-256 over the recipe's sizes and all weights files (16 hex digits)."""
+    """SHA-256 over the sizes and all weights files (16 hex digits)."""
     folder = folder or weights_folder()
-    digest = hashlib.sha256(repr((recipe.TRANSFORMER, recipe.TOKENIZER, recipe.SCHEDULE)).encode())
+    digest = hashlib.sha256(repr((sizes.TRANSFORMER, sizes.TOKENIZER, sizes.SCHEDULE)).encode())
     for file in sorted(folder.rglob("*")):
         if file.suffix in {".safetensors", ".json"}:
             digest.update(file.relative_to(folder).as_posix().encode())
@@ -50,14 +50,14 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
     """
     folder = folder or weights_folder()
     parts = Parts(
-        transformer=recipe.TRANSFORMER,
-        tokenizer=recipe.TOKENIZER,
-        schedule=recipe.SCHEDULE,
+        transformer=sizes.TRANSFORMER,
+        tokenizer=sizes.TOKENIZER,
+        schedule=sizes.SCHEDULE,
         transformer_file=folder / TRANSFORMER_FILE,
         tokenizer_file=folder / TOKENIZER_FILE,
     )
     place = torch.device(device)
-    text = TextEncoder.from_folder(folder / TEXT_FOLDER, recipe.TEXT_MAXLEN, place)
+    text = TextEncoder.from_folder(folder / TEXT_FOLDER, sizes.TEXT_MAXLEN, place)
     return assemble(parts, text, config, place)
 
 

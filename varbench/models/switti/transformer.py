@@ -5,8 +5,7 @@ and learns of earlier scales only through its input, the sum of their codes; sam
 key/value cache. In Switti AR it also sees all earlier scales.
 
 Text enters by two roads: rows of two CLIP encoders by cross-attention, and a pooled vector as
-the start token and as the condition of AdaLN. Norms stand before and after every sub-layer; the
-norm of queries and keys runs over all heads at once and has no weights.
+the start token and as the condition of AdaLN. Norms stand before and after every sub-layer.
 
 Names of parameters are the original's. Shapes in names: B images, L visual tokens, T text
 rows, C width, H heads.
@@ -22,27 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.attention import attend_by_scale
-from varbench.models.common.rotary import rotate
 from varbench.models.protocol import Schedule
+from varbench.models.switti.attention import EPS, BlockText, CrossAttention, Past, SelfAttention
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.rope import rope_tables
 
-EPS = 1e-6
 CROP = (512.0, 512.0, 0.0, 0.0)
 """Height, width and crop offsets that stand for a whole square image, at every resolution."""
-
-Past = tuple[Tensor, Tensor, slice]
-"""Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
-
-
-@dataclass(frozen=True)
-class BlockText:
-    """What one block reads of the text: keys and values ``[B, H, T, C / H]``, AdaLN vectors."""
-
-    keys: Tensor
-    values: Tensor
-    ada_B16C: Tensor
 
 
 @dataclass(frozen=True)
@@ -61,65 +46,6 @@ class Positions:
     levels: Tensor
     rope: tuple[Tensor, Tensor]
     rows: list[slice]
-
-
-def _split(x_BLC: Tensor, heads: int) -> Tensor:
-    return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-def _normed(x_BLC: Tensor, heads: int) -> Tensor:
-    return _split(F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS), heads)
-
-
-class SelfAttention(nn.Module):
-    """Attention among visual tokens with normalised queries and keys and 2-D RoPE."""
-
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.causal = causal
-        self.to_qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x_BLC: Tensor,
-        rope: tuple[Tensor, Tensor],
-        lengths: Sequence[int],
-        past: Past | None,
-    ) -> Tensor:
-        q, k, v = self.to_qkv(x_BLC).chunk(3, dim=-1)
-        v = _split(v, self.heads)
-        q = rotate(_normed(q, self.heads).float(), *rope).to(v.dtype)
-        k = rotate(_normed(k, self.heads).float(), *rope).to(v.dtype)
-        if past is not None:
-            keys, values, rows = past
-            keys[:, :, rows], values[:, :, rows] = k, v
-            k, v = keys[:, :, : rows.stop], values[:, :, : rows.stop]
-        out = attend_by_scale(q, k, v, lengths, causal=self.causal, scale=None)
-        return self.proj(out)  # type: ignore[no-any-return]
-
-
-class CrossAttention(nn.Module):
-    """Attention of visual tokens over the prompt's rows, queries and keys normalised."""
-
-    def __init__(self, width: int, heads: int, text_width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(width, width)
-        self.to_kv = nn.Linear(text_width, 2 * width)
-        self.proj = nn.Linear(width, width)
-
-    def read(self, rows_BTX: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of text rows."""
-        k, v = self.to_kv(rows_BTX).chunk(2, dim=-1)
-        return _normed(k, self.heads), _split(v, self.heads)
-
-    def forward(self, x_BLC: Tensor, text: BlockText, mask_BT: Tensor) -> Tensor:
-        q = _normed(self.to_q(x_BLC), self.heads)
-        mask = mask_BT[:, None, None]
-        out = F.scaled_dot_product_attention(q, text.keys, text.values, attn_mask=mask)
-        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):

@@ -1,23 +1,10 @@
-"""The Gallery's sizes and its training recipe, in one place."""
+"""The training recipe of the Gallery; ``varbench/models/gallery/sizes.py`` has its sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
-from varbench.models.protocol import Schedule
-
 IMAGE_SIDE = 64
-SCHEDULE = Schedule(((1, 1), (2, 2), (4, 4), (6, 6), (8, 8)))
-"""The first five grids of Infinity's own square schedule; 121 tokens."""
-
-TEXT_MAXLEN = 32
-TOKENIZER = TokenizerConfig(
-    bits=32, base_width=64, width_multipliers=(1, 2), encoder_blocks=1, pixel_unshuffle=4
-)
-TRANSFORMER = TransformerConfig(
-    width=192, depth=6, heads=4, bits=32, text_width=128, text_maxlen=TEXT_MAXLEN
-)
 
 
 @dataclass(frozen=True)
@@ -48,8 +35,8 @@ DECODER_STAGE = StageRecipe(steps=1500, batch=32, rate=1e-3)
 TRANSFORMER_STAGE = StageRecipe(steps=4000, batch=32, rate=1.5e-3)
 COMMITMENT = 0.25
 DECODER_FLIPS = 0.04
-"""Largest share of bits flipped while the decoder alone is trained, so that it forgives the
-sampler's errors."""
+"""Largest share of bits flipped while the decoder alone is trained, so that it tolerates
+the sampler's errors."""
 SELF_CORRECTION = 0.3
 COMPOSED = 0.3
 """Share of the transformer's training images that are compositions: more than their share of the
@@ -57,14 +44,3 @@ renders, because two subjects in one image are what it learns last."""
 NULL_TEXT = 0.1
 IMPLIED = 0.25
 """Share of the mannequins' captions that only imply how it is dressed."""
-
-TEXT_ENCODER = {
-    "d_model": TRANSFORMER.text_width,
-    "d_kv": 32,
-    "d_ff": 256,
-    "num_layers": 2,
-    "num_heads": 4,
-    "dropout_rate": 0.0,
-    "feed_forward_proj": "gated-gelu",
-}
-"""Sizes of the T5 encoder (transformers' names)."""

@@ -1,0 +1,91 @@
+"""The two attentions of Switti: self-attention over scales and cross-attention to the text.
+
+The norm of queries and keys runs over all heads at once and has no weights. Shapes in names: B
+images, L visual tokens, T text rows, X text width, C width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varbench.models.common.attention import attend_by_scale
+from varbench.models.common.rotary import rotate
+
+EPS = 1e-6
+
+Past = tuple[Tensor, Tensor, slice]
+"""Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
+
+
+@dataclass(frozen=True)
+class BlockText:
+    """What one block reads of the text: keys and values ``[B, H, T, C / H]``, AdaLN vectors."""
+
+    keys: Tensor
+    values: Tensor
+    ada_B16C: Tensor
+
+
+def split_heads(x_BLC: Tensor, heads: int) -> Tensor:
+    """``[B, L, C]`` -> ``[B, H, L, C / H]``."""
+    return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def normed_heads(x_BLC: Tensor, heads: int) -> Tensor:
+    """Heads of rows that are normalised over all heads at once, without weights."""
+    return split_heads(F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS), heads)
+
+
+class SelfAttention(nn.Module):
+    """Attention among visual tokens with normalised queries and keys and 2-D RoPE."""
+
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.to_qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x_BLC: Tensor,
+        rope: tuple[Tensor, Tensor],
+        lengths: Sequence[int],
+        past: Past | None,
+    ) -> Tensor:
+        q, k, v = self.to_qkv(x_BLC).chunk(3, dim=-1)
+        v = split_heads(v, self.heads)
+        q = rotate(normed_heads(q, self.heads).float(), *rope).to(v.dtype)
+        k = rotate(normed_heads(k, self.heads).float(), *rope).to(v.dtype)
+        if past is not None:
+            keys, values, rows = past
+            keys[:, :, rows], values[:, :, rows] = k, v
+            k, v = keys[:, :, : rows.stop], values[:, :, : rows.stop]
+        out = attend_by_scale(q, k, v, lengths, causal=self.causal, scale=None)
+        return self.proj(out)  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Attention of visual tokens over the prompt's rows, queries and keys normalised."""
+
+    def __init__(self, width: int, heads: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width)
+        self.to_kv = nn.Linear(text_width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def read(self, rows_BTX: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of text rows."""
+        k, v = self.to_kv(rows_BTX).chunk(2, dim=-1)
+        return normed_heads(k, self.heads), split_heads(v, self.heads)
+
+    def forward(self, x_BLC: Tensor, text: BlockText, mask_BT: Tensor) -> Tensor:
+        q = normed_heads(self.to_q(x_BLC), self.heads)
+        mask = mask_BT[:, None, None]
+        out = F.scaled_dot_product_attention(q, text.keys, text.values, attn_mask=mask)
+        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
