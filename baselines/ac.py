@@ -1,4 +1,4 @@
-"""Concept ablation (AC; Kumari et al., ICCV 2023): what the anchor gets, the concept gets.
+"""Concept ablation (AC; Kumari et al., ICCV 2023): predict the anchor's image for the concept.
 
 On the frozen model's roll-out r of the *neutral* (anchor) prompt, in means over tokens and
 symbols:
@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.training.objective import Batch, SharedHistory, Term
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
-from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = ("model", "noise")
@@ -93,7 +94,11 @@ class Ac:
     Config = AcConfig
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: AcConfig, place: TrainingContext
+        self,
+        model: NextScaleModel,
+        concept: EraseTarget,
+        config: AcConfig,
+        context: TrainingContext,
     ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
-        return fine_tune(model, AcObjective(model, tokens, config), config.train, place)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
+        return fine_tune(model, AcObjective(model, tokens, config), config.train, context)

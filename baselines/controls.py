@@ -20,14 +20,24 @@ batch is asked again, since a forgotten image may be remembered by steps on othe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
-from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
-from varbench.methods.vare import SharedHistory
+from varbench.methods.training.objective import (
+    Batch,
+    DistillObjective,
+    Objective,
+    SharedHistory,
+    Term,
+)
+from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
 
 
@@ -56,16 +66,8 @@ class AnchorObjective(SharedHistory):
         return Term(name, symbol_cross_entropy(student, self.history(batch)).mean()), {}
 
 
-class DistillObjective(SharedHistory):
-    """KL from the frozen model under the neutral prompt."""
-
-    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        student = self.student(self.tokens.concept, batch)
-        return Term(name, symbol_divergence(student, self.teacher(batch)).mean()), {}
-
-
 class AscentObjective(SharedHistory):
-    """Minus the cross entropy to the history, up to chance level; the log has it positive."""
+    """Minus the cross entropy to the history, up to chance level; positive in the log."""
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         student = self.student(self.tokens.concept, batch)
@@ -74,23 +76,29 @@ class AscentObjective(SharedHistory):
         return Term(name, loss, weight=0.0 if unknown else -1.0), {"at_chance": float(unknown)}
 
 
-class _Control:
-    """What the three have in common."""
+def distill_objective(model: NextScaleModel, tokens: AuxiliaryTokens) -> DistillObjective:
+    """KL from the frozen model under the neutral prompt."""
 
+    def loss(student: Tensor, target: Tensor) -> Tensor:
+        return symbol_divergence(student, target).mean()
+
+    return DistillObjective(model, tokens.concept, tokens.rollout, tokens.teacher_logits, loss)
+
+
+class _Control:
     version = 1
     prefix: str
-    objective: type[AnchorObjective | DistillObjective | AscentObjective]
+    objective: Callable[[NextScaleModel, AuxiliaryTokens], Objective]
 
     def erase(
         self,
         model: NextScaleModel,
         concept: EraseTarget,
         config: DistillConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
-        pairs = concept.pairs()
-        tokens = auxiliary_tokens(model, pairs, config.rollout, place.seed, self.prefix)
-        return fine_tune(model, self.objective(model, tokens), config.train, place)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed, self.prefix)
+        return fine_tune(model, self.objective(model, tokens), config.train, context)
 
 
 class NftAnchor(_Control):
@@ -108,7 +116,7 @@ class NftDistill(_Control):
     id = "nft-distill"
     Config = DistillConfig
     prefix = "concept"
-    objective = DistillObjective
+    objective = staticmethod(distill_objective)
 
 
 class NftAscent(_Control):

@@ -36,8 +36,10 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away
+from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
 from varbench.methods.training.rollouts import RolloutConfig, check_prefix, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -77,15 +79,15 @@ def targets(
 ) -> Tensor:
     """Hidden states ``[N, L, W]`` to be reached, from the unedited model, in host memory."""
     hidden = require(model, HasHidden, "ear").hidden
-    found = []
+    states = []
     for i in range(len(rollout)):
-        one = rollout.select([i])
-        shown, plain = (hidden(one, text.select([i])).float() for text in (concept, neutral))
-        found.append(steer_away(plain, shown, eta).cpu())
-    return torch.cat(found)
+        history = rollout.select([i])
+        shown, plain = (hidden(history, text.select([i])).float() for text in (concept, neutral))
+        states.append(steer_away(plain, shown, eta).cpu())
+    return torch.cat(states)
 
 
-class EarObjective:
+class EarObjective(RolloutObjective):
     """One term: the hidden states of one scale, another one at every iteration."""
 
     def __init__(
@@ -96,28 +98,21 @@ class EarObjective:
         target: Tensor,
         threshold: float,
     ) -> None:
-        self.model = model
+        super().__init__(model, rollout)
         self.hidden = require(model, HasHidden, "ear").hidden
         self.cut = require(model, CutsRollouts, "ear").first_scales
         self.text = text
-        self.rollout = rollout
         self.target = target
         self.threshold = threshold
         self.windows = list(rollout.schedule.slices())
-
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return len(self.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         scale = batch.step % len(self.windows)
         window = self.windows[scale]
         history = self.cut(self.rollout.select(batch.rows), scale + 1)
-        hidden = self.hidden(history, text_of(self.model, self.text, batch))[:, window].float()
+        hidden = self.hidden(history, batch_condition(self.model, self.text, batch))[
+            :, window
+        ].float()
         target = self.target[batch.rows][:, window].to(hidden.device)
         loss = (hidden - target).square().mean()
         summed = float(loss.detach()) * (window.stop - window.start)
@@ -133,16 +128,18 @@ class Ear:
     Config = EarConfig
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: EarConfig, place: TrainingContext
+        self,
+        model: NextScaleModel,
+        concept: EraseTarget,
+        config: EarConfig,
+        context: TrainingContext,
     ) -> Edit:
         for capability in (HasHidden, CutsRollouts):
             require(model, capability, self.id)
         pairs = concept.pairs()
-        shown, plain = (
-            model.encode(texts)
-            for texts in ([p.concept for p in pairs], [p.neutral for p in pairs])
-        )
-        rollout = pair_rollouts(model, pairs, config.rollout, place.seed, config.prefix)
+        shown = model.encode([pair.concept for pair in pairs])
+        plain = model.encode([pair.neutral for pair in pairs])
+        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, config.prefix)
         target = targets(model, rollout, shown, plain, config.eta)
         objective = EarObjective(model, shown, rollout, target, config.threshold)
-        return fine_tune(model, objective, config.train, place)
+        return fine_tune(model, objective, config.train, context)

@@ -26,8 +26,8 @@ Deviates: one roll-out of each training pair by the frozen model, on the common 
 training settings, instead of a new image for each iteration; the mean over scales is weighted
 (``scales``).
 
-The edit's notes tell per scale how far the concept and its neutral prompt stay apart
-(``leak.py``). ESD does not aim at the neutral prompt, so these figures compare its variants; one
+The edit's notes record per scale how far the concept and its neutral prompt stay apart
+(``leakage.py``). ESD does not aim at the neutral prompt, so these figures compare its variants; one
 above 1 is no failure.
 """
 
@@ -40,9 +40,11 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.leakage import leak
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.leakage import leakage
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away, symbol_divergence
+from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.rollouts import (
     RolloutConfig,
     check_prefix,
@@ -50,7 +52,7 @@ from varbench.methods.training.rollouts import (
     pair_rollouts,
 )
 from varbench.methods.training.scale_weights import ScaleWeights
-from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import NextScaleModel
 
 TARGETS = {
     "x": ("cross_attention",),
@@ -60,7 +62,7 @@ TARGETS = {
     "x+p": ("cross_attention", "pooled_text"),
     "all": ("all",),
 }
-"""What is trained, by the name of the variant: parts of the model."""
+"""Trained parts of the model by the name of the variant."""
 
 
 def log_odds_distance(logits: Tensor, target: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ class EsdConfig:
             raise ValueError(
                 f"target={self.target} trains {', '.join(parts)}; set target, not train.parts"
             )
-        # So that records, and whoever counts the memory of a training, see what is trained.
+        # Records and the memory estimate read the trained parts from here.
         object.__setattr__(self, "train", replace(self.train, parts=parts))
 
 
@@ -133,41 +135,9 @@ def esd_target(concept: Tensor, null: Tensor, eta: float, z_max: float) -> Tenso
     return bounded(target, z_max) if z_max else target
 
 
-class EsdObjective:
-    """One term: distance to the target on histories that both sides share."""
-
-    def __init__(
-        self,
-        model: NextScaleModel,
-        text: Condition,
-        rollout: Rollout,
-        target: Tensor,
-        config: EsdConfig,
-    ) -> None:
-        self.model = model
-        self.text = text
-        self.rollout = rollout
-        self.target = target
-        self.config = config
-
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return len(self.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
-
-    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        text = text_of(self.model, self.text, batch)
-        student = self.model.logits(self.rollout.select(batch.rows), text)
-        distance = LOSSES[self.config.loss](student, self.target[batch.rows])
-        return Term(name, self.config.scales.mean(distance, self.rollout.schedule)), {}
-
-
 def esd_objective(
     model: NextScaleModel, concept: EraseTarget, config: EsdConfig, seed: int
-) -> EsdObjective:
+) -> DistillObjective:
     """Roll-outs and targets of all pairs, from the still unedited model."""
     pairs = concept.pairs()
     text = model.encode([pair.concept for pair in pairs])
@@ -178,7 +148,11 @@ def esd_objective(
         config.eta,
         config.z_max,
     )
-    return EsdObjective(model, text, rollout, target, config)
+
+    def loss(student: Tensor, target: Tensor) -> Tensor:
+        return config.scales.mean(LOSSES[config.loss](student, target), rollout.schedule)
+
+    return DistillObjective(model, text, rollout, target, loss)
 
 
 class Esd:
@@ -189,8 +163,12 @@ class Esd:
     Config = EsdConfig
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: EsdConfig, place: TrainingContext
+        self,
+        model: NextScaleModel,
+        concept: EraseTarget,
+        config: EsdConfig,
+        context: TrainingContext,
     ) -> Edit:
-        objective = esd_objective(model, concept, config, place.seed)
-        edit = fine_tune(model, objective, config.train, place)
-        return replace(edit, notes=leak(model, edit, concept.pairs(), place.seed))
+        objective = esd_objective(model, concept, config, context.seed)
+        edit = fine_tune(model, objective, config.train, context)
+        return replace(edit, notes=leakage(model, edit, concept.pairs(), context.seed))

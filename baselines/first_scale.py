@@ -29,8 +29,10 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_divergence, symbol_entropy
+from varbench.methods.training.objective import Batch, Term, batch_condition
 from varbench.methods.training.rollouts import frozen_logits
 from varbench.models.capabilities import CutsRollouts, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -64,7 +66,7 @@ def excess_entropy(student: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FirstScale:
-    """Prompts and what the frozen model predicts for them at its first scale.
+    """Prompts and the frozen model's predictions for them at its first scale.
 
     Attributes:
         concept: the N prompts with the concept.
@@ -80,7 +82,7 @@ class FirstScale:
 
 
 def first_scale(model: NextScaleModel, concept: EraseTarget) -> FirstScale:
-    """What training needs, from the still unedited model."""
+    """Prompts and predictions for training, from the still unedited model."""
     cut = require(model, CutsRollouts, "first-scale").first_scales
     pairs = concept.pairs()
     texts = [*(pair.neutral for pair in pairs), *concept.retain_prompts()]
@@ -111,14 +113,13 @@ class FirstScaleObjective:
         first, others = self.size, len(self.data.benign) - self.size
         if not others:
             return batch
-        begin = batch.step * len(batch.rows)
-        retained = [first + (begin + i) % others for i in range(len(batch.rows))]
+        retained = [first + row for row in batch.in_turn(others).rows]
         return Batch(batch.step, [*batch.rows, *retained], batch.drop * 2)
 
     def student(self, condition: Condition, batch: Batch) -> Tensor:
         """Logits ``[B, l, D, V]`` of the model in training."""
         start = self.data.start.select([0] * len(batch.rows))
-        return self.model.logits(start, text_of(self.model, condition, batch))
+        return self.model.logits(start, batch_condition(self.model, condition, batch))
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         data, config = self.data, self.config
@@ -146,7 +147,7 @@ class FirstScaleTuning:
         model: NextScaleModel,
         concept: EraseTarget,
         config: FirstScaleConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
         data = first_scale(model, concept)
-        return fine_tune(model, FirstScaleObjective(model, data, config), config.train, place)
+        return fine_tune(model, FirstScaleObjective(model, data, config), config.train, context)

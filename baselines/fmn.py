@@ -1,4 +1,4 @@
-"""Forget-Me-Not (Zhang et al., CVPR Workshops 2024): attention is taken off the concept's tokens.
+"""Forget-Me-Not (Zhang et al., CVPR Workshops 2024): attention taken off the concept's tokens.
 
 With A a cross-attention map ``[B, H, l, T]`` of one block at one scale, B images, H heads, l
 visual tokens, T text rows, and C the concept's rows of a prompt:
@@ -32,12 +32,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from varbench.baselines.alignment import concept_tokens
+from varbench.baselines.token_alignment import concept_tokens
 from varbench.data.erase_target import EraseTarget
 from varbench.data.training_pairs import Pair
 from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.objective import Batch, RolloutObjective, Term
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
@@ -59,7 +61,7 @@ class FmnConfig:
         if self.pool_weight < 0:
             raise ValueError(f"pool_weight must not be negative, got {self.pool_weight}")
         if self.train.text_drop:
-            raise ValueError("a dropped text has no concept's tokens; set train.text_drop=0")
+            raise ValueError("a dropped text has no tokens of the concept; set train.text_drop=0")
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 
@@ -72,14 +74,14 @@ def concept_rows(texts: HasTextSpaces, pairs: Sequence[Pair]) -> list[list[int]]
     """
     sides = [[p.concept for p in pairs], [p.neutral for p in pairs]]
     tokens = zip(*(texts.text_tokens(side) for side in sides), strict=True)
-    found = [concept_tokens(ours, theirs) for ours, theirs in tokens]
-    for pair, rows in zip(pairs, found, strict=True):
+    numbers = [concept_tokens(concept, neutral) for concept, neutral in tokens]
+    for pair, rows in zip(pairs, numbers, strict=True):
         if not rows:
             raise UserError(
                 f"fmn finds no token of the concept in {pair.concept!r}: all are in "
                 f"{pair.neutral!r} too; reword the pair"
             )
-    return found
+    return numbers
 
 
 def attention_on(shares: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -92,12 +94,12 @@ def attention_on(shares: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
     Returns:
         Scalar between 0 and 1.
     """
-    picked = [one[..., list(some)].flatten() for one, some in zip(shares, rows, strict=True)]
-    norm: Tensor = torch.linalg.vector_norm(torch.cat(picked))
+    columns = [image[..., list(own)].flatten() for image, own in zip(shares, rows, strict=True)]
+    norm: Tensor = torch.linalg.vector_norm(torch.cat(columns))
     return norm / math.sqrt(shares[..., 0].numel())
 
 
-class FmnObjective:
+class FmnObjective(RolloutObjective):
     """One term: attention on the concept's rows, in all maps and in the pool."""
 
     def __init__(
@@ -108,19 +110,11 @@ class FmnObjective:
         rows: Sequence[Sequence[int]],
         pool_weight: float,
     ) -> None:
+        super().__init__(model, rollout)
         self.attention = require(model, HasTextAttention, "fmn").text_attention
         self.text = text
-        self.rollout = rollout
         self.rows = rows
         self.pool_weight = pool_weight
-
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return len(self.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         rows = [self.rows[i] for i in batch.rows]
@@ -144,12 +138,16 @@ class Fmn:
     Config = FmnConfig
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: FmnConfig, place: TrainingContext
+        self,
+        model: NextScaleModel,
+        concept: EraseTarget,
+        config: FmnConfig,
+        context: TrainingContext,
     ) -> Edit:
         require(model, HasTextAttention, self.id)
         pairs = concept.pairs()
         rows = concept_rows(require(model, HasTextSpaces, self.id), pairs)
         text = model.encode([pair.concept for pair in pairs])
-        rollout = pair_rollouts(model, pairs, config.rollout, place.seed, "concept")
+        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, "concept")
         objective = FmnObjective(model, text, rollout, rows, config.pool_weight)
-        return fine_tune(model, objective, config.train, place)
+        return fine_tune(model, objective, config.train, context)

@@ -17,15 +17,10 @@ import torch
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import (
-    CHECKPOINT_EVERY,
-    Batch,
-    FineTuneConfig,
-    Term,
-    fine_tune,
-    text_of,
-)
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import CHECKPOINT_EVERY, fine_tune
 from varbench.methods.training.losses import probability_distance
+from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
 from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
@@ -53,25 +48,17 @@ class NaiveConfig:
             raise ValueError(f"refresh must divide {CHECKPOINT_EVERY}, got {self.refresh}")
 
 
-class NaiveObjective:
+class NaiveObjective(RolloutObjective):
     """One term; each side reads its own history."""
 
     def __init__(
         self, model: NextScaleModel, frozen: AuxiliaryTokens, config: NaiveConfig, seed: int
     ) -> None:
-        self.model = model
+        super().__init__(model, frozen.rollout)
         self.frozen = frozen
         self.config = config
         self.seed = seed
         self.histories: dict[int, tuple[int, Rollout]] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return len(self.frozen.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
 
     def own_history(self, batch: Batch) -> Rollout:
         """The student's roll-outs, sampled again when older than ``refresh`` iterations."""
@@ -79,20 +66,19 @@ class NaiveObjective:
         stale = [r for r in batch.rows if self.histories.get(r, (-1, None))[0] != age]
         if stale:
             keys = [(f"own-{r}-{age}", self.seed) for r in stale]
-            made = sample_batch(
-                self.model, self.frozen.concept.select(stale), keys, self.config.rollout
-            )
-            for place, row in enumerate(stale):
-                self.histories[row] = (age, made.select([place]))
-        rows = [self.histories[r][1] for r in batch.rows]
+            text = self.frozen.concept.select(stale)
+            sampled = sample_batch(self.model, text, keys, self.config.rollout)
+            for position, row in enumerate(stale):
+                self.histories[row] = (age, sampled.select([position]))
+        rollouts = [self.histories[r][1] for r in batch.rows]
         return Rollout(
-            torch.cat([r.tokens for r in rows]),
-            torch.cat([r.inputs for r in rows]),
-            rows[0].schedule,
+            torch.cat([r.tokens for r in rollouts]),
+            torch.cat([r.inputs for r in rollouts]),
+            rollouts[0].schedule,
         )
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        text = text_of(self.model, self.frozen.concept, batch)
+        text = batch_condition(self.model, self.frozen.concept, batch)
         student = self.model.logits(self.own_history(batch), text)
         teacher = self.frozen.teacher_logits[batch.rows]
         return Term(name, probability_distance(student, teacher)), {}
@@ -110,8 +96,8 @@ class Naive:
         model: NextScaleModel,
         concept: EraseTarget,
         config: NaiveConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
-        frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
-        objective = NaiveObjective(model, frozen, config, place.seed)
-        return fine_tune(model, objective, config.train, place)
+        frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
+        objective = NaiveObjective(model, frozen, config, context.seed)
+        return fine_tune(model, objective, config.train, context)

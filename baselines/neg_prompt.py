@@ -1,10 +1,10 @@
-"""Negative prompt: the concept stands where guidance has the null condition.
+"""Negative prompt: the concept in the place of guidance's null condition.
 
 ``z = w z_prompt + (1 - w) z_concept`` with the weights w of the model's own guidance; no weight of
 the network changes. Usage rather than a paper; the released code of Infinity has it as an option.
 
-Inferred: the negative prompt is all of the concept's words, separated by commas. Whatever the
-null condition did for the image besides is lost, and without guidance there is no such place.
+Inferred: the negative prompt is all of the concept's words, separated by commas. Other effects of
+the null condition on the image are lost, and without guidance the method has none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from varbench.baselines.wording import concept_condition
+from varbench.baselines.token_alignment import concept_condition
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.models.protocol import Condition, Guidance, NextScaleModel

@@ -29,11 +29,13 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away, symbol_divergence
+from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
-from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -57,38 +59,6 @@ class ObliviateConfig:
             raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
 
 
-class ObliviateObjective:
-    """One term: KL to the target on the concept's roll-outs."""
-
-    def __init__(
-        self,
-        model: NextScaleModel,
-        text: Condition,
-        rollout: Rollout,
-        target: Tensor,
-        scales: ScaleWeights,
-    ) -> None:
-        self.model = model
-        self.text = text
-        self.rollout = rollout
-        self.target = target
-        self.scales = scales
-
-    @property
-    def size(self) -> int:
-        """Number of roll-outs."""
-        return len(self.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
-
-    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        text = text_of(self.model, self.text, batch)
-        student = self.model.logits(self.rollout.select(batch.rows), text)
-        loss = symbol_divergence(student, self.target[batch.rows])
-        return Term(name, self.scales.mean(loss, self.rollout.schedule)), {}
-
-
 class Obliviate:
     """The ``obliviate`` method."""
 
@@ -101,13 +71,17 @@ class Obliviate:
         model: NextScaleModel,
         concept: EraseTarget,
         config: ObliviateConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
         pairs = concept.pairs()
         text = model.encode([pair.concept for pair in pairs])
-        rollout = pair_rollouts(model, pairs, config.rollout, place.seed, "concept")
+        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, "concept")
         conditional = frozen_logits(model, rollout, text)
         unconditional = frozen_logits(model, rollout, model.null(text))
         target = steer_away(unconditional, conditional, config.eta)
-        objective = ObliviateObjective(model, text, rollout, target, config.scales)
-        return fine_tune(model, objective, config.train, place)
+
+        def loss(student: Tensor, target: Tensor) -> Tensor:
+            return config.scales.mean(symbol_divergence(student, target), rollout.schedule)
+
+        objective = DistillObjective(model, text, rollout, target, loss)
+        return fine_tune(model, objective, config.train, context)

@@ -1,7 +1,7 @@
 """RECE (Gong et al., ECCV 2024): UCE, then rounds of attack and UCE on what the attack finds.
 
-The attack looks for the text row x that makes the edited matrices W' = W M say what the original
-ones say of a concept's row u, in closed form:
+The attack finds the text row x for which the edited matrices W' = W M give what the original ones
+give for a concept's row u, in closed form:
 
 ``x = argmin sum_W |W' x - W u|^2 + r |x|^2 = (r I + M^T G M)^-1 M^T G u``, ``G = sum_W W^T W``
 
@@ -31,11 +31,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from varbench.baselines.alignment import Contexts, Problem, problems
+from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.leakage import leak
+from varbench.methods.leakage import leakage
 from varbench.models.protocol import NextScaleModel
 
 
@@ -46,7 +46,7 @@ class ReceConfig:
     Attributes:
         rounds: attacks that are answered, at most.
         attack_rel: r, in mean eigenvalues of M^T G M; smaller lets the attack go further.
-        enough: what an attack may regain without being answered.
+        enough: share that an attack may regain without being answered.
         uce: of the first edit and of those that answer.
     """
 
@@ -75,30 +75,30 @@ def gram(matrices: Sequence[Tensor]) -> Tensor:
 
 
 def attack(gram_CC: Tensor, multiplier_CC: Tensor, rows_NC: Tensor, rel: float) -> Tensor:
-    """The rows ``[N, C]`` that make W M say what W says of ``rows``, as nearly as ``rel`` lets."""
-    seen = multiplier_CC.T @ gram_CC
-    system = seen @ multiplier_CC
+    """Rows ``[N, C]`` for which W M gives what W gives for ``rows_NC``, as far as ``rel`` lets."""
+    projection = multiplier_CC.T @ gram_CC
+    system = projection @ multiplier_CC
     system.diagonal().add_(rel * system.diagonal().mean())
-    found_CN: Tensor = torch.linalg.solve(system, seen @ rows_NC.T)
-    return found_CN.T
+    attacks_CN: Tensor = torch.linalg.solve(system, projection @ rows_NC.T)
+    return attacks_CN.T
 
 
-def regained(gram_CC: Tensor, multiplier_CC: Tensor, found_NC: Tensor, erased: Contexts) -> float:
-    """How much of the concept an attack's rows bring back; see the module."""
+def regained(gram_CC: Tensor, multiplier_CC: Tensor, attacks_NC: Tensor, erased: Contexts) -> float:
+    """Share of the concept that an attack's rows bring back; see the module."""
 
     def distance(rows: Tensor) -> float:
         gap = rows - erased.rows
         return float(erased.weights @ ((gap @ gram_CC) * gap).sum(dim=1))
 
     apart = distance(erased.targets)
-    return 1 - distance(found_NC @ multiplier_CC.T) / apart if apart else 0.0
+    return 1 - distance(attacks_NC @ multiplier_CC.T) / apart if apart else 0.0
 
 
 class Rounds:
     """UCE and the answered attacks in one text space.
 
     Attributes:
-        attacks: what each attack regained, the one that was not answered included.
+        attacks: the share that each attack regained, including the one that was not answered.
     """
 
     def __init__(self, task: Problem, gram_CC: Tensor, config: ReceConfig) -> None:
@@ -109,16 +109,16 @@ class Rounds:
         self.attacks: list[float] = []
         self._answer(task.erased)
         for _ in range(config.rounds):
-            found = attack(gram_CC, self.multiplier, task.erased.rows, config.attack_rel)
-            self.attacks.append(regained(gram_CC, self.multiplier, found, task.erased))
+            rows = attack(gram_CC, self.multiplier, task.erased.rows, config.attack_rel)
+            self.attacks.append(regained(gram_CC, self.multiplier, rows, task.erased))
             if self.attacks[-1] <= config.enough:
                 break
-            self._answer(Contexts(found, task.erased.targets, task.erased.weights))
+            self._answer(Contexts(rows, task.erased.targets, task.erased.weights))
 
     def _answer(self, erased: Contexts) -> None:
         solution = solve(weighed(erased, self.kept, self.config), self.config.lam_rel)
         self.multiplier = self.multiplier @ (self.identity + solution.change)
-        self.kept = self.kept.with_others(erased.as_they_are())
+        self.kept = self.kept.joined(erased.unchanged())
 
     @property
     def change(self) -> Tensor:
@@ -139,7 +139,7 @@ class Rece:
         model: NextScaleModel,
         concept: EraseTarget,
         config: ReceConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
         tasks = problems(model, concept, TARGETS[config.uce.target], self.id)
         weights = model.weights().state_dict()
@@ -153,5 +153,5 @@ class Rece:
             for space, s in solved.items()
             for number, share in enumerate(s.attacks)
         }
-        notes = leak(model, Edit(tensors), concept.pairs(), place.seed)
+        notes = leakage(model, Edit(tensors), concept.pairs(), context.seed)
         return Edit(tensors, [log], notes)

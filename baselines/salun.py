@@ -33,23 +33,16 @@ from torch import Tensor
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import (
-    Batch,
-    FineTuneConfig,
-    Term,
-    fine_tune,
-    text_of,
-    trained,
-    tuned,
-)
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune, trained_parameters, training_mode
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
+from varbench.methods.training.objective import Batch, SharedHistory, Term, batch_condition
 from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
     auxiliary_tokens,
     sample_batch,
 )
-from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
@@ -77,7 +70,7 @@ class SalunConfig:
 
 
 def largest(sizes: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Which entries belong to the largest share over all tensors; never one that is 0.
+    """Masks of the entries in the largest share over all tensors; never one that is 0.
 
     Args:
         sizes: not negative, of any shapes.
@@ -98,16 +91,17 @@ def saliency(
     """Size of the forget loss's gradient in every entry of what is trained.
 
     Args:
-        model: unedited; it comes back without gradients.
+        model: unedited; it has no gradients afterwards.
         tokens: roll-outs of the concept prompts.
-        config: what is trained, and in which precision gradients are computed.
+        config: chooses the trained parameters and the precision of the gradients.
     """
     count = len(tokens.rollout)
-    with tuned(model, trained(model, config), config, seed=0) as (parameters, _):
+    chosen = trained_parameters(model, config)
+    with training_mode(model, chosen, config, seed=0) as (parameters, _):
         for i in range(count):
-            one = tokens.rollout.select([i])
-            logits = model.logits(one, tokens.concept.select([i]))
-            (symbol_cross_entropy(logits, one.tokens).mean() / count).backward()
+            history = tokens.rollout.select([i])
+            logits = model.logits(history, tokens.concept.select([i]))
+            (symbol_cross_entropy(logits, history.tokens).mean() / count).backward()
         sizes = {}
         for name, p in parameters.items():
             sizes[name] = torch.zeros_like(p.detach()) if p.grad is None else p.grad.abs()
@@ -123,7 +117,7 @@ class Retained:
     rollout: Rollout
 
 
-def retained(
+def retained_rollouts(
     model: NextScaleModel, concept: EraseTarget, config: RolloutConfig, seed: int
 ) -> Retained:
     """Roll-outs of the concept's retained prompts.
@@ -134,8 +128,8 @@ def retained(
     prompts = concept.retain_prompts()
     if not prompts:
         raise UserError(
-            f"{concept.name} has no prompts to practise on what must stay: add some to "
-            "pairs.retain of its file, or set method.preserve_weight=0"
+            f"{concept.name} has no prompts of what must stay: add some to pairs.retain of its "
+            "file, or set method.preserve_weight=0"
         )
     text = model.encode(prompts)
     keys = [(f"retained-{i}", seed) for i in range(len(prompts))]
@@ -149,23 +143,23 @@ class SalunObjective(SharedHistory):
         self,
         model: NextScaleModel,
         tokens: AuxiliaryTokens,
-        kept: Retained | None,
+        retained: Retained | None,
         preserve_weight: float,
     ) -> None:
         super().__init__(model, tokens)
-        self.kept = kept
+        self.retained = retained
         self.preserve_weight = preserve_weight
 
     def terms(self, batch: Batch) -> list[str]:
-        return ["erase"] if self.kept is None else ["erase", "preserve"]
+        return ["erase"] if self.retained is None else ["erase", "preserve"]
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         if name == "preserve":
-            assert self.kept is not None
-            others = batch.in_turn(len(self.kept.rollout))
-            some = self.kept.rollout.select(others.rows)
-            logits = self.model.logits(some, text_of(self.model, self.kept.text, others))
-            loss = symbol_cross_entropy(logits, some.tokens).mean()
+            assert self.retained is not None
+            others = batch.in_turn(len(self.retained.rollout))
+            history = self.retained.rollout.select(others.rows)
+            text = batch_condition(self.model, self.retained.text, others)
+            loss = symbol_cross_entropy(self.model.logits(history, text), history.tokens).mean()
             return Term(name, loss, self.preserve_weight), {}
         student = self.student(self.tokens.concept, batch)
         return Term(name, symbol_divergence(student, self.teacher(batch)).mean()), {}
@@ -183,12 +177,12 @@ class Salun:
         model: NextScaleModel,
         concept: EraseTarget,
         config: SalunConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
-        kept = None
+        retained = None
         if config.preserve_weight:
-            kept = retained(model, concept, config.rollout, place.seed)
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed, "concept")
+            retained = retained_rollouts(model, concept, config.rollout, context.seed)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed, "concept")
         masks = largest(saliency(model, tokens, config.train), config.share)
-        objective = SalunObjective(model, tokens, kept, config.preserve_weight)
-        return fine_tune(model, objective, config.train, place, masks)
+        objective = SalunObjective(model, tokens, retained, config.preserve_weight)
+        return fine_tune(model, objective, config.train, context, masks)

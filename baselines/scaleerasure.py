@@ -27,7 +27,7 @@ Deviates: the code compares each of a bit's two logits by itself, although their
 no effect; here a symbol is chosen as a whole, and for a bit with opposite logits it is the same.
 It keys on the first image of a batch; here every image has its own relevance. It samples
 greedily at temperature 0.5, here as for every other method. The safe prompt is the concept's
-replacement, or "an image" where nothing takes its place (styles), and serves as the reference
+replacement, or "a picture" where nothing takes its place (styles), and serves as the reference
 too, where the code has two wordings. All four branches are computed at all scales.
 """
 
@@ -40,7 +40,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.baselines.wording import concept_prompt
+from varbench.baselines.token_alignment import concept_prompt
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
@@ -48,7 +48,7 @@ from varbench.models.protocol import CapabilityError, Condition, Guidance, NextS
 
 PLAIN = "a picture"
 STATED_SCALES = 13
-"""Scales of the schedule that the figures were stated for."""
+"""Number of scales of the schedule that the figures were stated for."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ScaleErasureConfig:
 
     Attributes:
         safe: prompt of the safe branch; empty = the concept's replacement, else ``PLAIN``.
-        others: what else images show, the third reference of token relevance.
+        others: other contents of images, the third reference of token relevance.
         penalty: weight of the steering away from the concept (lambda).
         threshold: the concept's share of a token from which on it is steered.
         delta: distance of logits up to which concept and prompt agree, at the first scale.
@@ -94,10 +94,10 @@ def steered_scales(count: int, config: ScaleErasureConfig) -> range:
     return range(inside[0], inside[-1] + 1) if inside else range(0)
 
 
-def reference_keys(found: TextKeys) -> list[Tensor]:
+def reference_keys(prompts: TextKeys) -> list[Tensor]:
     """Per block a unit key ``[R, H, C]`` for each of R prompts, along the mean of its rows."""
-    mask = found.mask[:, None, :, None].float()
-    means = [(keys.float() * mask).sum(2) / mask.sum(2) for keys in found.keys]
+    mask = prompts.mask[:, None, :, None].float()
+    means = [(keys.float() * mask).sum(2) / mask.sum(2) for keys in prompts.keys]
     return [F.normalize(mean, dim=-1) for mean in means]
 
 
@@ -121,7 +121,7 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 class SelectiveGuidance:
-    """The model's own guidance, steered where scale, token and symbol say so.
+    """The model's own guidance, steered at selected scales, tokens and symbols.
 
     Args:
         own: the model's guidance at the weight that it is sampled with.
@@ -156,7 +156,7 @@ class SelectiveGuidance:
         return [condition, null, self.safe.select(rows), self.concept.select(rows)]
 
     def see(self, scale: int, queries: list[Tensor]) -> None:
-        """Keep which tokens ``[B, l]`` show the concept, for :meth:`combine`."""
+        """Keep the mask ``[B, l]`` of tokens that show the concept, for :meth:`combine`."""
         if scale in self.window:
             of_prompt = [q.chunk(4)[0] for q in queries]
             self.relevant = relevance(of_prompt, self.references) >= self.config.threshold
@@ -196,12 +196,12 @@ class ScaleErasure:
                 "set method.first and method.end"
             )
         safe = config.safe or ", ".join(concept.replacement) or PLAIN
-        told = model.encode([concept_prompt(concept), safe, config.others])
+        prompts = model.encode([concept_prompt(concept), safe, config.others])
         return SelectiveGuidance(
             own=model.guidance(weight),
-            safe=told.select([1]),
-            concept=told.select([0]),
-            references=reference_keys(text_keys(told, blocks)),
+            safe=prompts.select([1]),
+            concept=prompts.select([0]),
+            references=reference_keys(text_keys(prompts, blocks)),
             scales=scales,
             config=replace(config, blocks=blocks),
         )

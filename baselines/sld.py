@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.baselines.wording import concept_condition
+from varbench.baselines.token_alignment import concept_condition
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
@@ -69,7 +69,7 @@ class SldConfig:
 
 
 def resized(values_BlDV: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
-    """Numbers per token of one grid -> of another, ``[B, l', D, V]``, bilinear."""
+    """Numbers per token, resized from one grid to another, ``[B, l', D, V]``, bilinear."""
     maps = values_BlDV.flatten(2).transpose(1, 2).unflatten(2, before)
     maps = F.interpolate(maps, after, mode="bilinear", align_corners=False)
     tokens: Tensor = maps.flatten(2).transpose(1, 2)
@@ -77,7 +77,7 @@ def resized(values_BlDV: Tensor, before: tuple[int, int], after: tuple[int, int]
 
 
 class SafeGuidance:
-    """The model's own guidance with the prompt's logits steered off the concept.
+    """The model's own guidance with the prompt's logits steered away from the concept.
 
     Args:
         own: the model's guidance at the weight that it is sampled with.
@@ -106,7 +106,7 @@ class SafeGuidance:
         return self.own.combine(scale, [prompt - gamma, null])
 
     def steering(self, scale: int, prompt: Tensor, null: Tensor, concept: Tensor) -> Tensor:
-        """Gamma of one scale ``[B, l, D, V]`` from centred logits; moves the momentum on."""
+        """Gamma of one scale ``[B, l, D, V]`` from centred logits; updates the momentum."""
         config = self.config
         if scale:
             nu = resized(self.nu, self.grids[scale - 1], self.grids[scale])
@@ -129,5 +129,5 @@ class Sld:
     def guidance(
         self, model: NextScaleModel, concept: EraseTarget, config: SldConfig, weight: float
     ) -> Guidance:
-        said = concept_condition(model, concept, config.prompt)
-        return SafeGuidance(model.guidance(weight), said, model.schedule, config)
+        safety = concept_condition(model, concept, config.prompt)
+        return SafeGuidance(model.guidance(weight), safety, model.schedule, config)

@@ -17,8 +17,8 @@ pool's keys and values too, with an M of its own. ``h`` edits the maps that read
 encoder's normed rows: the projection to the memory, and the pool.
 
 Deviates: contexts are all rows of the training pairs, aligned token by token
-(``alignment.py``), instead of the last subject token or the tokens from it on: a T5 reads in both
-directions. The guide is the neutral side of each pair, not a fixed text. Sets weigh by their
+(``token_alignment.py``), instead of the last subject token or the tokens from it on: a T5 reads in
+both directions. The guide is the neutral side of each pair, not a fixed text. Sets weigh by their
 mean, so that s_e and s_p do not depend on how many prompts there are. lam is relative to the mean
 eigenvalue of A without it. The pairs' neutral sides, the empty prompt and the null condition are
 always among the rows that must stay.
@@ -32,14 +32,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.baselines.alignment import Contexts, Problem, problems
+from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.leakage import leak
+from varbench.methods.leakage import leakage
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = {"kv": ("memory",), "both": ("memory", "pool"), "h": ("rows",)}
-"""Names of the text spaces whose readers are edited."""
+"""Text spaces whose readers are edited, by the name of the target."""
 
 ROUNDING = 1e-6
 """Differences of rows that are smaller than this share of the largest are float32's rounding."""
@@ -50,7 +50,7 @@ class UceConfig:
     """Settings of UCE.
 
     Attributes:
-        target: what is edited, a name of :data:`TARGETS`.
+        target: the edited matrices, a name of :data:`TARGETS`.
         lam_rel: weight of staying near the original matrices, in mean eigenvalues of the rows'
             second moment. It bounds cond(A) by 1 + width / lam_rel.
         erase_weight, preserve_weight: s_e and s_p.
@@ -75,7 +75,7 @@ class UceConfig:
 
 @dataclass(frozen=True)
 class Solution:
-    """How rows are to be read.
+    """A solved edit of one text space.
 
     Attributes:
         change: ``M - I``, ``[C, C]`` float64: a matrix W becomes ``W + W change``.
@@ -93,19 +93,19 @@ def solve(contexts: Contexts, lam_rel: float) -> Solution:
     weighted = contexts.weights[:, None] * contexts.rows
     system = weighted.T @ contexts.rows
     system.diagonal().add_(lam_rel * system.diagonal().mean())
-    wanted = (contexts.targets - contexts.rows).T @ weighted
-    change = torch.linalg.solve(system, wanted, left=False)
+    shift = (contexts.targets - contexts.rows).T @ weighted
+    change = torch.linalg.solve(system, shift, left=False)
     spectrum = torch.linalg.eigvalsh(system)
     return Solution(
         change,
         condition=float(spectrum[-1] / spectrum[0]),
-        rank=int(torch.linalg.matrix_rank(wanted, rtol=ROUNDING)),
+        rank=int(torch.linalg.matrix_rank(shift, rtol=ROUNDING)),
     )
 
 
 def weighed(erased: Contexts, kept: Contexts, config: UceConfig) -> Contexts:
-    """What to erase and what to keep as one set."""
-    return erased.weighing(config.erase_weight).with_others(kept.weighing(config.preserve_weight))
+    """Contexts to erase and to keep as one set."""
+    return erased.scaled(config.erase_weight).joined(kept.scaled(config.preserve_weight))
 
 
 def edited(
@@ -113,13 +113,12 @@ def edited(
 ) -> dict[str, Tensor]:
     """The readers of all spaces as ``W + W change``, in the weights' own dtype."""
     weights = model.weights().state_dict()
-    found = {}
+    tensors = {}
     for space, task in tasks.items():
         for name in task.readers:
-            own = weights[name]
-            exact = own.cpu().double()
-            found[name] = (exact + exact @ changes[space]).to(own.dtype)
-    return found
+            exact = weights[name].cpu().double()
+            tensors[name] = (exact + exact @ changes[space]).to(weights[name].dtype)
+    return tensors
 
 
 class Uce:
@@ -131,7 +130,11 @@ class Uce:
     Config = UceConfig
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: UceConfig, place: TrainingContext
+        self,
+        model: NextScaleModel,
+        concept: EraseTarget,
+        config: UceConfig,
+        context: TrainingContext,
     ) -> Edit:
         tasks = problems(model, concept, TARGETS[config.target], self.id)
         solutions = {
@@ -140,9 +143,9 @@ class Uce:
         }
         tensors = edited(model, tasks, {space: s.change for space, s in solutions.items()})
         log = {
-            f"{what}_{space}": value
+            f"{name}_{space}": value
             for space, s in solutions.items()
-            for what, value in (("condition", s.condition), ("rank", s.rank))
+            for name, value in (("condition", s.condition), ("rank", s.rank))
         }
-        notes = leak(model, Edit(tensors), concept.pairs(), place.seed)
+        notes = leakage(model, Edit(tensors), concept.pairs(), context.seed)
         return Edit(tensors, [log], notes)

@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from varbench.methods.training.loop import FineTuneConfig, tuned
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import training_mode
 from varbench.methods.training.losses import preservation_loss
 from varbench.methods.training.precision import PRECISIONS
 from varbench.models.fake import blank_pairs
@@ -101,7 +102,7 @@ def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
         if variant.dense:
             replaced = mock.patch.object(attention, "attend_by_scale", dense)
         chosen = trainable(model, config.parts)
-        with replaced, tuned(model, chosen, config, seed=0) as (parameters, _):
+        with replaced, training_mode(model, chosen, config, seed=0) as (parameters, _):
             for p in parameters.values():
                 p.grad = torch.zeros_like(p)
             try:

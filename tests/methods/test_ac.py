@@ -12,10 +12,10 @@ import torch
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.ac import Ac, AcConfig
 from varbench.conf.schema import resolve
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
@@ -30,7 +30,9 @@ def config(target: str, steps: int, **changes: Any) -> AcConfig:
 @BOTH
 @pytest.mark.parametrize("target", ["model", "noise"])
 def test_the_first_losses_are_the_formulas(build: Any, target: str, tmp_path: Path) -> None:
-    edit = Ac().erase(build(), TinyConcept(), config(target, 1, prior_weight=0.3), place(tmp_path))
+    edit = Ac().erase(
+        build(), TinyConcept(), config(target, 1, prior_weight=0.3), context(tmp_path)
+    )
     model, pairs = build(), TinyConcept().pairs()
     rollout = pair_rollouts(model, pairs, RolloutConfig(), 0, "neutral")
     concept = model.logits(rollout, model.encode([p.concept for p in pairs]))
@@ -52,7 +54,7 @@ def test_erasing_lowers_the_loss_in_keys_and_values_alone(
 ) -> None:
     model = build()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
-    edit = Ac().erase(model, TinyConcept(), config(target, 20), place(tmp_path))
+    edit = Ac().erase(model, TinyConcept(), config(target, 20), context(tmp_path))
     assert edit.log[-1]["erase"] < 0.8 * edit.log[0]["erase"]
     assert "prior" not in edit.log[0]
     kinds = {name.split(".", 2)[2] for name in edit.tensors}
@@ -68,7 +70,10 @@ def test_the_prior_term_keeps_the_anchor(tmp_path: Path) -> None:
     logs = [
         Ac()
         .erase(
-            tiny_model(), TinyConcept(), config("model", 20, prior_weight=weight), place(tmp_path)
+            tiny_model(),
+            TinyConcept(),
+            config("model", 20, prior_weight=weight),
+            context(tmp_path),
         )
         .log
         for weight in (1e-6, 10.0)
@@ -82,14 +87,14 @@ def test_identical_prompts_leave_nothing_to_match(tmp_path: Path) -> None:
         def pairs(self) -> Any:
             return [replace(pair, concept=pair.neutral) for pair in super().pairs()]
 
-    edit = Ac().erase(tiny_model(), Same(), config("model", 1), place(tmp_path))
+    edit = Ac().erase(tiny_model(), Same(), config("model", 1), context(tmp_path))
     assert edit.log[0]["erase"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_pooled_path_is_trained_where_asked(tmp_path: Path) -> None:
     parts = ("cross_attention.kv", "pooled_text")
     own = AcConfig(train=replace(TRAIN, steps=2, parts=parts))
-    edit = Ac().erase(tiny_model(), TinyConcept(), own, place(tmp_path))
+    edit = Ac().erase(tiny_model(), TinyConcept(), own, context(tmp_path))
     assert "text_proj_for_sos.ca.mat_kv.weight" in edit.tensors
     assert "blocks.0.ca.mat_q.weight" not in edit.tensors
 

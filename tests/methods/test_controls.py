@@ -13,12 +13,12 @@ import torch
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence, symbols
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.naive import Naive, NaiveConfig, NaiveObjective
 from varbench.methods.base import applied
 from varbench.methods.registry import load_method
-from varbench.methods.training.loop import Batch
 from varbench.methods.training.losses import filtered_cross_entropy
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import (
     RolloutConfig,
     auxiliary_tokens,
@@ -36,7 +36,7 @@ def erase(name: str, model: NextScaleModel, tmp_path: Path, **changes: Any) -> A
     method: Any = load_method(name)
     train = replace(TRAIN, **{"batch": 6, "rate": 3e-3} | changes)
     config = method.Config(train=train, rollout=PLAIN)
-    return method.erase(model, TinyConcept(), config, place(tmp_path))
+    return method.erase(model, TinyConcept(), config, context(tmp_path))
 
 
 def sides(model: NextScaleModel, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +67,7 @@ def test_anchor_is_svare_without_filter_and_preservation(tmp_path: Path) -> None
     svare: Any = load_method("svare")
     train = replace(TRAIN, steps=3)
     config = svare.Config(alpha=0.0, preserve_weight=0.0, train=train, rollout=PLAIN)
-    theirs = svare.erase(model, TinyConcept(), config, place(tmp_path))
+    theirs = svare.erase(model, TinyConcept(), config, context(tmp_path))
     ours = erase("nft-anchor", model, tmp_path, steps=3, batch=train.batch, rate=train.rate)
     for name, value in ours.tensors.items():
         torch.testing.assert_close(value, theirs.tensors[name])
@@ -122,7 +122,7 @@ def test_naive_compares_two_sides_on_their_own_histories(build: Any, tmp_path: P
             build(),
             TinyConcept(),
             NaiveConfig(train=replace(TRAIN, steps=1, batch=6)),
-            place(tmp_path),
+            context(tmp_path),
         )
         .log
     )

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.ear import Ear, EarConfig, EarObjective, targets
 from varbench.conf.schema import resolve
 from varbench.methods.base import applied
-from varbench.methods.training.loop import Batch, FineTuneConfig, fine_tune, trained
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune, trained_parameters
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.infinity.hooks import outputs
 from varbench.models.infinity.model import InfinityModel
@@ -109,7 +111,7 @@ def test_a_dropped_window_makes_no_step(tmp_path: Path) -> None:
             model,
             Cautious(model, concept, rollout, target, 0.0),
             replace(SELF, steps=steps, weight_decay=0.1),
-            place(tmp_path),
+            context(tmp_path),
         )
         for steps in (1, 2, 4, 5)  # scales 0 | 1 | 2, 0 | 1
     ]
@@ -127,7 +129,7 @@ def test_a_dropped_window_makes_no_step(tmp_path: Path) -> None:
 def test_a_high_threshold_drops_everything_and_says_so(tmp_path: Path) -> None:
     model = tiny_model()
     config = EarConfig(threshold=1e9, train=replace(SELF, steps=4))
-    edit = Ear().erase(model, TinyConcept(), config, place(tmp_path))
+    edit = Ear().erase(model, TinyConcept(), config, context(tmp_path))
     before = model.weights().state_dict()
     assert all(torch.equal(value, before[name]) for name, value in edit.tensors.items())
     assert [line["kept"] for line in edit.log] == [0.0] * 4
@@ -138,7 +140,7 @@ def test_self_attention_of_the_first_blocks_is_trained_and_the_loss_falls(tmp_pa
     model = tiny_model()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
     config = EarConfig(train=replace(SELF, steps=60, batch=6, rate=3e-3))
-    edit = Ear().erase(model, TinyConcept(), config, place(tmp_path))
+    edit = Ear().erase(model, TinyConcept(), config, context(tmp_path))
     assert set(edit.tensors) == {n for n in before if n.startswith("blocks.0.sa.")}
     assert all(torch.equal(v, before[k]) for k, v in model.weights().state_dict().items())
     finest = [line["erase"] for line in edit.log if line["scale"] == 2]
@@ -154,13 +156,15 @@ def test_self_attention_of_the_first_blocks_is_trained_and_the_loss_falls(tmp_pa
 
 def test_the_first_blocks_of_any_part() -> None:
     model = tiny_model()
-    names = list(trained(model, FineTuneConfig(parts=("head", "ffn", "self_attention"), blocks=1)))
+    names = list(
+        trained_parameters(model, FineTuneConfig(parts=("head", "ffn", "self_attention"), blocks=1))
+    )
     assert names
     assert all(n.startswith(("blocks.0.sa.", "blocks.0.ffn.")) for n in names)
-    every = trained(model, FineTuneConfig(parts=("ffn",)))
-    assert trained(model, FineTuneConfig(parts=("ffn",), blocks=99)) == every
+    every = trained_parameters(model, FineTuneConfig(parts=("ffn",)))
+    assert trained_parameters(model, FineTuneConfig(parts=("ffn",), blocks=99)) == every
     with pytest.raises(CapabilityError, match="inside blocks"):
-        trained(model, FineTuneConfig(parts=("head",), blocks=1))
+        trained_parameters(model, FineTuneConfig(parts=("head",), blocks=1))
     with pytest.raises(ValueError, match="blocks must not be negative"):
         FineTuneConfig(blocks=-1)
 
@@ -174,7 +178,7 @@ def test_its_own_defaults_survive_the_configuration() -> None:
 
 def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="ear needs a model that offers HasHidden"):
-        Ear().erase(switti_tiny.tiny_model(), TinyConcept(), EarConfig(), place(tmp_path))
+        Ear().erase(switti_tiny.tiny_model(), TinyConcept(), EarConfig(), context(tmp_path))
     for settings, message in (
         ({"eta": -3}, "at least -1"),
         ({"threshold": -1}, "must not be negative"),
@@ -188,7 +192,7 @@ def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
 def test_recomputed_blocks_give_the_same_edit(tmp_path: Path) -> None:
     """Hidden states are taken out of blocks that are computed again on the way back."""
     edits = [
-        Ear().erase(tiny_model(), TinyConcept(), EarConfig(train=train), place(tmp_path))
+        Ear().erase(tiny_model(), TinyConcept(), EarConfig(train=train), context(tmp_path))
         for train in (replace(SELF, steps=6), replace(SELF, steps=6, checkpointing=True))
     ]
     assert all(torch.equal(v, edits[1].tensors[k]) for k, v in edits[0].tensors.items())

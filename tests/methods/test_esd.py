@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import probabilities
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.esd import (
     TARGETS,
     Esd,
@@ -27,8 +27,10 @@ from varbench.baselines.esd import (
 from varbench.conf.schema import plain, resolve
 from varbench.errors import UserError
 from varbench.methods.base import applied
-from varbench.methods.leakage import leak
-from varbench.methods.training.loop import Batch, FineTuneConfig, trained
+from varbench.methods.leakage import leakage
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import trained_parameters
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import trainable
@@ -132,7 +134,7 @@ def test_the_first_loss_is_the_formula(
     build: Any, loss: str, prefix: str, scheme: str, tmp_path: Path
 ) -> None:
     config = settings(eta=0.7, loss=loss, z_max=0, prefix=prefix, scales=ScaleWeights(scheme, 2))
-    edit = Esd().erase(build(), TinyConcept(), config, place(tmp_path))
+    edit = Esd().erase(build(), TinyConcept(), config, context(tmp_path))
     count = len(build().schedule.scales)
     weights = {
         "uniform": [1 / count] * count,
@@ -203,18 +205,18 @@ def test_erasing_lowers_the_loss_in_the_stated_parts_alone(
 ) -> None:
     model = build()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
-    edit = Esd().erase(model, TinyConcept(), settings(20, target=target), place(tmp_path))
+    edit = Esd().erase(model, TinyConcept(), settings(20, target=target), context(tmp_path))
     assert edit.log[-1]["erase"] < 0.9 * edit.log[0]["erase"]
     assert set(edit.tensors) == set(trainable(model, TARGETS[target]))
     assert any(not torch.equal(v, before[k]) for k, v in edit.tensors.items())
     assert all(torch.equal(v, before[k]) for k, v in model.weights().state_dict().items())
-    assert edit.notes == leak(model, edit, TinyConcept().pairs(), 0)
+    assert edit.notes == leakage(model, edit, TinyConcept().pairs(), 0)
 
 
 @BOTH
 def test_the_prediction_moves_off_the_concept(build: Any, tmp_path: Path) -> None:
     model = build()
-    edit = Esd().erase(model, TinyConcept(), settings(20, target="all"), place(tmp_path))
+    edit = Esd().erase(model, TinyConcept(), settings(20, target="all"), context(tmp_path))
     objective = esd_objective(model, TinyConcept(), settings(), 0)
     text, rollout = objective.text, objective.rollout
     with torch.no_grad():
@@ -240,7 +242,9 @@ def test_the_resolved_settings_tell_what_is_trained(target: str) -> None:
     assert resolved.method.scales.m == 2
     assert resolved.method.train.batch == 8 != FineTuneConfig().batch
     model = tiny_model()
-    assert set(trained(model, resolved.method.train)) == set(trainable(model, TARGETS[target]))
+    assert set(trained_parameters(model, resolved.method.train)) == set(
+        trainable(model, TARGETS[target])
+    )
 
 
 def test_parts_are_the_targets_business() -> None:

@@ -10,42 +10,25 @@ import pytest
 import torch
 
 from tests.helpers.tiny import TinyConcept, tiny_model
+from tests.helpers.training import TRAIN, TRAINED, KillAt, Killed, config_of, context
 from varbench.errors import CheckpointError
-from varbench.methods.base import Edit, TrainingContext, applied
-from varbench.methods.registry import METHODS, load_method
+from varbench.methods.base import Edit, applied
+from varbench.methods.registry import load_method
 from varbench.methods.svare import Svare, SvareConfig
-from varbench.methods.training.loop import Batch, FineTuneConfig, draw_batch
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import draw_batch
 from varbench.methods.training.losses import preservation_loss, token_filter
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.methods.vare import Vare
 from varbench.models.protocol import CapabilityError
-from varbench.utils.progress import Bar, Progress
-
-TRAIN = FineTuneConfig(steps=6, batch=2, rate=1e-3)
-
-
-def place(tmp_path: Path, seed: int = 0, progress: Progress | None = None) -> TrainingContext:
-    return TrainingContext(seed, tmp_path / "scratch.pt", progress or Progress())
-
-
-TRAINED = sorted(n for n in METHODS if hasattr(load_method(n).Config(), "train"))
-"""The methods on the loop; others edit in closed form or change sampling only."""
-
-
-def config_of(method: Any, **changes: Any) -> Any:
-    """Few steps on unguided histories: the tiny model finds guided ones worse than chance, and
-    there is nothing to unlearn (``nft-ascent``) in what it does not know."""
-    config = replace(method.Config(), train=replace(TRAIN, **changes))
-    if hasattr(config, "rollout"):
-        config = replace(config, rollout=RolloutConfig(guidance=1.0))
-    return config
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_methods_change_only_what_they_may_and_restore_the_model(name: str, tmp_path: Path) -> None:
     model, method = tiny_model(), load_method(name)
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
-    edit = method.erase(model, TinyConcept(), config_of(method), place(tmp_path))
+    edit = method.erase(model, TinyConcept(), config_of(method), context(tmp_path))
     for key, value in model.weights().state_dict().items():
         assert torch.equal(value, before[key]), key
     changed = {k for k, v in edit.tensors.items() if not torch.equal(v, before[k])}
@@ -59,7 +42,7 @@ def test_methods_change_only_what_they_may_and_restore_the_model(name: str, tmp_
 def test_same_seed_same_edit_other_seed_another(name: str, tmp_path: Path) -> None:
     method = load_method(name)
     edits = [
-        method.erase(tiny_model(), TinyConcept(), config_of(method), place(tmp_path, seed))
+        method.erase(tiny_model(), TinyConcept(), config_of(method), context(tmp_path, seed))
         for seed in (3, 3, 4)
     ]
     same = [torch.equal(edits[0].tensors[k], edits[1].tensors[k]) for k in edits[0].tensors]
@@ -68,48 +51,15 @@ def test_same_seed_same_edit_other_seed_another(name: str, tmp_path: Path) -> No
     assert not all(other)
 
 
-class Killed(Exception):
-    """Stands for a SIGKILL in the middle of a training."""
-
-
-class KillAt(Progress):
-    """A progress whose bar dies after some units."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-
-    def stage(self, name: str, total: int, done: int = 0) -> Any:
-        outer, at = super().stage(name, total, done), self.at
-
-        class Context:
-            def __enter__(self) -> Any:
-                bar: Bar = outer.__enter__()
-                advance = bar.advance
-
-                def deadly(amount: int = 1) -> None:
-                    advance(amount)
-                    if bar.done == at:
-                        raise Killed
-
-                bar.advance = deadly  # type: ignore[method-assign]
-                return bar
-
-            def __exit__(self, *args: Any) -> Any:
-                return outer.__exit__(*args)
-
-        return Context()
-
-
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_killed_training_resumes_to_the_same_bits(name: str, tmp_path: Path) -> None:
     method = load_method(name)
     config = config_of(method, steps=60)
-    straight = method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "a"))
+    straight = method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "a"))
     with pytest.raises(Killed):
-        method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "b", 0, KillAt(55)))
+        method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "b", 0, KillAt(55)))
     assert (tmp_path / "b" / "scratch.pt").exists()
-    resumed = method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "b"))
+    resumed = method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "b"))
     for key, value in straight.tensors.items():
         assert torch.equal(value, resumed.tensors[key]), key
     assert straight.log == resumed.log
@@ -118,7 +68,7 @@ def test_a_killed_training_resumes_to_the_same_bits(name: str, tmp_path: Path) -
 def test_a_damaged_checkpoint_only_costs_its_work(tmp_path: Path) -> None:
     method = load_method("vare")
     (tmp_path / "scratch.pt").write_bytes(b"not a checkpoint")
-    edit = method.erase(tiny_model(), TinyConcept(), config_of(method), place(tmp_path))
+    edit = method.erase(tiny_model(), TinyConcept(), config_of(method), context(tmp_path))
     assert len(edit.log) == TRAIN.steps
 
 
@@ -171,7 +121,7 @@ def test_identical_prompts_leave_nothing_to_erase() -> None:
 def test_the_loop_is_adamw_on_the_summed_terms(tmp_path: Path) -> None:
     """Two iterations of S-VARE, written out by hand."""
     config = SvareConfig(train=replace(TRAIN, steps=2))
-    edit = load_method("svare").erase(tiny_model(), TinyConcept(), config, place(tmp_path))
+    edit = load_method("svare").erase(tiny_model(), TinyConcept(), config, context(tmp_path))
     model = tiny_model()
     tokens = auxiliary_tokens(model, TinyConcept().pairs(), config.rollout, 0)
     named = {n: p for n, p in model.weights().named_parameters() if n in edit.tensors}
@@ -205,7 +155,7 @@ def test_separate_steps_take_one_optimiser_step_per_term(tmp_path: Path) -> None
     together = config_of(Svare, steps=1)
     apart = config_of(Svare, steps=1, separate_steps=True)
     edits = [
-        load_method("svare").erase(tiny_model(), TinyConcept(), c, place(tmp_path))
+        load_method("svare").erase(tiny_model(), TinyConcept(), c, context(tmp_path))
         for c in (together, apart)
     ]
     assert "norm_erase" in edits[1].log[0]
@@ -215,10 +165,10 @@ def test_separate_steps_take_one_optimiser_step_per_term(tmp_path: Path) -> None
 
 def test_text_drop_replaces_prompts_by_the_null_condition() -> None:
     model = tiny_model()
-    from varbench.methods.training.loop import text_of
+    from varbench.methods.training.objective import batch_condition
 
     texts = model.encode(["a red cat", "a blue dog"])
-    mixed = text_of(model, texts, Batch(0, [0, 1], [True, False]))
+    mixed = batch_condition(model, texts, Batch(0, [0, 1], [True, False]))
     rollout = model.generate(texts, [("a", 0), ("b", 0)])
     logits = model.logits(rollout, mixed)
     torch.testing.assert_close(logits[0], model.logits(rollout, model.null(texts))[0])
@@ -234,7 +184,7 @@ def test_batches_pass_over_all_pairs() -> None:
 def test_unknown_part_is_refused_by_name(tmp_path: Path) -> None:
     config = config_of(Vare, parts=("cross_attention", "brain"))
     with pytest.raises(CapabilityError, match="brain"):
-        load_method("vare").erase(tiny_model(), TinyConcept(), config, place(tmp_path))
+        load_method("vare").erase(tiny_model(), TinyConcept(), config, context(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,15 @@ import torch
 from torch import nn
 
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAINED, KillAt, Killed, config_of, place
-from tests.methods.test_finetune_precision import assert_same_bits, snapshot
+from tests.helpers.training import (
+    TRAINED,
+    KillAt,
+    Killed,
+    assert_same_bits,
+    config_of,
+    context,
+    snapshot,
+)
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import load_method
 from varbench.methods.training.lora import adapters
@@ -28,7 +35,7 @@ def erase(name: str, tmp_path: Path, seed: int = 0, **changes: Any) -> Edit:
     model = tiny_model()
     before = snapshot(model)
     config = config_of(method, **LORA | changes)
-    edit = method.erase(model, TinyConcept(), config, place(tmp_path, seed))
+    edit = method.erase(model, TinyConcept(), config, context(tmp_path, seed))
     assert_same_bits(model, before)
     return edit
 
@@ -103,11 +110,11 @@ def test_same_seed_same_edit_other_seed_another(tmp_path: Path) -> None:
 def test_a_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     method = load_method("vare")
     config = config_of(method, **LORA, steps=56)
-    straight = method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "a"))
+    straight = method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "a"))
     with pytest.raises(Killed):
-        method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "b", 0, KillAt(53)))
+        method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "b", 0, KillAt(53)))
     assert (tmp_path / "b" / "scratch.pt").stat().st_size < 200_000  # the factors, no matrices
-    resumed = method.erase(tiny_model(), TinyConcept(), config, place(tmp_path / "b"))
+    resumed = method.erase(tiny_model(), TinyConcept(), config, context(tmp_path / "b"))
     assert all(torch.equal(v, resumed.tensors[k]) for k, v in straight.tensors.items())
     assert straight.log == resumed.log
 

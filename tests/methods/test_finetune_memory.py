@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.methods.test_finetune import TRAIN
+from tests.helpers.training import TRAIN
 from tests.models.infinity.test_teacher_forcing import model_of
 from varbench.conf.schema import resolve
-from varbench.methods.training import loop
-from varbench.methods.training.loop import FineTuneConfig, new_optimiser, tuned
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import new_optimiser, training_mode
 from varbench.models.fake import blank_pairs, fake_infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -26,7 +26,6 @@ from varbench.models.protocol import Sampling, trainable
 from varbench.pipeline.estimate.live_bytes import LiveBytes
 from varbench.pipeline.estimate.training_memory import (
     TrainingMemory,
-    optimiser_bytes,
     size_of,
     training_memory,
 )
@@ -118,22 +117,14 @@ def test_an_adapters_share_of_weights_gradients_and_moments() -> None:
 def test_moments_as_torch_makes_them(precision: str) -> None:
     model = model_of(SCHEDULE)
     config = replace(TRAIN, precision=precision)
-    with tuned(model, trainable(model, config.parts), config, 0) as (parameters, _):
+    with training_mode(model, trainable(model, config.parts), config, 0) as (parameters, _):
         for p in parameters.values():
             p.grad = torch.ones_like(p)
         optimiser = new_optimiser(config, parameters)
         optimiser.step()
         moments = [s[k] for s in optimiser.state.values() for k in ("exp_avg", "exp_avg_sq")]
         expected = sum(t.numel() * t.element_size() for t in moments)
-        assert optimiser_bytes(config, parameters.values()) == expected
-
-
-def test_moments_in_8_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "require_package", lambda *args: None)
-    config = replace(TRAIN, optimiser="adamw-8bit")
-    large, small = torch.zeros(64, 65), torch.zeros(4095)
-    assert optimiser_bytes(config, [large]) == 2 * (64 * 65 + 4 * 17)
-    assert optimiser_bytes(config, [small]) == optimiser_bytes(TRAIN, [small])
+        assert 2 * size_of(parameters.values()) == expected
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -147,7 +138,7 @@ def test_activations_are_what_a_real_step_saves(
     found = counted(TINY, config)
     model = model_of(SCHEDULE, depth=3)
     pairs, text = blank_pairs(model, 5)
-    with tuned(model, trainable(model, config.parts), config, 0):
+    with training_mode(model, trainable(model, config.parts), config, 0):
         known = storages([*model.weights().parameters(), *model.transformer.layout(SCHEDULE)])
         saved: list[Tensor] = []
 

@@ -12,38 +12,25 @@ import torch
 from torch import Tensor
 
 from tests.helpers import switti_tiny
+from tests.helpers.by_hand import mean_divergence, symbols
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.first_scale import (
     FirstScaleConfig,
     FirstScaleObjective,
     FirstScaleTuning,
     first_scale,
 )
-from varbench.methods.training.loop import Batch
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
 from varbench.models.protocol import CapabilityError
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 
 
-def distributions(logits: Tensor) -> list[list[float]]:
-    found = []
-    for z in logits.detach().double().flatten(0, 2).tolist():
-        total = sum(math.exp(v) for v in z)
-        found.append([math.exp(v) / total for v in z])
-    return found
-
-
-def divergence(student: Tensor, target: Tensor) -> float:
-    pairs = zip(distributions(student), distributions(target), strict=True)
-    each = [sum(b * math.log(b / a) for a, b in zip(q, p, strict=True)) for q, p in pairs]
-    return sum(each) / len(each)
-
-
 def excess(student: Tensor, target: Tensor) -> float:
     def entropies(logits: Tensor) -> list[float]:
-        return [-sum(x * math.log(x) for x in p) for p in distributions(logits)]
+        return [-sum(x * math.log(x) for x in p) for p in symbols(logits)]
 
     both = list(zip(entropies(student), entropies(target), strict=True))
     return sum(max(0.0, a - b) for a, b in both) / len(both)
@@ -81,10 +68,10 @@ def test_both_losses_are_the_formulas(build: Any) -> None:
     target = at_first_scale(model, benign)
     more = excess(shown, target[:3])
     assert more > 0
-    expected = divergence(shown, target[:3]) + 0.7 * more
+    expected = mean_divergence(shown, target[:3]) + 0.7 * more
     assert float(erase.value.detach()) == pytest.approx(expected, rel=1e-3)
     assert notes["excess_entropy"] == pytest.approx(more, rel=1e-3)
-    assert float(preserve.value.detach()) == pytest.approx(divergence(kept, target), rel=1e-3)
+    assert float(preserve.value.detach()) == pytest.approx(mean_divergence(kept, target), rel=1e-3)
     assert (erase.weight, preserve.weight) == (1.0, 1.0)
 
 
@@ -107,7 +94,7 @@ def test_training_makes_the_first_scale_neutral(build: Any, tmp_path: Path) -> N
     model = build()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
     config = FirstScaleConfig(train=replace(TRAIN, steps=30, batch=6))
-    edit = FirstScaleTuning().erase(model, TinyConcept(), config, place(tmp_path))
+    edit = FirstScaleTuning().erase(model, TinyConcept(), config, context(tmp_path))
     assert edit.log[-1]["erase"] < 0.3 * edit.log[0]["erase"]
     assert edit.log[0]["preserve"] == pytest.approx(0, abs=1e-6)
     assert set(edit.tensors) == set(model.parameters("cross_attention") | model.parameters("ffn"))
@@ -125,14 +112,17 @@ def test_training_never_computes_a_later_scale(
         lambda rollout, text: lengths.append(rollout.tokens.shape[1]) or logits(rollout, text),  # type: ignore[func-returns-value]
     )
     FirstScaleTuning().erase(
-        model, TinyConcept(), FirstScaleConfig(train=replace(TRAIN, steps=2)), place(tmp_path)
+        model,
+        TinyConcept(),
+        FirstScaleConfig(train=replace(TRAIN, steps=2)),
+        context(tmp_path),
     )
     assert set(lengths) == {1}
 
 
 def test_weights_of_zero_leave_their_part_out(tmp_path: Path) -> None:
     plain = FirstScaleConfig(entropy_weight=0, preserve_weight=0, train=replace(TRAIN, steps=1))
-    edit = FirstScaleTuning().erase(tiny_model(), TinyConcept(), plain, place(tmp_path))
+    edit = FirstScaleTuning().erase(tiny_model(), TinyConcept(), plain, context(tmp_path))
     assert "preserve" not in edit.log[0]
     model = tiny_model()
     pairs = pair_rollouts(model, TinyConcept().pairs(), RolloutConfig(), 0)
@@ -144,7 +134,9 @@ def test_weights_of_zero_leave_their_part_out(tmp_path: Path) -> None:
     from varbench.methods.training.loop import draw_batch
 
     rows = draw_batch(6, plain.train, 0, 0).rows
-    assert edit.log[0]["erase"] == pytest.approx(divergence(shown[rows], target[rows]), rel=1e-3)
+    assert edit.log[0]["erase"] == pytest.approx(
+        mean_divergence(shown[rows], target[rows]), rel=1e-3
+    )
 
 
 def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
@@ -152,6 +144,6 @@ def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
         name = "bare"
 
     with pytest.raises(CapabilityError, match="first-scale needs a model that offers CutsR"):
-        FirstScaleTuning().erase(Bare(), TinyConcept(), FirstScaleConfig(), place(tmp_path))  # type: ignore[arg-type]
+        FirstScaleTuning().erase(Bare(), TinyConcept(), FirstScaleConfig(), context(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must not be negative"):
         FirstScaleConfig(entropy_weight=-1)

@@ -12,12 +12,13 @@ import torch
 
 from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
-from tests.methods.test_finetune import TRAIN, place
-from varbench.baselines.alignment import concept_tokens
+from tests.helpers.training import TRAIN, context
 from varbench.baselines.fmn import Fmn, FmnConfig, FmnObjective, attention_on
+from varbench.baselines.token_alignment import concept_tokens
 from varbench.errors import UserError
 from varbench.methods.base import applied
-from varbench.methods.training.loop import Batch, FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import TextAttention
 from varbench.models.infinity.model import InfinityModel
@@ -78,7 +79,9 @@ def test_no_attention_left_has_no_gradient_left() -> None:
 
 
 def test_the_first_loss_is_the_formula(tmp_path: Path) -> None:
-    log = Fmn().erase(tiny_model(), TinyConcept(), config(1, pool_weight=0.7), place(tmp_path)).log
+    log = (
+        Fmn().erase(tiny_model(), TinyConcept(), config(1, pool_weight=0.7), context(tmp_path)).log
+    )
     attention = watched(tiny_model())
     maps = []
     for block in attention.cross:
@@ -97,7 +100,7 @@ def test_attention_leaves_the_concept_and_the_model_comes_back(tmp_path: Path) -
     model = tiny_model()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
     old = watched(model)
-    edit = Fmn().erase(model, TinyConcept(), config(25), place(tmp_path))
+    edit = Fmn().erase(model, TinyConcept(), config(25), context(tmp_path))
     assert edit.log[-1]["erase"] < 0.5 * edit.log[0]["erase"]
     assert all(torch.equal(v, before[k]) for k, v in model.weights().state_dict().items())
     with applied(model, edit):
@@ -118,7 +121,7 @@ def test_the_pool_stays_where_its_weight_is_zero(tmp_path: Path) -> None:
             model,
             TinyConcept(),
             FmnConfig(pool_weight=weight, train=replace(TRAIN, steps=15, parts=parts)),
-            place(tmp_path),
+            context(tmp_path),
         )
         .log
         for weight in (0.0, 1.0)
@@ -149,7 +152,7 @@ def test_recomputed_blocks_have_the_same_gradient() -> None:
 
 def test_a_model_that_shows_no_attention_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="fmn needs a model that offers HasTextAttention"):
-        Fmn().erase(switti_tiny.tiny_model(), TinyConcept(), config(1), place(tmp_path))
+        Fmn().erase(switti_tiny.tiny_model(), TinyConcept(), config(1), context(tmp_path))
 
 
 def test_a_pair_without_a_token_of_the_concept_is_refused(tmp_path: Path) -> None:
@@ -158,7 +161,7 @@ def test_a_pair_without_a_token_of_the_concept_is_refused(tmp_path: Path) -> Non
             return [*super().pairs(), TinyPair("a cat", "a blue cat")]
 
     with pytest.raises(UserError, match=r"'a cat'.*reword the pair"):
-        Fmn().erase(tiny_model(), Lacking(), config(1), place(tmp_path))
+        Fmn().erase(tiny_model(), Lacking(), config(1), context(tmp_path))
 
 
 @pytest.mark.parametrize(

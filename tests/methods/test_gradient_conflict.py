@@ -14,8 +14,9 @@ from tests.helpers.tiny import TinyConcept, tiny_model
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.methods.svare import SvareConfig, SvareObjective
-from varbench.methods.training.gradient_conflict import Conflict
-from varbench.methods.training.loop import FineTuneConfig, draw_batch
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.gradient_conflict import GradientConflict
+from varbench.methods.training.loop import draw_batch
 from varbench.methods.training.rollouts import auxiliary_tokens
 from varbench.pipeline.estimate.training_memory import training_memory
 from varbench.utils.progress import Progress
@@ -26,8 +27,8 @@ TRAIN = FineTuneConfig(steps=4, batch=2, rate=1e-3)
 def erased(tmp_path: Path, method: str = "svare", **changes: Any) -> Edit:
     chosen = load_method(method)
     config = chosen.Config(train=replace(TRAIN, **changes))
-    place = TrainingContext(0, tmp_path / "scratch.pt", Progress())
-    return chosen.erase(tiny_model(), TinyConcept(), config, place)  # type: ignore[union-attr]
+    context = TrainingContext(0, tmp_path / "scratch.pt", Progress())
+    return chosen.erase(tiny_model(), TinyConcept(), config, context)  # type: ignore[union-attr]
 
 
 def gradients(model: Any, loss: Tensor, names: list[str]) -> Tensor:
@@ -89,7 +90,7 @@ def parameters(*grads: list[float] | None) -> dict[str, nn.Parameter]:
 @pytest.mark.parametrize("separate_steps", [False, True])
 def test_parameters_that_one_loss_does_not_touch_count_as_zero(separate_steps: bool) -> None:
     named = parameters([3.0, 0.0], [0.0, 4.0], None)
-    conflict = Conflict(named, separate_steps)
+    conflict = GradientConflict(named, separate_steps)
     conflict.after_first()
     assert (named["0"].grad is None) is not separate_steps
     for name, grad in (("0", [-1.0, 0.0]), ("1", None), ("2", [0.0, 1.0])):
@@ -101,7 +102,7 @@ def test_parameters_that_one_loss_does_not_touch_count_as_zero(separate_steps: b
 
 
 def test_without_a_gradient_there_is_no_cosine() -> None:
-    conflict = Conflict(parameters([0.0, 0.0]), separate_steps=False)
+    conflict = GradientConflict(parameters([0.0, 0.0]), separate_steps=False)
     conflict.after_first()
     assert conflict.after_last() == {}
 

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
 from varbench.methods.base import Edit, applied
-from varbench.methods.leakage import PAIRS, leak
+from varbench.methods.leakage import PAIRS, leakage
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 
 SCALES = (slice(0, 1), slice(1, 5), slice(5, 21))
@@ -23,7 +23,7 @@ def noise(name: str, model: object) -> Edit:
 def test_leak_by_brute_force() -> None:
     model, pairs = tiny_model(), TinyConcept().pairs()
     edit = noise("blocks.0.ca.mat_kv.weight", model)
-    found = leak(model, edit, pairs, seed=5)
+    found = leakage(model, edit, pairs, seed=5)
     rollout = pair_rollouts(model, pairs, RolloutConfig(), 5, "neutral")
     concept = model.encode([p.concept for p in pairs])
     neutral = model.encode([p.neutral for p in pairs])
@@ -57,7 +57,7 @@ def test_leak_by_brute_force() -> None:
 
 @pytest.mark.parametrize("model", [tiny_model(), switti_model()], ids=["bits", "indices"])
 def test_no_edit_leaks_all_and_drifts_nowhere(model: object) -> None:
-    found = leak(model, Edit({}), TinyConcept().pairs(), seed=0)  # type: ignore[arg-type]
+    found = leakage(model, Edit({}), TinyConcept().pairs(), seed=0)  # type: ignore[arg-type]
     assert all(v == (1.0 if k.startswith("leak") else 0.0) for k, v in found.items())
 
 
@@ -65,15 +65,15 @@ def test_a_deaf_model_leaks_nothing() -> None:
     model = tiny_model()
     own = model.weights().state_dict()
     deaf = Edit({name: torch.zeros_like(own[name]) for name in own if "mat_kv" in name})
-    found = leak(model, deaf, TinyConcept().pairs(), seed=0)
+    found = leakage(model, deaf, TinyConcept().pairs(), seed=0)
     assert all(found[f"leak_{k}"] == pytest.approx(0.0, abs=1e-5) for k in range(3))
 
 
 def test_equal_sides_leak_nothing_and_only_the_first_pairs_count() -> None:
     model = tiny_model()
     edit = noise("blocks.1.ca.mat_kv.weight", model)
-    same = leak(model, edit, [TinyPair("a cat", "a cat")], seed=0)
+    same = leakage(model, edit, [TinyPair("a cat", "a cat")], seed=0)
     assert all(same[f"leak_{k}"] == 0.0 for k in range(3))
     pairs = [*TinyConcept().pairs(), TinyPair("red", "blue"), TinyPair("red hat", "blue hat")]
     assert len(pairs) == PAIRS
-    assert leak(model, edit, [*pairs, TinyPair("x", "y")], 0) == leak(model, edit, pairs, 0)
+    assert leakage(model, edit, [*pairs, TinyPair("x", "y")], 0) == leakage(model, edit, pairs, 0)

@@ -12,22 +12,19 @@ import torch
 from torch import Tensor
 
 from tests.helpers import switti_tiny
+from tests.helpers.by_hand import probabilities
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, place
-from varbench.baselines.obliviate import Obliviate, ObliviateConfig, ObliviateObjective
+from tests.helpers.training import TRAIN, context
+from varbench.baselines.obliviate import Obliviate, ObliviateConfig
 from varbench.methods.base import applied
 from varbench.methods.registry import load_method
-from varbench.methods.training.loop import Batch
+from varbench.methods.training.losses import preservation_loss
+from varbench.methods.training.objective import Batch, DistillObjective
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 ONE = replace(TRAIN, steps=1, batch=6)
-
-
-def probabilities(z: list[float]) -> list[float]:
-    total = sum(math.exp(v) for v in z)
-    return [math.exp(v) / total for v in z]
 
 
 def loss_by_hand(student: Tensor, concept: Tensor, null: Tensor, eta: float) -> float:
@@ -49,7 +46,7 @@ def loss_by_hand(student: Tensor, concept: Tensor, null: Tensor, eta: float) -> 
 @pytest.mark.parametrize("eta", [2.0, 0.5, 0.0])
 def test_the_first_loss_is_the_formula(build: Any, eta: float, tmp_path: Path) -> None:
     config = ObliviateConfig(eta=eta, train=ONE)
-    edit = Obliviate().erase(build(), TinyConcept(), config, place(tmp_path))
+    edit = Obliviate().erase(build(), TinyConcept(), config, context(tmp_path))
     model = build()
     text = model.encode([pair.concept for pair in TinyConcept().pairs()])
     rollout = pair_rollouts(model, TinyConcept().pairs(), RolloutConfig(), 0, "concept")
@@ -60,7 +57,7 @@ def test_the_first_loss_is_the_formula(build: Any, eta: float, tmp_path: Path) -
 @BOTH
 def test_the_concept_itself_as_target_leaves_nothing_to_do(build: Any, tmp_path: Path) -> None:
     edit = Obliviate().erase(
-        build(), TinyConcept(), ObliviateConfig(eta=-1, train=ONE), place(tmp_path)
+        build(), TinyConcept(), ObliviateConfig(eta=-1, train=ONE), context(tmp_path)
     )
     assert edit.log[0]["erase"] == pytest.approx(0, abs=1e-6)
 
@@ -71,7 +68,7 @@ def test_erasing_moves_the_prediction_off_the_concept(build: Any, tmp_path: Path
     model = build()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
     config = ObliviateConfig(train=replace(TRAIN, steps=20, batch=6))
-    edit = Obliviate().erase(model, TinyConcept(), config, place(tmp_path))
+    edit = Obliviate().erase(model, TinyConcept(), config, context(tmp_path))
     assert edit.log[-1]["erase"] < 0.8 * edit.log[0]["erase"]
     assert set(edit.tensors) == set(model.parameters("cross_attention") | model.parameters("ffn"))
     assert all(torch.equal(v, before[k]) for k, v in model.weights().state_dict().items())
@@ -90,7 +87,7 @@ def test_every_row_trains_on_its_own_roll_out() -> None:
     text = model.encode([pair.concept for pair in TinyConcept().pairs()])
     rollout = pair_rollouts(model, TinyConcept().pairs(), RolloutConfig(), 0, "concept")
     logits = model.logits(rollout, text).detach()
-    objective = ObliviateObjective(model, text, rollout, logits, ScaleWeights("uniform"))
+    objective = DistillObjective(model, text, rollout, logits, preservation_loss)
     term, _ = objective.term("erase", Batch(0, [4, 1], [False, False]))
     assert float(term.value.detach()) == pytest.approx(0, abs=1e-6)
     objective.target = logits.roll(1, 0)
@@ -102,7 +99,7 @@ def test_adapters_of_the_released_code(tmp_path: Path) -> None:
     """Rank 32 on matrices of at least that many rows; alpha is 16 by default."""
     config = ObliviateConfig(train=replace(TRAIN, steps=2, lora_rank=32))
     assert config.train.lora_alpha == 16
-    edit = load_method("obliviate").erase(tiny_model(), TinyConcept(), config, place(tmp_path))  # type: ignore[union-attr]
+    edit = load_method("obliviate").erase(tiny_model(), TinyConcept(), config, context(tmp_path))  # type: ignore[union-attr]
     assert all(value.ndim == 2 for value in edit.tensors.values())
 
 
@@ -116,7 +113,7 @@ def test_bad_settings_are_refused() -> None:
 def test_scales_count_as_they_are_weighted(tmp_path: Path) -> None:
     """The first scale alone: the formula on its symbols."""
     config = ObliviateConfig(scales=ScaleWeights("first_m", 1), train=ONE)
-    edit = Obliviate().erase(tiny_model(), TinyConcept(), config, place(tmp_path))
+    edit = Obliviate().erase(tiny_model(), TinyConcept(), config, context(tmp_path))
     model = tiny_model()
     text = model.encode([pair.concept for pair in TinyConcept().pairs()])
     rollout = pair_rollouts(model, TinyConcept().pairs(), RolloutConfig(), 0, "concept")

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from tests.helpers.tiny import TinyConcept, tiny_model
-from varbench.baselines.alignment import Contexts, problems
 from varbench.baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
+from varbench.baselines.token_alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, solve, weighed
 from varbench.conf.schema import resolve
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.utils.progress import Progress
 
-PLACE = TrainingContext(0, Path("unused"), Progress())
+CONTEXT = TrainingContext(0, Path("unused"), Progress())
 
 
 def erase(config: ReceConfig) -> Edit:
-    return Rece().erase(tiny_model(), TinyConcept(), config, PLACE)
+    return Rece().erase(tiny_model(), TinyConcept(), config, CONTEXT)
 
 
 def numbers(seed: int, *shape: int) -> Tensor:
@@ -67,7 +67,7 @@ def test_what_an_attack_regains_by_brute_force() -> None:
     g = gram(matrices)
     assert regained(g, one, erased.rows, erased) == 1.0
     assert regained(g, one, erased.targets, erased) == pytest.approx(0.0)
-    assert regained(g, one, found, erased.as_they_are()) == 0.0  # nothing was erased
+    assert regained(g, one, found, erased.unchanged()) == 0.0  # nothing was erased
 
 
 def test_an_unedited_model_needs_no_other_row_than_the_concepts() -> None:
@@ -87,7 +87,7 @@ def test_one_answered_attack_by_hand() -> None:
     erased, lam = task.erased, config.uce.lam_rel
     first = one + solve(weighed(erased, task.kept, config.uce), lam).change
     x = attack(g, first, erased.rows, 0.05)
-    kept = task.kept.with_others(erased.as_they_are())
+    kept = task.kept.joined(erased.unchanged())
     again = solve(weighed(Contexts(x, erased.targets, erased.weights), kept, config.uce), lam)
     torch.testing.assert_close(rounds.change, first @ (one + again.change) - one)
     assert rounds.attacks == [pytest.approx(regained(g, first, x, erased))]
@@ -102,7 +102,7 @@ def test_answers_leave_the_next_attack_less() -> None:
 
 def test_an_attack_that_regains_little_is_not_answered() -> None:
     kv = UceConfig("kv")
-    uce = Uce().erase(tiny_model(), TinyConcept(), kv, PLACE)
+    uce = Uce().erase(tiny_model(), TinyConcept(), kv, CONTEXT)
     edit = erase(ReceConfig(enough=0.9, uce=kv))
     assert set(edit.tensors) == set(uce.tensors)
     for name, value in edit.tensors.items():

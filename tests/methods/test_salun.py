@@ -13,10 +13,10 @@ from torch import nn
 from tests.helpers import switti_tiny
 from tests.helpers.by_hand import mean_cross_entropy, mean_divergence
 from tests.helpers.tiny import TinyConcept, tiny_model
-from tests.methods.test_finetune import TRAIN, KillAt, Killed, place
+from tests.helpers.training import TRAIN, KillAt, Killed, context
 from varbench.baselines.salun import Salun, SalunConfig, largest, saliency
 from varbench.errors import UserError
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.masks import masked
 from varbench.methods.training.rollouts import (
     RolloutConfig,
@@ -96,7 +96,7 @@ def test_saliency_is_the_gradient_of_the_forget_loss_over_all_pairs(build: Any) 
 
 @BOTH
 def test_the_first_losses_are_the_formulas(build: Any, tmp_path: Path) -> None:
-    edit = Salun().erase(build(), TinyConcept(), config(1), place(tmp_path))
+    edit = Salun().erase(build(), TinyConcept(), config(1), context(tmp_path))
     model = build()
     rollout = pair_rollouts(model, PAIRS, RolloutConfig(), 0, "concept")
     concept, neutral = (
@@ -122,7 +122,7 @@ def test_only_the_salient_part_of_the_whole_network_changes(build: Any, tmp_path
     own = config(15, share=0.3)
     # A decay that would be seen in every entry, had it a way there.
     own = replace(own, train=replace(own.train, weight_decay=5.0))
-    edit = Salun().erase(model, TinyConcept(), own, place(tmp_path))
+    edit = Salun().erase(model, TinyConcept(), own, context(tmp_path))
     assert edit.log[-1]["erase"] < 0.8 * edit.log[0]["erase"]
     masks = mask_of(model, own.train, 0.3)
     assert set(edit.tensors) == {n for n, _ in model.weights().named_parameters()} == set(masks)
@@ -140,7 +140,7 @@ def test_only_the_salient_part_of_the_whole_network_changes(build: Any, tmp_path
 def test_the_mask_holds_in_other_precisions(precision: str, tmp_path: Path) -> None:
     model = tiny_model()
     train = replace(TRAIN, precision=precision, checkpointing=True, parts=PARTS)
-    edit = Salun().erase(model, TinyConcept(), SalunConfig(train=train), place(tmp_path))
+    edit = Salun().erase(model, TinyConcept(), SalunConfig(train=train), context(tmp_path))
     masks = mask_of(model, train, 0.5)
     weights = model.weights().state_dict()
     for name, value in edit.tensors.items():
@@ -185,10 +185,10 @@ def test_masks_of_something_else_are_refused() -> None:
 
 def test_a_killed_masked_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     own = SalunConfig(train=replace(TRAIN, steps=56, parts=PARTS))
-    straight = Salun().erase(tiny_model(), TinyConcept(), own, place(tmp_path / "a"))
+    straight = Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "a"))
     with pytest.raises(Killed):
-        Salun().erase(tiny_model(), TinyConcept(), own, place(tmp_path / "b", 0, KillAt(53)))
-    resumed = Salun().erase(tiny_model(), TinyConcept(), own, place(tmp_path / "b"))
+        Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "b", 0, KillAt(53)))
+    resumed = Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "b"))
     assert all(torch.equal(v, resumed.tensors[k]) for k, v in straight.tensors.items())
 
 
@@ -198,9 +198,9 @@ def test_without_preservation_no_retained_prompt_is_asked_for(tmp_path: Path) ->
             return []
 
     own = config(1, preserve_weight=0.0)
-    assert "preserve" not in Salun().erase(tiny_model(), Alone(), own, place(tmp_path)).log[0]
+    assert "preserve" not in Salun().erase(tiny_model(), Alone(), own, context(tmp_path)).log[0]
     with pytest.raises(UserError, match=r"pairs\.retain"):
-        Salun().erase(tiny_model(), Alone(), config(1), place(tmp_path))
+        Salun().erase(tiny_model(), Alone(), config(1), context(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_the_branches_are_the_prompt_nothing_the_safe_prompt_and_the_concept() -
         assert torch.equal(rows[number], model.encode([words] * 3).rows)
     null = made.branches(model, condition)[1]
     assert bool(null.is_null.all())  # type: ignore[attr-defined]
-    told = replace(ScaleErasureConfig(), safe="a calm sea")
-    safe = guidance_of(model, told).branches(model, condition)[2]
+    named = replace(ScaleErasureConfig(), safe="a calm sea")
+    safe = guidance_of(model, named).branches(model, condition)[2]
     assert torch.equal(safe.rows, model.encode(["a calm sea"] * 3).rows)  # type: ignore[attr-defined]
 
 
@@ -223,7 +223,7 @@ def test_what_it_needs_and_what_it_refuses() -> None:
         made = method.guidance(model, Nothing(), replace(config, safe=prompt), 2.0)
         return [model.logits(drawn, made.safe)]
 
-    torch.testing.assert_close(safe(""), safe("an image"), rtol=0, atol=0)
+    torch.testing.assert_close(safe(""), safe("a picture"), rtol=0, atol=0)
     assert not torch.equal(safe("")[0], safe("a house")[0])
     with pytest.raises(CapabilityError, match="blocks 0 to 1 only"):
         method.guidance(tiny_model(), TinyConcept(), replace(config, blocks=(2, 7)), 2.0)

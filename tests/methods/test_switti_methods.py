@@ -13,7 +13,7 @@ from tests.helpers.switti_tiny import tiny_model
 from tests.helpers.tiny import TinyConcept
 from varbench.methods.base import Edit, TrainingContext, applied
 from varbench.methods.registry import load_method
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.losses import preservation_loss
 from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import CapabilityError
@@ -29,8 +29,8 @@ TRAIN = FineTuneConfig(steps=12, batch=6, rate=3e-3)
 def erase(model: SwittiModel, name: str, folder: Path, **changes: Any) -> Edit:
     method = load_method(name)
     config = method.Config(train=replace(TRAIN, **changes))
-    place = TrainingContext(0, folder / "scratch.pt", Progress())
-    return method.erase(model, TinyConcept(), config, place)
+    context = TrainingContext(0, folder / "scratch.pt", Progress())
+    return method.erase(model, TinyConcept(), config, context)
 
 
 @BOTH

@@ -9,7 +9,7 @@ import torch
 
 from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, tiny_model
-from varbench.baselines.alignment import align, counterparts, problems
+from varbench.baselines.token_alignment import align, counterparts, problems
 from varbench.models.protocol import CapabilityError
 
 END = "</s>"

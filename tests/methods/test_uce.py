@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
-from varbench.baselines.alignment import Contexts, problems
+from varbench.baselines.token_alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, edited, solve, weighed
 from varbench.conf.schema import resolve
 from varbench.errors import UserError
@@ -27,11 +27,11 @@ POOL = "text_proj_for_sos.ca.mat_kv.weight"
 BLOCKS = {f"blocks.{i}.ca.mat_kv.weight" for i in range(2)}
 EDITED = {"kv": BLOCKS, "both": {*BLOCKS, POOL}, "h": {"text_proj_for_ca.0.weight", POOL}}
 TARGETS = pytest.mark.parametrize("target", sorted(EDITED))
-PLACE = TrainingContext(0, Path("unused"), Progress())
+CONTEXT = TrainingContext(0, Path("unused"), Progress())
 
 
 def erase(model: InfinityModel, config: UceConfig, concept: TinyConcept | None = None) -> Edit:
-    return Uce().erase(model, concept or TinyConcept(), config, PLACE)
+    return Uce().erase(model, concept or TinyConcept(), config, CONTEXT)
 
 
 def random_contexts(seed: int, count: int, width: int) -> Contexts:
@@ -41,7 +41,7 @@ def random_contexts(seed: int, count: int, width: int) -> Contexts:
 
 
 def test_the_solution_is_where_the_objective_is_flat() -> None:
-    erased, kept = random_contexts(0, 5, 7), random_contexts(1, 4, 7).as_they_are()
+    erased, kept = random_contexts(0, 5, 7), random_contexts(1, 4, 7).unchanged()
     config = UceConfig(lam_rel=0.3, erase_weight=1.5, preserve_weight=0.4)
     moment = sum(
         (
@@ -205,4 +205,4 @@ def test_it_is_known_by_name_and_takes_settings() -> None:
 
 def test_a_model_without_text_spaces_is_refused_before_any_work() -> None:
     with pytest.raises(CapabilityError, match="uce needs a model that offers HasTextSpaces"):
-        Uce().erase(switti_model(), TinyConcept(), UceConfig(), PLACE)
+        Uce().erase(switti_model(), TinyConcept(), UceConfig(), CONTEXT)

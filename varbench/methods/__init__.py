@@ -1,0 +1,89 @@
+"""Erasure methods, and the public API for their authors (docs/adding-a-method.md).
+
+The paper's two methods are here, all others in ``varbench/baselines`` (``baselines/`` at the top
+of the repository); ``registry.py`` names them all:
+
+====================  ============================================================================
+``svare.py``          S-VARE: filtered cross entropy plus preservation
+``vare.py``           VARE: match the frozen model on auxiliary visual tokens
+``baselines/``        naive and its controls nft-anchor, nft-distill, nft-ascent; ac, ear, esd,
+                      first-scale, fmn, neg-prompt, obliviate, rece, salun, scaleerasure, sld, uce
+``base.py``           Method, SamplingMethod, Edit, TrainingContext
+``training/``         the training loop, losses, roll-outs and settings of all fine-tuning methods
+``leakage.py``        concept signal that is left after an edit
+====================  ============================================================================
+
+Importing this package imports no torch: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from varbench.data.erase_target import EraseTarget as EraseTarget
+    from varbench.methods.base import Edit as Edit
+    from varbench.methods.base import Method as Method
+    from varbench.methods.base import SamplingMethod as SamplingMethod
+    from varbench.methods.base import TrainingContext as TrainingContext
+    from varbench.methods.base import applied as applied
+    from varbench.methods.svare import SvareConfig as SvareConfig
+    from varbench.methods.training.config import FineTuneConfig as FineTuneConfig
+    from varbench.methods.training.loop import fine_tune as fine_tune
+    from varbench.methods.training.losses import centred as centred
+    from varbench.methods.training.losses import filtered_cross_entropy as filtered_cross_entropy
+    from varbench.methods.training.losses import preservation_loss as preservation_loss
+    from varbench.methods.training.losses import probability_distance as probability_distance
+    from varbench.methods.training.losses import steer_away as steer_away
+    from varbench.methods.training.losses import symbol_cross_entropy as symbol_cross_entropy
+    from varbench.methods.training.losses import symbol_divergence as symbol_divergence
+    from varbench.methods.training.losses import symbol_entropy as symbol_entropy
+    from varbench.methods.training.objective import Batch as Batch
+    from varbench.methods.training.objective import DistillObjective as DistillObjective
+    from varbench.methods.training.objective import Objective as Objective
+    from varbench.methods.training.objective import RolloutObjective as RolloutObjective
+    from varbench.methods.training.objective import SharedHistory as SharedHistory
+    from varbench.methods.training.objective import Term as Term
+    from varbench.methods.training.objective import batch_condition as batch_condition
+    from varbench.methods.training.rollouts import AuxiliaryTokens as AuxiliaryTokens
+    from varbench.methods.training.rollouts import RolloutConfig as RolloutConfig
+    from varbench.methods.training.rollouts import auxiliary_tokens as auxiliary_tokens
+    from varbench.methods.training.rollouts import check_prefix as check_prefix
+    from varbench.methods.training.rollouts import frozen_logits as frozen_logits
+    from varbench.methods.training.rollouts import pair_rollouts as pair_rollouts
+    from varbench.methods.training.rollouts import sample_batch as sample_batch
+    from varbench.methods.training.scale_weights import ScaleWeights as ScaleWeights
+    from varbench.methods.vare import VareConfig as VareConfig
+
+_NAMES = {
+    "varbench.data.erase_target": "EraseTarget",
+    "varbench.methods.base": "Edit Method SamplingMethod TrainingContext applied",
+    "varbench.methods.svare": "SvareConfig",
+    "varbench.methods.vare": "VareConfig",
+    "varbench.methods.training.config": "FineTuneConfig",
+    "varbench.methods.training.loop": "fine_tune",
+    "varbench.methods.training.losses": (
+        "centred filtered_cross_entropy preservation_loss probability_distance steer_away "
+        "symbol_cross_entropy symbol_divergence symbol_entropy"
+    ),
+    "varbench.methods.training.objective": (
+        "Batch DistillObjective Objective RolloutObjective SharedHistory Term batch_condition"
+    ),
+    "varbench.methods.training.rollouts": (
+        "AuxiliaryTokens RolloutConfig auxiliary_tokens check_prefix frozen_logits pair_rollouts "
+        "sample_batch"
+    ),
+    "varbench.methods.training.scale_weights": "ScaleWeights",
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

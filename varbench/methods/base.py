@@ -1,4 +1,4 @@
-"""What an erasure method is: ``erase(model, concept, config) -> Edit``, or a Guidance.
+"""Interface of erasure methods: ``erase(model, concept, config, context) -> Edit``, or a Guidance.
 
 A method is one module with a frozen dataclass ``Config`` and a class that has the attributes of
 :class:`Method` (it changes weights) or :class:`SamplingMethod` (it changes sampling only); one
@@ -25,12 +25,12 @@ from varbench.utils.progress import Progress
 
 @dataclass(frozen=True)
 class Edit:
-    """An erased model as the tensors that changed.
+    """An erased model as its changed tensors.
 
     Attributes:
-        tensors: state-dict name -> new value; empty for the unerased model.
+        tensors: state-dict name -> new value; empty for the base model.
         log: one dictionary of plain numbers per logged step.
-        notes: what else is worth keeping of how it was made, as plain values.
+        notes: other plain values worth recording.
     """
 
     tensors: Mapping[str, Tensor]
@@ -50,45 +50,45 @@ class Edit:
 
 @contextlib.contextmanager
 def applied(model: NextScaleModel, edit: Edit | None) -> Iterator[NextScaleModel]:
-    """The model with an edit in place; the original weights come back afterwards.
+    """The model with an edit applied; the original weights are restored afterwards.
 
-    They wait in host memory: the device may have no room for a second copy of them.
+    They are kept in host memory: the device may have no room for a second copy of them.
 
     Raises:
         CheckpointError: the edit has a tensor that the model lacks, or has in another shape.
     """
-    own = model.weights().state_dict()
+    weights = model.weights().state_dict()
     changed = dict(edit.tensors) if edit is not None else {}
-    unknown = sorted(set(changed) - set(own))
+    unknown = sorted(set(changed) - set(weights))
     if unknown:
         raise CheckpointError(
-            f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}; it is of "
-            "another model"
+            f"the edit changes tensors that {model.name} lacks: {', '.join(unknown[:5])}; it was "
+            "made for another model"
         )
     for name, value in changed.items():
-        if value.shape != own[name].shape:
-            shapes = f"{list(value.shape)} instead of {list(own[name].shape)}"
-            raise CheckpointError(f"{name} of the edit is {shapes}; it is of another model")
-    before = {name: own[name].to("cpu", copy=True) for name in changed}
+        if value.shape != weights[name].shape:
+            shapes = f"{list(value.shape)} instead of {list(weights[name].shape)}"
+            raise CheckpointError(f"{name} of the edit is {shapes}; it was made for another model")
+    before = {name: weights[name].to("cpu", copy=True) for name in changed}
     try:
         with torch.no_grad():
             for name, value in changed.items():
-                own[name].copy_(value)
+                weights[name].copy_(value)
         yield model
     finally:
         with torch.no_grad():
             for name, value in before.items():
-                own[name].copy_(value)
+                weights[name].copy_(value)
 
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Where and how a method works.
+    """Seed, scratch file and progress display of one erasure.
 
     Attributes:
         seed: the edit's seed.
         scratch: file that a long training may write checkpoints to and resume from.
-        progress: what the user sees.
+        progress: display for the user.
     """
 
     seed: int
@@ -113,15 +113,15 @@ class Method(Protocol):
     Config: type[Any]
 
     def erase(
-        self, model: NextScaleModel, concept: EraseTarget, config: Any, place: TrainingContext
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, context: TrainingContext
     ) -> Edit:
-        """Erase; the model is returned to its original weights afterwards."""
+        """The edit that erases the concept; the model has its original weights afterwards."""
         ...
 
 
 @runtime_checkable
 class SamplingMethod(Protocol):
-    """An erasure method that changes no weight but how images are sampled.
+    """An erasure method that changes how images are sampled, and no weight.
 
     Attributes:
         id, version, Config: as in :class:`Method`.
@@ -134,11 +134,11 @@ class SamplingMethod(Protocol):
     def guidance(
         self, model: NextScaleModel, concept: EraseTarget, config: Any, weight: float
     ) -> Guidance:
-        """What combines the branches of every scale, in place of the model's own guidance.
+        """The guidance that replaces the model's own and combines the branches of every scale.
 
         Args:
             model: unedited.
-            concept: what to keep out of the images.
+            concept: the concept to keep out of the images.
             config: the method's settings.
             weight: the guidance weight that the model is sampled with.
         """

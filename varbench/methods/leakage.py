@@ -1,6 +1,6 @@
-"""How much of a concept still reaches the logits after an edit, scale by scale.
+"""Leakage: the share of a concept that still reaches the logits after an edit, scale by scale.
 
-A method that edits cross-attention alone leaves other ways open by which the text gets in (in
+A method that edits cross-attention alone leaves other paths open by which the text gets in (in
 Infinity the pooled text: first token, AdaLN, head). On one shared history per pair,
 
 ``leak_k = mean |z_new(concept) - z_new(neutral)| / mean |z_old(concept) - z_old(neutral)|``
@@ -25,38 +25,38 @@ from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pai
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 PAIRS = 8
-"""Pairs that are looked at: enough to tell 0.1 from 0.2, a small part of any training's cost."""
+"""Pairs used: enough to tell 0.1 from 0.2, at a small part of any training's cost."""
 
 
-def leak(model: NextScaleModel, edit: Edit, pairs: Sequence[Pair], seed: int) -> dict[str, float]:
+def leakage(
+    model: NextScaleModel, edit: Edit, pairs: Sequence[Pair], seed: int
+) -> dict[str, float]:
     """``leak_k`` and ``null_drift_k`` for every scale k, for an edit's notes.
 
     Args:
         model: unedited.
-        edit: what to judge.
-        pairs: the first :data:`PAIRS` are used; histories are the unedited model's roll-outs of
+        edit: the edit to measure.
+        pairs: the first :data:`PAIRS` are used; histories are the base model's roll-outs of
             their neutral sides.
         seed: decides the roll-outs.
     """
-    some = pairs[:PAIRS]
-    rollout = pair_rollouts(model, some, RolloutConfig(), seed)
-    concept = model.encode([pair.concept for pair in some])
-    texts = [concept, model.encode([pair.neutral for pair in some]), model.null(concept)]
+    used = pairs[:PAIRS]
+    rollout = pair_rollouts(model, used, RolloutConfig(), seed)
+    concept = model.encode([pair.concept for pair in used])
+    texts = [concept, model.encode([pair.neutral for pair in used]), model.null(concept)]
     old = _centred(model, rollout, texts)
     with applied(model, edit):
         new = _centred(model, rollout, texts)
-    found = {}
+    notes = {}
     for k, rows in enumerate(rollout.schedule.slices()):
         before = _gap(old[0][:, rows], old[1][:, rows]) or 1.0  # equal before: nothing can leak
-        found[f"leak_{k}"] = _gap(new[0][:, rows], new[1][:, rows]) / before
-        found[f"null_drift_{k}"] = _gap(new[2][:, rows], old[2][:, rows]) / before
-    return found
+        notes[f"leak_{k}"] = _gap(new[0][:, rows], new[1][:, rows]) / before
+        notes[f"null_drift_{k}"] = _gap(new[2][:, rows], old[2][:, rows]) / before
+    return notes
 
 
 def _centred(model: NextScaleModel, rollout: Rollout, texts: Sequence[Condition]) -> list[Tensor]:
-    """Per text the logits ``[B, L, D, V]`` without the part that has no effect."""
-    found = [frozen_logits(model, rollout, text).float() for text in texts]
-    return [centred(logits) for logits in found]
+    return [centred(frozen_logits(model, rollout, text).float()) for text in texts]
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

@@ -5,7 +5,7 @@ model's neutral roll-out, in tokens of which at least a share alpha of the symbo
 Preserve: KL from the frozen model under the neutral prompt on the same history.
 
 The default is the formula: both terms, equal weights, one optimiser step, plain conditional
-teacher. The released code differs; its ways are switches: ``train.separate_steps=true``
+teacher. The released code differs; switches reproduce it: ``train.separate_steps=true``
 ``preserve_weight=0.5`` ``rollout.guided_teacher=true`` ``train.text_drop=0.1``.
 Left out: its drop-path, and the level embedding added before every chunk of blocks.
 """
@@ -18,15 +18,16 @@ import torch
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import (
     LN2,
     filtered_cross_entropy,
     preservation_loss,
     token_filter,
 )
+from varbench.methods.training.objective import Batch, SharedHistory, Term
 from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
-from varbench.methods.vare import SharedHistory
 from varbench.models.protocol import NextScaleModel, at_once
 
 
@@ -54,7 +55,7 @@ class SvareConfig:
 
 
 class SvareObjective(SharedHistory):
-    """Two terms on one shared history."""
+    """Erasing and preserving on one shared history."""
 
     def __init__(self, model: NextScaleModel, tokens: AuxiliaryTokens, config: SvareConfig) -> None:
         super().__init__(model, tokens)
@@ -86,13 +87,13 @@ def concept_tokens(
 ) -> list[float]:
     """Per token of the sequence, the share of pairs in which the filter keeps it.
 
-    Of the unedited model it tells which scales and places carry the concept.
+    On the base model it shows which scales and positions carry the concept.
     """
     kept = torch.zeros(tokens.rollout.schedule.total)
     for rows in at_once(len(tokens.rollout), config.train.batch):
-        some = tokens.rollout.select(rows)
-        logits = model.logits(some, tokens.concept.select(rows))
-        keep = token_filter(logits, some.tokens, alpha=config.alpha, gamma=config.gamma)
+        history = tokens.rollout.select(rows)
+        logits = model.logits(history, tokens.concept.select(rows))
+        keep = token_filter(logits, history.tokens, alpha=config.alpha, gamma=config.gamma)
         kept += keep.float().sum(dim=0).cpu()
     return [float(share) for share in kept / len(tokens.rollout)]
 
@@ -109,12 +110,12 @@ class Svare:
         model: NextScaleModel,
         concept: EraseTarget,
         config: SvareConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
         notes = {
             "schedule": [list(scale) for scale in tokens.rollout.schedule.scales],
             "concept_tokens": concept_tokens(model, tokens, config),
         }
-        edit = fine_tune(model, SvareObjective(model, tokens, config), config.train, place)
+        edit = fine_tune(model, SvareObjective(model, tokens, config), config.train, context)
         return replace(edit, notes=notes)

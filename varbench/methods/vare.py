@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.loop import Batch, FineTuneConfig, Term, fine_tune, text_of
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import probability_distance
-from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
-from varbench.models.protocol import Condition, NextScaleModel
+from varbench.methods.training.objective import DistillObjective
+from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -27,43 +27,6 @@ class VareConfig:
 
     train: FineTuneConfig = field(default_factory=FineTuneConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-
-
-class SharedHistory:
-    """Student and teacher on the auxiliary tokens; base of objectives, with one term by default."""
-
-    def __init__(self, model: NextScaleModel, tokens: AuxiliaryTokens) -> None:
-        self.model = model
-        self.tokens = tokens
-
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return len(self.tokens.rollout)
-
-    def terms(self, batch: Batch) -> list[str]:
-        return ["erase"]
-
-    def history(self, batch: Batch) -> torch.Tensor:
-        """The sampled symbols ``[B, L, D]`` of the batch's roll-outs."""
-        return self.tokens.rollout.tokens[batch.rows]
-
-    def student(self, condition: Condition, batch: Batch) -> torch.Tensor:
-        """Logits ``[B, L, D, V]`` of the model in training on the batch's roll-outs."""
-        text = text_of(self.model, condition, batch)
-        return self.model.logits(self.tokens.rollout.select(batch.rows), text)
-
-    def teacher(self, batch: Batch) -> torch.Tensor:
-        """The frozen model's logits for the neutral prompts."""
-        return self.tokens.teacher_logits[batch.rows]
-
-
-class VareObjective(SharedHistory):
-    """One term: distance to the frozen model's probabilities."""
-
-    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        student = self.student(self.tokens.concept, batch)
-        return Term(name, probability_distance(student, self.teacher(batch))), {}
 
 
 class Vare:
@@ -78,7 +41,10 @@ class Vare:
         model: NextScaleModel,
         concept: EraseTarget,
         config: VareConfig,
-        place: TrainingContext,
+        context: TrainingContext,
     ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, place.seed)
-        return fine_tune(model, VareObjective(model, tokens), config.train, place)
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
+        objective = DistillObjective(
+            model, tokens.concept, tokens.rollout, tokens.teacher_logits, probability_distance
+        )
+        return fine_tune(model, objective, config.train, context)

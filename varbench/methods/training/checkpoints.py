@@ -1,4 +1,4 @@
-"""Checkpoints of a training in progress: one file, replaced whole, gone when the edit is stored."""
+"""Checkpoints of a training in progress: one file, replaced atomically, removed with its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("varbench.training")
 def resume(
     path: Path, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, float]]]:
-    """Go on from a checkpoint, if there is one.
+    """Load a checkpoint into parameters and optimiser, if there is one.
 
     Returns:
         The number of iterations done, and their log.
@@ -27,8 +27,8 @@ def resume(
         return 0, []
     try:
         state = _read(path, parameters)
-    except Exception as error:  # of whatever kind: damage only costs the work that the file held
-        log.warning("%s is damaged (%s): the training starts again", path, error)
+    except Exception as error:  # any kind: damage only costs the work that the file held
+        log.warning("%s is damaged (%s): training starts again", path, error)
         return 0, []
     with torch.no_grad():
         for name, p in parameters.items():
@@ -38,13 +38,13 @@ def resume(
 
 
 def _read(path: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:  # which is what torch writes
+    with zipfile.ZipFile(path) as archive:  # torch's format
         if (damaged := archive.testzip()) is not None:  # torch itself compares no checksum
             raise ValueError(f"the checksum of {damaged} differs")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     shapes = {name: value.shape for name, value in state["parameters"].items()}
     if shapes != {name: p.shape for name, p in parameters.items()}:
-        raise ValueError("it is of other parameters")
+        raise ValueError("it belongs to other parameters")
     return state
 
 

@@ -1,8 +1,8 @@
-"""Do two losses agree? The cosine between the gradients of erasing and preserving, as they come.
+"""Cosine between the gradients of erasing and preserving, logged at every step.
 
 Below 0 a step that helps one loss hurts the other (Yu et al., Gradient Surgery for Multi-Task
-Learning, NeurIPS 2020). The training loop takes the terms' gradients one after the other anyway, so
-the cosine costs no backward pass, only a place for the first term's gradient. With two terms the
+Learning, NeurIPS 2020). The loop computes the terms' gradients one after the other anyway, so the
+cosine costs no backward pass, only room for the first term's gradient. With two terms the
 optimiser sees the same bits: the sum of two numbers does not depend on their order.
 """
 
@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 
 
-class Conflict:
+class GradientConflict:
     """Compares the gradient of an iteration's first loss term with that of the later ones.
-
-    With a step per term the later gradient is the last term's, after the first one's step.
 
     Args:
         parameters: what is trained.
-        separate_steps: whether the optimiser steps after every term.
+        separate_steps: the optimiser steps after every term; the later gradient is then the last
+            term's, after the first one's step.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], separate_steps: bool) -> None:
@@ -39,19 +38,22 @@ class Conflict:
 
     @torch.no_grad()
     def after_last(self) -> dict[str, float]:
-        """The cosine (-1 to 1) for the log, and the gradients as they would be without it.
+        """The cosine (-1 to 1) for the log; the gradients are as they would be without it.
 
         A parameter that a term does not touch has gradient 0 there; nothing is logged where all
         are 0.
         """
-        product, ours, theirs = 0.0, 0.0, 0.0
+        product, first_square, later_square = 0.0, 0.0, 0.0
         for name, p in self.parameters.items():
-            one, two = self.first.get(name), p.grad
-            ours += 0.0 if one is None else float(one.float().square().sum())
-            theirs += 0.0 if two is None else float(two.float().square().sum())
-            if one is not None and two is not None:
-                product += float((one.float() * two.float()).sum())
-            if one is not None and not self.separate_steps:
-                p.grad = one if two is None else two.add_(one)
-        self.first = {}
-        return {"conflict": product / math.sqrt(ours * theirs)} if ours and theirs else {}
+            first, later = self.first.get(name), p.grad
+            product += _dot(first, later)
+            first_square += _dot(first, first)
+            later_square += _dot(later, later)
+            if first is not None and not self.separate_steps:
+                p.grad = first if later is None else later.add_(first)
+        norms = math.sqrt(first_square * later_square)
+        return {"conflict": product / norms} if norms else {}
+
+
+def _dot(a: Tensor | None, b: Tensor | None) -> float:
+    return 0.0 if a is None or b is None else float((a.float() * b.float()).sum())

@@ -1,9 +1,9 @@
-"""Low-rank adapters (LoRA, Hu et al., ICLR 2022) through ``peft``, for :mod:`finetune`.
+"""Low-rank adapters (LoRA, Hu et al., ICLR 2022) through ``peft``.
 
-Only the matrices of the trained parts get adapters; their biases stay. What is kept of a training
-are *changed tensors*, the originals plus the adapters' product, not the factors: an edit is then
-the same thing whatever made it, and applying, comparing and exporting it need neither ``peft``
-nor the rank. The price is a file as large as that of a full-rank edit.
+Only the matrices of the trained parts get adapters; their biases stay. Training results in *changed
+tensors*, the originals plus the adapters' product, not the factors: an edit is then the same kind
+of thing for all methods, and applying, comparing and exporting it need neither ``peft`` nor the
+rank. The price is a file as large as that of a full-rank edit.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Adapters:
 def adapters(
     module: nn.Module, names: Collection[str], rank: int, alpha: float, seed: int
 ) -> Iterator[Adapters]:
-    """Put adapters beside the matrices among some parameters; take them away afterwards.
+    """Add adapters to the matrices among some parameters; remove them afterwards.
 
     Args:
-        module: changed in place; its own modules and parameters come back as they were.
+        module: changed in place; its modules and parameters are restored.
         names: parameters of the trained parts.
         rank: of every adapter.
         alpha: the product of the factors is multiplied by ``alpha / rank``.

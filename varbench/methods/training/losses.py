@@ -36,7 +36,7 @@ def symbol_cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def token_filter(logits: Tensor, tokens: Tensor, *, alpha: float, gamma: float = LN2) -> Tensor:
-    """Tokens that are wrong enough to be trained, ``[B, L]`` bool, without gradient.
+    """Mask of the tokens that are wrong enough to be trained, ``[B, L]`` bool, without gradient.
 
     A symbol is wrong where its negative log-likelihood exceeds ``gamma`` nats for every bit that
     it carries, log2(V) of them (at ln 2: predicted worse than chance); a token is kept where at

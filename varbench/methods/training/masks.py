@@ -1,4 +1,4 @@
-"""Training some entries of the tensors only, whatever optimiser and weight decay do (SalUn)."""
+"""Training of some entries of the tensors only, whatever optimiser and weight decay do (SalUn)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def masked(
         masks: per parameter a bool tensor of its shape, True where it may change; None for all.
 
     Raises:
-        ValueError: the masks are not of these parameters.
+        ValueError: the masks do not match the parameters.
     """
     if masks is None:
         yield
         return
     if {n: m.shape for n, m in masks.items()} != {n: p.shape for n, p in parameters.items()}:
         raise ValueError(
-            "masks must be of what is trained; adapters have none, set train.lora_rank=0"
+            "masks must match the trained parameters; adapters have none, set train.lora_rank=0"
         )
     fixed = {n: ~masks[n].to(p.device) for n, p in parameters.items()}
     values = {n: p.detach()[fixed[n]] for n, p in parameters.items()}

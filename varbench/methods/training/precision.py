@@ -1,15 +1,15 @@
-"""In which precision a model is held and computed while it is trained, and how it comes back.
+"""Precision of weights and computation during training, restored afterwards.
 
-Three ways, ``train.precision``:
+Three settings of ``train.precision``:
 
 - ``fp32``: everything in float32.
-- ``bf16``: matrix products of the blocks in bfloat16; what is trained is held in float32 (master
-  weights), so that updates below half a bfloat16 step still add up. Frozen matrices are held in
+- ``bf16``: matrix products of the blocks in bfloat16; what is trained is kept in float32 (master
+  weights), so that updates below half a bfloat16 step still add up. Frozen matrices are cast to
   bfloat16, to which the products would round them anyway.
-- ``bf16-weights``: the released code of S-VARE: all parameters of the blocks are bfloat16 while
-  they are trained, with AdamW's moments. At its learning rate (2.34e-5) most steps are smaller
-  than half a bfloat16 step of the weight and are lost: a sparser edit than the same rate gives
-  on master weights.
+- ``bf16-weights``: as in the released code of S-VARE all parameters of the blocks are bfloat16
+  while they are trained, with AdamW's moments. At its learning rate (2.34e-5) most steps are
+  smaller than half a bfloat16 step of the weight and are lost: a sparser edit than the same rate
+  gives on master weights.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PRECISIONS = ("fp32", "bf16", "bf16-weights")
 
 
 @contextlib.contextmanager
-def executing(model: NextScaleModel, precision: str, checkpointing: bool) -> Iterator[None]:
-    """Let the model compute as a training wants it; afterwards as before.
+def execution_mode(model: NextScaleModel, precision: str, checkpointing: bool) -> Iterator[None]:
+    """Set how the model computes in training; restore it afterwards.
 
     Raises:
-        CapabilityError: the model's execution cannot be chosen, and it would have to be.
+        CapabilityError: the model's execution cannot be chosen, and the settings need it.
     """
     if isinstance(model, HasExecution):
         before = model.execution
@@ -49,13 +49,13 @@ def executing(model: NextScaleModel, precision: str, checkpointing: bool) -> Ite
         yield
 
 
-def held_dtypes(
+def training_dtypes(
     model: NextScaleModel, trained: Collection[str], precision: str
 ) -> dict[str, torch.dtype]:
-    """The dtypes that the blocks' parameters have during training.
+    """Dtypes of the blocks' parameters during training.
 
     Args:
-        model: any; one without :class:`HasExecution` is held as it is.
+        model: any; one without :class:`HasExecution` keeps its dtypes.
         trained: names of the parameters that the optimiser changes (none with LoRA).
         precision: one of :data:`PRECISIONS`.
     """
@@ -74,19 +74,19 @@ def held_dtypes(
 
 
 @contextlib.contextmanager
-def held(
+def cast_parameters(
     named: Mapping[str, nn.Parameter], dtypes: Mapping[str, torch.dtype], keep: Collection[str]
 ) -> Iterator[dict[str, Tensor]]:
-    """Hold parameters in other dtypes; afterwards they are the same bits again.
+    """Cast parameters to other dtypes; afterwards they are the same bits again.
 
     Args:
         named: parameters of a model.
-        dtypes: wanted dtypes by name; parameters that are not named stay in theirs.
-        keep: names of the parameters that a training may change.
+        dtypes: dtypes in training by name; parameters that are not named keep theirs.
+        keep: names of the parameters that training may change.
 
     Yields:
-        The original values of ``keep`` (and of what is held in another dtype), in host memory:
-        beside a model of billions of parameters the device has no room for a second copy.
+        The original values of ``keep`` and of what was cast, in host memory: next to a model of
+        billions of parameters the device has no room for a second copy.
     """
     changing = [n for n, p in named.items() if n in keep or dtypes.get(n, p.dtype) != p.dtype]
     before = {name: named[name].detach().to("cpu", copy=True) for name in changing}

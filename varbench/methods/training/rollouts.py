@@ -22,7 +22,7 @@ PREFIXES = ("neutral", "concept", "mixed")
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """How the frozen model is sampled (the paper's figures: guidance 4, temperature 1).
+    """Sampling of the frozen model (the paper's figures: guidance 4, temperature 1).
 
     Attributes:
         guidance: weight of the prompt against the null condition.
@@ -41,7 +41,7 @@ class RolloutConfig:
 
 @dataclass(frozen=True)
 class AuxiliaryTokens:
-    """Everything that training on N pairs needs of the frozen model.
+    """The frozen model's outputs that training on N pairs needs.
 
     Attributes:
         concept: condition of the N prompts with the concept.
@@ -57,11 +57,7 @@ class AuxiliaryTokens:
 
 
 def check_prefix(prefix: str) -> None:
-    """Complain about a prefix that is none.
-
-    Raises:
-        ValueError: names those that are.
-    """
+    """Raise ValueError for an unknown prefix; the message lists the known ones."""
     if prefix not in PREFIXES:
         raise ValueError(f"prefix must be one of {', '.join(PREFIXES)}, got {prefix!r}")
 
@@ -84,13 +80,13 @@ def pair_rollouts(
     seed: int,
     prefix: str = "neutral",
 ) -> Rollout:
-    """Roll out one side of every pair with the (still frozen) model.
+    """Roll out one side of every pair with the frozen model.
 
     Args:
         model: unedited.
         pairs: training pairs.
         config: sampling settings.
-        seed: with the pair's number it decides the sampled bits, whichever the side.
+        seed: decides the sampled symbols together with the pair's number, whichever the side.
         prefix: the side: ``neutral``, ``concept``, or ``mixed`` (every second pair's concept).
     """
     check_prefix(prefix)
@@ -112,17 +108,17 @@ def frozen_logits(
         condition: one prompt per history.
         guidance: combine its branches; None takes the prompt's own logits.
     """
-    found = []
+    logits = []
     for i in range(len(rollout)):
-        one, text = rollout.select([i]), condition.select([i])
+        history, text = rollout.select([i]), condition.select([i])
         if guidance is None:
-            found.append(model.logits(one, text))
+            logits.append(model.logits(history, text))
             continue
-        branches = [model.logits(one, branch) for branch in guidance.branches(model, text)]
+        branches = [model.logits(history, branch) for branch in guidance.branches(model, text)]
         scales = enumerate(rollout.schedule.slices())
         combined = [guidance.combine(k, [b[:, rows] for b in branches]) for k, rows in scales]
-        found.append(torch.cat(combined, dim=1))
-    return torch.cat(found)
+        logits.append(torch.cat(combined, dim=1))
+    return torch.cat(logits)
 
 
 def auxiliary_tokens(

@@ -1,4 +1,4 @@
-"""How much each scale counts in a loss: ``sum_k w_k mean(values of scale k)``, ``sum_k w_k = 1``.
+"""Weights of the scales in a loss: ``sum_k w_k mean(values of scale k)``, ``sum_k w_k = 1``.
 
 Fine scales have most of the tokens (at 1024 px the last one 39 %, the first four together 0.5 %),
 so a plain mean over tokens trains texture and hardly sees where composition is decided.
@@ -22,11 +22,11 @@ class ScaleWeights:
     """Weights of the scales.
 
     Attributes:
-        scheme: ``token``: every token the same, so that a scale counts by its area; ``side``: every
-            token by one over the side of its grid, a scale by its side (Infinity's pre-training);
-            ``uniform``: every scale the same; ``first_m``: the first ``m`` scales the same, the
-            others nothing.
-        m: see ``first_m``; of a shorter schedule all scales count.
+        scheme: ``token``: equal weight per token, so that a scale counts by its area; ``side``: one
+            over the side of the grid per token, so that a scale counts by its side (Infinity's
+            pre-training); ``uniform``: equal weight per scale; ``first_m``: equal weight for the
+            first ``m`` scales, none for the others.
+        m: see ``first_m``; all scales of a shorter schedule count.
     """
 
     scheme: str = "uniform"
@@ -41,13 +41,13 @@ class ScaleWeights:
     def of(self, schedule: Schedule) -> list[float]:
         """One weight per scale, coarse to fine; they add up to 1."""
         areas = schedule.lengths
-        found = {
+        weights = {
             "token": [float(area) for area in areas],
             "side": [math.sqrt(area) for area in areas],
             "uniform": [1.0] * len(areas),
             "first_m": [float(k < self.m) for k in range(len(areas))],
         }[self.scheme]
-        return [w / sum(found) for w in found]
+        return [w / sum(weights) for w in weights]
 
     def mean(self, values_BLD: Tensor, schedule: Schedule) -> Tensor:
         """The weighted mean (a scalar) of one value per symbol, images counting alike.

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from varbench.methods.training.loop import FineTuneConfig, trained, tuned
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import trained_parameters, training_mode
 from varbench.models.fake import Blueprint, blueprint_of
 from varbench.models.protocol import CapabilityError, NextScaleModel, Rollout
 from varbench.pipeline.estimate.live_bytes import LiveBytes
@@ -167,7 +168,8 @@ def _training(
     pairs, prompts = rollout.select([0] * asked.pairs), model.encode([""] * asked.pairs)
     try:
         memory = training_memory(model, pairs, prompts, asked.config, resident)
-        with tuned(model, trained(model, asked.config), asked.config, 0) as (_, result):
+        chosen = trained_parameters(model, asked.config)
+        with training_mode(model, chosen, asked.config, 0) as (_, result):
             return TrainingEstimate(memory, size_of(result().values()))
     except CapabilityError as error:
         return str(error)

@@ -25,7 +25,7 @@ from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.methods.base import Method, TrainingContext
 from varbench.methods.registry import NONE, load_method
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.models import registry
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.workload import StageWorkload, steers

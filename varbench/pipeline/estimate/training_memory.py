@@ -17,13 +17,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from varbench.methods.training.loop import FineTuneConfig, trained, tuned
+from varbench.methods.training.config import FineTuneConfig
+from varbench.methods.training.loop import trained_parameters, training_mode
 from varbench.methods.training.losses import preservation_loss
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 from varbench.pipeline.estimate.live_bytes import LiveBytes
-
-BLOCK_8BIT, SMALLEST_8BIT = 256, 4096
-"""AdamW in 8 bit: one float32 scale per so many values; smaller tensors stay in float32."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class TrainingMemory:
         weights: the trained network's as held in training, adapters included.
         resident: other networks that stay on the device, such as the image tokenizer.
         gradients: of what is trained; twice with ``log_conflict``.
-        optimiser: its moments.
+        optimiser: AdamW's two moments.
         activations: what one loss term's forward pass keeps for its backward pass.
         losses: logits, their logarithms and the teacher's rows, until the backward pass.
         workspace: what the passes need besides for a while; with checkpointing mostly one block.
@@ -69,19 +67,6 @@ def size_of(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def optimiser_bytes(config: FineTuneConfig, parameters: Iterable[Tensor]) -> int:
-    """Bytes of both moments of AdamW, in the parameters' precision or in 8 bit."""
-    if config.optimiser == "adamw":
-        return 2 * size_of(parameters)
-    total = 0
-    for p in parameters:
-        if p.numel() < SMALLEST_8BIT:
-            total += 2 * 4 * p.numel()
-        else:
-            total += 2 * (p.numel() + 4 * -(-p.numel() // BLOCK_8BIT))
-    return total
-
-
 def training_memory(
     model: NextScaleModel,
     pairs: Rollout,
@@ -102,7 +87,8 @@ def training_memory(
         CapabilityError: the model does not offer what ``config`` asks for.
     """
     rows = [i % len(pairs) for i in range(config.batch)]
-    with tuned(model, trained(model, config), config, seed=0) as (parameters, _):
+    chosen = trained_parameters(model, config)
+    with training_mode(model, chosen, config, seed=0) as (parameters, _):
         for p in parameters.values():  # two terms add up their gradients before the step
             p.grad = torch.zeros_like(p)
         with LiveBytes() as live:
@@ -117,7 +103,7 @@ def training_memory(
             weights=size_of(model.weights().state_dict().values()),
             resident=resident,
             gradients=(2 if config.log_conflict else 1) * size_of(parameters.values()),
-            optimiser=optimiser_bytes(config, parameters.values()),
+            optimiser=2 * size_of(parameters.values()),
             activations=activations,
             losses=losses,
             workspace=live.peak - activations - losses,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from varbench.methods.base import SamplingMethod
 from varbench.methods.registry import NONE, load_method
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.pipeline.estimate.memory import Training
 from varbench.pipeline.plan import Cell
 
