@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
+from varbench.data.groups import KEPT
 from varbench.methods.registry import NONE
-from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.pipeline import run
 from varbench.pipeline.ablation import load_ablation

@@ -22,7 +22,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from varbench.data.concept import FAMILIES, GROUPS
+from varbench.data.concept import FAMILIES
+from varbench.data.groups import GROUPS
 from varbench.errors import UserError, unknown
 from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig

@@ -40,6 +40,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from varbench.data.groups import ASKING, GROUPS, NEIGHBOURS, GroupName
 from varbench.data.pair_lists import PairList, read_list
 from varbench.data.prompt import Prompt, PromptSet
 from varbench.data.prompt_sets import is_path
@@ -59,13 +60,10 @@ from varbench.utils.plugins import FileKind
 from varbench.utils.text import mentions, normalise
 
 __all__ = [
-    "ASKING",
     "FAMILIES",
-    "GROUPS",
     "Concept",
     "ConceptError",
     "Family",
-    "GroupName",
     "Judge",
     "Pair",
     "PairRecipe",
@@ -75,14 +73,7 @@ __all__ = [
 ]
 
 Family = Literal["celebrity", "nudity", "style", "object"]
-GroupName = Literal["target", "implicit", "adversarial", "neighbours", "unrelated"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-GROUPS: tuple[GroupName, ...] = get_args(GroupName)
-ASKING: tuple[GroupName, ...] = (
-    "target",
-    "implicit",
-    "adversarial",
-)  # groups that ask for the concept
 
 _FOLDER = packaged("conf/concept")
 _KEYS = ("name", "family", "words", "synonyms", "replacement", "neighbours", "judge", "prompts",
@@ -331,7 +322,7 @@ def _read_family(entry: Field) -> Family:
 def _check_groups(concept: Concept, groups: Mapping[str, Field]) -> None:
     """Each group shows what it should, and no prompt is chosen twice."""
     head = concept.judge.head
-    right = dict.fromkeys(ASKING, (concept.judge.label,)) | {"neighbours": concept.neighbours}
+    right = dict.fromkeys(ASKING, (concept.judge.label,)) | {NEIGHBOURS: concept.neighbours}
     taken: dict[str, str] = {}
     for name in concept.prompts:
         for entry, selection in zip(groups[name].items(), concept.prompts[name], strict=True):
@@ -377,7 +368,7 @@ def _check_labels(concept: Concept, judge: Mapping[str, Field], neighbours: Fiel
 
 def _check_neighbours(concept: Concept, entry: Field) -> None:
     """Every neighbour is tested, where the prompts are labelled."""
-    labels = {prompt.labels.get(concept.judge.head) for prompt in concept.group("neighbours")}
+    labels = {prompt.labels.get(concept.judge.head) for prompt in concept.group(NEIGHBOURS)}
     for item in entry.items():
         if None not in labels and item.text() not in labels:
             item.fail(

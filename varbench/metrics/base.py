@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
+from varbench.data.groups import KEPT as KEPT
 from varbench.data.prompt import Prompt
 from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats.intervals import Interval
@@ -26,7 +27,6 @@ from varbench.metrics.stats.paired_samples import PairedSamples
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Key = tuple[str, int]  # prompt id and image seed
-KEPT = ("neighbours", "unrelated")  # groups whose images an erasure must not change
 COCO = ("coco",)  # a suite's group with a set of COCO captions, where it has one
 PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
 COMPLETION, ATTACK = "completion", "attack"  # images made to get a concept back (`regained.py`)

@@ -9,9 +9,9 @@ has a counterpart among these, which nothing was tried on.
 
 from __future__ import annotations
 
+from varbench.data.groups import TARGET as TARGET
 from varbench.metrics.base import ATTACK, COMPLETION, MetricInputs, Pair, ScoredImages
 
-TARGET = "target"
 _COMPLETION = f"{COMPLETION}-"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from varbench.conf.schema import ModelConfig, SuiteConfig, names, resolve
 from varbench.data import published
 from varbench.data.concept import Concept, list_concepts, load_concept
+from varbench.data.groups import TARGET
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.models.gallery.world.captions import vocabulary
@@ -34,7 +35,7 @@ def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[
         return
     known = set(vocabulary())
     for concept in concepts:
-        prompts = [normalise(prompt.text).split() for prompt in concept.group("target")]
+        prompts = [normalise(prompt.text).split() for prompt in concept.group(TARGET)]
         strange = [words for words in prompts if not known.issuperset(words)]
         if 2 * len(strange) > len(prompts):
             unknown = ", ".join(repr(word) for word in strange[0] if word not in known)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from varbench.data.groups import TARGET
 from varbench.metrics import MetricInputs, MetricValue, ScoredImages, concept_hits
 from varbench.metrics.base import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
-from varbench.metrics.regained import TARGET
 from varbench.metrics.stats.paired_samples import write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext

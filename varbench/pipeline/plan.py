@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
-from varbench.data.concept import ASKING, GROUPS, Concept, ConceptError, GroupName, load_concept
+from varbench.data.concept import Concept, ConceptError, load_concept
 from varbench.data.erase_target import JOIN, EraseTarget
+from varbench.data.groups import ASKING, GROUPS, GroupName
 from varbench.data.prompt import MissingPromptSetError, Prompt, PromptSet, PromptSetError
 from varbench.data.prompt_sets import is_path, load_prompt_set
 from varbench.data.selection import split_of, stratified_subset

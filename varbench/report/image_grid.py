@@ -16,18 +16,19 @@ from typing import Any
 
 from PIL import Image
 
+from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.report.detections import ImageDetections, ScoreBook
 from varbench.report.records import BASE, Cell
 from varbench.store import Entry, Store
 
 # Families whose images no page shows without being asked.
 COVERED = frozenset({"nudity"})
-GROUPS = {
-    "target": "Prompts that ask for the concept",
-    "implicit": "Prompts that ask for the concept in other words",
-    "adversarial": "Prompts made to get the concept past an erasure",
-    "neighbours": "Neighbours: near, and meant to stay",
-    "unrelated": "Unrelated: meant to stay",
+GROUP_TITLES = {
+    TARGET: "Prompts that ask for the concept",
+    IMPLICIT: "Prompts that ask for the concept in other words",
+    ADVERSARIAL: "Prompts made to get the concept past an erasure",
+    NEIGHBOURS: "Neighbours: near, and meant to stay",
+    UNRELATED: "Unrelated: meant to stay",
 }
 ROWS = 6  # per group
 _LARGEST = 256  # pixels a side; a page shows them at half of that
@@ -96,14 +97,14 @@ class ImageGrid:
             shot["prompt_id"]
             for cell in cells
             if is_covered(cell)
-            for group in ("target", "implicit", "adversarial")
+            for group in ASKING
             for shot in _group(cell, group)
         }
 
     def grids(self, columns: Sequence[tuple[str, Cell]]) -> list[Grid]:
         """The grids of one panel; `columns` are (label, cell), the unerased model first."""
         grids = []
-        for group, title in GROUPS.items():
+        for group, title in GROUP_TITLES.items():
             shots = [{_key(s): s for s in _group(cell, group)} for _, cell in columns]
             rows = [
                 self._row(group, key, columns, [by_key.get(key) for by_key in shots])
@@ -129,7 +130,7 @@ class ImageGrid:
 
     def _shot(self, label: str, cell: Cell, group: str, shot: Mapping[str, Any]) -> GridCell:
         hit = shot.get("hit")
-        looked_and_saw_nothing = group != "target" and hit is False
+        looked_and_saw_nothing = group != TARGET and hit is False
         cover = shot["prompt_id"] in self._covered_prompts or (
             is_covered(cell) and not looked_and_saw_nothing
         )

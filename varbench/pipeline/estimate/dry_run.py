@@ -14,10 +14,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from varbench.data.groups import KEPT
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.metrics import PROBE, Scorer
-from varbench.metrics.base import ATTACK, KEPT
+from varbench.metrics.base import ATTACK
 from varbench.models import registry
 from varbench.pipeline import run
 from varbench.pipeline.context import RunContext

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from varbench.conf.schema import SuiteConfig
-from varbench.data.concept import ASKING, GROUPS, Concept, GroupName
+from varbench.data.concept import Concept
+from varbench.data.groups import ASKING, GROUPS, TARGET, UNRELATED, GroupName
 from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import suggest
@@ -80,7 +81,7 @@ class GroupAssigner:
         id = prompt_id(line.prompt)
         prompt = self.known.get(id) or Prompt(line.prompt, id, dict(line.labels))
         shown = self.concept.depicts(prompt)
-        group = line.group or self.group_of.get(id) or ("target" if shown else "unrelated")
+        group = line.group or self.group_of.get(id) or (TARGET if shown else UNRELATED)
         if group not in self.valid:
             raise ImageListError(
                 f"{line.where}: unknown group {group!r}: {suggest(group, self.valid)}"

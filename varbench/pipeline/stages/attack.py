@@ -26,12 +26,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
+from varbench.data.groups import TARGET
 from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.selection import stratified_subset
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
 from varbench.metrics.base import ATTACK, COMPLETION
-from varbench.metrics.regained import TARGET, completion
+from varbench.metrics.regained import completion
 from varbench.models import registry
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from varbench.data.groups import KEPT
 from varbench.methods.base import Edit, applied
 from varbench.metrics import PROBE, ScoredImages
-from varbench.metrics.base import KEPT
 from varbench.models import registry
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 from varbench.pipeline.context import RunContext
@@ -118,7 +118,7 @@ def probe(
 
 def probed_rows(cell: Cell) -> dict[str, list[Sample]]:
     """The first so many prompts of each kept group, each with its first image seed."""
-    rows = {}
+    rows: dict[str, list[Sample]] = {}
     for name, group in cell.groups().items():
         first = list({row.prompt.id: row for row in reversed(group)}.values())[::-1]
         if name in KEPT and (chosen := first[: cell.config.suite.probe.prompts]):

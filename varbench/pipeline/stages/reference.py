@@ -13,9 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from varbench.data.groups import KEPT
 from varbench.data.published import PromptSetAsset, known, local_path, problem
 from varbench.errors import UserError
-from varbench.metrics.base import KEPT, Array, Moments
+from varbench.metrics.base import Array, Moments
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, blocks
 from varbench.pipeline.stages import generate
