@@ -88,6 +88,18 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
     assert best(panel, "acc_u", "up", PromptRows(cells)) == tied
 
 
+def test_a_number_of_one_prompt_is_tied_with_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    put_cell(store, "none", rows=rows(1.0))
+    one_prompt = {"acc_u": PairedSamples("mean", hits(0.5)[:2], hits(1.0)[:2], PROMPTS[:2])}
+    put_cell(store, "naive", rows=one_prompt)
+    put_cell(store, "svare", rows=one_prompt, shift=0.01)
+    cells = load_cells(store)
+    (panel,) = build_panels(build_records(cells))
+    assert best(panel, "acc_u", "up", PromptRows(cells)) == {"svare"}
+    assert paper_tables(build_records(cells), cells)
+
+
 def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for family, concept in (("nudity", "bare"), ("style", "mosaic"), ("object", "church")):

@@ -47,8 +47,8 @@ def best(panel: Panel, metric: str, better: str, rows: PromptRows) -> frozenset[
         panel: whose methods.
         metric: the column's key.
         better: "up" or "down"; anything else has no best.
-        rows: of the panel's cells. Without rows of a method there is no test, and only the values
-            decide.
+        rows: of the panel's cells. Without rows of a method, or with rows of one prompt only,
+            there is no test, and only the values decide.
     """
     values = {
         row.label: (row, row.values[metric].value)
@@ -76,10 +76,15 @@ def best(panel: Panel, metric: str, better: str, rows: PromptRows) -> frozenset[
 
 
 def _by_prompt(seeds: Sequence[PairedSamples]) -> dict[str, float]:
-    """The mean of each prompt over its images and the edit seeds."""
+    """The mean of each prompt over its images and the edit seeds; empty where no test is possible.
+
+    One prompt says nothing of other prompts.
+    """
     if not seeds:
         return {}
     values = np.concatenate([np.asarray(one.method, dtype=np.float64) for one in seeds])
     clusters = np.concatenate([one.clusters for one in seeds])
+    if np.unique(clusters).size < 2:
+        return {}
     names = [str(name) for name in np.unique(clusters)]
     return dict(zip(names, intervals.cluster_means(values, clusters).tolist(), strict=True))
