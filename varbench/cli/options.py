@@ -1,28 +1,41 @@
-"""What the modules of commands share: options, and errors told without a traceback."""
+"""Options that commands share, and user errors reported without a traceback."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from varbench.errors import UserError
 
-DEFAULT_STORE = Path("varbench-runs")
+if TYPE_CHECKING:
+    from varbench.report import Filters
+
+DEFAULT_MODEL = "gallery"
+DEFAULT_METHOD = "svare"
+DEFAULT_CONCEPT = "face-ada"
 DEFAULT_SUITE = "smoke"
+DEFAULT_STORE = Path("varbench-runs")
+
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps all results.")]
-ModelFilter = Annotated[str, typer.Option("--model", help="Only these models, by comma.")]
-MethodFilter = Annotated[str, typer.Option("--method", help="Only these methods.")]
-ConceptFilter = Annotated[str, typer.Option("--concept", help="Only these concepts.")]
-SuiteFilter = Annotated[str, typer.Option("--suite", help="Only these suites.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ModelOption = Annotated[str, typer.Option("--model", help="Model name.")]
+EditSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the edit.")]
+ModelFilter = Annotated[
+    str | None, typer.Option("--model", help="Only these models, separated by commas.")
+]
+MethodFilter = Annotated[str | None, typer.Option("--method", help="Only these methods.")]
+ConceptFilter = Annotated[str | None, typer.Option("--concept", help="Only these concepts.")]
+SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these suites.")]
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Errors that the user can mend end the command: their message, exit code 2."""
+    """End the command on an error that the user can fix: its message, exit code 2."""
     from varbench.report.records import ReportError
     from varbench.store import StoreError
 
@@ -33,26 +46,37 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def names(text: str, option: str) -> tuple[str, ...]:
+def split_names(text: str, option: str) -> tuple[str, ...]:
     """Names separated by commas, each once.
 
     Raises:
         UserError: there is none.
     """
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
         raise UserError(f"{option} needs at least one name")
-    return found
+    return names
 
 
-def filters_of(model: str, method: str, concept: str, suite: str) -> Any:
-    """What the options ``--model`` to ``--suite`` choose, as a report takes it."""
+def split_seeds(text: str) -> tuple[int, ...]:
+    """Seeds separated by commas.
+
+    Raises:
+        UserError: one is not a whole number from 0 on, in plain digits.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]+", part) for part in parts):
+        raise UserError(f"--seed takes whole numbers separated by commas, got {text!r}")
+    return tuple(map(int, parts))
+
+
+def filters_of(
+    model: str | None, method: str | None, concept: str | None, suite: str | None
+) -> Filters:
+    """The cells that the options ``--model`` to ``--suite`` select."""
     from varbench.report import Filters
 
-    given = (
-        (model, "--model"),
-        (method, "--method"),
-        (concept, "--concept"),
-        (suite, "--suite"),
+    given = {"--model": model, "--method": method, "--concept": concept, "--suite": suite}
+    return Filters(
+        *(() if text is None else split_names(text, option) for option, text in given.items())
     )
-    return Filters(*(names(text, option) if text else () for text, option in given))

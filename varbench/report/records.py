@@ -139,6 +139,12 @@ def read_cell(entry: Entry, store: Store) -> Cell:
     )
 
 
+def cells_of(store: Store, entries: Iterable[Entry]) -> list[Cell]:
+    """The cells of these entries, each once, in the order of a report."""
+    cells = {entry.key: read_cell(entry, store) for entry in entries}
+    return sorted(cells.values(), key=lambda cell: cell.identity)
+
+
 def load_cells(store: Store) -> list[Cell]:
     """All cells of a store, sorted. Where several measure the same thing (a prompt set, the
     weights or a metric changed since) the one written last counts."""

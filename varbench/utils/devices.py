@@ -1,22 +1,38 @@
-"""Which device to compute on."""
+"""Names of compute devices."""
 
 from __future__ import annotations
 
-import torch
+import re
 
 from varbench.errors import UserError
 
 
-def pick_device(name: str) -> str:
-    """``auto`` -> cuda if there is one, else cpu.
+def check_device(name: str) -> None:
+    """Refuse what is no name of a device, without importing torch.
 
     Raises:
-        UserError: the device is not there.
+        UserError: lists the names.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"unknown device {name!r}; choose one of: auto, cpu, cuda, cuda:N")
+
+
+def pick_device(name: str) -> str:
+    """The device to compute on: ``auto`` is cuda if there is one, else cpu.
+
+    Raises:
+        UserError: not the name of a device, or this machine does not have it.
+    """
+    import torch
+
+    check_device(name)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if name == "cpu":
+        return name
+    if not torch.cuda.is_available():
         raise UserError("no CUDA device here; use --device cpu")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise UserError(f"unknown device {name!r}; there are auto, cpu, cuda")
+    _, _, index = name.partition(":")
+    if index and int(index) >= torch.cuda.device_count():
+        raise UserError(f"no device {name!r}: there are {torch.cuda.device_count()} CUDA devices")
     return name

@@ -1,0 +1,180 @@
+"""Requests as a user states them, and runs with their log: for the command line and `varbench.run`.
+
+Nothing here computes: a request is checked before torch and the networks are loaded, and `session`
+opens the store in which `varbench.pipeline.run` then works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from varbench.conf.engine import RAY, split
+from varbench.errors import UserError
+from varbench.pipeline.compatibility import misfits
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.provenance import commit, versions
+from varbench.store import Store, failures
+from varbench.store.run_log import kept
+from varbench.utils.devices import check_device, pick_device
+from varbench.utils.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from varbench.pipeline.stages.generate import RunContext
+
+COUNTS = ("required", "cached", "to_do")
+_NAMES = {"model.name": "--model (model=)", "suite.name": "--suite (suite=)"}
+
+
+def make_request(
+    model: str,
+    methods: str | Sequence[str],
+    concepts: str | Sequence[str],
+    suite: str,
+    seeds: int | Sequence[int],
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> Request:
+    """A request from names, seeds and ``KEY=VALUE`` overrides, among them those of the engine.
+
+    One name or seed may stand for a sequence of one.
+
+    Raises:
+        UserError: a malformed, repeated or impossible override, seed or device. Names of models,
+            methods, concepts and suites are checked by `plan`.
+    """
+    edit_seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    _check_seeds(edit_seeds)
+    _check_overrides(overrides)
+    check_device(device)
+    engine, settings = split(overrides)
+    return Request(
+        model, _names(methods), _names(concepts), suite, edit_seeds, settings, device, engine
+    )
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(dict.fromkeys(map(str, names)))
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise UserError("a run needs at least one seed")
+    for seed in seeds:
+        if seed < 0:
+            raise UserError(f"seeds are whole numbers from 0 on, got {seed}")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"a seed is given twice: {', '.join(map(str, seeds))}")
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    keys: set[str] = set()
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        key = key.lstrip("+~")
+        if not equals:
+            raise UserError(f"overrides have the form KEY=VALUE, got {override!r}")
+        if key in _NAMES:
+            raise UserError(f"{key} is no setting of its own; choose with {_NAMES[key]}")
+        if key in keys:
+            raise UserError(f"{key} is given twice; drop one")
+        keys.add(key)
+
+
+def check(requests: Sequence[Request]) -> list[str]:
+    """Refuse bad requests before anything is loaded.
+
+    Returns:
+        Warnings, each once: concepts whose numbers mean nothing on the requested model.
+
+    Raises:
+        UserError: unknown names, keys or values.
+    """
+    warnings: list[str] = []
+    for request in requests:
+        cells = plan(request)
+        warnings += misfits(cells[0].config.model, [cell.concept for cell in cells])
+    return list(dict.fromkeys(warnings))
+
+
+@contextmanager
+def session(
+    requests: Sequence[Request],
+    store: Path,
+    command: str,
+    console: Console | None = None,
+    *,
+    max_failed: float = failures.LIMIT,
+    retry_failed: bool = False,
+) -> Iterator[RunContext]:
+    """The context in which checked requests run; what happens inside goes into the run log.
+
+    Args:
+        requests: all with the same device and engine. With Ray, their shards are computed first.
+        store: folder of the store.
+        command: for the log.
+        console: where to show progress; None shows nothing.
+        max_failed: largest share of a group's images that may fail in a recorded cell, 0 to 1.
+        retry_failed: remove entries with failed images, so that these are made again.
+
+    Raises:
+        StoreError: the store cannot be written.
+        UserError: there is no such device, or Ray failed.
+    """
+    from varbench.pipeline.stages.generate import RunContext
+
+    device = pick_device(requests[0].device)
+    with kept(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
+        progress = Progress(console, journal)
+        ctx = RunContext(Store(store), progress, device, max_failed)
+        if retry_failed:
+            progress.say(f"{failures.forget(ctx.store)} entries with failed images removed")
+        if requests[0].engine.name == RAY:
+            from varbench.pipeline.engines.ray import prepare
+
+            for request in requests:
+                prepare(request, ctx)
+        yield ctx
+
+
+def run_to_frame(
+    request: Request, store: Path, *, max_failed: float = failures.LIMIT, quiet: bool = False
+) -> pd.DataFrame:
+    """Run a request; the records of exactly its cells (see `varbench.run`)."""
+    from varbench.pipeline.run import run
+    from varbench.report.records import build_records, cells_of
+
+    console = None if quiet else Console(stderr=True)
+    for warning in check([request]):
+        Progress(console).say(f"warning: {warning}")
+    command = f"varbench.run({request})"
+    with session([request], store, command, console, max_failed=max_failed) as ctx:
+        entries = run(request, ctx)
+    return build_records(cells_of(ctx.store, entries))
+
+
+def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
+    """Stage by stage, what a run requires and what the store has of it (see `varbench.plan`)."""
+    import pandas as pd
+
+    from varbench.models import registry
+    from varbench.pipeline.estimate.dry_run import run_estimate
+    from varbench.pipeline.stages.generate import RunContext
+
+    cells = plan(request)
+    ctx = RunContext(Store(store), Progress(), pick_device(request.device))
+    try:
+        registry.fingerprint(cells[0].config.model)
+        weights_found = True
+    except UserError:  # nothing can be looked up in the store
+        weights_found = False
+    stages = run_estimate(cells, ctx, weights_found, None).works
+    rows = [(s.stage, s.what, s.asked, s.held, s.todo) for s in stages]
+    frame = pd.DataFrame(rows, columns=["stage", "what", *COUNTS])
+    return frame.astype(dict.fromkeys(COUNTS, "Int64"))
