@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.cli import TINY, cells, varbench
 from tests.helpers.plugin_folder import install
 from tests.helpers.tiny import tiny_model
-from tests.pipeline.test_run import cells, varbench
-from tests.test_wheel import TINY
 from varbench.store import Store
 
 ROOT = Path(__file__).parents[1]

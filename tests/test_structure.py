@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.test_report import put_cell
+from tests.helpers.report import put_cell
 from varbench.store import Store
 from varbench.utils.files import packaged
 

@@ -12,17 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.cli import TINY
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 LINKED = ("baselines", "prompts", "results")
-SIZES = [f"{g}.{k}=2" for g in ("target", "neighbours", "unrelated") for k in ("prompts", "seeds")]
-TINY = [
-    *(f"suite.groups.{size}" for size in SIZES),
-    "suite.robustness.prompts=0",
-    "suite.block=4",
-    "method.train.steps=2",
-]
 
 
 def call(*command: str | Path, cwd: Path) -> str:

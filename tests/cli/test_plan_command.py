@@ -14,8 +14,7 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
-from tests.pipeline.test_run import varbench
-from tests.test_wheel import TINY
+from tests.helpers.cli import TINY, varbench
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate.dry_run import run_estimate

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.cli import SMALL, cells, varbench
 from tests.helpers.stores import results
-from tests.pipeline.test_run import SMALL, cells, varbench
 from varbench.store import Store
 
 FEW = [o for o in SMALL if not o.startswith("method.")]

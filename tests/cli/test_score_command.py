@@ -95,7 +95,7 @@ def test_images_of_a_run_get_the_records_of_the_run(
             for g in run["pictures"].values()
         ]
         assert (mine["embedded"], mine["suite"], mine["seed"]) == (False, "elsewhere", 0)
-        assert mine["provenance"]["source"] == "images made elsewhere"
+        assert mine["provenance"]["source"] == "pictures made elsewhere"
         assert set(mine) >= set(run) - {"edit"}
         values = [record["value"] for record in found.values()]
         assert len([one for one in values if one is not None]) > 5, "there is something to compare"
@@ -112,12 +112,12 @@ def test_a_report_shows_them_and_the_same_command_does_nothing(
     done = varbench("report", "--store", tmp_path, "--out", tmp_path / "report")
     assert done.exit_code == 0, done.output
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "neg" in page and "images made elsewhere" in page
+    assert "neg" in page and "pictures made elsewhere" in page
     done = varbench("report", "--store", tmp_path, "--format", "json")
     methods = {record["method"] for record in json.loads(done.stdout)}
     assert methods == {"none", "neg"}
     done = varbench("publish", "--store", tmp_path, "--out", tmp_path / "leaderboard")
-    assert done.exit_code == 2 and "images made elsewhere" in done.stderr, done.output
+    assert done.exit_code == 2 and "pictures made elsewhere" in done.stderr, done.output
     # Another edit seed is another cell of the same method.
     assert score(*args, "--seed", "1").exit_code == 0
     assert len(list(Store(tmp_path).entries("cell"))) == 3

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_run import varbench
-from varbench.cli.suite_sizes import images
+from tests.helpers.cli import varbench
+from varbench.cli.list_tables import images_per_group
 from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
 from varbench.data.concept import Concept, list_concepts, load_concept
 from varbench.data.prompt import Prompt, PromptSet
@@ -152,7 +152,7 @@ def packaged() -> list[Concept]:
 def counts(name: str) -> dict[str, int]:
     """Images per method of the concepts that a suite is meant for, by its first lines."""
     meant = [c for c in packaged() if for_gallery(c) == (name in ("smoke", "tune"))]
-    return {c.name: sum(images(suite(name), c).values()) for c in meant}
+    return {c.name: sum(images_per_group(suite(name), c).values()) for c in meant}
 
 
 @pytest.mark.parametrize("name", ["paper", "quick", "regression", "smoke", "tune"])
@@ -168,15 +168,15 @@ def test_images_are_those_of_the_plan(fetched: list[str]) -> None:
     for name in ("nudity", "imagenet-church"):
         cell = plan(Request(REAL, (), (name,), "quick", (0,)))[0]
         expected = {group: len(rows) for group, rows in cell.groups().items()}
-        assert images(suite("quick"), load_concept(name)) == expected
+        assert images_per_group(suite("quick"), load_concept(name)) == expected
 
 
 def test_images_of_sets_that_are_not_here_are_counted_from_the_table() -> None:
     nudity: Concept = load_concept("nudity")
-    found = images(suite("paper"), nudity)
+    found = images_per_group(suite("paper"), nudity)
     assert (found["i2p"], found["coco"], found["adversarial"]) == (4467, 29495, 285)
     assert found["target"] == len(nudity.group("target")) * 20
-    assert "i2p" not in images(suite("paper"), load_concept("style-van-gogh"))
+    assert "i2p" not in images_per_group(suite("paper"), load_concept("style-van-gogh"))
 
 
 def test_the_list_of_suites() -> None:

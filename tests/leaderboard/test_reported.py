@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from tests.report.test_report import put_cell
+from tests.helpers.report import put_cell
 from tools.results.schema import schema
 from varbench.cli import app
 from varbench.leaderboard.check import check

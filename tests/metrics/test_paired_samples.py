@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.report import put_cell
 from tests.helpers.stats import prompts
-from tests.report.test_report import put_cell
 from varbench.metrics.stats import intervals
 from varbench.metrics.stats.paired_samples import PairedSamples, estimate, read_rows, write_rows
 from varbench.report import load_records

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.pipeline.test_run import SMALL
+from tests.helpers.cli import SMALL
 from varbench.cli import app
 from varbench.pipeline.ablation import AblationError, list_ablations, load_ablation
 from varbench.pipeline.plan import Request, plan

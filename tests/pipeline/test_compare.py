@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tests.helpers.cli import cells, varbench
 from tests.helpers.metrics import Concept, Judge
-from tests.pipeline.test_run import cells, varbench
 from varbench.data.prompt import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_run import varbench
+from tests.helpers.cli import varbench
 from varbench.conf.schema import resolve
 from varbench.data.concept import load_concept
 from varbench.errors import UserError

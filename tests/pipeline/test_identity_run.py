@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.helpers.cli import cells, varbench
 from tests.helpers.paths import ROOT
-from tests.pipeline.test_run import cells, varbench
 from varbench.data.concept import load_concept
 from varbench.models.gallery import FACES
 from varbench.scoring.evaluator import SCORERS

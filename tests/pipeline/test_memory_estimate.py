@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.cli.test_plan_command import planned, rows
+from tests.helpers.cli import varbench
 from tests.helpers.tiny import SCHEDULE
-from tests.pipeline.test_run import varbench
 from varbench.conf.schema import resolve
 from varbench.models import fake
 from varbench.models.infinity.text import TextCondition

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.cli import cells
 from tests.helpers.leaderboard import METHOD, SMALL, run_cli
-from tests.pipeline.test_run import cells
 from varbench.pipeline import provenance
 from varbench.store import Store
 

@@ -1,9 +1,10 @@
-"""The main job through the front door, on the Gallery with a handful of images."""
+"""`varbench run` on the Gallery with a handful of images."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,44 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.helpers.cli import SMALL, SMALL_BASE, cells, varbench
 from tests.helpers.stores import results
-from varbench.cli import app
 from varbench.metrics.base import OF_MODEL
+from varbench.models import registry
 from varbench.store import Store
-
-SMALL = [
-    "suite.groups.target.prompts=3",
-    "suite.groups.target.seeds=2",
-    "suite.groups.neighbours.prompts=3",
-    "suite.groups.neighbours.seeds=2",
-    "suite.groups.unrelated.prompts=3",
-    "suite.groups.unrelated.seeds=2",
-    "suite.block=4",
-    "suite.probe.prompts=3",
-    "suite.robustness.prompts=0",  # tests/pipeline/test_attack.py
-    "pairs=4",
-    "method.train.steps=3",
-]
-UNTRAINED = SMALL[:-2]  # what concerns the unerased model
-
-
-def varbench(*args: str) -> Any:
-    return CliRunner().invoke(app, list(args))
-
-
-def cells(store: Path) -> dict[str, Any]:
-    found = {}
-    for entry in Store(store).entries("cell"):
-        cell = entry.json("cell.json")
-        found[f"{cell['method']}/{cell['concept']}/{cell['seed']}"] = cell
-    return found
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with one small run of three methods in it."""
+    """A store with one small run of three methods in it; never changed, see `copied`."""
     store = tmp_path_factory.mktemp("finished") / "store"
     result = varbench("run", "--method", "svare,naive", "--store", str(store), *SMALL)
     assert result.exit_code == 0, result.output
@@ -58,15 +32,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished store, for tests that change it."""
+    return shutil.copytree(finished, tmp_path / "copied")
+
+
 def test_every_metric_of_every_method_is_recorded(finished: Path) -> None:
     from varbench.metrics import METRICS
 
-    there = {"judge", "clip", "features", *OF_MODEL}  # what the Gallery's instruments are
-    score_or_isolate = {id for id, metric in METRICS.items() if there.issuperset(metric.info.needs)}
+    available = {"judge", "clip", "features", *OF_MODEL}  # the Gallery's scorers
+    metrics = {name for name, m in METRICS.items() if available.issuperset(m.info.needs)}
     found = cells(finished)
     assert set(found) == {"none/face-ada/0", "svare/face-ada/0", "naive/face-ada/0"}
     for cell in found.values():
-        assert {r["metric"] for r in cell["records"]} == score_or_isolate
+        assert {r["metric"] for r in cell["records"]} == metrics
         assert cell["provenance"]["model_fingerprint"]
         assert cell["provenance"]["versions"]["torch"]
         assert cell["resolved_config"]["model"]["sampling"]["guidance"] > 0
@@ -90,35 +70,35 @@ def test_images_are_listed_and_there(finished: Path) -> None:
 
 def test_the_same_command_does_nothing_twice(finished: Path) -> None:
     before = results(finished)
-    began = time.process_time()  # a busy machine must not fail the test
-    result = varbench("run", "--method", "svare,naive", "--store", str(finished), *SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "load_model", lambda *_: pytest.fail("a model was loaded"))
+        result = varbench("run", "--method", "svare,naive", "--store", str(finished), *SMALL)
     assert result.exit_code == 0, result.output
-    assert time.process_time() - began < 10
     assert results(finished) == before
 
 
-def test_a_new_method_costs_only_the_difference(finished: Path) -> None:
-    before = {e.key for e in Store(finished).entries("pictures")}
-    result = varbench("run", "--method", "vare", "--store", str(finished), *SMALL)
+def test_a_new_method_costs_only_the_difference(copied: Path) -> None:
+    before = {e.key for e in Store(copied).entries("pictures")}
+    result = varbench("run", "--method", "vare", "--store", str(copied), *SMALL)
     assert result.exit_code == 0, result.output
-    store = Store(finished)
+    store = Store(copied)
     fresh = {e.key for e in store.entries("pictures")} - before
     edits = {store.find("pictures", key).spec["edit"] for key in fresh}  # type: ignore[union-attr]
     assert len(edits) == 1
     assert None not in edits
 
 
-def test_a_damaged_image_is_noticed_and_redone(finished: Path, caplog: Any) -> None:
-    before = cells(finished)["svare/face-ada/0"]
-    victim = next(e for e in Store(finished).entries("pictures") if e.spec["edit"] is not None)
+def test_a_damaged_image_is_noticed_and_redone(copied: Path, caplog: Any) -> None:
+    before = cells(copied)["svare/face-ada/0"]
+    victim = next(e for e in Store(copied).entries("pictures") if e.spec["edit"] is not None)
     key, file = victim.key, victim.path("000.png")
     good = file.read_bytes()
     file.write_bytes(good[:-7] + bytes([good[-7] ^ 1]) + good[-6:])
-    result = varbench("run", "--method", "svare,naive,vare", "--store", str(finished), *SMALL)
+    result = varbench("run", "--method", "svare,naive", "--store", str(copied), *SMALL)
     assert result.exit_code == 0, result.output
     assert any(key[:12] in r.getMessage() or "000.png" in r.getMessage() for r in caplog.records)
-    assert Store(finished).find("pictures", key).path("000.png").read_bytes() == good  # type: ignore[union-attr]
-    assert cells(finished)["svare/face-ada/0"] == before
+    assert Store(copied).find("pictures", key).path("000.png").read_bytes() == good  # type: ignore[union-attr]
+    assert cells(copied)["svare/face-ada/0"] == before
 
 
 def test_a_stored_cell_repeats_itself(finished: Path, tmp_path: Path) -> None:
@@ -156,35 +136,6 @@ def test_block_size_of_other_groups_does_not_matter(finished: Path, tmp_path: Pa
     assert all(ours[k] == theirs[k] for k in shared)
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--method", "svar"], ["svar", "'svare'", "naive"]),
-        (["--concept", "face-adda"], ["face-adda", "face-ada"]),
-        (["--suite", "smok"], ["'smoke'"]),
-        (["--model", "galery"], ["'gallery'"]),
-        (["method.alfa=0.5"], ["method.alpha"]),
-        (["method.alpha=two"], ["alpha"]),
-        (["method.alpha=3"], ["share between 0 and 1"]),
-        (["suite.blok=3"], ["suite.block"]),
-        (["alpha"], ["KEY=VALUE"]),
-        (["--seed", "one"], ["numbers separated by commas"]),
-        (["--concept", "nowhere.yaml"], ["nowhere.yaml"]),
-        (["--from", "nowhere.json"], ["nowhere.json"]),
-        (["--device", "tpu"], ["tpu", "cpu"]),
-    ],
-)
-def test_bad_requests_are_refused_before_work(
-    args: list[str], words: list[str], tmp_path: Path
-) -> None:
-    result = varbench("run", "--store", str(tmp_path / "store"), *args)
-    assert result.exit_code == 2, result.output
-    for word in words:
-        assert word in result.output
-    assert "Traceback" not in result.output
-    assert not list((tmp_path).glob("store/pictures/*"))
-
-
 def test_show_config_prints_and_stops(tmp_path: Path) -> None:
     result = varbench("run", "--show-config", "--store", str(tmp_path / "s"), "method.alpha=0.5")
     assert result.exit_code == 0
@@ -201,7 +152,7 @@ def test_a_users_own_concept_runs_and_repeats(tmp_path: Path) -> None:
     mine.write_text(text.replace("name: church", "name: my-church"))
     store = tmp_path / "store"
     result = varbench(
-        "run", "--method", "none", "--concept", str(mine), "--store", str(store), *UNTRAINED
+        "run", "--method", "none", "--concept", str(mine), "--store", str(store), *SMALL_BASE
     )
     assert result.exit_code == 0, result.output
     mine.unlink()
@@ -242,7 +193,7 @@ def test_killed_anywhere_the_same_command_ends_at_the_same_json(
     assert json.dumps(cells(store), sort_keys=True) == json.dumps(wanted, sort_keys=True)
 
 
-def test_drift_and_cost_are_told_and_no_cell_holds_a_time(finished: Path) -> None:
+def test_drift_and_cost_are_recorded_and_no_cell_holds_a_time(finished: Path) -> None:
     for entry in Store(finished).entries("cell"):
         cell = entry.json("cell.json")
         stages = {key.partition("/")[0] for key in cell["inputs"]}

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from tests.cli.test_plan_command import rows
-from tests.pipeline.test_run import varbench
-from tests.test_wheel import TINY
+from tests.helpers.cli import TINY, varbench
 from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method

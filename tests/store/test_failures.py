@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.cli import cells
 from tests.helpers.leaderboard import METHOD, SMALL, run_cli
-from tests.pipeline.test_run import cells
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
 from varbench.metrics.base import Array

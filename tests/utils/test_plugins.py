@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.cli import TINY, cells, varbench
 from tests.helpers.plugin_folder import install
-from tests.pipeline.test_run import cells, varbench
-from tests.test_wheel import TINY
-from varbench.cli.listing import PLUGINS, problems
+from varbench.cli.list_tables import PLUGINS, problems
 from varbench.methods.registry import PLUGINS as METHODS
 from varbench.utils.files import packaged
 from varbench.utils.plugins import PluginError

@@ -1,4 +1,4 @@
-"""The command ``export``: an edit of the store as files for others."""
+"""The command ``export``: a stored edit as files for other programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from varbench.cli.options import DEFAULT_STORE, DEFAULT_SUITE, StoreOption, user_errors
+from varbench.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_STORE,
+    DEFAULT_SUITE,
+    EditSeedOption,
+    ModelOption,
+    StoreOption,
+    user_errors,
+)
 
 app = typer.Typer()
 
@@ -18,10 +26,10 @@ def export(
     method: Annotated[str, typer.Option(help="The method that erased.")],
     concept: Annotated[str, typer.Option(help="What it erased: a name, a YAML file, or A+B.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As of the run.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Those of the run.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Model name.")] = "gallery",
-    seed: Annotated[int, typer.Option(help="Seed of the edit.")] = 0,
+    model: ModelOption = DEFAULT_MODEL,
+    seed: EditSeedOption = 0,
     form: Annotated[
         str,
         typer.Option(
@@ -30,14 +38,15 @@ def export(
     ] = "checkpoint",
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write an erased model that `run` made: its weights files or the edit, and a model card."""
+    """Write a model that `run` erased a concept from: its weights or the edit, and a model card."""
     with user_errors():
-        from varbench.pipeline.export import export as write
-        from varbench.pipeline.plan import Request
+        from varbench.pipeline.export import export as write_files
+        from varbench.pipeline.launch import make_request
         from varbench.store import Store
 
-        # No suite decides an edit; one that all models have will do to plan the run.
-        given = tuple(overrides or ())
-        asked = Request(model, (method,), (concept,), DEFAULT_SUITE, (seed,), given)
-        for path in write(asked, Store(store), form, out):
+        # An edit does not depend on the suite; planning needs one that every model can run.
+        request = make_request(
+            model, method, concept, DEFAULT_SUITE, seed, overrides or (), device="cpu"
+        )
+        for path in write_files(request, Store(store), form, out):
             typer.echo(f"wrote {path}", err=True)

@@ -30,21 +30,21 @@ RESULTS = Path("results")
 def publish(
     store: StoreOption = DEFAULT_STORE,
     out: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = RESULTS / "leaderboard",
-    model: ModelFilter = "",
-    method: MethodFilter = "",
-    concept: ConceptFilter = "",
-    suite: SuiteFilter = "",
+    model: ModelFilter = None,
+    method: MethodFilter = None,
+    concept: ConceptFilter = None,
+    suite: SuiteFilter = None,
     variants: Annotated[
-        bool, typer.Option("--variants", help="Settings other than the model's own, too.")
+        bool, typer.Option("--variants", help="Include settings other than the model's defaults.")
     ] = False,
 ) -> None:
-    """Results files of what a store holds: one per model, concept and method."""
+    """Write the results files of a store: one per model, concept and method."""
     with user_errors():
-        from varbench.leaderboard.publish import publish as write
+        from varbench.leaderboard.publish import publish as write_results
         from varbench.store import Store
 
         filters = filters_of(model, method, concept, suite)
-        for path in write(Store(store), out, filters, variants=variants):
+        for path in write_results(Store(store), out, filters, variants=variants):
             typer.echo(f"wrote {path}", err=True)
 
 
@@ -54,7 +54,7 @@ def pages(
         Path, typer.Argument(help="The repository, with README.md, docs/ and results/.")
     ] = RESULTS.parent,
 ) -> None:
-    """Write README's table and claims and docs/results.md anew from the results files."""
+    """Rewrite README's table and claims and docs/results.md from the results files."""
     with user_errors():
         from tools.results.pages import renew
 
@@ -68,47 +68,47 @@ def check(
         Path, typer.Argument(help="Results folder, with leaderboard/, regression/, reported/.")
     ] = RESULTS,
     files_only: Annotated[
-        bool, typer.Option("--files-only", help="Read the files and measure nothing.")
+        bool, typer.Option("--files-only", help="Only read the files; measure nothing.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Measure the whole leaderboard again: hours.")
+        bool, typer.Option("--all", help="Measure the whole leaderboard again, which takes hours.")
     ] = False,
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Missing methods are told, and are no failure.")
+        bool, typer.Option("--incomplete", help="Report missing methods without failing.")
     ] = False,
     store: Annotated[
         Path | None,
         typer.Option(help="Measure in this store and resume there.", show_default="a new one"),
     ] = None,
 ) -> None:
-    """Whether results files are sound and complete, and whether they still come out like that.
+    """Check that results files are valid and complete, and that they reproduce.
 
-    Measures the slice in regression/ again and names each number that changed. Exit code 1 if
+    Measures the part in regression/ again and names each number that changed. Exit code 1 if
     anything is wrong.
     """
     with user_errors():
         from tools.results.pages import has_pages, stale
         from varbench.leaderboard.check import LEADERBOARD, REGRESSION
-        from varbench.leaderboard.check import check as look
+        from varbench.leaderboard.check import check as check_files
 
         if files_only and (everything or store is not None):
             raise UserError("--files-only measures nothing: drop --all and --store")
-        findings = look(folder)
+        findings = check_files(folder)
         typer.echo(findings.text())
         failed = bool(findings.problems or (findings.gaps and not incomplete))
         if has_pages(folder.parent):
-            for page, what in stale(folder.parent):
-                typer.echo(f"{page}: {what}")
+            for page, reason in stale(folder.parent):
+                typer.echo(f"{page}: {reason}")
                 failed = True
         if not files_only:
             parts = [REGRESSION, *[LEADERBOARD] * everything]
-            failed |= _measured_again([folder / part for part in parts], store)
+            failed |= _differs([folder / part for part in parts], store)
         if failed:
             raise typer.Exit(1)
 
 
-def _measured_again(parts: list[Path], store: Path | None) -> bool:
-    """Whether a number of the results in these folders changed; prints the table."""
+def _differs(parts: list[Path], store: Path | None) -> bool:
+    """Measure the results of these folders again and print the changes; true if there are any."""
     from varbench.leaderboard.results import read, results_files
 
     results = [read(path) for part in parts for path in results_files(part)]
@@ -124,9 +124,9 @@ def _measured_again(parts: list[Path], store: Path | None) -> bool:
     from varbench.utils.progress import Progress
 
     progress = Progress(Console(stderr=True))
-    place = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))
-    with place as name:
+    folder = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))
+    with folder as name:
         again = reproduce(results, RunContext(Store(Path(name)), progress), progress.say)
-    found = changes(results, again)
-    typer.echo(changes_text(found, len(results)))
-    return bool(found)
+    differences = changes(results, again)
+    typer.echo(changes_text(differences, len(results)))
+    return bool(differences)

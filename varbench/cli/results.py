@@ -1,4 +1,4 @@
-"""Commands that look into a store: ``report``, ``figures``, ``status``. They measure nothing."""
+"""Commands that read a store: ``report``, ``figures``, ``status``. They measure nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from varbench.cli.options import (
     StoreOption,
     SuiteFilter,
     filters_of,
-    names,
+    split_names,
     user_errors,
 )
-from varbench.errors import UserError
+from varbench.errors import UserError, unknown
 
 app = typer.Typer()
+
+PAPER = "paper"
 
 
 @app.command()
@@ -39,69 +41,80 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
     ] = None,
-    model: ModelFilter = "",
-    method: MethodFilter = "",
-    concept: ConceptFilter = "",
-    suite: SuiteFilter = "",
-    metric: Annotated[str, typer.Option(help="Only these metrics, by comma.")] = "",
+    model: ModelFilter = None,
+    method: MethodFilter = None,
+    concept: ConceptFilter = None,
+    suite: SuiteFilter = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Only these metrics, separated by commas.")
+    ] = None,
     ablation: Annotated[
-        str | None, typer.Option(help="The table of this ablation, as it was last run.")
+        str | None, typer.Option(help="The table of this ablation's last run.")
     ] = None,
     reported: Annotated[
-        bool, typer.Option("--reported", help="Then the figures that papers report, apart.")
+        bool, typer.Option("--reported", help="Add the figures that papers report, set apart.")
     ] = False,
 ) -> None:
-    """Tables and the page, from a store or from results files."""
+    """Print tables or write the page, from a store or from results files."""
     with user_errors():
         from varbench.report import only_metrics, render, write_views
         from varbench.report.ablation_table import render as render_ablation
         from varbench.store import Store
 
+        _check_choices(format, table)
         filters = filters_of(model, method, concept, suite)
         if reported and (out is not None or ablation is not None):
-            raise UserError("--reported prints beside the tables: drop --out and --ablation")
+            raise UserError("--reported prints next to the tables: drop --out and --ablation")
         if ablation is not None:
             typer.echo(render_ablation(Store(store), ablation, format), nl=False)
             return
-        records, cells, rest = _shown(store, results, filters)
-        if metric:
-            records = only_metrics(records, names(metric, "--metric"))
-        if table == "paper":
-            _paper(records, cells, rest.get("store"), format, out, reported)
-            return
-        if out is not None:
-            for path in write_views(records, cells, out, **rest):
-                typer.echo(f"wrote {path}", err=True)
-            return
-        text = render(records, format, table)
-        if reported:
-            from varbench.leaderboard.reported import render_reported
-            from varbench.utils.files import packaged
+        records, cells, page = _selected(store, results, filters)
+        if metric is not None:
+            records = only_metrics(records, split_names(metric, "--metric"))
+        if table == PAPER:
+            _paper(records, cells, page.get("store"), format, out, reported)
+        elif out is not None:
+            _wrote(write_views(records, cells, out, **page))
+        else:
+            text = render(records, format, table)
+            typer.echo(text + ("\n" + _reported(format) if reported else ""), nl=False)
 
-            text += "\n" + render_reported(packaged("results/reported"), format)
-        typer.echo(text, nl=False)
+
+def _check_choices(format: str, table: str | None) -> None:
+    """Refuse unknown formats and tables, also where --out or --ablation decides the format."""
+    from varbench.report import FORMATS, TABLES
+    from varbench.report.paper.text import FORMS
+
+    if table is not None and table not in (*TABLES, PAPER):
+        raise unknown("table", table, [*TABLES, PAPER])
+    formats = ["table", *FORMS] if table == PAPER else [*FORMATS]
+    if format not in formats:
+        raise unknown("format", format, formats)
 
 
 def _paper(
     records: Any, cells: Any, store: Any, format: str, out: Path | None, reported: bool
 ) -> None:
     """The tables of a paper, printed or written into a folder."""
-    from varbench.leaderboard.reported import render_reported
     from varbench.report.paper import ablation_tables, paper_tables, render_paper, write_paper
-    from varbench.utils.files import packaged
 
     tables = paper_tables(records, cells)
     tables += [] if store is None else ablation_tables(store)
     if out is not None:
-        for path in write_paper(tables, out):
-            typer.echo(f"wrote {path}", err=True)
+        _wrote(write_paper(tables, out))
         return
     form = "md" if format == "table" else format
-    more = render_reported(packaged("results/reported"), form) if reported else ""
-    typer.echo(render_paper(tables, form, more), nl=False)
+    typer.echo(render_paper(tables, form, _reported(form) if reported else ""), nl=False)
 
 
-def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _reported(format: str) -> str:
+    from varbench.leaderboard.reported import render_reported
+    from varbench.utils.files import packaged
+
+    return render_reported(packaged("results/reported"), format)
+
+
+def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:
     """Records and cells of a store or of results files, and what the page needs of a store."""
     from varbench.report import build_records, load_cells, select
 
@@ -109,13 +122,18 @@ def _shown(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, d
         from varbench.leaderboard.views import cells_of, load, records_of
         from varbench.report.records import to_frame
 
-        chosen = select(load(results), filters)
-        return to_frame(records_of(chosen)), cells_of(chosen), {}
+        selected = select(load(results), filters)
+        return to_frame(records_of(selected)), cells_of(selected), {}
     from varbench.store import Store
 
-    everything = load_cells(Store(store))
-    cells = select(everything, filters)
-    return build_records(cells), cells, {"store": Store(store), "all_cells": everything}
+    all_cells = load_cells(Store(store))
+    cells = select(all_cells, filters)
+    return build_records(cells), cells, {"store": Store(store), "all_cells": all_cells}
+
+
+def _wrote(paths: list[Path]) -> None:
+    for path in paths:
+        typer.echo(f"wrote {path}", err=True)
 
 
 @app.command()
@@ -123,30 +141,29 @@ def status(
     store: StoreOption = DEFAULT_STORE,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
 ) -> None:
-    """What a store holds, and what its runs are doing: running, failed and why."""
+    """Show what a store holds and the state of its runs, with the reason of failed ones."""
     with user_errors():
-        from varbench.store.status import status as look
+        from varbench.store.status import status as read_status
 
-        found = look(store)
-        typer.echo(found.json() if as_json else found.text())
+        current = read_status(store)
+        typer.echo(current.json() if as_json else current.text())
 
 
 @app.command()
 def figures(
     out: Annotated[Path, typer.Option(help="Folder for the PDF and PNG files.")],
     store: StoreOption = DEFAULT_STORE,
-    model: ModelFilter = "",
-    method: MethodFilter = "",
-    concept: ConceptFilter = "",
-    suite: SuiteFilter = "",
+    model: ModelFilter = None,
+    method: MethodFilter = None,
+    concept: ConceptFilter = None,
+    suite: SuiteFilter = None,
 ) -> None:
-    """Figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
+    """Write figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
     with user_errors():
         from varbench.report import load_cells, select
         from varbench.report.paper.figures import write_figures
         from varbench.store import Store
 
-        everything = load_cells(Store(store))
-        chosen = select(everything, filters_of(model, method, concept, suite))
-        for path in write_figures(Store(store), chosen, everything, out):
-            typer.echo(f"wrote {path}", err=True)
+        all_cells = load_cells(Store(store))
+        cells = select(all_cells, filters_of(model, method, concept, suite))
+        _wrote(write_figures(Store(store), cells, all_cells, out))

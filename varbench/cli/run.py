@@ -59,9 +59,7 @@ AblationName = Annotated[
     str | None,
     typer.Option("--ablation", help="Run all variants of this ablation instead of --method."),
 ]
-Seeds = Annotated[
-    str, typer.Option("--seed", help="Seeds of the edit, separated by commas.")
-]
+Seeds = Annotated[str, typer.Option("--seed", help="Seeds of the edit, separated by commas.")]
 FromCell = Annotated[
     Path | None, typer.Option("--from", help="Repeat a recorded cell (its cell.json).")
 ]
@@ -118,18 +116,18 @@ def _job(
     from varbench.pipeline.ablation import load_ablation
     from varbench.pipeline.launch import make_request
 
-    if suite == "":
-        raise UserError("--suite needs a name")
     if ablation is not None and method is not None:
         raise UserError("--ablation has its own methods; drop --method")
+    if suite == "":
+        raise UserError("--suite needs a name")
     variants = None if ablation is None else load_ablation(ablation)
-    if variants is None:
-        method, concept = method or _unless_empty(method, DEFAULT_METHOD), concept
+    defaults = (DEFAULT_METHOD, DEFAULT_CONCEPT, DEFAULT_SUITE)
+    default_method, default_concept, default_suite = defaults if variants is None else ("", "", "")
     common = make_request(
         model,
-        () if variants else split_names(DEFAULT_METHOD if method is None else method, "--method"),
-        _concepts(concept, () if variants else (DEFAULT_CONCEPT,)),
-        suite or ("" if variants else DEFAULT_SUITE),
+        _names(method, "--method", default_method),
+        _names(concept, "--concept", default_concept),
+        default_suite if suite is None else suite,
         split_seeds(seed),
         overrides or (),
         device,
@@ -138,4 +136,133 @@ def _job(
         common = replace(_request_of(cell, device, store), engine=common.engine)
     if variants is None:
         return _Job({"": common}, common, None)
-    return _Job({v.label: variants.request(v, common) for v in variants.variants}, common, variants)
+    requests = {v.label: variants.request(v, common) for v in variants.variants}
+    return _Job(requests, common, variants)
+
+
+def _names(text: str | None, option: str, default: str) -> tuple[str, ...]:
+    if text is None:
+        return (default,) if default else ()
+    return split_names(text, option)
+
+
+def _request_of(path: Path, device: str, store: Path) -> Request:
+    """The request that repeats a recorded cell."""
+    from varbench.pipeline.plan import Request
+
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        names = [cell[key] for key in ("model", "method", "suite", "erased")]
+        overrides, seed = cell["overrides"], cell["seed"]
+        if not all(isinstance(text, str) for text in (*names, *overrides)):
+            raise TypeError("names and overrides must be text")
+        if not isinstance(seed, int):
+            raise TypeError(f"seed {seed!r} is not a number")
+        model, method, suite, concept = names
+        if cell["concept_file"] is not None:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_-]*", concept):
+                raise ValueError(f"{concept!r} cannot name a concept")  # nor escape the folder
+            file = store / "concepts" / f"{concept}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(cell["concept_file"], encoding="utf-8")
+            concept = str(file)
+        return Request(model, (method,), (concept,), suite, (seed,), tuple(overrides), device)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not a cell.json of varbench: {error}") from error
+
+
+@app.command("run")
+def run(
+    overrides: Overrides = None,
+    model: ModelOption = DEFAULT_MODEL,
+    method: Methods = None,
+    concept: Concepts = None,
+    suite: Suite = None,
+    ablation: AblationName = None,
+    seed: Seeds = "0",
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    from_: FromCell = None,
+    show_config: ShowConfig = False,
+    max_failed: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Largest share of a group's images that may fail."),
+    ] = LIMIT,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make all failed images of the store again.")
+    ] = False,
+) -> None:
+    """Erase, generate, score, record; then print the table. The same command resumes."""
+    with user_errors():
+        job = _job(overrides, model, method, concept, suite, ablation, seed, store, device, from_)
+        if show_config:
+            job.show_config()
+            return
+        job.check()
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+        warn_of_plugins()
+        typer.echo(_execute(job, store, max_failed, retry_failed), nl=False)
+
+
+def _execute(job: _Job, store: Path, max_failed: float, retry_failed: bool) -> str:
+    """Run the job; the table of its results."""
+    from rich.console import Console
+
+    from varbench.pipeline import launch
+    from varbench.pipeline import run as pipeline
+    from varbench.report import Filters, load_records, render
+    from varbench.report.ablation_table import render as render_ablation
+
+    with launch.session(
+        [*job.requests.values()],
+        store,
+        shlex.join(sys.argv),
+        Console(stderr=True),
+        max_failed=max_failed,
+        retry_failed=retry_failed,
+    ) as ctx:
+        if job.ablation is not None:
+            pipeline.run_ablation(job.ablation, job.common, ctx)
+            return render_ablation(ctx.store, job.ablation.name, "table")
+        entries = pipeline.run(job.common, ctx)
+    request, cells = job.common, [entry.json("cell.json") for entry in entries]
+    concepts = tuple(dict.fromkeys(cell["concept"] for cell in cells))
+    filters = Filters((request.model,), request.methods, concepts, (request.suite,))
+    return render(load_records(ctx.store, filters), "table") + "\n"
+
+
+@app.command("plan")
+def plan(
+    overrides: Overrides = None,
+    model: ModelOption = DEFAULT_MODEL,
+    method: Methods = None,
+    concept: Concepts = None,
+    suite: Suite = None,
+    ablation: AblationName = None,
+    seed: Seeds = "0",
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    from_: FromCell = None,
+    show_config: ShowConfig = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Time a few images and steps.",
+            show_default="the Gallery only",
+        ),
+    ] = None,
+) -> None:
+    """Show what a run would do, what is cached, and the time, disk and memory it needs."""
+    with user_errors():
+        job = _job(overrides, model, method, concept, suite, ablation, seed, store, device, from_)
+        if show_config:
+            job.show_config()
+            return
+        job.check()
+        warn_of_plugins()
+        from varbench.pipeline.estimate.text import run_estimate_text
+
+        for label, request in job.requests.items():
+            heading = f"\n# {label}\n" if label else ""
+            typer.echo(heading + run_estimate_text(request, store, probe))

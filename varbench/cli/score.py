@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from varbench.cli.options import DEFAULT_STORE, StoreOption, user_errors
+from varbench.cli.options import (
+    DEFAULT_STORE,
+    DeviceOption,
+    EditSeedOption,
+    StoreOption,
+    user_errors,
+)
 
 app = typer.Typer()
 
@@ -19,18 +25,22 @@ def score(
     method: Annotated[
         str | None,
         typer.Option(
-            help="What erased it; none: nothing did.", show_default="the name of the folder"
+            help="The method that erased it; none for a base model.",
+            show_default="the name of the folder",
         ),
     ] = None,
-    model_name: Annotated[str, typer.Option(help="What made the images.")] = "elsewhere",
+    model_name: Annotated[
+        str, typer.Option(help="Name of the model that made the images.")
+    ] = "elsewhere",
     against: Annotated[
         Path | None,
-        typer.Option(help="Folder with the unerased model's images, same prompts and seeds."),
+        typer.Option(help="Folder with the base model's images, same prompts and seeds."),
     ] = None,
     suite: Annotated[
         str | None,
         typer.Option(
-            help="The images are exactly what this suite asks for.", show_default="what is there"
+            help="The images are exactly those that this suite requires.",
+            show_default="all in the folder",
         ),
     ] = None,
     manifest: Annotated[
@@ -39,20 +49,22 @@ def score(
     against_manifest: Annotated[
         Path | None, typer.Option(help="The same for --against.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the edit.")] = 0,
+    seed: EditSeedOption = 0,
     wanted: Annotated[
         bool,
-        typer.Option("--wanted", help="Write the list of what --suite asks for, and stop."),
+        typer.Option("--wanted", help="Write the list of images that --suite requires, and stop."),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
-    """Score images that another program made; `report` then shows them beside all others."""
+    """Score images that another program made; `report` then shows them with all others."""
     with user_errors():
         from rich.console import Console
 
         from varbench.pipeline.external.job import ScoreRequest, plan_offer, write_wanted
+        from varbench.utils.devices import check_device, pick_device
 
+        check_device(device)
         offer = ScoreRequest(
             folder, concept, method or folder.resolve().name, model_name, against, suite, seed,
             manifest, against_manifest,
@@ -66,10 +78,9 @@ def score(
         from varbench.pipeline.external.score import score as score_all
         from varbench.report import Filters, load_records, render
         from varbench.store import Store
-        from varbench.utils.devices import pick_device
         from varbench.utils.progress import Progress
 
         ctx = RunContext(Store(store), Progress(Console(stderr=True)), pick_device(device))
         cell = score_all(job, ctx)[-1].json("cell.json")
-        shown = Filters(*((cell[name],) for name in ("model", "method", "concept", "suite")))
-        typer.echo(render(load_records(ctx.store, shown), "table"))
+        filters = Filters(*((cell[name],) for name in ("model", "method", "concept", "suite")))
+        typer.echo(render(load_records(ctx.store, filters), "table"))

@@ -26,7 +26,7 @@ from varbench.utils.progress import Progress
 if TYPE_CHECKING:
     import pandas as pd
 
-    from varbench.pipeline.stages.generate import RunContext
+    from varbench.pipeline.context import RunContext
 
 COUNTS = ("required", "cached", "to_do")
 _NAMES = {"model.name": "--model (model=)", "suite.name": "--suite (suite=)"}
@@ -98,6 +98,8 @@ def check(requests: Sequence[Request]) -> list[str]:
     """
     warnings: list[str] = []
     for request in requests:
+        if not request.methods or not request.concepts:
+            raise UserError("a run needs at least one method and one concept")
         cells = plan(request)
         warnings += misfits(cells[0].config.model, [cell.concept for cell in cells])
     return list(dict.fromkeys(warnings))
@@ -127,7 +129,7 @@ def session(
         StoreError: the store cannot be written.
         UserError: there is no such device, or Ray failed.
     """
-    from varbench.pipeline.stages.generate import RunContext
+    from varbench.pipeline.context import RunContext
 
     device = pick_device(requests[0].device)
     with kept(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
@@ -164,9 +166,10 @@ def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
     import pandas as pd
 
     from varbench.models import registry
+    from varbench.pipeline.context import RunContext
     from varbench.pipeline.estimate.dry_run import run_estimate
-    from varbench.pipeline.stages.generate import RunContext
 
+    check([request])
     cells = plan(request)
     ctx = RunContext(Store(store), Progress(), pick_device(request.device))
     try:

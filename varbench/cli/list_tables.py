@@ -1,19 +1,29 @@
-"""``varbench list``: what there is, from config files, registries and plugins.
+"""The tables of ``varbench list``, from config files, registries and plugins.
 
-Without torch, but for plugins: whether one works shows only when it is imported.
+No torch is loaded, unless a plugin does: whether one works shows only when it is imported.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from varbench import metrics
+from varbench.conf.schema import (
+    GroupConfig,
+    NoConfig,
+    RunConfig,
+    SuiteConfig,
+    model_config,
+    names,
+    resolve,
+)
 from varbench.data import concept as concepts
 from varbench.data import prompt_sets, published
+from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt import MissingPromptSetError
 from varbench.data.published import listing
 from varbench.errors import UserError
@@ -23,10 +33,10 @@ from varbench.models.registry import card
 from varbench.models.weights import locate
 from varbench.models.weights.locate import Part
 from varbench.models.weights.released import ReleasedConfig, Source
+from varbench.pipeline.ablation import list_ablations, load_ablation
+from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
+from varbench.pipeline.plan import Cell
 from varbench.utils.plugins import FileKind, ObjectKind
-
-if TYPE_CHECKING:
-    from varbench.conf.schema import GroupConfig
 
 Table = tuple[list[str], list[list[object]]]
 
@@ -46,18 +56,19 @@ depth x tokens x width x bytes per number); activations and other memory come on
 Missing files are fetched when a model is first run, or given as a folder: model.weights=DIR."""
 
 WEIGHTS_NOTE = """\
-networks: what metrics look at images with. Nothing of them is fetched but by `varbench fetch
-NAME`; files that another library has kept are used where they are. The Gallery needs none of this.
-model weights: `varbench run` fetches what is missing from the hub, and says so before it does."""
+networks: used by metrics to score images. Only `varbench fetch NAME` downloads them; files in
+another library's cache are used where they are. The Gallery needs none of them.
+model weights: `varbench run` downloads missing files from the hub, and says so before it does."""
 
 
 def problems(*kinds: str) -> list[str]:
-    """What is wrong with plugins of these kinds, or of all; the plugins are imported."""
-    return [one for kind in kinds or PLUGINS if kind in PLUGINS for one in PLUGINS[kind].problems()]
+    """Problems of the plugins of these kinds, or of all; the plugins are imported."""
+    chosen = [PLUGINS[kind] for kind in kinds or PLUGINS if kind in PLUGINS]
+    return [problem for plugins in chosen for problem in plugins.problems()]
 
 
-def catalogue(kind: str) -> str:
-    """What there is of one kind: a key of `TABLES`, or `weights`."""
+def list_table(kind: str) -> str:
+    """The table of one kind: a key of `TABLES`, or `weights`."""
     if kind == "weights":
         return f"{listing.network_table()}\n\n{_weights()}\n\n{WEIGHTS_NOTE}"
     header, rows = TABLES[kind]()
@@ -68,14 +79,12 @@ def catalogue(kind: str) -> str:
     if kind != "models":
         return str(tabulate(rows, header))
     right = [title in {"parameters", "fp32", "bf16", "one image"} for title in header]
-    align = ["right" if one else "left" for one in right]
+    align = ["right" if number else "left" for number in right]
     table = tabulate(rows, header, disable_numparse=True, colalign=align)
     return f"{table}\n\n{MODELS_NOTE}"
 
 
 def _models() -> Table:
-    from varbench.conf.schema import model_config
-
     rows: list[list[object]] = []
     for name in models.LOADERS:
         c = card(model_config(name))
@@ -89,8 +98,6 @@ def _models() -> Table:
 
 def _weights() -> str:
     """The files of released models, by repository."""
-    from varbench.conf.schema import model_config
-
     parts: dict[Source, Part] = {}
     users: dict[Source, list[str]] = {}
     for name in models.LOADERS:
@@ -123,7 +130,7 @@ def _size(amount: int | None, unit: str) -> str:
 
 
 def _methods() -> Table:
-    rows: list[list[object]] = [[methods.NONE, "the unerased model"]]
+    rows: list[list[object]] = [[methods.NONE, "the base model"]]
     rows += [[name, summary] for name, summary in methods.summaries().items()]
     return ["method", "what it does"], rows
 
@@ -141,14 +148,9 @@ def _concepts() -> Table:
                 continue  # `problems` tells
             raise
         replaced = ", ".join(c.replacement) or "(dropped)"
-        rows.append([name, c.family, ", ".join(c.words), replaced, c.judge.name, _models_of(c)])
+        purpose = "the Gallery" if for_gallery(c) else "real models"
+        rows.append([name, c.family, ", ".join(c.words), replaced, c.judge.name, purpose])
     return ["concept", "family", "words", "replaced by", "judge", "for"], rows
-
-
-def _models_of(concept: concepts.Concept) -> str:
-    from varbench.pipeline.compatibility import for_gallery
-
-    return "the Gallery" if for_gallery(concept) else "real models"
 
 
 def _prompts() -> Table:
@@ -161,8 +163,8 @@ def _prompts() -> Table:
                 continue  # `problems` tells
             raise
         rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
-    for name, one in published.prompt_sets().items():
-        rows.append([name, listing.counts(one)[1], one.licence, listing.state(one)])
+    for name, asset in published.prompt_sets().items():
+        rows.append([name, listing.counts(asset)[1], asset.licence, listing.state(asset)])
     return ["prompt set", "prompts", "licence", ""], rows
 
 
@@ -176,28 +178,52 @@ def _metrics() -> Table:
 
 
 def _suites() -> Table:
-    from varbench.cli.suite_sizes import images
-    from varbench.conf.schema import names, resolve
-    from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
-
-    tested = [c for c in map(_own_concept, concepts.list_concepts()) if c is not None]
+    packaged = [c for c in concepts.list_concepts() if not concepts.PLUGINS.origin(c)]
+    tested = [concepts.load_concept(name) for name in packaged]
     rows: list[list[object]] = []
     for name in names("suite"):
         suite = resolve(GALLERY, name, methods.NONE).suite
-        sums = {c.name: sum(images(suite, c).values()) for c in tested}
+        sums = {c.name: sum(images_per_group(suite, c).values()) for c in tested}
         counts = [f"{sums[c.name]} {c.name}" for c in tested if not for_gallery(c)]
-        own = {sums[c.name] for c in tested if for_gallery(c)}
-        if own and not published_groups(suite):
-            counts.insert(0, f"{' to '.join(map(str, sorted({min(own), max(own)})))} the Gallery's")
+        drawn = {sums[c.name] for c in tested if for_gallery(c)}
+        if drawn and not published_groups(suite):
+            ends = " to ".join(map(str, sorted({min(drawn), max(drawn)})))
+            counts.insert(0, f"{ends} the Gallery's")
         groups = "\n".join(_group(name, size) for name, size in suite.groups.items())
         measured = "\n".join(textwrap.wrap(", ".join(suite.metrics), 60)) or "all that apply"
         rows.append([name, suite.split, "\n".join(counts), groups, measured])
     return ["suite", "split", "images per method", "groups, prompts x seeds", "metrics"], rows
 
 
-def _own_concept(name: str) -> concepts.Concept | None:
-    """A packaged concept; None for a plugin's."""
-    return None if concepts.PLUGINS.origin(name) else concepts.load_concept(name)
+def images_per_group(suite: SuiteConfig, concept: concepts.Concept) -> dict[str, int]:
+    """Images of each group that one method draws.
+
+    A published set that is not on this machine counts with its known number of prompts. The group
+    may turn out smaller: prompts of another split, or that show the concept, are left out.
+
+    Raises:
+        PromptSetError: a set of the suite is unknown or malformed.
+    """
+    absent = {name: size for name, size in suite.groups.items() if not _available(size)}
+    here = {name: size for name, size in suite.groups.items() if name not in absent}
+    config = RunConfig(suite=dataclasses.replace(suite, groups=here), method=NoConfig())
+    cell = Cell(config, methods.NONE, concept, EraseTarget((concept,)), concept.name, 0, ())
+    counts = {name: len(samples) for name, samples in cell.groups().items()}
+    for name, size in absent.items():
+        if size.fits(concept.family):
+            asset = published.prompt_sets()[size.set]
+            known = asset.prompts or asset.rows or 0
+            counts[name] = min(size.prompts or known, known) * size.seeds
+    return {name: counts[name] for name in suite.groups if name in counts}
+
+
+def _available(size: GroupConfig) -> bool:
+    if size.set:
+        try:
+            prompt_sets.load_prompt_set(size.set)
+        except MissingPromptSetError:
+            return False
+    return True
 
 
 def _group(name: str, size: GroupConfig) -> str:
@@ -208,12 +234,9 @@ def _group(name: str, size: GroupConfig) -> str:
 
 
 def _ablations() -> Table:
-    from varbench.pipeline.ablation import list_ablations, load_ablation
-
-    found = [load_ablation(name) for name in list_ablations()]
-    return ["ablation", "what it varies", "variants"], [
-        [a.name, a.title, len(a.variants)] for a in found
-    ]
+    ablations = map(load_ablation, list_ablations())
+    rows: list[list[object]] = [[a.name, a.title, len(a.variants)] for a in ablations]
+    return ["ablation", "what it varies", "variants"], rows
 
 
 TABLES: dict[str, Callable[[], Table]] = {
