@@ -13,7 +13,7 @@ from varbench.conf.schema import resolve
 from varbench.data.concept import load_concept
 from varbench.errors import UserError
 from varbench.pipeline import compatibility
-from varbench.pipeline.compatibility import check_compatible, for_gallery, misfits
+from varbench.pipeline.compatibility import check_compatible, compatibility_warnings, for_gallery
 from varbench.pipeline.plan import Request, plan
 
 REAL = ("celebrity-albert-einstein", "imagenet-church", "nudity", "style-van-gogh")
@@ -82,7 +82,7 @@ def test_a_users_concept_with_a_few_words_of_its_own_is_not_refused(tmp_path: Pa
 
 def test_released_models_run_the_gallerys_concepts_with_a_warning() -> None:
     cells = plan(request("infinity-2b", "face-ada", "nudity"))
-    (told,) = misfits(cells[0].config.model, [cell.concept for cell in cells])
+    (told,) = compatibility_warnings(cells[0].config.model, [cell.concept for cell in cells])
     assert told.startswith("concept 'face-ada' is the Gallery's")
     assert told.endswith("concepts that fit: nudity")
     shown = varbench("plan", "--model", "infinity-2b", "--show-config")
@@ -92,12 +92,14 @@ def test_released_models_run_the_gallerys_concepts_with_a_warning() -> None:
 def test_what_fits_is_not_warned_of() -> None:
     for model, names in (("infinity-2b", REAL), ("switti", REAL), ("gallery", GALLERY)):
         cells = plan(request(model, *names))
-        assert not misfits(cells[0].config.model, [cell.concept for cell in cells])
+        assert not compatibility_warnings(cells[0].config.model, [cell.concept for cell in cells])
     assert {for_gallery(load_concept(name)) for name in REAL} == {False}
 
 
 def test_the_commands_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("varbench.pipeline.estimate.text.outlook_text", lambda *args: "planned")
+    monkeypatch.setattr(
+        "varbench.pipeline.estimate.text.run_estimate_text", lambda *args: "planned"
+    )
     done = varbench("plan", "--model", "infinity-2b", "--concept", "face-ada")
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == "planned"

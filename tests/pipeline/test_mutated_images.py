@@ -25,7 +25,7 @@ from tests.helpers.image_folder import TARGETS, noise, noise_folder, refused, sc
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import import_images
-from varbench.pipeline.external.job import ScoreRequest, plan_offer
+from varbench.pipeline.external.job import ScoreRequest, plan_scoring
 from varbench.pipeline.plan import blocks
 from varbench.store import Store
 from varbench.utils.progress import Progress
@@ -118,10 +118,10 @@ def test_damaged_files(data: bytes) -> None:
         (folder / "in" / "1-0.png").write_bytes(data)
         ctx = RunContext(Store(folder / "store"), Progress())
         try:
-            album = plan_offer(ScoreRequest(folder / "in", "face-ada", "none")).base
-            todo = [list(blocks(some, 2)) for some in album.rows.values()]
-            files = [list(some[i : i + 2]) for some in album.files.values() for i in (0, 2)]
-            import_images(ctx, [block for some in todo for block in some], files)
+            base = plan_scoring(ScoreRequest(folder / "in", "face-ada", "none")).base
+            batches = [batch for group in base.samples.values() for batch in blocks(group, 2)]
+            files = [list(group[i : i + 2]) for group in base.files.values() for i in (0, 2)]
+            import_images(ctx, batches, files)
         except UserError as error:
             assert "1-0.png" in str(error)
             assert not list(ctx.store.entries("pictures"))

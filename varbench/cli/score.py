@@ -61,7 +61,7 @@ def score(
     with user_errors():
         from rich.console import Console
 
-        from varbench.pipeline.external.job import ScoreRequest, plan_offer, write_wanted
+        from varbench.pipeline.external.job import ScoreRequest, plan_scoring, write_manifest
         from varbench.utils.devices import check_device, pick_device
 
         check_device(device)
@@ -70,9 +70,9 @@ def score(
             manifest, against_manifest,
         )  # fmt: skip
         if wanted:
-            typer.echo(f"wrote {write_wanted(offer)}", err=True)
+            typer.echo(f"wrote {write_manifest(offer)}", err=True)
             return
-        job = plan_offer(offer)  # refuse bad input before torch and the networks are loaded
+        job = plan_scoring(offer)  # refuse bad input before torch and the networks are loaded
         typer.echo(job.summary(), err=True)
         from varbench.pipeline.context import RunContext
         from varbench.pipeline.external.score import score as score_all

@@ -13,7 +13,7 @@
       - {label: no filter, method: svare, set: [method.alpha=0], reported: ["7.2", "33.6"]}
       - {label: five at once, method: svare, concepts: [face-ada+church]}
 
-A variant's ``set`` has the overrides of ``varbench run``; an ``reported`` entry of "" is a figure
+A variant's ``set`` has the overrides of ``varbench run``; a ``reported`` entry of "" is a figure
 that the source does not give. A user's own file works like the packaged ones.
 """
 
@@ -76,17 +76,17 @@ class Ablation:
     variants: tuple[Variant, ...]
     reported: Reported | None
 
-    def request(self, variant: Variant, asked: Request) -> Request:
-        """The run of a variant; ``asked`` has the rest: model, concepts, seeds, device, engine."""
+    def request(self, variant: Variant, common: Request) -> Request:
+        """The run of a variant; ``common`` has model, concepts, seeds, device and engine."""
         return Request(
-            model=asked.model,
+            model=common.model,
             methods=(variant.method,),
-            concepts=variant.concepts or asked.concepts or self.concepts,
-            suite=asked.suite or self.suite,
-            seeds=asked.seeds,
-            overrides=(*variant.overrides, *asked.overrides),
-            device=asked.device,
-            engine=asked.engine,
+            concepts=variant.concepts or common.concepts or self.concepts,
+            suite=common.suite or self.suite,
+            seeds=common.seeds,
+            overrides=(*variant.overrides, *common.overrides),
+            device=common.device,
+            engine=common.engine,
         )
 
 

@@ -1,13 +1,13 @@
-"""Erased models as files for others: a whole checkpoint, or only the tensors that changed.
+"""Export of erased models: a whole checkpoint, or only the changed tensors.
 
 ``checkpoint``  the model's weights files as they were published, under their names, with the edit
-                in place; files that the edit does not touch are linked to. Whatever reads the
+                in place and links to the files that it does not touch. Everything that reads the
                 original reads this: ``model.weights=FOLDER`` here, the model's own scripts
                 elsewhere.
 ``edit``        ``edit.safetensors``: the changed tensors by the model's names, and of which model.
 
-Either way the bits that were measured come back. Beside them lie ``README.md``, a model card with
-the edit's numbers where they were measured, and ``edit.json``: what decided the edit.
+Both restore the measured model bit by bit. ``README.md`` is a model card with the edit's numbers,
+if measured, and ``edit.json`` the spec of the edit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EDIT_FILE, CARD_FILE, ORIGIN_FILE = "edit.safetensors", "README.md", "edit.json"
 
 
 def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
-    """Write an edit that the store has.
+    """Write a stored edit.
 
     Args:
         request: one model, method, concept and seed, as of ``varbench run``.
@@ -50,11 +50,12 @@ def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
         The files written; links are not among them.
 
     Raises:
-        UserError: not one edit, none in the store, weights missing, or the folder is in use.
+        UserError: the request is not one edit, the store has none, weights are missing, or the
+            folder is in use.
     """
     if form not in FORMS:
         raise unknown("format", form, FORMS)
-    cell = _one(request)
+    cell = _single_cell(request)
     spec = generate.edit_spec(cell)
     if spec is None:
         raise UserError(f"{cell.method} changes no weights, so there is nothing to export")
@@ -64,67 +65,67 @@ def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is in use; name a folder that is empty or absent")
     out.mkdir(parents=True, exist_ok=True)
-    written = FORMS[form](cell, entry, out)
+    files = FORMS[form](cell, entry, out)
     origin = {"key": entry.key, "command": cell.command, **dict(entry.spec)}
     (out / ORIGIN_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
     (out / CARD_FILE).write_text(_card(cell, entry, form, store))
-    return [*written, out / ORIGIN_FILE, out / CARD_FILE]
+    return [*files, out / ORIGIN_FILE, out / CARD_FILE]
 
 
-def _one(request: Request) -> Cell:
+def _single_cell(request: Request) -> Cell:
     cells = [cell for cell in plan(request) if cell.method != NONE]
     if len({cell.erased.name for cell in cells}) > 1 or len(request.methods) > 1:
         raise UserError("export writes one edit: name one method and one concept (or A+B)")
     if not cells:
-        raise UserError("the unerased model is no edit; name a method")
+        raise UserError("the base model is no edit; name a method")
     if len({cell.seed for cell in cells}) > 1:
         raise UserError("export writes one edit: name one seed")
     return cells[0]
 
 
-def _whole(cell: Cell, entry: Entry, out: Path) -> list[Path]:
+def _write_checkpoint(cell: Cell, entry: Entry, out: Path) -> list[Path]:
     config: Any = cell.config.model
     file = registry.weights_file(config)
     changed = Edit.load(entry.path(EDIT_FILE)).tensors
     if not isinstance(config, ReleasedConfig):
         root = file.path.parent
         written = rewrite(file, changed, out)
-        _complete(root, [p.relative_to(root) for p in root.rglob("*") if p.is_file()], out)
+        _link_rest(root, [p.relative_to(root) for p in root.rglob("*") if p.is_file()], out)
         return written
     parts = locate.locate(config)
     # The first source is the one of the transformer, in its folder of a local copy.
     inside = file.path.relative_to(parts[0].path("")).parent
     written = rewrite(file, changed, out / parts[0].source.folder / inside)
     for part in parts:
-        _complete(part.path(""), [Path(name) for name in part.names], out / part.source.folder)
+        _link_rest(part.path(""), [Path(name) for name in part.names], out / part.source.folder)
     return written
 
 
-def _complete(root: Path, names: list[Path], out: Path) -> None:
-    """Link to the files that the edit does not touch; a card of the original's is not of this."""
+def _link_rest(root: Path, names: list[Path], out: Path) -> None:
+    """Link to the files that the edit does not touch, except the original's card."""
     for name in names:
         if name.name not in (CARD_FILE, ORIGIN_FILE) and not (out / name).exists():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).symlink_to((root / name).resolve())
 
 
-def _changed(cell: Cell, entry: Entry, out: Path) -> list[Path]:
+def _write_edit(cell: Cell, entry: Entry, out: Path) -> list[Path]:
     tensors = {n: t.contiguous() for n, t in Edit.load(entry.path(EDIT_FILE)).tensors.items()}
-    told = {"format": "pt", "model": cell.config.model.name, "method": cell.method}
-    told |= {"model_fingerprint": entry.spec["model"], "concept": cell.erased.name}
-    told |= {"edit": entry.key}
-    (out / EDIT_FILE).write_bytes(save(tensors, told))
+    header = {"format": "pt", "model": cell.config.model.name, "method": cell.method}
+    header |= {"model_fingerprint": entry.spec["model"], "concept": cell.erased.name}
+    header |= {"edit": entry.key}
+    (out / EDIT_FILE).write_bytes(save(tensors, header))
     return [out / EDIT_FILE]
 
 
 FORMS: dict[str, Callable[[Cell, Entry, Path], list[Path]]] = {
-    "checkpoint": _whole,
-    "edit": _changed,
+    "checkpoint": _write_checkpoint,
+    "edit": _write_edit,
 }
 
 _USE = {
-    "checkpoint": "The files lie as `model.weights=FOLDER` wants them; those that the edit does\n"
-    "not touch are links to the original's (`cp -rL` makes a copy that can be moved).",
+    "checkpoint": "The folder works as `model.weights=FOLDER`; files that the edit does not touch\n"
+    "are links to the original's (`cp -rL` makes a copy that can be moved).",
     "edit": "`edit.safetensors` holds the changed tensors by the model's names:\n"
     "`with applied(model, Edit.load(path)): ...` (`varbench.methods.base`) puts them in place.",
 }
@@ -132,7 +133,7 @@ _USE = {
 
 def _card(cell: Cell, entry: Entry, form: str, store: Store) -> str:
     settings = json.dumps(plain(cell.config.method), indent=1, sort_keys=True)
-    measured = [c for c in load_cells(store) if _is_of(c, entry, cell)]
+    measured = [c for c in load_cells(store) if _measures(c, entry, cell)]
     table = "Not measured yet.\n"
     if measured:
         table = render(build_records(measured), "md", "main").partition("\n")[2].strip() + "\n"
@@ -164,8 +165,8 @@ can be trained back: this is no guarantee that the concept cannot be drawn.
 """
 
 
-def _is_of(measured: Measured, entry: Entry, cell: Cell) -> bool:
-    """Whether a stored cell is of this edit, or of the unerased model on the same concept."""
+def _measures(measured: Measured, entry: Entry, cell: Cell) -> bool:
+    """True for a cell of this edit, or of the base model on the same concept."""
     if measured.method == NONE:
         return measured.model == cell.config.model.name and measured.concept == cell.label
     return measured.body.get("edit") == entry.key

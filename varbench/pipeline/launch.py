@@ -15,7 +15,7 @@ from rich.console import Console
 
 from varbench.conf.engine import RAY, split
 from varbench.errors import UserError
-from varbench.pipeline.compatibility import misfits
+from varbench.pipeline.compatibility import compatibility_warnings
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.provenance import commit, versions
 from varbench.store import Store, failures
@@ -101,7 +101,7 @@ def check(requests: Sequence[Request]) -> list[str]:
         if not request.methods or not request.concepts:
             raise UserError("a run needs at least one method and one concept")
         cells = plan(request)
-        warnings += misfits(cells[0].config.model, [cell.concept for cell in cells])
+        warnings += compatibility_warnings(cells[0].config.model, [cell.concept for cell in cells])
     return list(dict.fromkeys(warnings))
 
 

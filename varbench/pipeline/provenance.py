@@ -1,4 +1,4 @@
-"""What a number depends on besides its config: versions, plugins, commit, device."""
+"""Provenance of a number besides its config: versions, plugins, commit, device."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ LIBRARIES = (
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that numbers depend on, and Python's."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def plugins(cell: Cell) -> dict[str, dict[str, str]]:
-    """Distribution and version of what is not built in: entry-point group -> name -> origin."""
-    tested = (cell.concept, *cell.erased.concepts)
+    """Distribution and version of the plugins in use: entry-point group -> name -> origin."""
+    concepts = (cell.concept, *cell.erased.concepts)
     parts: tuple[tuple[FileKind | ObjectKind, Iterable[str]], ...] = (
         (methods.PLUGINS, [cell.method]),
         (models.PLUGINS, [cell.config.model.name]),
         (metrics.PLUGINS, metrics.METRICS),
-        (concept.PLUGINS, [one.name for one in tested]),
-        (prompt_sets.PLUGINS, [name for one in tested for name in one.sets]),
+        (concept.PLUGINS, [tested.name for tested in concepts]),
+        (prompt_sets.PLUGINS, [name for tested in concepts for name in tested.sets]),
     )
-    found: dict[str, dict[str, str]] = {}
+    origins: dict[str, dict[str, str]] = {}
     for kind, names in parts:
         for name in names:
             if origin := kind.origin(name):
-                found.setdefault(kind.group, {})[name] = origin
-    return found
+                origins.setdefault(kind.group, {})[name] = origin
+    return origins
 
 
 @cache
@@ -85,10 +85,10 @@ def _git(root: Path, *args: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """What computed, as far as rounding depends on it.
+    """The device, as far as rounding depends on it.
 
-    The GPU's name; or the processor's, its widest vector instructions and the number of threads,
-    among which sums are divided.
+    The GPU's name; or the processor's, its widest vector instructions and the number of threads, as
+    sums are split over threads.
     """
     import torch
 
@@ -102,8 +102,8 @@ def device_name(device: str) -> str:
 @cache
 def _processor() -> str:
     try:
-        said = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
-        said = ""
-    names = re.search(r"^model name\s*:\s*(.+?)\s*$", said, re.MULTILINE)
+        cpuinfo = ""
+    names = re.search(r"^model name\s*:\s*(.+?)\s*$", cpuinfo, re.MULTILINE)
     return names[1] if names else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Which prompt group each image of a list tests, and which image it is compared with."""
+"""Prompt groups of external images, and the base model's image that each is compared with."""
 
 from __future__ import annotations
 
@@ -12,142 +12,145 @@ from varbench.data.groups import ASKING, GROUPS, TARGET, UNRELATED, GroupName
 from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import suggest
-from varbench.pipeline.external.manifest import ImageListError, Line
+from varbench.pipeline.external.manifest import ManifestError, ManifestRow
 from varbench.pipeline.plan import Sample
 
 Key = tuple[str, int]
-"""Prompt id and image seed."""
+"""Prompt id and seed."""
+Assigned = dict[Key, tuple[Sample, ManifestRow]]
+
+
+def key_of(sample: Sample) -> Key:
+    """The key under which a sample is matched."""
+    return sample.prompt.id, sample.seed
 
 
 class GroupAssigner:
-    """Puts the images of a list into prompt groups.
+    """Assigns the images of a manifest to prompt groups.
 
-    A list says the group of an image, or its prompt does: a prompt of the concept's sets belongs
-    where the concept has it, another to ``target`` if it shows the concept, else to ``unrelated``.
+    The manifest names the group of an image, or its prompt decides: a prompt of the concept's sets
+    goes where the concept has it, any other to ``target`` if it shows the concept, else to
+    ``unrelated``.
 
     Args:
-        concept: what is tested.
-        suite: may name groups with sets of their own.
+        concept: the concept under test.
+        suite: may name groups with prompt sets of their own.
     """
 
     def __init__(self, concept: Concept, suite: SuiteConfig) -> None:
         self.concept = concept
-        extra = {name: load_prompt_set(one.set) for name, one in suite.groups.items() if one.set}
+        extra = {name: load_prompt_set(size.set) for name, size in suite.groups.items() if size.set}
         self.valid = (*GROUPS, *(name for name in extra if name not in GROUPS))
         sets = [*concept.sets.values(), *extra.values()]
-        self.known = {p.id: p for one in reversed(sets) for p in one.prompts}
+        self.known = {p.id: p for prompt_set in reversed(sets) for p in prompt_set.prompts}
         self.group_of: dict[str, str] = {}
         for name in self.valid:
-            own = cast(GroupName, name)
-            prompts = extra[name].prompts if name in extra else concept.group(own)
-            for prompt in prompts:
+            listed = extra[name].prompts if name in extra else concept.group(cast(GroupName, name))
+            for prompt in listed:
                 self.group_of.setdefault(prompt.id, name)
 
-    def groups(
-        self, lines: Iterable[Line], wanted: Mapping[str, list[Sample]] | None
-    ) -> dict[str, tuple[list[Sample], list[Line]]]:
-        """Rows and lines of each group: as wanted, or all, a prompt's seeds side by side.
+    def assign(
+        self, rows: Iterable[ManifestRow], required: Mapping[str, list[Sample]] | None
+    ) -> dict[str, list[tuple[Sample, ManifestRow]]]:
+        """Samples of each group with their rows; all seeds of a prompt side by side.
+
+        Args:
+            rows: of a manifest.
+            required: samples of each group that must be there, no more and no fewer, in this order;
+                None accepts whatever the manifest has.
 
         Raises:
-            ImageListError: an image is there twice, in a group that cannot be, missing or
+            ManifestError: an image appears twice, belongs to an impossible group, is missing or
                 surplus.
         """
-        found: dict[str, dict[Key, tuple[Sample, Line]]] = {}
-        for line in lines:
-            prompt, group = self._place(line)
-            mine = found.setdefault(group, {})
-            key = (prompt.id, line.seed)
-            if key in mine:
-                raise ImageListError(
-                    f"{line.where}: prompt and seed are those of {mine[key][1].where}; "
-                    "number the images of a prompt"
-                )
-            mine[key] = (Sample(prompt, line.seed), line)
-        if wanted is not None:
-            _complete(found, wanted)
-        order: dict[str, list[Key]] = {}
-        for group in self.valid:
-            if wanted is not None and group in wanted:
-                order[group] = [(row.prompt.id, row.seed) for row in wanted[group]]
-            elif group in found:
-                first = {id: i for i, id in enumerate(dict.fromkeys(id for id, _ in found[group]))}
-                order[group] = sorted(found[group], key=lambda key: (first[key[0]], key[1]))
-        return {
-            group: ([found[group][k][0] for k in keys], [found[group][k][1] for k in keys])
-            for group, keys in order.items()
-        }
+        groups: dict[str, Assigned] = {}
+        for row in rows:
+            prompt, group = self._prompt_and_group(row)
+            images, key = groups.setdefault(group, {}), (prompt.id, row.seed)
+            if key in images:
+                raise _twice(row, images[key][1])
+            images[key] = (Sample(prompt, row.seed), row)
+        if required is not None:
+            _check_complete(groups, required)
+            return {g: [groups[g][key_of(s)] for s in samples] for g, samples in required.items()}
+        ordered = {}
+        for group in (name for name in self.valid if name in groups):
+            first = {id: i for i, id in enumerate(dict.fromkeys(id for id, _ in groups[group]))}
+            keys = sorted(groups[group], key=lambda key: (first[key[0]], key[1]))
+            ordered[group] = [groups[group][key] for key in keys]
+        return ordered
 
-    def _place(self, line: Line) -> tuple[Prompt, str]:
-        id = prompt_id(line.prompt)
-        prompt = self.known.get(id) or Prompt(line.prompt, id, dict(line.labels))
-        shown = self.concept.depicts(prompt)
-        group = line.group or self.group_of.get(id) or (TARGET if shown else UNRELATED)
+    def _prompt_and_group(self, row: ManifestRow) -> tuple[Prompt, str]:
+        id = prompt_id(row.prompt)
+        prompt = self.known.get(id) or Prompt(row.prompt, id, dict(row.labels))
+        depicted = self.concept.depicts(prompt)
+        group = row.group or self.group_of.get(id) or (TARGET if depicted else UNRELATED)
         if group not in self.valid:
-            raise ImageListError(
-                f"{line.where}: unknown group {group!r}: {suggest(group, self.valid)}"
-            )
-        if shown and group not in ASKING:
-            raise ImageListError(
-                f"{line.where}: {line.prompt!r} shows the concept, and group {group!r} is for "
+            choices = suggest(group, self.valid)
+            raise ManifestError(f"{row.location}: unknown group {group!r}: {choices}")
+        if depicted and group not in ASKING:
+            raise ManifestError(
+                f"{row.location}: {row.prompt!r} shows the concept, and group {group!r} is for "
                 "prompts that do not; put it into target, or delete the row"
             )
         return prompt, group
 
 
-def _complete(
-    found: Mapping[str, Mapping[Key, tuple[Sample, Line]]], wanted: Mapping[str, Sequence[Sample]]
+def _twice(row: ManifestRow, first: ManifestRow) -> ManifestError:
+    return ManifestError(
+        f"{row.location}: prompt and seed are those of {first.location}; "
+        "number the images of a prompt"
+    )
+
+
+def _check_complete(
+    groups: Mapping[str, Assigned], required: Mapping[str, Sequence[Sample]]
 ) -> None:
-    for group, rows in wanted.items():
-        lacking = [r for r in rows if (r.prompt.id, r.seed) not in found.get(group, {})]
-        if lacking:
-            first = lacking[0]
-            raise ImageListError(
-                f"the suite asks for {len(rows)} images of group {group!r} and the list lacks "
-                f"{len(lacking)}, the first of {first.prompt.text!r} with seed {first.seed}; make "
+    for group, samples in required.items():
+        missing = [s for s in samples if key_of(s) not in groups.get(group, {})]
+        if missing:
+            first = missing[0]
+            raise ManifestError(
+                f"the suite asks for {len(samples)} images of group {group!r} and the list lacks "
+                f"{len(missing)}, the first of {first.prompt.text!r} with seed {first.seed}; make "
                 "them (--wanted writes the suite's list), or drop --suite"
             )
-    for group, images in found.items():
-        asked = {(row.prompt.id, row.seed) for row in wanted.get(group, ())}
-        for key, (_, line) in images.items():
-            if key not in asked:
-                raise ImageListError(
-                    f"{line.where}: the suite does not ask for {line.prompt!r} with seed "
-                    f"{line.seed} in group {group!r}; delete the row, or drop --suite"
+    for group, images in groups.items():
+        keys = {key_of(sample) for sample in required.get(group, ())}
+        for key, (_, row) in images.items():
+            if key not in keys:
+                raise ManifestError(
+                    f"{row.location}: the suite does not ask for {row.prompt!r} with seed "
+                    f"{row.seed} in group {group!r}; delete the row, or drop --suite"
                 )
 
 
-def matched(
-    rows: Mapping[str, Sequence[Sample]], lines: Sequence[Line], against: Path
-) -> dict[str, list[Line]]:
-    """The unerased model's image of every row: of the same group, or else of any.
+def match_base(
+    samples: Mapping[str, Sequence[Sample]], rows: Sequence[ManifestRow], against: Path
+) -> dict[str, list[ManifestRow]]:
+    """The base model's image of every sample: of the same group, or else of any.
 
     Raises:
-        ImageListError: it has none, or two for one prompt and seed.
+        ManifestError: there is none, or two for one prompt and seed.
     """
-    places: dict[tuple[str, Key], Line] = {}
-    for line in lines:
-        key = (prompt_id(line.prompt), line.seed)
-        first = places.setdefault((line.group, key), line)
-        if first is not line:
-            raise ImageListError(
-                f"{line.where}: prompt and seed are those of {first.where}; number the images "
-                "of a prompt"
-            )
-        places.setdefault(("", key), line)
-    found: dict[str, list[Line]] = {}
-    lacking: list[Sample] = []
-    for group, some in rows.items():
-        found[group] = []
-        for row in some:
-            key = (row.prompt.id, row.seed)
-            if line_or_none := places.get((group, key)) or places.get(("", key)):
-                found[group].append(line_or_none)
-            else:
-                lacking.append(row)
-    if lacking:
-        raise ImageListError(
-            f"{against} lacks {len(lacking)} images that would be compared, the first of "
-            f"{lacking[0].prompt.text!r} with seed {lacking[0].seed}; make them with the unerased "
-            "model"
+    by_group: dict[tuple[str, Key], ManifestRow] = {}
+    for row in rows:
+        key = (prompt_id(row.prompt), row.seed)
+        first = by_group.setdefault((row.group, key), row)
+        if first is not row:
+            raise _twice(row, first)
+        by_group.setdefault(("", key), row)
+    matched: dict[str, list[ManifestRow]] = {group: [] for group in samples}
+    missing: list[Sample] = []
+    for group, sample in ((g, s) for g, some in samples.items() for s in some):
+        key = key_of(sample)
+        if counterpart := by_group.get((group, key)) or by_group.get(("", key)):
+            matched[group].append(counterpart)
+        else:
+            missing.append(sample)
+    if missing:
+        raise ManifestError(
+            f"{against} lacks {len(missing)} images that would be compared, the first of "
+            f"{missing[0].prompt.text!r} with seed {missing[0].seed}; make them with the base model"
         )
-    return found
+    return matched

@@ -1,8 +1,8 @@
-"""Image files that another program made, into the store: checked first, then taken as they are.
+"""Import of external image files into the store: checked first, then stored as they are.
 
-Every file is read and looked at before anything is scored, and one that cannot be used refuses the
-whole folder: an image that is left out silently would make a method look better or worse.
-PNG files are kept byte for byte; JPEG and WebP become PNG, which keeps the pixels they decode to.
+Every file is read and checked before anything is scored, and an unusable one refuses the whole
+folder: an image left out silently would make a method look better or worse. PNG files are kept byte
+for byte; JPEG and WebP become PNG, which keeps the pixels they decode to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from varbench.pipeline.external.manifest import ImageListError, Line
+from varbench.pipeline.external.manifest import ManifestError, ManifestRow
 from varbench.pipeline.plan import Sample
 from varbench.pipeline.stored_group import image_name
 from varbench.store import Entry
@@ -36,64 +36,66 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that looks usable.
+    """An image file whose header is acceptable.
 
     Attributes:
-        line: what the list says of it.
-        path: the file itself, no link.
+        row: of the manifest.
+        path: the file itself, with links resolved.
         sha256: of its bytes.
         size: width and height in pixels.
         format: `PNG` or another of `FORMATS`.
     """
 
-    line: Line
+    row: ManifestRow
     path: Path
     sha256: str
     size: tuple[int, int]
     format: str
 
 
-def look(folder: Path, lines: Mapping[str, Sequence[Line]]) -> dict[str, list[ImageFile]]:
-    """Read the files of some lines as far as their headers.
+def inspect_files(
+    folder: Path, rows: Mapping[str, Sequence[ManifestRow]]
+) -> dict[str, list[ImageFile]]:
+    """Read files as far as their headers, by group.
 
     Args:
-        folder: that the lines' paths are below.
-        lines: of each group.
+        folder: that the rows' paths are below.
+        rows: of each group.
 
     Raises:
-        ImageListError: files that are missing, lead out of the folder, or are no images that
-            can be scored; names the first ones with their lines.
+        ManifestError: files are missing, lead out of the folder, or cannot be scored; names the
+            first ones with their lines.
     """
     root = folder.resolve()
-    seen: dict[str, ImageFile] = {}
-    wrong: list[str] = []
-    for line in {one.where: one for some in lines.values() for one in some}.values():
+    files: dict[str, ImageFile] = {}
+    errors: list[str] = []
+    for row in {row.location: row for group in rows.values() for row in group}.values():
         try:
-            path = _inside(root, line.file)
-            data = _bytes(path)
+            path = _inside(root, row.file)
+            data = _read(path)
             with _opened(data) as image:
                 digest = hashlib.sha256(data).hexdigest()
-                seen[line.where] = ImageFile(line, path, digest, image.size, str(image.format))
+                files[row.location] = ImageFile(row, path, digest, image.size, str(image.format))
         except _UnusableError as error:
-            wrong.append(f"{line.where}: {line.file}: {error}")
-    _refuse(wrong)
-    return {group: [seen[line.where] for line in some] for group, some in lines.items()}
+            errors.append(f"{row.location}: {row.file}: {error}")
+    _refuse(errors)
+    return {name: [files[row.location] for row in group] for name, group in rows.items()}
 
 
 def check_sizes(
-    own: Mapping[str, Sequence[ImageFile]], base: Mapping[str, Sequence[ImageFile]]
+    method: Mapping[str, Sequence[ImageFile]], base: Mapping[str, Sequence[ImageFile]]
 ) -> None:
     """Refuse images that are compared with images of another size.
 
     Raises:
-        ImageListError: names both.
+        ManifestError: names both.
     """
-    for group in own:
-        for one, other in zip(own[group], base[group], strict=True):
-            if one.size != other.size:
-                raise ImageListError(
-                    f"{one.line.where}: {one.size[0]} x {one.size[1]} pixels, but the unerased "
-                    f"model's image ({other.line.where}) has {other.size[0]} x {other.size[1]}; "
+    for group in method:
+        for file, other in zip(method[group], base[group], strict=True):
+            if file.size != other.size:
+                raise ManifestError(
+                    f"{file.row.location}: {file.size[0]} x {file.size[1]} pixels, but the base "
+                    f"model's image ({other.row.location}) has {other.size[0]} x {other.size[1]}; "
                     "make both at one size"
                 )
 
@@ -102,18 +104,18 @@ class _UnusableError(Exception):
     """An image file cannot be scored."""
 
 
-def _refuse(wrong: Sequence[str]) -> None:
-    if wrong:
-        lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])
-        more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise ImageListError(
-            f"{len(wrong)} images cannot be scored; make them again, or take their rows out "
+def _refuse(errors: Sequence[str]) -> None:
+    if errors:
+        lines = "\n".join(f"  {error}" for error in errors[:_SHOWN])
+        more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        raise ManifestError(
+            f"{len(errors)} images cannot be scored; make them again, or take their rows out "
             f"of the list and say so where you report\n{lines}{more}"
         )
 
 
 def _inside(root: Path, file: str) -> Path:
-    """The file below the folder that a list names."""
+    """Resolve a path of the manifest, which must stay below the folder."""
     parts = PurePosixPath(file)
     if parts.is_absolute() or ".." in parts.parts or "\0" in file:
         raise _UnusableError("not a path below the folder")
@@ -128,7 +130,7 @@ def _inside(root: Path, file: str) -> Path:
     return path
 
 
-def _bytes(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
@@ -139,7 +141,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """An image whose header is acceptable; nothing is decoded yet."""
+    """Open an image and check its header; nothing is decoded yet."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -164,7 +166,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _decoded(data: bytes) -> Image.Image:
-    """An image with all its pixels, as RGB."""
+    """Decode all pixels, as RGB."""
     with _opened(data) as image:
         try:
             image.load()
@@ -178,67 +180,68 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def import_images(
-    ctx: RunContext, blocks: Sequence[Sequence[Sample]], files: Sequence[Sequence[ImageFile]]
+    ctx: RunContext, batches: Sequence[Sequence[Sample]], files: Sequence[Sequence[ImageFile]]
 ) -> list[Entry]:
-    """The images of all blocks as store entries; made where they are not there.
+    """Store the images of all batches, except those that the store has.
 
-    All files are decoded before the first is taken.
+    All files are decoded before the first is stored.
 
     Args:
-        shop: whose store.
-        blocks: rows, block by block.
-        files: the files of the same rows.
+        ctx: with the store.
+        batches: samples, batch by batch.
+        files: of the same samples.
 
     Raises:
-        ImageListError: files that cannot be decoded, or that have changed since they were read.
+        ManifestError: files cannot be decoded, or have changed since they were read.
     """
-    specs = [_spec(block, some) for block, some in zip(blocks, files, strict=True)]
+    specs = [_spec(*batch) for batch in zip(batches, files, strict=True)]
     entries = [ctx.store.get(STAGE, spec) for spec in specs]
     missing = [i for i, entry in enumerate(entries) if entry is None]
-    wrong: list[str] = []
-    total = sum(len(block) for block in blocks)
-    fresh = sum(len(files[i]) for i in missing)
+    new = [file for i in missing for file in files[i]]
+    errors: list[str] = []
+    total = sum(len(batch) for batch in batches)
     if missing:
-        with ctx.progress.stage("check", total, total - fresh) as bar:
-            for file in (file for i in missing for file in files[i]):
+        with ctx.progress.stage("check", total, total - len(new)) as bar:
+            for file in new:
                 try:
                     _decoded(_unchanged(file))
                 except _UnusableError as error:
-                    wrong.append(f"{file.line.where}: {file.line.file}: {error}")
+                    errors.append(f"{file.row.location}: {file.row.file}: {error}")
                 bar.advance()
-    _refuse(wrong)
+    _refuse(errors)
     for i in missing:
-        entries[i] = _take(ctx, specs[i], files[i])
+        entries[i] = _store(ctx, specs[i], files[i])
     return [entry for entry in entries if entry is not None]
 
 
-def _spec(block: Sequence[Sample], files: Sequence[ImageFile]) -> dict[str, Any]:
-    rows = zip(block, files, strict=True)
+def _spec(batch: Sequence[Sample], files: Sequence[ImageFile]) -> dict[str, Any]:
+    images = zip(batch, files, strict=True)
     return {
         "elsewhere": VERSION,
-        "rows": [[row.prompt.text, row.seed, file.sha256] for row, file in rows],
+        "rows": [[sample.prompt.text, sample.seed, file.sha256] for sample, file in images],
     }
 
 
 def _unchanged(file: ImageFile) -> bytes:
-    data = _bytes(file.path)
+    data = _read(file.path)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _UnusableError("changed while it was read; let the other program finish")
     return data
 
 
-def _take(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile]) -> Entry:
+def _store(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile]) -> Entry:
     with ctx.store.write(STAGE, spec) as writer:
         for i, file in enumerate(files):
             try:
                 data = _unchanged(file)
             except _UnusableError as error:
-                raise ImageListError(f"{file.line.where}: {file.line.file}: {error}") from error
-            place = writer.dir / image_name(i)
+                row = file.row
+                raise ManifestError(f"{row.location}: {row.file}: {error}") from error
+            path = writer.dir / image_name(i)
             if file.format == "PNG":
-                place.write_bytes(data)
+                path.write_bytes(data)
             else:
-                _decoded(data).save(place, "PNG")
+                _decoded(data).save(path, "PNG")
         writer.meta["tokens_lost"] = {}
     assert writer.entry is not None
     return writer.entry

@@ -1,6 +1,6 @@
-"""Images made elsewhere, as cells: who made them, which prompt groups they test, what is asked.
+"""Planning of `varbench score`: external images as cells, with their prompt groups.
 
-Nothing is scored here, and torch is not imported: whatever is wrong with the lists is told first.
+Nothing is scored here and torch is not imported, so faults in the manifests are reported first.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
 from varbench.models import registry
-from varbench.pipeline.external.groups import GroupAssigner, matched
-from varbench.pipeline.external.images import ImageFile, check_sizes, look
-from varbench.pipeline.external.manifest import GROUP, MANIFEST, REQUIRED, read_list
+from varbench.pipeline.external.groups import GroupAssigner, match_base
+from varbench.pipeline.external.images import ImageFile, check_sizes, inspect_files
+from varbench.pipeline.external.manifest import GROUP, MANIFEST_FILE, REQUIRED, read_manifest
 from varbench.pipeline.plan import Cell, Sample
 
-DEFAULT = "elsewhere"  # name of a model, and of a suite, that nobody has named
+DEFAULT = "elsewhere"  # the name of a model or a suite that was not given
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Images to score, as the command line names them.
+    """Images to score, as named on the command line.
 
     Attributes:
         folder: with the images.
         concept: name or YAML file.
-        method, model: how results call what made them; method `none` is the unerased model.
-        against: folder with the unerased model's images; None for that model itself.
-        suite: whose images, exactly, these are; None for whatever is there.
+        method, model: names of their makers in the results; method `none` is the base model.
+        against: folder with the base model's images; None if these are the base model's.
+        suite: the suite whose samples these are, exactly; None accepts whatever there is.
         seed: of the edit.
-        manifest, against_manifest: lists that are not in the folders.
+        manifest, against_manifest: manifests outside the folders.
     """
 
     folder: Path
@@ -70,14 +70,14 @@ class ImageSet:
     """The images of one model.
 
     Attributes:
-        cell: under which name they are recorded.
-        rows, files: of each group; file i shows row i.
-        sha256: of their list.
-        unused: images of the list that are not compared with any.
+        cell: under which they are recorded.
+        samples, files: of each group; file i shows sample i.
+        sha256: of their manifest.
+        unused: number of images in the manifest that are compared with none.
     """
 
     cell: Cell
-    rows: Mapping[str, list[Sample]]
+    samples: Mapping[str, list[Sample]]
     files: Mapping[str, list[ImageFile]]
     sha256: str
     unused: int = 0
@@ -85,136 +85,136 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What an offer comes to.
+    """A checked request.
 
     Attributes:
-        offer: what was asked.
-        base: the unerased model's images.
-        own: the method's, of the same rows; None if only the unerased model's are scored.
-        inferred: images whose group the list does not say.
+        request: as given.
+        base: the base model's images.
+        method: the method's, of the same samples; None if only the base model's are scored.
+        inferred: number of images whose group the manifest does not name.
     """
 
-    offer: ScoreRequest
+    request: ScoreRequest
     base: ImageSet
-    own: ImageSet | None
+    method: ImageSet | None
     inferred: int
 
     def summary(self) -> str:
-        """Images and prompts of each group, and how the groups are known."""
+        """Images and prompts of each group, and how the groups were found."""
         parts = [
-            f"{group}: {len(rows)} images of {len({row.prompt.id for row in rows})} prompts"
-            for group, rows in self.base.rows.items()
+            f"{group}: {len(some)} images of {len({s.prompt.id for s in some})} prompts"
+            for group, some in self.base.samples.items()
         ]
         if self.inferred:
             parts.append(
-                f"the group of {self.inferred} images follows from their prompts: those of the "
-                "concept's sets as there, of others target if they show the concept, else unrelated"
+                f"the group of {self.inferred} images follows from their prompts: prompts of the "
+                "concept's sets keep their group; others go to target if they show the concept, "
+                "else to unrelated"
             )
-        if self.base.unused and self.own is not None:
-            parts.append(f"{self.base.unused} images of {self.offer.against} are not compared")
+        if self.base.unused and self.method is not None:
+            parts.append(f"{self.base.unused} images of {self.request.against} are not compared")
         return "\n".join(parts)
 
 
-def plan_offer(offer: ScoreRequest) -> ScoreJob:
-    """Read the lists and look at the files' headers.
+def plan_scoring(request: ScoreRequest) -> ScoreJob:
+    """Read the manifests and the headers of the files.
 
     Raises:
-        UserError: names, lists or files are not as they should be; nothing has been scored.
+        UserError: names, manifests or files are wrong; nothing has been scored.
     """
-    _check_names(offer)
-    concept = load_concept(offer.concept)
-    suite = _suite(offer.suite)
-    empty = _cell(offer, concept, suite, NONE)
-    own_list = read_list(offer.folder, offer.manifest)
-    wanted = empty.groups() if offer.suite else None
-    sorted_in = GroupAssigner(concept, suite).groups(own_list.lines, wanted)
-    rows = {group: some for group, (some, _) in sorted_in.items()}
-    lines = {group: some for group, (_, some) in sorted_in.items()}
-    inferred = sum(not line.group for line in own_list.lines)
-    if offer.against is None:
-        album = ImageSet(empty, rows, look(offer.folder, lines), own_list.sha256)
-        return ScoreJob(offer, album, None, inferred)
-    base_list = read_list(offer.against, offer.against_manifest)
-    counterparts = matched(rows, base_list.lines, offer.against)
-    files, base_files = look(offer.folder, lines), look(offer.against, counterparts)
+    _check_names(request)
+    concept, suite = load_concept(request.concept), _suite(request.suite)
+    base_cell = _cell(request, concept, suite, NONE)
+    manifest = read_manifest(request.folder, request.manifest)
+    required = base_cell.groups() if request.suite else None
+    assigned = GroupAssigner(concept, suite).assign(manifest.rows, required)
+    samples = {group: [sample for sample, _ in images] for group, images in assigned.items()}
+    rows = {group: [row for _, row in images] for group, images in assigned.items()}
+    files = inspect_files(request.folder, rows)
+    inferred = sum(not row.group for row in manifest.rows)
+    if request.against is None:
+        base = ImageSet(base_cell, samples, files, manifest.sha256)
+        return ScoreJob(request, base, None, inferred)
+    base_manifest = read_manifest(request.against, request.against_manifest)
+    counterparts = match_base(samples, base_manifest.rows, request.against)
+    base_files = inspect_files(request.against, counterparts)
     check_sizes(files, base_files)
-    used = {line.where for some in counterparts.values() for line in some}
-    unused = len(base_list.lines) - len(used)
-    cell = _cell(offer, concept, suite, offer.method)
+    used = {row.location for group in counterparts.values() for row in group}
+    unused = len(base_manifest.rows) - len(used)
+    cell = _cell(request, concept, suite, request.method)
     return ScoreJob(
-        offer,
-        ImageSet(empty, rows, base_files, base_list.sha256, unused),
-        ImageSet(cell, rows, files, own_list.sha256),
+        request,
+        ImageSet(base_cell, samples, base_files, base_manifest.sha256, unused),
+        ImageSet(cell, samples, files, manifest.sha256),
         inferred,
     )
 
 
-def write_wanted(offer: ScoreRequest) -> Path:
-    """Write the list of the images that a suite asks for, for another program to make.
+def write_manifest(request: ScoreRequest) -> Path:
+    """Write the manifest of a suite's samples, for another program to make their images.
 
     Raises:
-        UserError: the folder has a list already, or no suite is named.
+        UserError: the folder has a manifest already, or no suite is named.
     """
-    if offer.suite is None:
-        raise UserError("--wanted needs --suite: it decides which prompts and image seeds")
-    path = offer.manifest or offer.folder / MANIFEST
-    cell = _cell(offer, load_concept(offer.concept), _suite(offer.suite), NONE)
+    if request.suite is None:
+        raise UserError("--wanted needs --suite: it decides which prompts and seeds")
+    path = request.manifest or request.folder / MANIFEST_FILE
+    cell = _cell(request, load_concept(request.concept), _suite(request.suite), NONE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([*REQUIRED, GROUP])
-            for group, rows in cell.groups().items():
-                numbers = {id: i for i, id in enumerate(dict.fromkeys(r.prompt.id for r in rows))}
-                for row in rows:
-                    name = f"{group}/{numbers[row.prompt.id]:05d}-{row.seed}.png"
-                    writer.writerow([name, row.prompt.text, row.seed, group])
+            for group, samples in cell.groups().items():
+                ids = dict.fromkeys(sample.prompt.id for sample in samples)
+                numbers = {id: number for number, id in enumerate(ids)}
+                for prompt, seed in ((sample.prompt, sample.seed) for sample in samples):
+                    name = f"{group}/{numbers[prompt.id]:05d}-{seed}.png"
+                    writer.writerow([name, prompt.text, seed, group])
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}); name another folder") from error
     return path
 
 
-def _check_names(offer: ScoreRequest) -> None:
-    for option, name in (("--method", offer.method), ("--model-name", offer.model)):
+def _check_names(request: ScoreRequest) -> None:
+    for option, name in (("--method", request.method), ("--model-name", request.model)):
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"{option} {name!r} cannot be a name; use letters, digits, dots, underscores and "
                 "hyphens"
             )
-    if offer.model in registry.LOADERS or registry.PLUGINS.knows(offer.model):
+    if request.model in registry.LOADERS or registry.PLUGINS.knows(request.model):
         raise UserError(
-            f"--model-name {offer.model!r} is a model that varbench itself runs, and its results "
-            f"must not be mixed with these; use another name, such as {offer.model}-{DEFAULT}"
+            f"--model-name {request.model!r} is a model that varbench itself runs, and its results "
+            f"must not be mixed with these; use another name, such as {request.model}-{DEFAULT}"
         )
-    if offer.method == NONE and offer.against is not None:
-        raise UserError("--method none is the unerased model itself; drop --against")
-    if offer.method != NONE and offer.against is None:
+    if request.method == NONE and request.against is not None:
+        raise UserError("--method none is the base model itself; drop --against")
+    if request.method != NONE and request.against is None:
         raise UserError(
-            "a method is judged against the unerased model on the same prompts and seeds: give "
-            "its images with --against DIR, or say --method none if these are they"
+            "a method is judged against the base model on the same prompts and seeds: "
+            "give its images with --against DIR, or say --method none if these are the base model's"
         )
-    if offer.seed < 0:
-        raise UserError(f"--seed must not be negative, got {offer.seed}")
+    if request.seed < 0:
+        raise UserError(f"--seed must not be negative, got {request.seed}")
 
 
 def _suite(name: str | None) -> SuiteConfig:
-    """A suite's settings, with the metrics that images alone allow."""
+    """A suite's settings, with the metrics that need images alone."""
     suite = SuiteConfig(name=DEFAULT)
     if name is not None:
         suite = resolve(names("model")[0], name, NONE).suite
-    for one in suite.metrics:
-        if one not in METRICS:
-            raise UserError(f"unknown metric {one!r}: {suggest(one, METRICS)}")
-    asked = suite.metrics or tuple(METRICS)
-    allowed = tuple(one for one in asked if OF_MODEL.isdisjoint(METRICS[one].info.needs))
+    for id in suite.metrics:
+        if id not in METRICS:
+            raise UserError(f"unknown metric {id!r}: {suggest(id, METRICS)}")
+    ids = suite.metrics or tuple(METRICS)
+    allowed = tuple(id for id in ids if OF_MODEL.isdisjoint(METRICS[id].info.needs))
     if not allowed:
-        raise UserError(
-            f"suite {suite.name!r} asks only for what needs the model itself; drop --suite"
-        )
+        raise UserError(f"suite {suite.name!r} has only metrics of the model; drop --suite")
     return dataclasses.replace(suite, metrics=allowed)
 
 
-def _cell(offer: ScoreRequest, concept: Concept, suite: SuiteConfig, method: str) -> Cell:
-    config = RunConfig(model=ModelConfig(name=offer.model), suite=suite)
-    seed = 0 if method == NONE else offer.seed
-    return Cell(config, method, concept, EraseTarget((concept,)), offer.concept, seed, ())
+def _cell(request: ScoreRequest, concept: Concept, suite: SuiteConfig, method: str) -> Cell:
+    config = RunConfig(model=ModelConfig(name=request.model), suite=suite)
+    seed = 0 if method == NONE else request.seed
+    return Cell(config, method, concept, EraseTarget((concept,)), request.concept, seed, ())

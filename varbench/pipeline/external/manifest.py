@@ -1,9 +1,9 @@
-"""Lists of images that another program made: which file shows which prompt and image seed.
+"""Manifests of external images: which file shows which prompt and seed.
 
 A folder has a manifest, a UTF-8 CSV file with the columns `file`, `prompt`, `seed` and perhaps
 `group`; other columns are labels of the prompts. Or it is laid out as GenEval lays out images:
 `00000/metadata.jsonl`, whose record has the `prompt`, beside `00000/samples/0000.png`, whose number
-is the seed. Lists are read strictly: whatever is odd is an error that names file and line.
+is the seed. Manifests are read strictly: anything odd is an error that names file and line.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from varbench.data.csv_rows import check_row, csv_rows, decode, read_bytes
 from varbench.data.prompt import PromptSetError
 from varbench.errors import UserError, suggest
 
-MANIFEST = "manifest.csv"
+MANIFEST_FILE = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")
 GROUP = "group"
 _SEED = re.compile(r"\d{1,18}")
 _DOUBT = "save the list as UTF-8 text with one row per image"
 
 
-class ImageListError(UserError):
-    """A list of images is missing or malformed; names file, line and fix."""
+class ManifestError(UserError):
+    """A manifest is missing or malformed; the message names file, line and fix."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One image as the list has it.
+class ManifestRow:
+    """One image of a manifest.
 
     Attributes:
-        where: list and line, for messages.
+        location: manifest and line, for messages.
         file: path below the folder, with forward slashes.
         prompt: text, as written.
-        seed: image seed, at least 0.
-        group: prompt group, or "" where the list does not say.
+        seed: at least 0.
+        group: prompt group, "" if not given.
         labels: other columns.
     """
 
-    where: str
+    location: str
     file: str
     prompt: str
     seed: int
@@ -53,125 +53,124 @@ class Line:
 
 
 @dataclass(frozen=True)
-class ImageList:
-    """A whole list.
+class Manifest:
+    """All images of a folder.
 
     Attributes:
-        folder: where the files are.
-        sha256: of the list's content, 64 hex digits.
-        lines: one per image, in the order of the list; no file and no image twice.
+        folder: with the files.
+        sha256: of the content, 64 hex digits.
+        rows: one per image, in order; no file appears twice.
     """
 
     folder: Path
     sha256: str
-    lines: tuple[Line, ...]
+    rows: tuple[ManifestRow, ...]
 
 
-def read_list(folder: Path, manifest: Path | None = None) -> ImageList:
-    """The images of a folder.
+def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
+    """Read the manifest of a folder.
 
     Args:
         folder: with the images, and `manifest.csv` or GenEval's layout.
-        manifest: another list; its paths are below `folder` all the same.
+        manifest: a manifest elsewhere; its paths are below `folder` all the same.
 
     Raises:
-        ImageListError: there is none, or it is malformed.
+        ManifestError: there is none, or it is malformed.
     """
     if not folder.is_dir():
-        raise ImageListError(f"there is no folder {folder}; check the path")
-    own = folder / MANIFEST
-    if manifest is not None or own.is_file():
-        path = manifest or own
+        raise ManifestError(f"there is no folder {folder}; check the path")
+    path = manifest or folder / MANIFEST_FILE
+    if manifest is not None or path.is_file():
         try:
             data = read_bytes(path)
-            lines = list(_csv_lines(path, data))
+            rows = list(_csv_rows(path, data))
         except PromptSetError as error:
-            raise ImageListError(str(error)) from error
+            raise ManifestError(str(error)) from error
         digest = hashlib.sha256(data).hexdigest()
     else:
-        lines = list(_geneval_lines(folder))
-        content = [[one.file, one.prompt, one.seed] for one in lines]
+        rows = list(_geneval_rows(folder))
+        content = [[row.file, row.prompt, row.seed] for row in rows]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        if not lines:
-            raise ImageListError(
-                f"{folder} has no {MANIFEST} (columns {', '.join(REQUIRED)} and perhaps {GROUP}) "
-                "and no 00000/metadata.jsonl; write a list, or name one with --manifest"
+        if not rows:
+            raise ManifestError(
+                f"{folder} has no {MANIFEST_FILE} (columns {', '.join(REQUIRED)} and perhaps "
+                f"{GROUP}) and no 00000/metadata.jsonl; write a list, or name one with --manifest"
             )
-    _check_distinct(lines)
-    return ImageList(folder, digest, tuple(lines))
+    _check_distinct(rows)
+    return Manifest(folder, digest, tuple(rows))
 
 
-def _csv_lines(path: Path, data: bytes) -> Iterator[Line]:
-    rows = csv_rows(path, data)
-    _, header = next(rows, (1, []))
+def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:
+    numbered = csv_rows(path, data)
+    _, header = next(numbered, (1, []))
     for name in REQUIRED:
         if name not in header:
-            there = ", ".join(map(repr, header)) or "no header"
-            raise ImageListError(
+            columns = ", ".join(map(repr, header)) or "no header"
+            raise ManifestError(
                 f"{path}:1: no column {name!r}; a list has the columns {', '.join(REQUIRED)} and "
-                f"perhaps {GROUP}, this one has {there}"
+                f"perhaps {GROUP}, this one has {columns}"
             )
     for name in header:
         if header.count(name) > 1:
-            raise ImageListError(f"{path}:1: column {name!r} appears twice; rename one of them")
+            raise ManifestError(f"{path}:1: column {name!r} appears twice; rename one of them")
         if name != name.strip() or not name:
-            raise ImageListError(f"{path}:1: column {name!r} has spaces or no name; mend it")
+            raise ManifestError(f"{path}:1: column {name!r} has spaces or no name; mend it")
     count = 0
-    for line, row in rows:
+    for line, row in numbered:
         check_row(path, line, row, header)
         cells = dict(zip(header, row, strict=True))
         file, prompt, seed = (cells.pop(name) for name in REQUIRED)
         group = cells.pop(GROUP, "")
-        yield _line(f"{path}:{line}", file, prompt, seed, group, cells)
+        yield _row(f"{path}:{line}", file, prompt, seed, group, cells)
         count += 1
     if not count:
-        raise ImageListError(f"{path}:1: no images below the header; {_DOUBT}")
+        raise ManifestError(f"{path}:1: no images below the header; {_DOUBT}")
 
 
-def _line(
-    where: str, file: str, prompt: str, seed: str, group: str, labels: Mapping[str, str]
-) -> Line:
+def _row(
+    location: str, file: str, prompt: str, seed: str, group: str, labels: Mapping[str, str]
+) -> ManifestRow:
     if not _SEED.fullmatch(seed):
-        raise ImageListError(
-            f"{where}: seed {seed!r} is not a whole number from 0 on; number the images of a prompt"
+        raise ManifestError(
+            f"{location}: seed {seed!r} is not a whole number from 0 on; "
+            "number the images of a prompt"
         )
     if not prompt.strip():
-        raise ImageListError(f"{where}: empty prompt; write the one that the image was made of")
+        raise ManifestError(f"{location}: empty prompt; write the one that the image was made of")
     if not file.strip():
-        raise ImageListError(f"{where}: no file; give its path below the folder")
-    return Line(where, file, prompt, int(seed), group, labels)
+        raise ManifestError(f"{location}: no file; give its path below the folder")
+    return ManifestRow(location, file, prompt, int(seed), group, labels)
 
 
-def _geneval_lines(folder: Path) -> Iterator[Line]:
+def _geneval_rows(folder: Path) -> Iterator[ManifestRow]:
     for path in sorted(folder.glob("*/metadata.jsonl")):
         samples = sorted(path.parent.glob("samples/*"))
         if not samples:
-            raise ImageListError(f"{path.parent} has no samples; delete it or make its images")
+            raise ManifestError(f"{path.parent} has no samples; delete it or make its images")
         prompt = _prompt_of(path)
         for sample in samples:
             name = sample.relative_to(folder).as_posix()
-            yield _line(name, name, prompt, sample.stem, "", {})
+            yield _row(name, name, prompt, sample.stem, "", {})
 
 
 def _prompt_of(path: Path) -> str:
     try:
         record: Any = json.loads(decode(path, read_bytes(path)))
     except (PromptSetError, ValueError) as error:
-        raise ImageListError(
+        raise ManifestError(
             f"{path}: one JSON record with a 'prompt' is expected ({error})"
         ) from error
     prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):
         known = record if isinstance(record, dict) else ()
-        raise ImageListError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
+        raise ManifestError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
     return prompt
 
 
-def _check_distinct(lines: Sequence[Line]) -> None:
-    """No file stands for two images."""
+def _check_distinct(rows: Sequence[ManifestRow]) -> None:
     files: dict[str, str] = {}
-    for line in lines:
-        if (first := files.setdefault(line.file, line.where)) != line.where:
-            raise ImageListError(
-                f"{line.where}: file {line.file!r} is already in {first}; delete one of them"
+    for row in rows:
+        if (first := files.setdefault(row.file, row.location)) != row.location:
+            raise ManifestError(
+                f"{row.location}: file {row.file!r} is already in {first}; delete one of them"
             )

@@ -1,8 +1,7 @@
-"""Score images that were made elsewhere and record them as cells, like those of a run."""
+"""Scoring of external images: cells like those of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from varbench.conf.schema import plain
@@ -16,80 +15,80 @@ from varbench.pipeline.stages.reference import references, statistics_spec
 from varbench.store import Entry
 
 VERSION = 1
-SOURCE = "pictures made elsewhere"
+SOURCE = "pictures made elsewhere"  # stored in cells, so it keeps its words
 
 
 def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
-    """The cells of a job, made where they are not there; the unerased model's first.
+    """Record the cells of a job, except those that the store has; the base model's comes first.
 
     Raises:
-        ImageListError: an image is damaged; nothing has been scored then.
+        ManifestError: an image is damaged; nothing has been scored then.
     """
-    albums = [job.base] if job.own is None else [job.base, job.own]
-    held = [_Held(ctx, album) for album in albums]
-    unerased = held[0]
+    image_sets = [job.base] if job.method is None else [job.base, job.method]
+    images = [_imported(ctx, image_set) for image_set in image_sets]
     base: CellOutputs | None = None
-    done: list[Entry] = []
-    for one in held:
-        ctx.progress.label = one.album.cell.method
-        told = one.told(job, unerased)
-        entry = finished(ctx.store, told.spec)
-        if entry is None:
-            base = base or unerased.look(None)
-            own = base if one is unerased else one.look(base)
-            real = references(ctx, one.album.cell)
-            entry = write_cell(ctx, one.album.cell, own, base, told, real)
-        done.append(entry)
-    return done
+    cells: list[Entry] = []
+    for image_set, entries in zip(image_sets, images, strict=True):
+        ctx.progress.label = image_set.cell.method
+        header = _header(ctx, job, image_set, entries, images[0])
+        cell = finished(ctx.store, header.spec)
+        if cell is None:
+            base = base or _outputs(ctx, job.base, images[0], None)
+            outputs = base if image_set is job.base else _outputs(ctx, image_set, entries, base)
+            real = references(ctx, image_set.cell)
+            cell = write_cell(ctx, image_set.cell, outputs, base, header, real)
+        cells.append(cell)
+    return cells
 
 
-class _Held:
-    """An album whose images are in the store."""
+def _imported(ctx: RunContext, image_set: ImageSet) -> list[Entry]:
+    size = image_set.cell.config.suite.block
+    samples = [batch for group in image_set.samples.values() for batch in blocks(group, size)]
+    files = [
+        group[start : start + size]
+        for group in image_set.files.values()
+        for start in range(0, len(group), size)
+    ]
+    return import_images(ctx, samples, files)
 
-    def __init__(self, ctx: RunContext, album: ImageSet) -> None:
-        size = album.cell.config.suite.block
-        self.album, self._shop = album, ctx
-        rows = [block for some in album.rows.values() for block in blocks(some, size)]
-        files = [
-            some[start : start + size]
-            for some in album.files.values()
-            for start in range(0, len(some), size)
-        ]
-        self.images = import_images(ctx, rows, files)
 
-    def look(self, base: CellOutputs | None) -> CellOutputs:
-        rows = {group: list(some) for group, some in self.album.rows.items()}
-        return look(self._shop, self.album.cell, rows, self.images, base)
+def _outputs(
+    ctx: RunContext, image_set: ImageSet, images: list[Entry], base: CellOutputs | None
+) -> CellOutputs:
+    samples = {group: list(some) for group, some in image_set.samples.items()}
+    return look(ctx, image_set.cell, samples, images, base)
 
-    def told(self, job: ScoreJob, unerased: _Held) -> CellHeader:
-        """What its cell says of it."""
-        cell = self.album.cell
-        config, instruments = plain(cell.config), self._shop.instruments(cell)
-        spec: dict[str, Any] = {
-            "schema": CELL_SCHEMA,
-            "elsewhere": VERSION,
-            "model": cell.config.model.name,
-            "method": cell.method,
-            "suite": config["suite"],
-            "concept": cell.concept.digest(),
-            "seed": cell.seed,
-            "groups": {group: len(rows) for group, rows in self.album.rows.items()},
-            "pictures": [entry.key for entry in self.images],
-            "base": [entry.key for entry in unerased.images],
-            **instruments.spec(),
-            **statistics_spec(cell, instruments),
-        }
-        fields: Mapping[str, Any] = {
-            "method_config": None,
-            "command": job.offer.command,
-            "overrides": [],
-            "resolved_config": {"model": {"name": spec["model"]}, "suite": config["suite"]},
-        }
-        origin: Mapping[str, Any] = {
-            "source": SOURCE,
-            "list": self.album.sha256,
-            "against": unerased.album.sha256 if self is not unerased else None,
-            "not_compared": unerased.album.unused,
-            "group_from_prompt": job.inferred,
-        }
-        return CellHeader(spec, fields, origin)
+
+def _header(
+    ctx: RunContext, job: ScoreJob, image_set: ImageSet, images: list[Entry], base: list[Entry]
+) -> CellHeader:
+    cell = image_set.cell
+    suite, evaluator = plain(cell.config)["suite"], ctx.instruments(cell)
+    spec: dict[str, Any] = {
+        "schema": CELL_SCHEMA,
+        "elsewhere": VERSION,
+        "model": cell.config.model.name,
+        "method": cell.method,
+        "suite": suite,
+        "concept": cell.concept.digest(),
+        "seed": cell.seed,
+        "groups": {group: len(samples) for group, samples in image_set.samples.items()},
+        "pictures": [entry.key for entry in images],
+        "base": [entry.key for entry in base],
+        **evaluator.spec(),
+        **statistics_spec(cell, evaluator),
+    }
+    fields: dict[str, Any] = {
+        "method_config": None,
+        "command": job.request.command,
+        "overrides": [],
+        "resolved_config": {"model": {"name": cell.config.model.name}, "suite": suite},
+    }
+    origin = {
+        "source": SOURCE,
+        "list": image_set.sha256,
+        "against": job.base.sha256 if image_set is not job.base else None,
+        "not_compared": job.base.unused,
+        "group_from_prompt": job.inferred,
+    }
+    return CellHeader(spec, fields, origin)
