@@ -96,11 +96,11 @@ def plan(
 def load_results(path: str | Path) -> pd.DataFrame:
     """Recorded results as one tidy DataFrame: a leaderboard's folder, or a store.
 
-    One row per number; see `varbench.leaderboard.views.load_results` for columns and errors.
+    One row per number; see `varbench.leaderboard.records.load_results` for columns and errors.
 
     Example:
         >>> frame = varbench.load_results("results/leaderboard")
     """
-    from varbench.leaderboard import views
+    from varbench.leaderboard import records
 
-    return views.load_results(path)
+    return records.load_results(path)

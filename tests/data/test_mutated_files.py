@@ -19,7 +19,8 @@ from tests.helpers.paths import ROOT
 from varbench.data.concept import load_concept
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
-from varbench.leaderboard.results import ResultsError, read
+from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.results import read
 from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.plan import Request, plan
 

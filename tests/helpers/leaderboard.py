@@ -47,9 +47,9 @@ def complete_folder(store: Path, folder: Path) -> Path:
     method, base = (read(path) for path in publish(Store(store), folder / "one"))
     assert (base.method, method.method) == (NONE, METHOD)
     for concept in CONCEPTS:
-        write(leaderboard, base.model_copy(update={"concept": concept}).sealed())
+        write(leaderboard, base.model_copy(update={"concept": concept}).hashed())
         for name in METHODS:
             named = {"concept": concept, "method": name}
-            write(leaderboard, method.model_copy(update=named).sealed())
+            write(leaderboard, method.model_copy(update=named).hashed())
     shutil.rmtree(folder / "one")
     return folder

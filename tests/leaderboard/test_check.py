@@ -16,12 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from tests.helpers.leaderboard import METHOD, complete_folder, run_cli
 from tools.results.schema import FOLDER, KINDS, schema
 from varbench.leaderboard.check import CONCEPTS, check
-from varbench.leaderboard.results import (
-    Difference,
-    Result,
-    read,
-    results_files,
-)
+from varbench.leaderboard.results import Difference, Result, read, results_files
 from varbench.methods.registry import METHODS
 
 
@@ -53,7 +48,7 @@ def metric_edit(name: str, **update: Any) -> Callable[[Result], Result]:
         metrics = tuple(
             m.model_copy(update=update) if m.metric == name else m for m in result.metrics
         )
-        return result.model_copy(update={"metrics": metrics}).sealed()
+        return result.model_copy(update={"metrics": metrics}).hashed()
 
     return edit
 
@@ -72,13 +67,13 @@ def seed_edit(name: str, **update: Any) -> Callable[[Result], Result]:
 def provenance_edit(**update: Any) -> Callable[[Result], Result]:
     def edit(result: Result) -> Result:
         made = result.provenance.model_copy(update=update)
-        return result.model_copy(update={"provenance": made}).sealed()
+        return result.model_copy(update={"provenance": made}).hashed()
 
     return edit
 
 
 def twice(result: Result) -> Result:
-    return result.model_copy(update={"metrics": (*result.metrics, result.metrics[0])}).sealed()
+    return result.model_copy(update={"metrics": (*result.metrics, result.metrics[0])}).hashed()
 
 
 HASH = "ab" * 32
@@ -118,7 +113,7 @@ WORSE: dict[str, tuple[Callable[[Result], Result], str]] = {
     "model": (provenance_edit(model_fingerprint="x"), "another model than none.json"),
     "scorers": (provenance_edit(scorers=()), "another scorers than none.json"),
     "place": (
-        lambda r: r.model_copy(update={"default": False}).sealed(),
+        lambda r: r.model_copy(update={"default": False}).hashed(),
         f"belongs at gallery/church/{METHOD}.",
     ),
 }
@@ -129,7 +124,7 @@ def test_a_worse_file_is_found(results: Path, edit: Callable[[Result], Result], 
     path = results / "leaderboard" / "gallery" / "church" / f"{METHOD}.json"
     path.write_text(edit(read(path)).text(), encoding="utf-8")
     problems = check(results).problems
-    assert any(words in problem.what for problem in problems), problems
+    assert any(words in problem.message for problem in problems), problems
     assert all("church" in problem.file for problem in problems)
 
 
@@ -137,14 +132,16 @@ def test_missing_and_malformed_files_are_found(results: Path) -> None:
     church = results / "leaderboard" / "gallery" / "church"
     (church / "uce.json").unlink()
     (found,) = check(results).gaps
-    assert found.file == "leaderboard/gallery/church" and "lacks uce" in found.what
+    assert found.file == "leaderboard/gallery/church" and "lacks uce" in found.message
     done = run_cli("check", results)
-    assert done.exit_code == 1 and found.what in done.output and "1 problem" in done.output
+    assert done.exit_code == 1 and found.message in done.output and "1 problem" in done.output
     assert run_cli("check", results, "--incomplete").exit_code == 0
     (church / "none.json").unlink()
     findings = check(results)
-    assert "lacks none, uce" in findings.gaps[0].what
-    assert any("none.json is not beside it" in problem.what for problem in findings.problems)
+    assert "lacks none, uce" in findings.gaps[0].message
+    assert any(
+        "none.json is missing next to it" in problem.message for problem in findings.problems
+    )
     text = (church / "esd.json").read_text(encoding="utf-8")
     for broken, words in (
         (text[:-40], "Invalid JSON"),
@@ -153,7 +150,8 @@ def test_missing_and_malformed_files_are_found(results: Path) -> None:
     ):
         (church / "esd.json").write_text(broken, encoding="utf-8")
         assert any(
-            p.file.endswith("church/esd.json") and words in p.what for p in check(results).problems
+            p.file.endswith("church/esd.json") and words in p.message
+            for p in check(results).problems
         ), words
 
 

@@ -14,14 +14,9 @@ import pytest
 
 import varbench
 from tests.helpers.leaderboard import METHOD, SMALL
+from varbench.leaderboard.json_files import ResultsError, layout
 from varbench.leaderboard.publish import publish
-from varbench.leaderboard.results import (
-    Difference,
-    Result,
-    ResultsError,
-    layout,
-    read,
-)
+from varbench.leaderboard.results import Difference, Result, read
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows, write_rows
 from varbench.report import Filters, ReportError, load_cells, load_records
 from varbench.store import Store
@@ -152,10 +147,10 @@ def test_what_cannot_be_one_file_is_refused(store: Store, tmp_path: Path) -> Non
 def test_a_joint_edits_share_and_odd_names(small_store: Path, tmp_path: Path) -> None:
     one = read(publish(Store(small_store), tmp_path)[0])
     joint = one.model_copy(update={"concept": "church of church+clock"})
-    assert joint.place.parent == Path("gallery") / "church-of-church+clock"
-    assert Result.model_validate_json(joint.sealed().text()).concept == joint.concept
+    assert joint.path.parent == Path("gallery") / "church-of-church+clock"
+    assert Result.model_validate_json(joint.hashed().text()).concept == joint.concept
     for name in ("../../x", "a/b", ".hidden", ""):
-        text = one.model_copy(update={"method": name}).sealed().text()
+        text = one.model_copy(update={"method": name}).hashed().text()
         with pytest.raises(ValueError, match="method"):
             Result.model_validate_json(text)
 

@@ -12,8 +12,9 @@ from tests.helpers.leaderboard import run_cli
 from tests.helpers.paths import ROOT
 from tools.results.claims import CLAIMS, broken
 from tools.results.pages import README, TABLES, renew, stale
-from varbench.leaderboard.results import Result, ResultsError, read, write
-from varbench.leaderboard.views import load
+from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.records import load
+from varbench.leaderboard.results import Result, read, write
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def edit(root: Path, concept: str, method: str, metric: str, **update: Any) -> R
     path = root / "results" / "leaderboard" / "gallery" / concept / f"{method}.json"
     result = read(path)
     metrics = [m.model_copy(update=update) if m.metric == metric else m for m in result.metrics]
-    changed = result.model_copy(update={"metrics": tuple(metrics)}).sealed()
+    changed = result.model_copy(update={"metrics": tuple(metrics)}).hashed()
     write(root / "results" / "leaderboard", changed)
     return changed
 

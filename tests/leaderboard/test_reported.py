@@ -102,4 +102,4 @@ def test_reported_files_are_checked(tmp_path: Path) -> None:
         (problem,) = check(tmp_path).problems
         # JSON Schema cannot say that a row has as many figures as there are columns.
         assert form.is_valid(json.loads(broken)) == (words in BEYOND_JSON_SCHEMA)
-        assert problem.file == "reported/svare.json" and words in problem.what
+        assert problem.file == "reported/svare.json" and words in problem.message

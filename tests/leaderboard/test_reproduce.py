@@ -11,9 +11,10 @@ import pytest
 
 from tests.helpers.leaderboard import METHOD, SMALL, run_cli
 from varbench.leaderboard.compare import Change, changes, tolerance
+from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import publish
 from varbench.leaderboard.reproduce import request_of
-from varbench.leaderboard.results import MetricValues, Result, ResultsError, read, write
+from varbench.leaderboard.results import MetricValues, Result, read, write
 from varbench.methods.registry import load_method
 from varbench.metrics import METRICS
 from varbench.store import Store
@@ -46,7 +47,7 @@ def of(place: Path, method: str) -> Result:
 
 def with_metric(result: Result, name: str, **update: Any) -> Result:
     metrics = [m.model_copy(update=update) if m.metric == name else m for m in result.metrics]
-    return result.model_copy(update={"metrics": tuple(metrics)}).sealed()
+    return result.model_copy(update={"metrics": tuple(metrics)}).hashed()
 
 
 def test_the_same_again_is_within_tolerance(place: Path) -> None:

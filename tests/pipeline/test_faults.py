@@ -22,7 +22,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.ray_cluster import Counted, content, environment, finish, start
 from tests.helpers.tiny import tiny_model
 from varbench.errors import CheckpointError
-from varbench.leaderboard.results import ResultsError, read
+from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.results import read
 from varbench.methods.base import Edit, applied
 from varbench.report.records import load_cells
 from varbench.store import Entry, Store

@@ -17,8 +17,9 @@ from tabulate import tabulate
 
 from tools.results.claims import SHOWN, broken, claims_text
 from varbench.leaderboard.check import CONCEPTS, MODEL
-from varbench.leaderboard.results import Result, ResultsError
-from varbench.leaderboard.views import load, records_of
+from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.records import load, records_of
+from varbench.leaderboard.results import Result
 from varbench.methods.registry import NONE
 from varbench.report import render
 from varbench.report.panels import build_panels

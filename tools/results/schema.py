@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from varbench.leaderboard.json_files import Part
 from varbench.leaderboard.reported import Reported
-from varbench.leaderboard.results import Part, Result
+from varbench.leaderboard.results import Result
 
 KINDS: dict[str, type[Part]] = {"leaderboard": Result, "reported": Reported}
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "schema"

@@ -119,7 +119,7 @@ def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any
     from varbench.report import build_records, load_cells, select
 
     if results is not None:
-        from varbench.leaderboard.views import cells_of, load, records_of
+        from varbench.leaderboard.records import cells_of, load, records_of
         from varbench.report.records import to_frame
 
         selected = select(load(results), filters)

@@ -1,5 +1,6 @@
-"""The leaderboard: results files that are published, checked, and read back.
+"""Published results: files written from a store, checked, measured again, and read back.
 
-`files` says what a file holds, `publish` writes them from a store, `check` finds what is wrong with
-a folder of them, `views` reads them for reports, and `reported` has the figures that papers give.
+`results` defines a file, `publish` writes files from a store, `check` finds their problems,
+`reproduce` and `compare` measure them again, `records` reads them for reports, and `reported` has
+the figures that papers give.
 """

@@ -1,4 +1,4 @@
-"""Two measurements of the same cell: which numbers moved by more than rounding may move them."""
+"""Comparison of two measurements: the numbers that moved by more than rounding may move them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from varbench.leaderboard.results import MetricValues, Result
 from varbench.metrics import METRICS
 from varbench.report.text import MISSING
 
-Cell = tuple[str, str, str, str]
+ResultKey = tuple[str, str, str, str]
 """Model, concept, method and hash of the settings."""
 
 
@@ -21,7 +21,7 @@ class Change:
 
     Attributes:
         cell: ``<model>/<concept>/<method>``.
-        metric: whose number, or what else of the file.
+        metric: the metric, or another part of the file.
         old, new: as published, and as measured now.
         verdict: "worse", "better", "changed" or the reason why they do not compare.
     """
@@ -33,15 +33,15 @@ class Change:
     verdict: str
 
 
-def cell_of(result: Result) -> Cell:
-    """What two measurements must share to be compared."""
+def key_of(result: Result) -> ResultKey:
+    """The key that two measurements must share to be compared."""
     return result.model, result.concept, result.method, result.config
 
 
 def tolerance(metric: MetricValues) -> float:
-    """How far a value may lie from the published one without being a regression.
+    """The distance from the published value up to which another value is no regression.
 
-    A quarter of the half-width of its 95 % interval, and for shares of images one image, since
+    A quarter of the half-width of its 95 % interval, and for rates of images one image, since
     rounding on another machine may flip one; 5 % of the value where there is no interval. So it
     is far below what would be called a difference, and far above rounding
     (``docs/reproducibility.md``).
@@ -50,37 +50,33 @@ def tolerance(metric: MetricValues) -> float:
     spread = 0.05 * value
     if metric.ci_low is not None and metric.ci_high is not None:
         spread = (metric.ci_high - metric.ci_low) / 8
-    one = 0.0
-    if metric.statistic is not None and metric.n and _is_share(metric):
-        one = 1.0001 / metric.n
-    return max(spread, one, 1e-3 * value, 1e-4)
-
-
-def _is_share(metric: MetricValues) -> bool:
     known = METRICS.get(metric.metric)
-    return known is not None and known.info.rate
+    one_image = 0.0
+    if metric.statistic is not None and metric.n and known is not None and known.info.rate:
+        one_image = 1.0001 / metric.n
+    return max(spread, one_image, 1e-3 * value, 1e-4)
 
 
 def changes(old: Sequence[Result], new: Sequence[Result]) -> list[Change]:
-    """What became of published results that were measured again."""
-    again = {cell_of(result): result for result in new}
-    found: list[Change] = []
+    """The changes of published results that were measured again."""
+    again = {key_of(result): result for result in new}
+    changed: list[Change] = []
     for result in old:
-        name = result.place.with_suffix("").as_posix()
-        if (other := again.get(cell_of(result))) is None:
-            found.append(Change(name, "settings", result.config, MISSING, "defaults changed"))
+        name = result.path.with_suffix("").as_posix()
+        if (other := again.get(key_of(result))) is None:
+            changed.append(Change(name, "settings", result.config, MISSING, "defaults changed"))
         else:
-            found += _of_one(name, result, other)
-    return found
+            changed += _changes(name, result, other)
+    return changed
 
 
-def _of_one(name: str, old: Result, new: Result) -> Iterator[Change]:
-    theirs, ours = old.provenance, new.provenance
+def _changes(name: str, old: Result, new: Result) -> Iterator[Change]:
+    before, after = old.provenance, new.provenance
     for what, a, b in (
-        ("model", theirs.model_fingerprint[:12], ours.model_fingerprint[:12]),
-        ("prompts", theirs.prompts_sha256[:12], ours.prompts_sha256[:12]),
-        ("concept", theirs.concept_sha256[:12], ours.concept_sha256[:12]),
-        ("method version", str(theirs.method_version), str(ours.method_version)),
+        ("model", before.model_fingerprint[:12], after.model_fingerprint[:12]),
+        ("prompts", before.prompts_sha256[:12], after.prompts_sha256[:12]),
+        ("concept", before.concept_sha256[:12], after.concept_sha256[:12]),
+        ("method version", str(before.method_version), str(after.method_version)),
     ):
         if a != b:
             yield Change(name, what, a, b, "another one: publish again if meant")
@@ -113,11 +109,11 @@ def _text(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}"
 
 
-def changes_text(found: Sequence[Change], measured: int) -> str:
+def changes_text(changed: Sequence[Change], measured: int) -> str:
     """A table of the changes, or one line if there is none."""
-    looked = f"{measured} cells measured again"
-    if not found:
-        return f"{looked}: all within tolerance"
-    rows = [(c.cell, c.metric, c.old, c.new, c.verdict) for c in found]
+    summary = f"{measured} cells measured again"
+    if not changed:
+        return f"{summary}: all within tolerance"
+    rows = [(c.cell, c.metric, c.old, c.new, c.verdict) for c in changed]
     grid = tabulate(rows, ["cell", "metric", "old", "new", ""], "simple", disable_numparse=True)
-    return f"{grid}\n\n{looked}: {len(rows)} number{'s' * (len(rows) > 1)} changed"
+    return f"{grid}\n\n{summary}: {len(rows)} number{'s' * (len(rows) > 1)} changed"

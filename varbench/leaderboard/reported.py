@@ -1,8 +1,8 @@
 """Figures that papers and their repositories report, kept apart from everything measured here.
 
 One JSON file per source in `results/reported/`, in the form of `Reported`. Figures are texts, as
-printed, and "" where the source gives none. Those of S-VARE's ablations are beside the variants
-they belong to, in `varbench/conf/ablation/`, and only there.
+printed, and "" where the source gives none. Those of S-VARE's ablations are in
+`varbench/conf/ablation/`, next to the variants they belong to, and only there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
 
-from varbench.leaderboard.results import Name, Part, ResultsError, parse
+from varbench.leaderboard.json_files import Name, Part, ResultsError, read_as
 from varbench.report.columns import ARROWS
 from varbench.report.tables import render_one
 from varbench.report.text import MISSING
@@ -34,12 +34,12 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Source(Part):
-    """Where figures were read.
+    """The source of figures.
 
     Attributes:
         citation: the work that they are of.
         url: of the work.
-        read: what was read, if not the work itself.
+        read: the text they were read in, if not the work itself.
         certainty: how close that is to the work.
     """
 
@@ -70,7 +70,7 @@ class ReportedTable(Part):
     Attributes:
         model: the model that concepts were erased from.
         protocol: prompts, counts and judges, as far as they are known.
-        note: what a reader must know besides; "" if nothing.
+        note: a further remark for readers; "" if there is none.
     """
 
     title: Text
@@ -122,10 +122,10 @@ def load_reported(folder: Path) -> list[Reported]:
 
 def read_reported(path: Path) -> Reported:
     """One file. Raises ResultsError as `load_reported`."""
-    one = parse(Reported, path)
-    if one.name != path.stem:
-        raise ResultsError(f"{path}: its name is {one.name!r}; give both the same")
-    return one
+    reported = read_as(Reported, path)
+    if reported.name != path.stem:
+        raise ResultsError(f"{path}: its name is {reported.name!r}; give both the same")
+    return reported
 
 
 def render_reported(folder: Path, form: str) -> str:
@@ -136,10 +136,10 @@ def render_reported(folder: Path, form: str) -> str:
         ResultsError: a file is malformed.
     """
     parts = [f"{'% ' if form == 'latex' else ''}{_PREFACE}\n"]
-    for one in load_reported(folder):
-        source = one.source
+    for reported in load_reported(folder):
+        source = reported.source
         read = f"Source: {source.citation}, {source.url}; {_READ[source.certainty]}. {source.read}"
-        for table in one.tables:
+        for table in reported.tables:
             note = " ".join(f"Protocol: {table.protocol}. {table.note} {read}".split())
             title = f"{table.title} · {table.model} · reported"
             parts.append(render_one(title, table.frame(), note, form))

@@ -150,7 +150,8 @@ def run_to_frame(
 ) -> pd.DataFrame:
     """Run a request; the records of exactly its cells (see `varbench.run`)."""
     from varbench.pipeline.run import run
-    from varbench.report.records import build_records, cells_of
+    from varbench.report.cells import cells_of
+    from varbench.report.records import build_records
 
     console = None if quiet else Console(stderr=True)
     for warning in check([request]):

@@ -7,18 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from varbench.report.cells import Cell, Filters, ReportError, load_cells, select
 from varbench.report.page import render_page
-from varbench.report.records import (
-    Cell,
-    Filters,
-    ReportError,
-    build_records,
-    load_cells,
-    load_records,
-    only_metrics,
-    plain,
-    select,
-)
+from varbench.report.records import build_records, load_records, only_metrics, plain
 from varbench.report.tables import FORMATS, TABLES, difference_table, main_table, render
 from varbench.store import Store
 from varbench.utils.files import write_whole

@@ -1,7 +1,7 @@
-"""What a cell's edit cost, read from the manifests of the entries that it was computed from.
+"""Costs of a cell's edit, read from the manifests of the entries that it was computed from.
 
-A cell holds nothing that a second run could change, and seconds would; so they stay where the work
-was noted down, and a report looks there.
+A cell has nothing that a second run could change, and seconds would change: so they stay in the
+manifest of the edit, and a report reads them there.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from varbench.store import Store
 
 
 def costs_of(store: Store, body: Mapping[str, Any]) -> dict[str, float]:
-    """Costs by metric id; what the store does not tell is absent.
+    """Costs by metric id; those that the store does not record are absent.
 
     A method that changes sampling only has no edit: it costs no time before sampling, and changes
     no parameter.
 
     Args:
-        store: where the entries are.
-        body: a ``cell.json`` of a method (the unerased model costs nothing).
+        store: that holds the entries.
+        body: a ``cell.json`` of a method (the base model costs nothing).
     """
-    found: dict[str, float | None] = {"cost_passes": _extra_passes(store, body)}
+    costs: dict[str, float | None] = {"cost_passes": _extra_passes(store, body)}
     if key := body.get("edit"):
         entry = store.find("edit", key, verify=False)
         meta = entry.meta if entry is not None else {}
-        found["cost_seconds"] = meta.get("seconds")
-        found["cost_memory"] = _scaled(meta.get("memory"), 1e9)
-        found["cost_parameters"] = _scaled(meta.get("parameters"), 1e6)
+        costs["cost_seconds"] = meta.get("seconds")
+        costs["cost_memory"] = _scaled(meta.get("memory"), 1e9)
+        costs["cost_parameters"] = _scaled(meta.get("parameters"), 1e6)
     elif "edit" in body:
-        found |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
-    return {metric: float(value) for metric, value in found.items() if value is not None}
+        costs |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
+    return {metric: float(value) for metric, value in costs.items() if value is not None}
 
 
 def _extra_passes(store: Store, body: Mapping[str, Any]) -> float | None:
-    keys = (shot["key"] for group in (body.get("pictures") or {}).values() for shot in group)
+    keys = (image["key"] for group in (body.get("pictures") or {}).values() for image in group)
     key = next(keys, None)
     entry = store.find("pictures", key, verify=False) if key else None
     return None if entry is None else entry.meta.get("extra_passes")

@@ -12,22 +12,23 @@ not too narrow), or absent.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from varbench.methods.registry import NONE
-from varbench.metrics.record import CELL_SCHEMA, FRAME_FIELDS, RECORD_FIELDS, MetricRecord
+from varbench.metrics.record import FRAME_FIELDS, RECORD_FIELDS, MetricRecord
 from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
-from varbench.report.costs import costs_of
-from varbench.store import Entry, Store
-from varbench.store.sequence import sequence_of
+from varbench.report.cells import Cell as Cell
+from varbench.report.cells import Filters, load_cells, select
+from varbench.report.cells import ReportError as ReportError
+from varbench.report.cells import read_cell as read_cell
+from varbench.store import Store
 
 BASE = NONE
 _DTYPES = {
@@ -37,145 +38,6 @@ _DTYPES = {
     "embedded": "bool",
 }
 _STATUSES = ("measured", "reported", "superseded", "flagged")  # the worst one speaks for a mean
-
-log = logging.getLogger("varbench.report")
-
-
-class ReportError(ValueError):
-    """There is nothing to report as asked; the message names the fix."""
-
-
-class Filed(Protocol):
-    """What results are filed under."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def concept(self) -> str: ...
-    @property
-    def suite(self) -> str: ...
-
-
-AnyFiled = TypeVar("AnyFiled", bound=Filed)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which cells to report; an empty tuple means all. The unerased model is always kept: without
-    it the other numbers cannot be read."""
-
-    model: tuple[str, ...] = ()
-    method: tuple[str, ...] = ()
-    concept: tuple[str, ...] = ()
-    suite: tuple[str, ...] = ()
-
-    def accept(self, cell: Filed) -> bool:
-        """Whether `cell` is to be reported."""
-        return (
-            (not self.model or cell.model in self.model)
-            and (not self.method or cell.method in (*self.method, BASE))
-            and (not self.concept or cell.concept in self.concept)
-            and (not self.suite or cell.suite in self.suite)
-        )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
-
-    What stands for a published results file has neither rows nor images.
-    """
-
-    key: str
-    model: str
-    embedded: bool
-    method: str
-    config: str
-    concept: str
-    family: str
-    suite: str
-    seed: int | None
-    body: Mapping[str, Any]
-    rows_file: Path | None
-    costs: Mapping[str, float]
-    turn: tuple[int, str] = (0, "")
-    """When it was written, see `varbench.store.sequence`."""
-
-    @property
-    def identity(self) -> tuple[str, str, str, str, str, int]:
-        """What makes two cells two measurements of the same thing; sorts, the base first."""
-        seed = -1 if self.seed is None else self.seed
-        method = "" if self.method == BASE else self.method
-        return (self.model, self.concept, self.suite, method, self.config, seed)
-
-    def records(self) -> Iterator[MetricRecord]:
-        """Its records, and its costs as records: numbers without an interval, of no image."""
-        labels: dict[str, Any] = {"family": self.family, "embedded": self.embedded}
-        labels["machine"] = machine_of(self.body)
-        for stored in self.body.get("records", ()):
-            yield MetricRecord.of_cell(stored, **labels)
-        names = ("model", "method", "config", "concept", "suite", "seed")
-        labels |= {name: getattr(self, name) for name in names} | {"prompt_set": self.suite}
-        for metric, value in self.costs.items():
-            yield MetricRecord(metric=metric, value=value, **labels).of_one_seed()
-
-
-def read_cell(entry: Entry, store: Store) -> Cell:
-    """A cell from its entry in the store, with its costs from other entries there."""
-    body = entry.json("cell.json")
-    names = ("model", "method", "config", "concept", "family", "suite")
-    texts = {name: str(body.get(name) or "") for name in names}
-    return Cell(
-        entry.key,
-        embedded=bool(body.get("embedded", False)),
-        seed=body.get("seed"),
-        body=body,
-        rows_file=entry.path("rows.npz"),
-        costs={} if texts["method"] == BASE else costs_of(store, body),
-        turn=sequence_of(entry),
-        **texts,
-    )
-
-
-def cells_of(store: Store, entries: Iterable[Entry]) -> list[Cell]:
-    """The cells of these entries, each once, in the order of a report."""
-    cells = {entry.key: read_cell(entry, store) for entry in entries}
-    return sorted(cells.values(), key=lambda cell: cell.identity)
-
-
-def load_cells(store: Store) -> list[Cell]:
-    """All cells of a store, sorted. Where several measure the same thing (a prompt set, the
-    weights or a metric changed since) the one written last counts."""
-    newest: dict[tuple[str, str, str, str, str, int], Cell] = {}
-    for entry in store.entries("cell"):
-        cell = read_cell(entry, store)
-        if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
-            log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
-            continue
-        rival = newest.setdefault(cell.identity, cell)
-        newest[cell.identity] = max(rival, cell, key=lambda one: one.turn)
-    return [cell for _, cell in sorted(newest.items())]
-
-
-def select(cells: Sequence[AnyFiled], filters: Filters) -> list[AnyFiled]:
-    """The cells that `filters` accept.
-
-    Raises:
-        ReportError: if there are none, or if a name that is asked for is in no cell.
-    """
-    if not cells:
-        raise ReportError("the store holds no results yet: run `varbench run`, or check --store")
-    for field in ("model", "method", "concept", "suite"):
-        there = sorted({str(getattr(cell, field)) for cell in cells})
-        for name in getattr(filters, field):
-            if name not in there:
-                raise ReportError(f"no results for {field} {name!r}; there are: {', '.join(there)}")
-    chosen = [cell for cell in cells if filters.accept(cell)]
-    if not chosen:
-        raise ReportError("no cell matches all filters together: drop one of them")
-    return chosen
 
 
 def records_of(cells: Sequence[Cell]) -> list[MetricRecord]:
@@ -220,13 +82,6 @@ def from_frame(frame: pd.DataFrame) -> list[MetricRecord]:
     return records
 
 
-def machine_of(body: Mapping[str, Any]) -> str:
-    """Device and precision of a `cell.json`, as far as it names them: rounding depends on them."""
-    device = (body.get("provenance") or {}).get("device")
-    precision = ((body.get("resolved_config") or {}).get("model") or {}).get("precision")
-    return ", ".join(str(part) for part in (device, precision) if part)
-
-
 def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
     """`build_records` of the cells of `store` that `filters` accept. Raises ReportError."""
     return build_records(select(load_cells(store), filters or Filters()))
@@ -234,11 +89,11 @@ def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
 
 def only_metrics(records: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """The rows of some metrics. Raises ReportError for one that no cell has."""
-    there = set(records["metric"])
+    known = set(records["metric"])
     for name in metrics:
-        if name not in there:
+        if name not in known:
             raise ReportError(
-                f"no results for metric {name!r}; there are: {', '.join(sorted(there))}"
+                f"no results for metric {name!r}; there are: {', '.join(sorted(known))}"
             )
     return records[records["metric"].isin(metrics)]
 

@@ -1,0 +1,168 @@
+"""The cells of a store, and which of them to report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from varbench.methods.registry import NONE
+from varbench.metrics.record import CELL_SCHEMA, MetricRecord
+from varbench.report.costs import costs_of
+from varbench.store import Entry, Store
+from varbench.store.sequence import sequence_of
+
+log = logging.getLogger("varbench.report")
+
+
+class ReportError(ValueError):
+    """Nothing matches the request; the message names the fix."""
+
+
+class Labelled(Protocol):
+    """The labels that a cell or a results file has."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def concept(self) -> str: ...
+    @property
+    def suite(self) -> str: ...
+
+
+AnyLabelled = TypeVar("AnyLabelled", bound=Labelled)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Names of the cells to report; an empty tuple means all.
+
+    The base model's cells are always reported: without them no other number can be read.
+    """
+
+    model: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    concept: tuple[str, ...] = ()
+    suite: tuple[str, ...] = ()
+
+    def accept(self, cell: Labelled) -> bool:
+        """True if `cell` is to be reported."""
+        return (
+            (not self.model or cell.model in self.model)
+            and (not self.method or cell.method in (*self.method, NONE))
+            and (not self.concept or cell.concept in self.concept)
+            and (not self.suite or cell.suite in self.suite)
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
+
+    Attributes:
+        rows_file: its paired samples; None for the stand-in of a published results file.
+        costs: costs of its edit by metric id.
+        turn: its sequence number, see `varbench.store.sequence`.
+    """
+
+    key: str
+    model: str
+    embedded: bool
+    method: str
+    config: str
+    concept: str
+    family: str
+    suite: str
+    seed: int | None
+    body: Mapping[str, Any]
+    rows_file: Path | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
+    turn: tuple[int, str] = (0, "")
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int]:
+        """Equal for two measurements of the same thing; sorts cells, the base model first."""
+        seed = -1 if self.seed is None else self.seed
+        method = "" if self.method == NONE else self.method
+        return (self.model, self.concept, self.suite, method, self.config, seed)
+
+    def records(self) -> Iterator[MetricRecord]:
+        """Its records, and its costs as records: numbers without an interval, of no image."""
+        labels: dict[str, Any] = {"family": self.family, "embedded": self.embedded}
+        labels["machine"] = machine_of(self.body)
+        for stored in self.body.get("records", ()):
+            yield MetricRecord.of_cell(stored, **labels)
+        names = ("model", "method", "config", "concept", "suite", "seed")
+        labels |= {name: getattr(self, name) for name in names} | {"prompt_set": self.suite}
+        for metric, value in self.costs.items():
+            yield MetricRecord(metric=metric, value=value, **labels).of_one_seed()
+
+
+def read_cell(entry: Entry, store: Store) -> Cell:
+    """A cell from its entry in the store, with its costs from other entries there."""
+    body = entry.json("cell.json")
+    names = ("model", "method", "config", "concept", "family", "suite")
+    texts = {name: str(body.get(name) or "") for name in names}
+    return Cell(
+        entry.key,
+        embedded=bool(body.get("embedded", False)),
+        seed=body.get("seed"),
+        body=body,
+        rows_file=entry.path("rows.npz"),
+        costs={} if texts["method"] == NONE else costs_of(store, body),
+        turn=sequence_of(entry),
+        **texts,
+    )
+
+
+def cells_of(store: Store, entries: Iterable[Entry]) -> list[Cell]:
+    """The cells of these entries, each once, in the order of a report."""
+    cells = {entry.key: read_cell(entry, store) for entry in entries}
+    return sorted(cells.values(), key=lambda cell: cell.identity)
+
+
+def load_cells(store: Store) -> list[Cell]:
+    """All cells of a store, sorted.
+
+    Where several measure the same thing (a prompt set, the weights or a metric changed since) the
+    one written last counts.
+    """
+    newest: dict[tuple[str, str, str, str, str, int], Cell] = {}
+    for entry in store.entries("cell"):
+        cell = read_cell(entry, store)
+        if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
+            log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
+            continue
+        previous = newest.setdefault(cell.identity, cell)
+        newest[cell.identity] = max(previous, cell, key=lambda one: one.turn)
+    return [cell for _, cell in sorted(newest.items())]
+
+
+def select(cells: Sequence[AnyLabelled], filters: Filters) -> list[AnyLabelled]:
+    """The cells that `filters` accept.
+
+    Raises:
+        ReportError: there are none, or a name is in no cell.
+    """
+    if not cells:
+        raise ReportError("the store holds no results yet: run `varbench run`, or check --store")
+    for label in ("model", "method", "concept", "suite"):
+        known = sorted({str(getattr(cell, label)) for cell in cells})
+        for name in getattr(filters, label):
+            if name not in known:
+                raise ReportError(f"no results for {label} {name!r}; there are: {', '.join(known)}")
+    chosen = [cell for cell in cells if filters.accept(cell)]
+    if not chosen:
+        raise ReportError("no cell matches all filters together: drop one of them")
+    return chosen
+
+
+def machine_of(body: Mapping[str, Any]) -> str:
+    """Device and precision of a `cell.json`, as far as it names them: rounding depends on them."""
+    device = (body.get("provenance") or {}).get("device")
+    precision = ((body.get("resolved_config") or {}).get("model") or {}).get("precision")
+    return ", ".join(str(part) for part in (device, precision) if part)
