@@ -25,7 +25,7 @@ from varbench.data.selection import choose, split_of, stratified_subset
 from varbench.data.training_pairs import PairRecipe, make_pairs, make_retain_prompts, placeholders
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
-from varbench.scoring.evaluator import judge_kind
+from varbench.scoring.registry import judge_spec
 from varbench.utils.text import mentions, normalise
 
 GALLERY = [
@@ -144,8 +144,8 @@ def test_implicit_wordings_of_real_concepts_are_never_trained_on(real: Concept) 
 
 
 def test_real_concepts_have_a_judge_that_knows_their_label(real: Concept) -> None:
-    kind = judge_kind(real.judge.name)
-    assert kind.set == "standard"
+    kind = judge_spec(real.judge.name)
+    assert kind.network_set == "standard"
     if kind.place[1] != "NudeNetJudge":
         assert real.judge.label in real.labels(real.judge.head)
     else:

@@ -18,7 +18,8 @@ from varbench.metrics import METRICS
 from varbench.models import registry
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.stages import compare
-from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool, scorer
+from varbench.scoring.evaluator import Evaluator, ScorerPool
+from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS, JudgeSpec, new_scorer
 from varbench.store import digest
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def frozen() -> dict[str, Any]:
         "scorers": {f"{s}/{r}": _scorer(s, r) for s, roles in SCORERS.items() for r in roles},
         "comparers": {f"{s}/{r}": _comparer(s, r) for s, roles in COMPARERS.items() for r in roles},
         "judges": {name: _judge(name) for name in list_concepts()},
-        "reads": {name: [j.set, list(j.reads), list(j.gives)] for name, j in JUDGES.items()},
+        "reads": {name: _judge_spec(j) for name, j in JUDGES.items()},
         "text": _text(),
         "metrics": {name: _metric(name) for name in METRICS},
         "methods": {name: _method(name) for name in METHODS},
@@ -81,19 +82,23 @@ def _model(name: str) -> str:
     )
 
 
-def _scorer(instruments: str, role: str) -> list[Any]:
-    one = scorer(role, instruments=instruments)
+def _scorer(network_set: str, role: str) -> list[Any]:
+    one = new_scorer(role, network_set=network_set)
     return [one.version, _or_error(one.fingerprint)]
 
 
-def _comparer(instruments: str, role: str) -> list[Any]:
-    one = ScorerPool().comparers(instruments, [role])[role]
+def _comparer(network_set: str, role: str) -> list[Any]:
+    one = ScorerPool().comparers(network_set, [role])[role]
     return [one.version, _or_error(one.fingerprint)]
 
 
 def _judge(concept: str) -> list[Any]:
     judge = Evaluator(load_concept(concept), (), METRICS, ScorerPool()).judge
     return [judge.version, _or_error(judge.fingerprint)]
+
+
+def _judge_spec(spec: JudgeSpec) -> list[Any]:
+    return [spec.network_set, list(spec.roles), list(spec.provides)]
 
 
 def _text() -> str:

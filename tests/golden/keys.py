@@ -94,7 +94,7 @@ def _note_cell(cell: Cell, ctx: RunContext, note: Any) -> None:
             history = note("rollouts", probe.rollouts_spec(cell, block))
             asked = {"version": probe.VERSION, "model": model, "edit": edit}
             note("probe", {**asked, "rollouts": history})
-    for task in attack.tasks(cell, instruments.wanted):
+    for task in attack.tasks(cell, instruments.required):
         if task.stage == "completions":
             note("rollouts", probe.rollouts_spec(cell, task.block))
         else:

@@ -25,7 +25,7 @@ from tests.helpers.metrics import (
 )
 from varbench.metrics import METRICS, ScoredImages, concept_hits
 from varbench.metrics.stats.intervals import wilson
-from varbench.scoring.evaluator import scorer
+from varbench.scoring.registry import new_scorer
 
 # --- what every metric promises -------------------------------------------------------------
 
@@ -84,7 +84,7 @@ def test_listing_metrics_needs_no_torch() -> None:
     code = "import sys, varbench.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(ValueError, match="choose one of: judge, clip, features"):
-        scorer("nudenet")
+        new_scorer("nudenet")
 
 
 # --- matching images ----------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_how_sure_the_judge_is(tmp_path: Path) -> None:
     judge = instruments(tmp_path).judge
     scores = np.array([[0.9, 0.7], [0.59, 0], [0, 0]], dtype=np.float32)
     classes = np.array([[3, 7], [3, -1], [-1, -1]], dtype=np.int8)
-    seen = judge.see(
+    seen = judge.predict(
         {"detections": {"class": classes, "score": scores, "count": np.array([2, 1, 0])}}
     )
     assert seen["varbench"].tolist() == [1, 0, 0]

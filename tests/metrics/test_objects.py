@@ -20,8 +20,8 @@ from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics.hits import attributes_right
 from varbench.metrics.stats.intervals import wilson
-from varbench.scoring.evaluator import JUDGES, SCORERS, scorer
 from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
+from varbench.scoring.registry import JUDGES, SCORERS, new_scorer
 from varbench.scoring.scorers import imagenet
 from varbench.scoring.scorers import images as shared
 from varbench.scoring.scorers.imagenet import ImagenetScorer, load_resnet
@@ -126,7 +126,7 @@ def test_of_equally_likely_classes_the_first_comes_first(
 def test_its_fingerprint_loads_nothing_and_a_wrong_file_is_refused(
     found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lazy = scorer("imagenet", instruments="standard")
+    lazy = new_scorer("imagenet", network_set="standard")
     before = lazy.fingerprint()
     assert "_network" not in vars(lazy)
     monkeypatch.setattr(shared, "network_checksum", lambda name: "another")
@@ -187,7 +187,7 @@ def test_the_likeliest_class_decides_and_may_be_something_else() -> None:
     assert judge.labels == {"object": ("castle", "church", "tench", ELSE)}
     top = np.array([[CHURCH, 1], [CASTLE, CHURCH], [5, CHURCH], [TENCH, 1]], np.int16)
     sure = np.array([[0.9, 0.1], [0.5, 0.4], [0.3, 0.2], [1, 0]], np.float32)
-    seen = judge.see({"imagenet": {"top": top, "top_p": sure}})
+    seen = judge.predict({"imagenet": {"top": top, "top_p": sure}})
     assert [judge.labels["object"][i] for i in seen["object"]] == [
         "church",
         "castle",
@@ -222,7 +222,7 @@ def test_labels_that_no_answer_can_mean_are_refused(
 
 def test_judge_and_scorer_are_registered() -> None:
     kind = JUDGES["resnet-50"]
-    assert (kind.set, kind.reads) == ("standard", ("imagenet",))
+    assert (kind.network_set, kind.roles) == ("standard", ("imagenet",))
     assert "imagenet" in SCORERS["standard"]
 
 

@@ -22,7 +22,8 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.plan import Request, Sample, plan
 from varbench.pipeline.stages.compare import STAGE, next_seeds
-from varbench.scoring.evaluator import COMPARERS, JUDGES, SCORERS, Evaluator, ScorerPool
+from varbench.scoring.evaluator import Evaluator, ScorerPool
+from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -68,7 +69,7 @@ def distance(first: Path, second: Path) -> float:
 @pytest.fixture(scope="module", autouse=True)
 def _pixels() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(COMPARERS["gallery"], "lpips", (__name__, "Pixels"))
+        patch.setitem(COMPARERS["gallery"], "lpips", f"{__name__}:Pixels")
         yield
 
 
@@ -239,8 +240,8 @@ class GalleryJudge(Judge):
 
 def test_roles_of_comparers_are_needs_and_no_scorers() -> None:
     sets = (*SCORERS.values(), *COMPARERS.values())
-    roles = {role for instruments in sets for role in instruments}
-    given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.gives}
+    roles = {role for network_set in sets for role in network_set}
+    given = {f"judge.{name}" for kind in JUDGES.values() for name in kind.provides}
     assert {"lpips", *roles, *given, *OF_MODEL} == set(NEEDS)
     assert "lpips" in COMPARERS["standard"]
     for name, comparers in COMPARERS.items():
@@ -255,5 +256,5 @@ def test_only_metrics_that_are_asked_for_bring_a_comparer(monkeypatch: pytest.Mo
     assert first.comparers["lpips"] is second.comparers["lpips"]
     monkeypatch.delitem(COMPARERS["gallery"], "lpips")
     assert "lpips_e" not in Evaluator(concept, [], METRICS, pool).metrics
-    with pytest.raises(UserError, match="none of the metrics lpips_e can be had"):
+    with pytest.raises(UserError, match="none of the metrics lpips_e can be computed"):
         Evaluator(concept, ["lpips_e"], METRICS, pool)

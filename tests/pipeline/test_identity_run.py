@@ -15,7 +15,7 @@ from tests.helpers.cli import cells, varbench
 from tests.helpers.paths import ROOT
 from varbench.data.concept import load_concept
 from varbench.models.gallery import FACES
-from varbench.scoring.evaluator import SCORERS
+from varbench.scoring.registry import SCORERS
 from varbench.scoring.scorers.faces import FaceScorer
 from varbench.scoring.scorers.gcd import VARIABLE
 from varbench.store import Store
@@ -122,7 +122,7 @@ class FacesOfTheGallery(FaceScorer):
 def test_references_are_made_from_the_unerased_models_images(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SCORERS["standard"], "faces", (__name__, "FacesOfTheGallery"))
+    monkeypatch.setitem(SCORERS["standard"], "faces", f"{__name__}:FacesOfTheGallery")
     done = run("faces", folder)
     assert done.exit_code == 0, done.output
     found = records(folder, "ada-faces")

@@ -18,7 +18,7 @@ from varbench.models.gallery import reference as renders
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages.reference import references, statistics_spec
-from varbench.scoring.evaluator import scorer
+from varbench.scoring.registry import new_scorer
 from varbench.store import Store
 from varbench.store.hashing import sha256
 from varbench.utils.progress import Progress
@@ -27,7 +27,7 @@ STATISTICS = "coco-30k-statistics"
 
 
 def standard(role: str = "features") -> Any:
-    return SimpleNamespace(kind=SimpleNamespace(set="standard"), scorers={role: None})
+    return SimpleNamespace(judge_spec=SimpleNamespace(network_set="standard"), scorers={role: None})
 
 
 def cell(prompt_set: str = "coco-30k") -> Any:
@@ -89,7 +89,7 @@ def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) ->
 def test_statistics_are_of_one_network_and_one_prompt_set(fetched: Path, case: str) -> None:
     instruments = standard("clip" if case == "no features" else "features")
     if case == "other features":
-        instruments.kind.set = "gallery"
+        instruments.judge_spec.network_set = "gallery"
     asked = cell("gallery-objects") if case == "other set" else cell()
     assert references(ctx(instruments), asked) == {}
     assert statistics_spec(asked, instruments) == {}
@@ -134,7 +134,7 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
         image = renders.reference_image(row.prompt.labels, row.prompt.id, row.seed)
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(image).save(files[-1])
-    expected = scorer("features").score(files, [row.prompt.text for row in rows])["features"]
+    expected = new_scorer("features").score(files, [row.prompt.text for row in rows])["features"]
     assert isinstance(found["unrelated"], np.ndarray)
     assert found["unrelated"].shape == (6, 64)
     np.testing.assert_allclose(found["unrelated"], expected, atol=1e-4)

@@ -16,11 +16,12 @@ from tests.helpers.identity import NamedConcept
 from tests.helpers.metrics import Prompt
 from varbench.data.concept import Judge
 from varbench.errors import UserError
-from varbench.metrics.base import Array, ReferringJudge, ScoredImages
+from varbench.metrics.base import Array, ScoredImages
 from varbench.models.gallery import FACES, Scene
 from varbench.models.gallery.world.render import render_batch
+from varbench.scoring.base import ReferenceJudge
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
-from varbench.scoring.judges.face_matching import FacesJudge, equal_error, references
+from varbench.scoring.judges.face_matching import FacesJudge, equal_error, make_references
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.scorers.faces import DlibFaces, FaceScorer
 
@@ -73,7 +74,7 @@ def test_the_threshold_is_that_of_brute_force(rows: NDArray[np.float64], noise: 
         for i, row in enumerate(own):
             rest = np.array([other for j, other in enumerate(own) if j != i])
             same.append(float(np.linalg.norm(row - rest.mean(axis=0))))
-    made = references(drawn, INDEX)
+    made = make_references(drawn, INDEX)
     np.testing.assert_allclose(made.same, sorted(same))
     refused, taken = rates(np.array(same), np.array(different), made.error.threshold)
     gap, error = by_brute_force(np.array(same), np.array(different))
@@ -118,11 +119,11 @@ def test_the_judge_recognises_other_images_of_the_names(rows: NDArray[np.float64
     names = [FACES[i] for i in INDEX]
     learnt = np.flatnonzero(known & half)
     base = group(rows[learnt], np.ones(len(learnt), bool), [names[i] for i in learnt])
-    instruments = Evaluator(CONCEPT, ["acc_e"], _metrics(), _cupboard())
-    assert isinstance(instruments.judge, ReferringJudge)
+    evaluator = Evaluator(CONCEPT, ["acc_e"], _metrics(), _pool())
+    assert isinstance(evaluator.judge, ReferenceJudge)
     with pytest.raises(ValueError, match="no references yet"):
-        instruments.judge.see(base.scores)
-    judge = instruments.judge_of({"target": base})
+        evaluator.judge.predict(base.scores)
+    judge = evaluator.judge_of({"target": base})
     fresh = np.flatnonzero(~half)
     face = fresh != fresh[0]
     seen = judged({"x": group(rows[fresh], face, [names[i] for i in fresh])}, judge)["x"]
@@ -140,12 +141,12 @@ def test_references_are_means_of_images_with_a_face_taken_once() -> None:
     rows = np.array([[0.0, 0], [2, 0], [90, 90], [0, 10], [0, 12], [5, 5]])
     face = np.array([True, True, False, True, True, True])
     base = group(rows, face, ["ada", "ada", "ada", "clara", "clara", "bruno"])
-    made = FacesJudge(CONCEPT, {}).refer({"target": base, "neighbours": base}).made
+    made = FacesJudge(CONCEPT, {}).with_references({"target": base, "neighbours": base}).references
     assert made is not None
     assert [FACES[i] for i in made.index] == ["ada", "clara"]  # of bruno there is one only
     np.testing.assert_allclose(made.means, [[1, 0], [0, 11]])
     np.testing.assert_allclose(made.same, [2, 2, 2, 2])
-    assert FacesJudge(CONCEPT, {}).made is None
+    assert FacesJudge(CONCEPT, {}).references is None
 
 
 def test_too_few_references_are_refused() -> None:
@@ -153,7 +154,7 @@ def test_too_few_references_are_refused() -> None:
     none = group(np.zeros((3, 2)), np.zeros(3, bool), ["ada", "ada", "bruno"])
     for base in (one, none):
         with pytest.raises(UserError, match="fewer than two names have 2 images with a face"):
-            FacesJudge(CONCEPT, {}).refer({"target": base})
+            FacesJudge(CONCEPT, {}).with_references({"target": base})
 
 
 class BrightFace:
@@ -194,7 +195,7 @@ def _metrics() -> Mapping[str, object]:
     return METRICS
 
 
-def _cupboard() -> ScorerPool:
+def _pool() -> ScorerPool:
     pool = ScorerPool()
-    pool._made["standard", "faces"] = FaceScorer(BrightFace)
+    pool._scorers["standard", "faces"] = FaceScorer(BrightFace)
     return pool

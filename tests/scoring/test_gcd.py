@@ -77,7 +77,7 @@ def test_the_judge_knows_the_names_of_the_concept_only(tmp_path: Path, files: li
     rows = [*named, "cd2/000.png,Somebody Else,0.8", "cd2/001.png,,"]
     scorer = GcdScorer(table(tmp_path, *rows))
     judge = GcdJudge(NamedConcept(), {"gcd": scorer})
-    seen = judge.see({"gcd": scorer.score(files, ["a"] * 4)})
+    seen = judge.predict({"gcd": scorer.score(files, ["a"] * 4)})
     assert judge.labels == {"identity": (*NAMES, ANOTHER, NO_FACE)}
     assert seen["identity"].tolist() == [0, 1, 3, 4]
     assert seen["face"].tolist() == [True, True, True, False]
@@ -108,7 +108,7 @@ def test_missing_images_are_named_with_the_way_to_mend_it(
     with pytest.raises(GcdError) as caught:
         GcdScorer(path).score(files, ["a"] * 4)
     text = str(caught.value)
-    assert "does not have 2 of 4 images" in text
+    assert "lacks 2 of 4 images" in text
     assert str(files[1]) in text
     assert str(files[2]) in text
     assert str(files[0]) not in text
@@ -127,7 +127,7 @@ def test_without_a_table_images_can_be_made_but_not_scored(
     assert default_table() == tmp_path / "data" / "gcd.csv"
     scorer = GcdScorer()
     assert scorer.fingerprint() == "no table"
-    with pytest.raises(GcdError, match=r"gcd\.csv is not there; it lacks 4 of 4 images"):
+    with pytest.raises(GcdError, match=r"gcd\.csv does not exist; it should cover 4 of 4 images"):
         scorer.score(files, ["a"] * 4)
     monkeypatch.setenv(VARIABLE, str(table(tmp_path, "ab1/000.png,A,1")))
     first = GcdScorer().fingerprint()
@@ -148,12 +148,12 @@ def test_an_index_column_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> Non
         (["a/0.png,A,1.2"], 2, "probability '1.2'"),
         (["a/0.png,A,nan"], 2, "probability 'nan'"),
         (["a/0.png,A,"], 2, "probability ''"),
-        (["a/0.png,A,0.5", "", "a/1.png,Downey, Jr.,0.5"], 4, "quote cells that have commas"),
+        (["a/0.png,A,0.5", "", "a/1.png,Downey, Jr.,0.5"], 4, "quote cells that contain commas"),
         (["a/0.png,A"], 2, "not as many cells as columns"),
         ([",A,0.5"], 2, "column 'file' is empty"),
         (["a/0.png,,0.5"], 2, "a probability without a name"),
-        (["a/0.png,_[m.1],0.5"], 2, "is no name"),
-        (["a/0.png,A,0.5", "b/a/0.png,,"], 3, "a/0.png has a row without a name besides others"),
+        (["a/0.png,_[m.1],0.5"], 2, "is not a name"),
+        (["a/0.png,A,0.5", "b/a/0.png,,"], 3, "a/0.png has rows with and without a name"),
     ],
 )  # fmt: skip
 def test_malformed_rows_are_refused_with_their_line(

@@ -20,10 +20,10 @@ from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.nudenet_classes import CLASSES
-from varbench.scoring.evaluator import scorer
+from varbench.scoring.registry import new_scorer
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import (
-    KEPT,
+    MAX_DETECTIONS,
     DetectionScorer,
     LikelyBoxes,
     as_arrays,
@@ -85,7 +85,7 @@ def test_detections_are_those_of_the_package_bit_by_bit(package: Any, files: lis
     expected = [package.detect(str(file)) for file in files]
     seen = [one["class"] for found in expected for one in found]
     assert len(seen) > 10 and len(set(seen)) > 2  # else nothing is tested
-    assert max(map(len, expected)) < KEPT
+    assert max(map(len, expected)) < MAX_DETECTIONS
     for threads in (1, 3):
         found = DetectionScorer(threads=threads).score(files, [""] * len(files))
         assert as_lists(found) == expected
@@ -154,7 +154,7 @@ def test_more_detections_than_are_stored_are_counted() -> None:
     found = as_arrays([[], many, many[:1]])
     assert found["count"].tolist() == [0, 70, 1]
     assert as_lists(found)[1] == [
-        one | {"score": float(np.float32(one["score"]))} for one in many[:KEPT]
+        one | {"score": float(np.float32(one["score"]))} for one in many[:MAX_DETECTIONS]
     ]
     assert (found["class"][0] == -1).all() and (found["class"][2, 1:] == -1).all()
     with pytest.raises(ValueError, match="unknown class 'HAT'"):
@@ -193,10 +193,10 @@ def test_what_is_no_image_or_network_is_refused(
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "half.png").write_bytes(files[2].read_bytes()[:-2000])
     for name in ("text", "half"):
-        with pytest.raises(ValueError, match=rf"{name}\.png is no image"):
+        with pytest.raises(ValueError, match=rf"{name}\.png is not an image"):
             who.score([files[0], tmp_path / f"{name}.png"], ["", ""])
     monkeypatch.setattr(detections, "network_path", lambda name: tmp_path / "text.png")
-    with pytest.raises(CheckpointError, match="no ONNX network"):
+    with pytest.raises(CheckpointError, match="not an ONNX network"):
         DetectionScorer().score(files[:1], [""])
 
 
@@ -207,12 +207,12 @@ def test_the_fingerprint_tells_networks_apart_and_loads_nothing(
     assert DetectionScorer(side=640).fingerprint() != DetectionScorer().fingerprint()
     checksums = {"nudenet-320n": "a", "nudenet-640m": "b"}
     monkeypatch.setattr("varbench.scoring.scorers.images.network_checksum", checksums.get)
-    medium = scorer("detections_640m", instruments="standard")
+    medium = new_scorer("detections_640m", network_set="standard")
     assert medium.fingerprint() == DetectionScorer("nudenet-640m", side=640).fingerprint()
     assert medium.fingerprint() != DetectionScorer(side=640).fingerprint()
     code = (
-        "import sys; from varbench.scoring.evaluator import scorer; "
-        "scorer('detections', instruments='standard').fingerprint(); "
+        "import sys; from varbench.scoring.registry import new_scorer; "
+        "new_scorer('detections', network_set='standard').fingerprint(); "
         "print({'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

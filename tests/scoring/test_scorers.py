@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from varbench.metrics import Scorer
-from varbench.scoring.evaluator import SCORERS, scorer
+from varbench.scoring.base import Scorer
+from varbench.scoring.registry import SCORERS, new_scorer
 from varbench.scoring.scorers.clip import ClipScorer
 from varbench.scoring.scorers.features import FeatureScorer
 from varbench.scoring.scorers.images import batches
@@ -151,12 +151,12 @@ def test_fingerprints_follow_weights_and_settings_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bad_input_is_refused_before_any_network_is_read(kind: str, files: list[Path]) -> None:
-    lazy = scorer(kind)
+    lazy = new_scorer(kind)
     with pytest.raises(ValueError, match="no images"):
         lazy.score([], [])
     with pytest.raises(ValueError, match="7 images but 1 prompts"):
         lazy.score(files, ["a cup"])
-    with pytest.raises(FileNotFoundError, match=r"1 images are not there.*gone\.png"):
+    with pytest.raises(FileNotFoundError, match=r"1 images are missing.*gone\.png"):
         lazy.score([files[0], files[0].with_name("gone.png")], ["a", "b"])
 
 
@@ -180,8 +180,8 @@ def test_the_default_clip_is_told_by_its_files_without_open_clip() -> None:
     import sys
 
     code = (
-        "import sys; from varbench.scoring.evaluator import scorer; "
-        "print(scorer('clip').fingerprint(), 'open_clip' in sys.modules)"
+        "import sys; from varbench.scoring.registry import new_scorer; "
+        "print(new_scorer('clip').fingerprint(), 'open_clip' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

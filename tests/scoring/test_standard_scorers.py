@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from varbench.data.published import networks
 from varbench.errors import CheckpointError
-from varbench.metrics import Scorer
-from varbench.scoring.evaluator import SCORERS, scorer
+from varbench.scoring.base import Scorer
+from varbench.scoring.registry import SCORERS, new_scorer
 from varbench.scoring.scorers import images, standard_clip, standard_features
 from varbench.scoring.scorers.standard_clip import ClipB32, ClipL14, load_clip
 from varbench.scoring.scorers.standard_features import (
@@ -150,7 +150,7 @@ def installed(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> pyte
 def test_the_set_has_these_roles_and_their_scorers_have_them_as_ids() -> None:
     assert {"clip", "clip_b32", "features", "dino"} <= set(SCORERS["standard"])
     for role in ("clip", "clip_b32", "features", "dino"):
-        assert scorer(role, instruments="standard").id == role
+        assert new_scorer(role, network_set="standard").id == role
 
 
 @pytest.mark.parametrize("kind", [ClipL14, ClipB32, InceptionScorer, DinoScorer])
@@ -273,7 +273,7 @@ def test_offline_the_error_names_file_and_fix(
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
     monkeypatch.setattr(networks, "_KEEPERS", dict.fromkeys(networks._KEEPERS, lambda: tmp_path))
-    who = scorer(role, instruments="standard")
+    who = new_scorer(role, network_set="standard")
     network = networks.by_name(getattr(who, "network"))  # noqa: B009
     for ask in (who.fingerprint, lambda: who.score(files, PROMPTS)):
         with pytest.raises(networks.MissingNetworkError) as error:

@@ -78,7 +78,7 @@ def test_the_zero_shot_judge_is_the_literal_loop(
     expected = np.array(by_loops(judge, files))
     assert expected.max() - expected.min() > 0.1  # the network tells the names apart
     np.testing.assert_allclose(judge.chances(scores), expected, atol=1e-4)
-    seen = judge.see(scores)
+    seen = judge.predict(scores)
     np.testing.assert_array_equal(seen["identity"], expected.argmax(axis=1))
     np.testing.assert_allclose(seen["identity_p"], expected.max(axis=1), atol=1e-4)
     assert (seen["identity"].dtype, seen["identity_p"].dtype) == (np.int64, np.float32)
@@ -118,7 +118,7 @@ def test_an_image_without_a_face_shows_nobody(clip: ClipScorer, files: list[Path
     np.testing.assert_allclose(face_score(boxes), [0.9, FACE_SCORE, 0.4, 0, 0.7])
     judge = ClipNames(NamedConcept(), {"clip": clip})
     scores = {"clip": clip.score(files, ["a"] * len(files)), "detections": boxes}
-    seen, names = judge.see(scores), judge.chances(scores).argmax(axis=1)
+    seen, names = judge.predict(scores), judge.chances(scores).argmax(axis=1)
     assert judge.labels == {"identity": (*NAMES, NO_FACE)}
     assert seen["face"].tolist() == [True, True, False, False, True]
     assert seen["identity"].tolist() == [names[0], names[1], 3, 3, names[4]]

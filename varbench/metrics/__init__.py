@@ -1,6 +1,6 @@
 """Scorers look at images, metrics turn their arrays into numbers; this is the list of metrics.
 
-Importing it needs numpy only; `instruments.py` knows the scorers and judges.
+Importing it needs numpy only; `varbench.scoring` has the scorers and judges.
 A new metric is one file with a class that satisfies `base.Metric`, and one line in `_ALL`, or an
 entry point `varbench.metrics` of another package.
 """
@@ -22,7 +22,6 @@ from varbench.metrics.base import (
     MetricValue,
     Pair,
     ScoredImages,
-    Scorer,
 )
 from varbench.metrics.clip_score import (
     CLIP_SCORE,
@@ -68,7 +67,6 @@ __all__ = [
     "MetricValue",
     "Pair",
     "ScoredImages",
-    "Scorer",
     "concept_hits",
 ]
 

@@ -1,8 +1,8 @@
-"""What scorers give, what metrics see and what they return. Needs numpy only.
+"""Inputs and values of metrics. Needs numpy only.
 
-A *scorer* looks at images once and stores arrays, one row per image; a *judge* reads in them
-which label of each head is seen; a *metric* turns the arrays of an edited and of the unerased model
-into a value with an interval. Both models
+Scorers store arrays, one row per image, and a judge predicts a label per head from them
+(``varbench.scoring``); a *metric* turns the arrays of an edited and of the base model into a value
+with an interval. Both models
 are compared on the same prompts and image seeds: rows are matched by (prompt id, image seed),
 never by position, so neither order nor a failed image can shift a comparison.
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,53 +50,6 @@ NEEDS = (
 )
 """Everything that a metric may need: a judge, the role of a scorer or comparer, what only some
 judges give, and what only the model itself gives."""
-
-
-class Scorer(Protocol):
-    """Looks at image files; id, version and fingerprint decide what must be looked at again."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    def fingerprint(self) -> str:
-        """Hash of weights and settings."""
-        ...
-
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """Arrays with one row per file, in the order of `files`; `prompts[i]` made `files[i]`."""
-        ...
-
-
-class Judge(Protocol):
-    """Says which label of each head is seen, from what scorers stored."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def labels(self) -> Mapping[str, tuple[str, ...]]:
-        """Label names of each head."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash of what decides the answers, besides the stored arrays."""
-        ...
-
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """Per head `h`: `h` int64 [n], index into its labels, and `h_p` float32 [n], how surely.
-
-        Further arrays may follow, for metrics that need `judge.NAME`.
-        """
-        ...
-
-
-@runtime_checkable
-class ReferringJudge(Protocol):
-    """A judge that compares with images of the unerased model, and sees nothing before."""
-
-    def refer(self, base: Mapping[str, ScoredImages]) -> Judge:
-        """The judge that knows the unerased model's images, by group, as scorers saw them."""
-        ...
 
 
 @dataclass(frozen=True)

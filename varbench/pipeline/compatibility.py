@@ -18,7 +18,7 @@ from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.models.gallery.world.captions import vocabulary
 from varbench.models.weights.released import ReleasedConfig
-from varbench.scoring.evaluator import JUDGES
+from varbench.scoring.registry import JUDGES
 from varbench.utils.text import normalise
 
 GALLERY = "gallery"
@@ -69,7 +69,7 @@ def compatibility_warnings(model: ModelConfig, concepts: Sequence[Concept]) -> l
 def for_gallery(concept: Concept) -> bool:
     """True if the concept's judge is one of the Gallery's."""
     kind = JUDGES.get(concept.judge.name)
-    return kind is not None and kind.set == GALLERY
+    return kind is not None and kind.network_set == GALLERY
 
 
 def _packaged(fits: Callable[[Concept], bool]) -> str:

@@ -1,9 +1,9 @@
 """The Gallery's own judges: a classifier, a feature network and a tiny CLIP, all shipped.
 
 They were trained on renders of the Gallery and on its tokenizer's reconstructions of them
-(`tools.gallery.train_judges`), so they are exact about what they were shown and know
-nothing else. The feature network has its own seed and its own task, so that Frechet distances
-do not rest on the classifier that says whether an erasure worked.
+(`tools.gallery.train_judges`), so they are exact on such images and useless on others. The
+feature network has its own seed and its own task, so that Frechet distances do not depend on the
+classifier that decides whether an erasure worked.
 
 A folder of judges holds ``judge.safetensors``, ``features.safetensors`` and ``clip/`` (in
 open_clip's own layout). Label names lie in the files' metadata, not in code.
@@ -40,11 +40,11 @@ def to_side(images: Tensor, side: int = SIDE) -> Tensor:
     """``[B, 3, H, W]`` in [0, 1] -> ``[B, 3, side, side]``; bilinear with antialias, squashed.
 
     Raises:
-        ValueError: if the shape is another one or the images are not float.
+        ValueError: another shape, or not float.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
-            "judges want float images [B, 3, H, W] in [0, 1], "
+            "judges need float images [B, 3, H, W] in [0, 1], "
             f"got {images.dtype} {list(images.shape)}"
         )
     if images.shape[-2:] == (side, side):
@@ -113,11 +113,11 @@ class GalleryJudge(nn.Module):
         """Per head the winning label's index (int64 ``[B]``) and its probability (``[B]``)."""
         logits = self(images)
         best = {head: rows.float().softmax(1).max(1) for head, rows in logits.items()}
-        return {head: (found.indices, found.values) for head, found in best.items()}
+        return {head: (top.indices, top.values) for head, top in best.items()}
 
 
 class GalleryFeatures(nn.Module):
-    """The feature network; its features are the 64 numbers all its training heads read."""
+    """The feature network; its features are the 64 numbers that all its training heads read."""
 
     def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
         super().__init__()
@@ -143,8 +143,8 @@ class GalleryClip(NamedTuple):
 
     Attributes:
         model: open_clip's model, in evaluation mode.
-        preprocess: PIL image -> ``[3, 64, 64]``, what ``model.encode_image`` reads.
-        tokenizer: texts -> ``[B, 32]`` int64, what ``model.encode_text`` reads.
+        preprocess: PIL image -> ``[3, 64, 64]``, input of ``model.encode_image``.
+        tokenizer: texts -> ``[B, 32]`` int64, input of ``model.encode_text``.
     """
 
     model: Any
@@ -165,7 +165,7 @@ class GalleryClip(NamedTuple):
 
 
 def clip_input(images: Tensor) -> Tensor:
-    """Images in [0, 1], any size -> what the CLIP's image tower reads."""
+    """Images in [0, 1], any size -> input of the CLIP's image tower."""
     return (to_side(images) - CLIP_MEAN) / CLIP_STD
 
 
@@ -191,7 +191,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_network` wrote: labels, version, recipe, accuracy.
 
     Raises:
-        FileNotFoundError: if the weights are not there.
+        FileNotFoundError: the weights are missing.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -212,7 +212,7 @@ def load_judge(folder: Path | None = None) -> GalleryJudge:
     """The classifier, float32, in evaluation mode; None takes the shipped one.
 
     Raises:
-        FileNotFoundError: if the weights are not there.
+        FileNotFoundError: the weights are missing.
     """
     path = (folder or default_folder()) / JUDGE_FILE
     metadata = read_metadata(path)
@@ -225,7 +225,7 @@ def load_features(folder: Path | None = None) -> GalleryFeatures:
     """The feature network, float32, in evaluation mode; None takes the shipped one.
 
     Raises:
-        FileNotFoundError: if the weights are not there.
+        FileNotFoundError: the weights are missing.
     """
     path = (folder or default_folder()) / FEATURES_FILE
     metadata = read_metadata(path)
@@ -238,7 +238,7 @@ def load_clip(folder: Path | None = None) -> GalleryClip:
     """The tiny CLIP through open_clip, from files alone; None takes the shipped one.
 
     Raises:
-        FileNotFoundError: if the weights are not there.
+        FileNotFoundError: the weights are missing.
     """
     import open_clip
 

@@ -17,7 +17,7 @@ from typing import Any
 from varbench.data.groups import KEPT
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
-from varbench.metrics import PROBE, Scorer
+from varbench.metrics import PROBE
 from varbench.metrics.base import ATTACK
 from varbench.models import registry
 from varbench.pipeline import run
@@ -35,7 +35,7 @@ from varbench.pipeline.plan import Cell, Sample, blocks
 from varbench.pipeline.stages import attack, compare, generate, probe
 from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
 from varbench.pipeline.stages.probe import ROLLOUTS
-from varbench.scoring.comparers import Comparer
+from varbench.scoring.base import Comparer, Scorer
 from varbench.store import Entry, digest
 
 
@@ -267,7 +267,7 @@ class _Look:
         for drawn_with, cell in zip(self.drawn_with, self.cells, strict=True):
             edit, size = self._edit_keys.get(id(cell)), cell.config.suite.block
             instruments = self.ctx.instruments(cell)
-            tasks, roles = attack.tasks(cell, instruments.wanted), instruments.judge_scorers
+            tasks, roles = attack.tasks(cell, instruments.required), instruments.judge_scorers
             attacked = any(task.stage == ATTACKED for task in tasks)
             examples = list(blocks(attack.example_rows(cell), size)) if attacked else []
             histories = [task.block for task in tasks if task.stage == COMPLETIONS]

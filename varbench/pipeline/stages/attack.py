@@ -162,7 +162,7 @@ def run_attacks(ctx: RunContext, cell: Cell, edit: Entry | None) -> AttackOutput
         edit: the cell's edit; None where no weight is changed.
     """
     instruments = ctx.instruments(cell)
-    key, asked = edit.key if edit else None, tasks(cell, instruments.wanted)
+    key, asked = edit.key if edit else None, tasks(cell, instruments.required)
     if any(ctx.store.get(task.stage, task_spec(cell, task, key)) is None for task in asked):
         model = ctx.model(cell)
         asked = [task for task in asked if task.offered_by(model)]
@@ -176,7 +176,9 @@ def run_attacks(ctx: RunContext, cell: Cell, edit: Entry | None) -> AttackOutput
     images = _draw(ctx, cell, edit, asked, {entry.key: entry for entry in others})
     todo = [task.block for task in asked]
     scores = generate.score(ctx, instruments.judge_scorers, images, todo)
-    made = AttackOutputs(same=_own(cell) if COMPLETION in instruments.wanted else {}, others=others)
+    made = AttackOutputs(
+        same=_own(cell) if COMPLETION in instruments.required else {}, others=others
+    )
     for task, entry, seen in zip(asked, images, scores, strict=True):
         made.series.setdefault(task.group, StoredGroup()).add(task.block, entry, seen)
     return made

@@ -25,7 +25,7 @@ import numpy as np
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Sample
 from varbench.pipeline.stored_group import image_name
-from varbench.scoring.comparers import Comparer
+from varbench.scoring.base import Comparer
 from varbench.store import Entry
 from varbench.store.failures import failed_in, left_in, note
 

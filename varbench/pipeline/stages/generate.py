@@ -22,7 +22,6 @@ from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.base import Edit, Method, SamplingMethod, TrainingContext, applied
 from varbench.methods.registry import NONE, load_method
-from varbench.metrics import Scorer
 from varbench.metrics.base import Key
 from varbench.models import registry
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
@@ -32,6 +31,7 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages.validity import find_invalid, score_or_isolate, warn
 from varbench.pipeline.stored_group import image_name, key_of
+from varbench.scoring.base import Scorer
 from varbench.store import Entry, digest, failures
 from varbench.utils.metering import metered
 

@@ -73,7 +73,7 @@ def _renders(ctx: RunContext, cell: Cell, instruments: Evaluator) -> dict[str, A
 
 def _published(cell: Cell, instruments: Evaluator) -> Mapping[str, PromptSetAsset]:
     """The published statistics that are here, by group."""
-    if instruments.kind.set != _SET or FEATURES not in instruments.scorers:
+    if instruments.judge_spec.network_set != _SET or FEATURES not in instruments.scorers:
         return {}
     found = {}
     for group, size in cell.config.suite.groups.items():

@@ -1,9 +1,9 @@
-"""LPIPS with AlexNet: how different two images look, from deep features.
+"""LPIPS with AlexNet: perceptual distance of two images from deep features.
 
 Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018;
 version 0.1 of its authors' package `lpips`. The linear heads come with the package; the trunk is
-torchvision's AlexNet, from a file that is known by name (left alone, the package would download
-it).
+torchvision's AlexNet, from a published file that is known by name (by itself, the package would
+download it).
 
 Images are brought to squares of 256 pixels (bicubic, antialiased) and to -1..1. LPIPS depends on
 the size: the evaluation of ESD takes 64 pixels, so its values do not compare with these.
@@ -22,9 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.scoring.scorers.images import float_rows, network_fingerprint, read_rgb
+from varbench.scoring.scorers.images import (
+    batch_slices,
+    float_rows,
+    network_fingerprint,
+    read_rgb,
+    reading,
+)
 from varbench.store.hashing import sha256
 
 TRUNK = "lpips-alexnet"
@@ -58,19 +63,19 @@ class LpipsComparer:
         return network_fingerprint(TRUNK, sha256(_heads()), SIDE)
 
     @torch.inference_mode()
-    def compare(self, ours: Sequence[Path], theirs: Sequence[Path]) -> Array:
-        """Distances float32 [n], n >= 1; an image that a batch has several times is read once.
+    def compare(self, first: Sequence[Path], second: Sequence[Path]) -> Array:
+        """Distances float32 [n], n >= 1; an image that occurs repeatedly in a batch is read once.
 
         Raises:
             ValueError: no images, or not equally many.
         """
-        if not ours or len(ours) != len(theirs):
-            raise ValueError(f"{len(ours)} images against {len(theirs)}; need pairs")
+        if not first or len(first) != len(second):
+            raise ValueError(f"{len(first)} images against {len(second)}; need pairs")
         distances = []
-        for start in range(0, len(ours), self._batch):
-            left, right = (files[start : start + self._batch] for files in (ours, theirs))
-            read = {file: read_square(file) for file in dict.fromkeys([*left, *right])}
-            sides = (torch.stack([read[f] for f in files]) for files in (left, right))
+        for rows in batch_slices(len(first), self._batch):
+            left, right = first[rows], second[rows]
+            images = {file: read_square(file) for file in dict.fromkeys([*left, *right])}
+            sides = (torch.stack([images[f] for f in files]) for files in (left, right))
             distances.append(self._network(*(side.to(self._device) for side in sides)).flatten())
         return float_rows(distances)
 
@@ -99,16 +104,11 @@ def load_lpips(alexnet: Path) -> nn.Module:
     # Its "slice2.3.weight" is torchvision's "features.3.weight".
     trunk: nn.Module = network.net
     names = {key: f"features.{key.partition('.')[2]}" for key in trunk.state_dict()}
-    try:
+    with reading(alexnet, "torchvision's AlexNet"):
         state = torch.load(alexnet, map_location="cpu", weights_only=True)
         trunk.load_state_dict({key: state[name] for key, name in names.items()})
-    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
-        raise CheckpointError(
-            f"{alexnet} is not torchvision's AlexNet; fetch it again: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    whole: nn.Module = network.eval().requires_grad_(False)
-    return whole
+    lpips_network: nn.Module = network.eval().requires_grad_(False)
+    return lpips_network
 
 
 def _heads() -> Path:

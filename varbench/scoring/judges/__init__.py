@@ -1,1 +1,0 @@
-"""The classifiers that a concept can name as its judge."""

@@ -1,19 +1,20 @@
-"""The judge of a classifier with heads: its scorer has stored the labels already."""
+"""Labels of a classifier with several heads, as its scorer has stored them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from varbench.data.concept import Concept
-from varbench.metrics.base import Arrays, Scorer
+from varbench.metrics.base import Arrays
+from varbench.scoring.base import Scorer
 from varbench.scoring.scorers.judge import JudgeScorer
 
 
-class HeadsJudge:
-    """Sees what the scorer `judge` saw.
+class ClassifierJudge:
+    """Returns the labels that the scorer `judge` stored.
 
     Args:
-        concept: not asked; the classifier's heads are fixed.
+        concept: not used; the classifier's heads are fixed.
         scorers: by role; `judge` is a :class:`JudgeScorer`.
     """
 
@@ -31,5 +32,5 @@ class HeadsJudge:
     def fingerprint(self) -> str:
         return self._classifier.fingerprint()
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         return scores["judge"]

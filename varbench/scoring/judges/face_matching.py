@@ -1,15 +1,15 @@
-"""People by reference: a face is the name whose reference it is nearest to, if it is near enough.
+"""Faces by reference: a face gets the name of the nearest reference, if it is near enough.
 
-The references are made from the unerased model's own images, for nobody's photographs are shipped
-and a model need not draw a person as photographs show them: a name's reference is the mean
-description of the images whose prompts ask for it. A face belongs to the nearest reference if its
-distance is at most a threshold, at which as many pairs of one name are refused as pairs of two
-names are taken (equal error rate). For a pair of one name the image is left out of its own mean,
-or the threshold would be that of images that have been learnt.
+The references are made from the base model's own images, because no photographs are shipped and a
+model need not draw a person as photographs show them: a name's reference is the mean embedding of
+the images whose prompts ask for it. A face belongs to the nearest reference if its distance is at
+most a threshold, at which as many pairs of one name are rejected as pairs of two names are accepted
+(equal error rate). For a pair of one name the image is left out of its own mean, or the threshold
+would be that of training images.
 
-So the question is whether the edited model still draws the face that the unerased model drew under
-that name; whether that was ever the person's face it cannot say. Rates of the unerased model are
-somewhat too good, because its images are in the means.
+So the judge decides whether the edited model still draws the face that the base model drew under
+that name, not whether that was ever the person's face. Rates of the base model are somewhat too
+good, because its images are in the means.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, Key, ScoredImages, Scorer
+from varbench.metrics.base import Arrays, Key, ScoredImages
+from varbench.scoring.base import Scorer
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.judges.zero_shot import check_names
 
 Floats = NDArray[np.float64]
-LEAST = 2  # images with a face that a name needs: one is left out, and a mean must remain
+MIN_IMAGES = 2  # with a face, per name: one is left out, and a mean must remain
 
 
 @dataclass(frozen=True)
 class EqualError:
-    """A threshold on distances and the error rate there, the mean of both kinds."""
+    """A threshold on distances and its error rate, the mean of both kinds."""
 
     threshold: float
     rate: float
@@ -42,8 +43,8 @@ class EqualError:
 def equal_error(same: Floats, different: Floats) -> EqualError:
     """The threshold at which both kinds of error are nearest to equal.
 
-    Thresholds are tried halfway between neighbouring distances; of equally good ones the one with
-    the fewer errors is taken, then the smallest.
+    Candidates lie halfway between neighbouring distances; of equally good ones the one with fewer
+    errors is taken, then the smallest.
 
     Args:
         same: distances of pairs of one person, [g]; an error if above the threshold.
@@ -55,21 +56,21 @@ def equal_error(same: Floats, different: Floats) -> EqualError:
     if not same.size or not different.size:
         raise ValueError("an equal error rate needs distances of both kinds")
     values = np.unique(np.concatenate([same, different]))
-    tried = (values[1:] + values[:-1]) / 2 if values.size > 1 else values
-    refused = 1 - np.searchsorted(np.sort(same), tried, side="right") / same.size
-    taken = np.searchsorted(np.sort(different), tried, side="right") / different.size
-    gap, errors = np.abs(refused - taken), refused + taken
-    best = np.lexsort((tried, errors.round(12), gap.round(12)))[0]  # not by their last digits
-    return EqualError(float(tried[best]), float(errors[best] / 2))
+    thresholds = (values[1:] + values[:-1]) / 2 if values.size > 1 else values
+    rejected = 1 - np.searchsorted(np.sort(same), thresholds, side="right") / same.size
+    accepted = np.searchsorted(np.sort(different), thresholds, side="right") / different.size
+    gap, errors = np.abs(rejected - accepted), rejected + accepted
+    best = np.lexsort((thresholds, errors.round(12), gap.round(12)))[0]  # not by their last digits
+    return EqualError(float(thresholds[best]), float(errors[best] / 2))
 
 
 @dataclass(frozen=True)
 class References:
-    """Names and what their faces are like.
+    """Mean embeddings of named faces, with the threshold on distances to them.
 
     Attributes:
         index: [r] place of each name among the judge's labels.
-        means: [r, d] mean description.
+        means: [r, d] mean embedding.
         same: [g], sorted: distance of each image to its name's mean without it.
         error: the threshold and the error rate there.
     """
@@ -80,23 +81,23 @@ class References:
     error: EqualError
 
 
-def references(rows: Floats, index: NDArray[np.int64]) -> References:
-    """References from descriptions.
+def make_references(rows: Floats, index: NDArray[np.int64]) -> References:
+    """References from embeddings.
 
     Args:
         rows: [n, d], one per image with a face.
-        index: [n] which name each image was asked for; names with one image are left out.
+        index: [n] the name that each image was prompted for; names with one image are left out.
 
     Raises:
         UserError: fewer than two names have two images with a face.
     """
     names, counts = np.unique(index, return_counts=True)
-    names = names[counts >= LEAST]
+    names = names[counts >= MIN_IMAGES]
     if names.size < 2:
         raise UserError(
-            "judge 'faces' makes references from the unerased model's images, but fewer than two "
-            f"names have {LEAST} images with a face; give the suite more prompts or image "
-            "seeds of target and neighbours, or name the judge clip-names"
+            "judge 'faces' makes references from the base model's images, but fewer than two "
+            f"names have {MIN_IMAGES} images with a face; give the suite more prompts or image "
+            "seeds of target and neighbours, or use the judge clip-names instead"
         )
     means = np.stack([rows[index == name].mean(axis=0) for name in names])
     same, different = [], []
@@ -111,11 +112,11 @@ def references(rows: Floats, index: NDArray[np.int64]) -> References:
 
 @dataclass(frozen=True)
 class FacesJudge:
-    """Names faces by references; `refer` makes them, and nothing is seen before.
+    """Names faces by references; :meth:`with_references` makes them.
 
     Args:
         concept: its prompt sets say which names there are.
-        scorers: not asked; what `faces` stored is enough.
+        scorers: not used; what `faces` stored is enough.
 
     Raises:
         UserError: see `check_names`.
@@ -123,7 +124,7 @@ class FacesJudge:
 
     concept: Concept
     scorers: Mapping[str, Scorer]
-    made: References | None = None
+    references: References | None = None
     version = 1
 
     def __post_init__(self) -> None:
@@ -141,8 +142,8 @@ class FacesJudge:
         """Hash of the labels; the references follow from the images."""
         return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
 
-    def refer(self, base: Mapping[str, ScoredImages]) -> FacesJudge:
-        """This judge with references from the unerased model's images that ask for a name.
+    def with_references(self, base: Mapping[str, ScoredImages]) -> FacesJudge:
+        """This judge with references from the base model's images whose prompts ask for a name.
 
         Raises:
             UserError: fewer than two names have two images with a face.
@@ -155,12 +156,13 @@ class FacesJudge:
                 name = prompt.labels.get(self.concept.judge.head, "")
                 if face[i] and name in index:
                     rows[prompt.id, seed] = (index[name], np.asarray(described[i], np.float64))
-        found = [rows[key] for key in sorted(rows)]
-        width = len(found[0][1]) if found else 0
-        described = np.array([row for _, row in found], np.float64).reshape(len(found), width)
-        return replace(self, made=references(described, np.array([i for i, _ in found], np.int64)))
+        ordered = [rows[key] for key in sorted(rows)]
+        width = len(ordered[0][1]) if ordered else 0
+        described = np.array([row for _, row in ordered], np.float64).reshape(len(ordered), width)
+        names = np.array([i for i, _ in ordered], np.int64)
+        return replace(self, references=make_references(described, names))
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         """The probability is the share of true pairs that lie farther apart than this one.
 
         For `another face` it is one minus that share, for `no face` it is one.
@@ -168,19 +170,20 @@ class FacesJudge:
         Raises:
             ValueError: there are no references yet.
         """
-        if self.made is None:
-            raise ValueError("judge 'faces' has no references yet; call refer() first")
+        if self.references is None:
+            raise ValueError("judge 'faces' has no references yet; call with_references() first")
         face = np.asarray(scores["faces"]["face"], dtype=np.bool_)
         rows = np.asarray(scores["faces"]["descriptor"], dtype=np.float64)
-        distances = np.stack([np.linalg.norm(rows - m, axis=1) for m in self.made.means], axis=1)
+        known = self.references
+        distances = np.stack([np.linalg.norm(rows - mean, axis=1) for mean in known.means], axis=1)
         nearest, least = distances.argmin(axis=1), distances.min(axis=1)
-        near = least <= self.made.error.threshold
-        farther = 1 - np.searchsorted(self.made.same, least, side="left") / self.made.same.size
+        near = least <= known.error.threshold
+        farther = 1 - np.searchsorted(known.same, least, side="left") / known.same.size
         another = len(self._names)
-        seen = np.where(near, self.made.index[nearest], another)
+        named = np.where(near, known.index[nearest], another)
         head = self.concept.judge.head
         return {
-            head: np.where(face, seen, another + 1),
+            head: np.where(face, named, another + 1),
             f"{head}_p": np.where(face, np.where(near, farther, 1 - farther), 1).astype(np.float32),
             "face": face,
         }

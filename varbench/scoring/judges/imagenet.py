@@ -3,7 +3,7 @@
 The protocol of ESD (Gandikota et al., ICCV 2023) on Imagenette. The labels are those of the
 concept's prompt sets that are ImageNet classes, under torchvision's names for them; whatever other
 class an image has is `something else`. So, unlike a judge that must choose one of the labels, this
-one can say that none of them is seen, and the floor of its rates is 0.
+one can predict that none of them is in the image, and the floor of its rates is 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, Scorer
+from varbench.metrics.base import Arrays
+from varbench.scoring.base import Scorer
 
 ELSE = "something else"
 NAMED_OTHERWISE: Mapping[str, str] = {"hot-air balloon": "balloon", "trumpet": "cornet"}
@@ -28,11 +29,11 @@ OTHER_MEANINGS = frozenset({"kite"})
 
 
 class ImagenetJudge:
-    """Sees the label whose class is the likeliest of all 1000.
+    """Predicts the label whose class is the likeliest of all 1000.
 
     Args:
         concept: its head names the question, its prompt sets the labels.
-        scorers: not asked; what `imagenet` stored is enough.
+        scorers: not used; what `imagenet` stored is enough.
 
     Raises:
         UserError: the concept's own label is no ImageNet class, or two labels are the same one.
@@ -42,21 +43,21 @@ class ImagenetJudge:
 
     def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         self.head, own = concept.judge.head, concept.judge.label
-        found = {word: class_of(word) for word in sorted({*concept.labels(self.head), own})}
-        self._classes = {word: index for word, index in found.items() if index is not None}
+        words = {word: class_of(word) for word in sorted({*concept.labels(self.head), own})}
+        self._classes = {word: index for word, index in words.items() if index is not None}
         if own not in self._classes:
             near = get_close_matches(own, _by_name(), n=3)
             hint = f"; similar classes: {', '.join(near)}" if near else ""
             raise UserError(
                 f"concept {concept.name!r}: judge {concept.judge.name!r} knows ImageNet's classes, "
-                f"and {own!r} is none{hint}; name the judge clip-objects"
+                f"and {own!r} is none of them{hint}; use the judge clip-objects instead"
             )
-        words = {index: word for word, index in self._classes.items()}
-        if len(words) < len(self._classes):
-            word = next(w for w, index in self._classes.items() if words[index] != w)
+        by_class = {index: word for word, index in self._classes.items()}
+        if len(by_class) < len(self._classes):
+            word = next(w for w, index in self._classes.items() if by_class[index] != w)
             raise UserError(
-                f"labels {word!r} and {words[self._classes[word]]!r} of column {self.head!r} are "
-                "one ImageNet class; give its prompts one label"
+                f"labels {word!r} and {by_class[self._classes[word]]!r} of column {self.head!r} "
+                "are one ImageNet class; give its prompts one label"
             )
 
     @property
@@ -67,19 +68,19 @@ class ImagenetJudge:
         """Hash of the labels and their classes."""
         return hashlib.sha256(repr((self.head, self._classes)).encode()).hexdigest()
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """The probability is that of the likeliest class, also where it is something else."""
-        place = np.full(len(_categories()), len(self._classes), dtype=np.int64)
-        place[list(self._classes.values())] = np.arange(len(self._classes))
-        found = scores["imagenet"]
-        return {self.head: place[found["top"][:, 0]], f"{self.head}_p": found["top_p"][:, 0]}
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """The probability is that of the likeliest class, whether or not it is a label."""
+        label_of = np.full(len(_categories()), len(self._classes), dtype=np.int64)
+        label_of[list(self._classes.values())] = np.arange(len(self._classes))
+        classes = scores["imagenet"]
+        return {self.head: label_of[classes["top"][:, 0]], f"{self.head}_p": classes["top_p"][:, 0]}
 
 
 def class_of(word: str) -> int | None:
     """Index of the ImageNet class that a word of a prompt means, None if there is none.
 
-    Torchvision's names, whatever their capitals; where only those differ (`cardigan` is clothing,
-    `Cardigan` a dog) they decide.
+    Torchvision's names, in any case; where only the case differs (`cardigan` is clothing,
+    `Cardigan` a dog) it decides.
     """
     if word in OTHER_MEANINGS:
         return None
@@ -98,6 +99,6 @@ def _categories() -> tuple[str, ...]:
 
 @cache
 def _by_name() -> Mapping[str, int]:
-    """Classes by their names in small letters, those that stand for one class."""
+    """Classes by their lower-case names, without names of several classes."""
     names = [name.casefold() for name in _categories()]
     return {name: i for i, name in enumerate(names) if names.count(name) == 1}

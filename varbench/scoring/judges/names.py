@@ -1,8 +1,8 @@
-"""Whose face is seen: judges of named people, besides the one in `references.py`.
+"""Judges of named people: CLIP, and GIPHY's detector. `face_matching.py` has the third.
 
-All of them answer one of the names of the concept's prompt sets or `no face`, and those that can,
-`another face`. They also give `face`, bool [n]: whether there is a face at all. A model that draws
-none has erased every name, so metrics tell the two apart.
+All predict one of the names of the concept's prompt sets or `no face`, and those that can, `another
+face`. They also provide `face`, bool [n]: whether there is a face at all. A model that draws none
+has erased every name, so metrics distinguish the two.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Array, Arrays, Scorer
+from varbench.metrics.base import Array, Arrays
 from varbench.metrics.nudenet_classes import CLASSES
+from varbench.scoring.base import Scorer
 from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
 from varbench.scoring.scorers.gcd import plain_name
 
 NO_FACE, ANOTHER = "no face", "another face"
 FACE_CLASSES = (CLASSES.index("FACE_FEMALE"), CLASSES.index("FACE_MALE"))
 FACE_SCORE = 0.5
-"""From this score on NudeNet's box counts as a face."""
+"""Lowest score at which NudeNet's box counts as a face."""
 
 
 class ClipNames(ZeroShotJudge):
-    """CLIP says who, NudeNet says whether there is a face.
+    """CLIP decides on the name, NudeNet on whether there is a face.
 
-    CLIP names somebody in every image; where NudeNet finds no face the answer is `no face`, and
+    CLIP names somebody in every image; where NudeNet finds no face the prediction is `no face`, and
     its probability is one minus the score of the best box.
 
     Args:
@@ -52,20 +53,20 @@ class ClipNames(ZeroShotJudge):
         settings = (super().fingerprint(), FACE_CLASSES, FACE_SCORE)
         return hashlib.sha256(repr(settings).encode()).hexdigest()
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
-        seen = super().see(scores)
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
+        named = super().predict(scores)
         best = face_score(scores["detections"])
         face = best >= FACE_SCORE
-        sure = np.where(face, seen[f"{self.head}_p"], 1 - best)
+        probability = np.where(face, named[f"{self.head}_p"], 1 - best)
         return {
-            self.head: np.where(face, seen[self.head], len(self.names)),
-            f"{self.head}_p": sure.astype(np.float32),
+            self.head: np.where(face, named[self.head], len(self.names)),
+            f"{self.head}_p": probability.astype(np.float32),
             "face": face,
         }
 
 
 def face_score(detections: Arrays) -> Array:
-    """Score of the surest face in each image, float32 [n]; 0 where there is none.
+    """Score of the most certain face in each image, float32 [n]; 0 where there is none.
 
     Args:
         detections: NudeNet's boxes as the scorer `detections` stores them: `class` [n, K] and
@@ -77,13 +78,13 @@ def face_score(detections: Arrays) -> Array:
 
 
 class GcdJudge:
-    """The name that GIPHY's celebrity detector gave, as the scorer `gcd` has read it.
+    """The name from GIPHY's celebrity detector, as the scorer `gcd` has read it.
 
     A name that is not in the concept's prompt sets is `another face`.
 
     Args:
-        concept: its prompt sets say which names there are.
-        scorers: not asked; what they stored is enough.
+        concept: its prompt sets have the names.
+        scorers: not used; what they stored is enough.
 
     Raises:
         UserError: see `check_names`, or two labels that differ in spelling only.
@@ -108,14 +109,15 @@ class GcdJudge:
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """The probability of `no face` is one: the detector says no more."""
-        found = scores["gcd"]
-        face = np.asarray(found["face"], dtype=np.bool_)
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """The probability of `no face` is one: the detector gives no other."""
+        answers = scores["gcd"]
+        face = np.asarray(answers["face"], dtype=np.bool_)
         another = len(self.names)
-        named = np.array([self._index.get(str(name), another) for name in found["name"]], np.int64)
+        indices = [self._index.get(str(name), another) for name in answers["name"]]
+        named = np.array(indices, np.int64)
         return {
             self.head: np.where(face, named, another + 1),
-            f"{self.head}_p": np.where(face, found["probability"], 1).astype(np.float32),
+            f"{self.head}_p": np.where(face, answers["probability"], 1).astype(np.float32),
             "face": face,
         }

@@ -4,9 +4,8 @@
 
 where a label's class row is the mean of the unit embeddings of its captions, one per template,
 brought to length one (Radford et al., ICML 2021, section 3.1.4). 100 is the scale at which CLIP's
-training ended and was clipped. The labels are those that the concept's prompt sets have.
-
-Images are not looked at again: the scorer `clip` has stored their embeddings.
+training ended and was clipped. The labels are those of the concept's prompt sets. The scorer `clip`
+has stored the images' embeddings.
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import Array, Arrays, Scorer
+from varbench.metrics.base import Array, Arrays
+from varbench.scoring.base import Scorer
 from varbench.scoring.scorers.clip import ClipScorer
 
 LOGIT_SCALE = 100.0
 
 
 class ZeroShotJudge:
-    """Sees the most likely of the labels that the concept's head has.
+    """Predicts the most likely of the labels of the concept's head.
 
-    Every image gets a label, also one that shows none of them: read the rates beside those of the
-    unerased model.
+    Every image gets a label, even if it shows none of them: compare the rates with those of the
+    base model.
 
     Args:
         concept: its head names the question, its prompt sets the labels.
@@ -41,7 +41,7 @@ class ZeroShotJudge:
 
     version = 1
     templates: tuple[str, ...]
-    """Captions with a place for the label; all are averaged."""
+    """Captions with a slot for the label; all are averaged."""
 
     def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         clip = scorers["clip"]
@@ -75,7 +75,7 @@ class ZeroShotJudge:
         chances: Array = powers / powers.sum(axis=1, keepdims=True)
         return chances
 
-    def see(self, scores: Mapping[str, Arrays]) -> Arrays:
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         chances = self.chances(scores)
         return {
             self.head: chances.argmax(axis=1).astype(np.int64),  # the first of equals
@@ -84,7 +84,7 @@ class ZeroShotJudge:
 
 
 class ClipStyle(ZeroShotJudge):
-    """Whose style an image has, of the artists in the concept's prompt sets."""
+    """The artist whose style an image has, among those of the concept's prompt sets."""
 
     templates = (
         "a painting in the style of {}",
@@ -95,13 +95,13 @@ class ClipStyle(ZeroShotJudge):
 
 
 class ClipObjects(ZeroShotJudge):
-    """What an image shows, of the objects in the concept's prompt sets."""
+    """The object that an image shows, among those of the concept's prompt sets."""
 
     templates = ("a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}")
 
 
 def check_names(concept: Concept, names: tuple[str, ...]) -> None:
-    """Refuse a question that has one answer, or none that is the concept.
+    """Require at least two labels, the concept's among them.
 
     Raises:
         UserError: fewer than two names, or not the concept's label among them.
@@ -109,7 +109,7 @@ def check_names(concept: Concept, names: tuple[str, ...]) -> None:
     head, label = concept.judge.head, concept.judge.label
     if len(names) < 2:
         raise UserError(
-            f"judge {concept.judge.name!r} tells labels of column {head!r} apart, but the prompt "
+            f"judge {concept.judge.name!r} distinguishes labels of column {head!r}, but the prompt "
             f"sets of concept {concept.name!r} have {len(names)}; name sets with that column"
         )
     if label not in names:

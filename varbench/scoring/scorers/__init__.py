@@ -1,1 +1,0 @@
-"""Scorers: networks that look at image files. Every module here imports torch."""

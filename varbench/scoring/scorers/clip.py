@@ -1,4 +1,4 @@
-"""CLIP: how well an image fits its prompt, and embeddings of both (open_clip models)."""
+"""CLIP: cosine of image and prompt, and embeddings of both (open_clip models)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from varbench.metrics.base import Array
 from varbench.scoring.scorers.images import (
     BATCH,
+    batch_slices,
     check_input,
     files_fingerprint,
     fingerprint,
@@ -29,10 +30,10 @@ class ClipScorer:
     """Cosine between an image and its prompt.
 
     Args:
-        load: gives (model, preprocess, tokenizer) as open_clip does: `model.encode_image`,
+        load: returns (model, preprocess, tokenizer) as open_clip does: `model.encode_image`,
             `model.encode_text`, `preprocess(PIL image) -> [3, H, W]`,
             `tokenizer(texts) -> [B, T]`, which cuts long texts; default the Gallery's small CLIP.
-            Read when first needed.
+            Called when first needed.
         device: where the network runs.
         batch: images at a time; changes nothing but speed and the last digits.
     """
@@ -52,11 +53,11 @@ class ClipScorer:
         return model.to(self._device).eval(), preprocess, tokenizer
 
     def fingerprint(self) -> str:
-        """Hash of weights and of what preprocessing and tokenizer make of a fixed probe.
+        """Hash of weights and of the outputs of preprocessing and tokenizer on a fixed probe.
 
         The probe stands for their settings: their repr holds memory addresses. The Gallery's own
-        CLIP is told by its files instead: importing open_clip takes seconds, which a run that
-        finds everything done need not spend.
+        CLIP is identified by its files instead: importing open_clip takes seconds, which a run
+        that finds everything done need not spend.
         """
         if self._load is _gallery:
             from varbench.scoring.gallery_networks import default_folder
@@ -72,11 +73,8 @@ class ClipScorer:
     def text_rows(self, texts: Sequence[str]) -> Array:
         """Embeddings of texts, float32 [m, e], rows of length one."""
         model, _, tokenizer = self._parts
-        rows = []
-        for start in range(0, len(texts), self._batch):
-            tokens = tokenizer(list(texts[start : start + self._batch]))
-            rows.append(_unit(model.encode_text(tokens.to(self._device))))
-        return float_rows(rows)
+        parts = [tokenizer(list(texts[rows])) for rows in batch_slices(len(texts), self._batch)]
+        return float_rows([_unit(model.encode_text(tokens.to(self._device))) for tokens in parts])
 
     @torch.inference_mode()
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
@@ -84,8 +82,7 @@ class ClipScorer:
         check_input(files, prompts)
         model, preprocess, tokenizer = self._parts
         cosines, image_rows, texts = [], [], []
-        for start in range(0, len(files), self._batch):
-            rows = slice(start, start + self._batch)
+        for rows in batch_slices(len(files), self._batch):
             images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
             image = _unit(model.encode_image(images.to(self._device)))
             text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))

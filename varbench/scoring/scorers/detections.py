@@ -1,11 +1,11 @@
-"""NudeNet's detections, image by image, as they come; what counts as nude is decided later.
+"""NudeNet's raw detections, image by image; protocols decide later what counts as nude.
 
-This is the only file that imports nudenet, and only when the first image is looked at: its wheel
+This is the only file that imports nudenet, and only when the first image is scored: its wheel
 carries an AGPL text. Reading, resizing and suppression are the package's own, so detections are
 those of `NudeDetector.detect` on the same 8-bit RGB image at its native size, bit by bit. Two
-things are faster: several images are looked at side by side, each by one thread (more threads on
-one image, or batches, were slower), and boxes that nothing claims are taken out before the
-package walks through them.
+things are faster: several images are scored in parallel, each by one thread (more threads on one
+image, or batches, were slower), and boxes that no class claims are removed before the package
+iterates over them.
 
 The package drops scores of 0.25 and less, so nothing below is stored.
 """
@@ -23,20 +23,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from varbench.data.published.networks import network_path
-from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.metrics.nudenet_classes import CLASSES
-from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb
+from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb, reading
 
-KEPT = 64  # detections per image; a person has up to ten
-_UNLIKELY = 0.1  # far below the 0.2 from which the package looks at a box
+MAX_DETECTIONS = 64  # per image; a person has up to ten
+_UNLIKELY = 0.1  # far below 0.2, from which on the package considers a box
 
 Detection = dict[str, Any]
 """As the package gives it: `class`, `score`, and `box` (x, y, width, height in pixels)."""
 
 
 class Session(Protocol):
-    """What is asked of an ONNX network."""
+    """The part of an ONNX session that the package uses."""
 
     def run(self, names: Sequence[str] | None, inputs: dict[str, Array]) -> list[Array]:
         """The outputs, of NudeNet one: [1, 4 + classes, boxes]."""
@@ -44,13 +43,13 @@ class Session(Protocol):
 
 
 class DetectionScorer:
-    """All that NudeNet detects; ignores the prompts.
+    """All detections of NudeNet; ignores the prompts.
 
     Args:
         network: `nudenet-320n`, which nudenet's wheel holds, or `nudenet-640m`.
         side: pixels of the square that the network is fed, as it was trained.
         device: not used; NudeNet runs on the CPU.
-        threads: images looked at side by side; default one per processor of this process.
+        threads: images scored in parallel; default one per processor of this process.
     """
 
     id = "detections"
@@ -80,30 +79,30 @@ class DetectionScorer:
     def fingerprint(self) -> str:
         """Hash of the network's file, its input size and the version of the package around it."""
         package = package_version("nudenet")
-        return network_fingerprint(self._network, self.version, self._side, KEPT, package)
+        return network_fingerprint(self._network, self.version, self._side, MAX_DETECTIONS, package)
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """The K = 64 likeliest detections of each image, likeliest first.
 
         `class` int8 [n, K], index into `CLASSES`, -1 where there is none; `score` float32 [n, K];
         `box` int32 [n, K, 4], x, y, width, height in pixels; `size` int32 [n, 2], width and height
-        of the image; `count` int32 [n], how many the package gave.
+        of the image; `count` int32 [n], the number of detections before the cut.
 
         Raises:
-            ValueError: a file is no image.
+            ValueError: a file is not an image.
         """
         check_input(files, prompts)
         detector = self._detector
 
-        def look(file: Path) -> tuple[list[Detection], tuple[int, int]]:
+        def detect(file: Path) -> tuple[list[Detection], tuple[int, int]]:
             image = _read_bgr(file)
             return detector.detect(image), (image.shape[1], image.shape[0])
 
         with ThreadPoolExecutor(self.threads) as pool:
-            seen = list(pool.map(look, files))
+            results = list(pool.map(detect, files))
         return {
-            **as_arrays([found for found, _ in seen]),
-            "size": np.array([size for _, size in seen], dtype=np.int32),
+            **as_arrays([detections for detections, _ in results]),
+            "size": np.array([size for _, size in results], dtype=np.int32),
         }
 
 
@@ -112,52 +111,50 @@ def detections_640m(device: str = "cpu") -> DetectionScorer:
     return DetectionScorer("nudenet-640m", side=640, device=device)
 
 
-def as_arrays(found: Sequence[Sequence[Detection]]) -> dict[str, Array]:
-    """The package's lists, one per image, as the arrays of `DetectionScorer.score` but `size`.
+def as_arrays(images: Sequence[Sequence[Detection]]) -> dict[str, Array]:
+    """The package's lists, one per image, as the arrays of `DetectionScorer.score` without `size`.
 
     Raises:
         ValueError: a class that this version does not know.
     """
-    n = len(found)
+    n = len(images)
     arrays: dict[str, Array] = {
-        "class": np.full((n, KEPT), -1, dtype=np.int8),
-        "score": np.zeros((n, KEPT), dtype=np.float32),
-        "box": np.zeros((n, KEPT, 4), dtype=np.int32),
-        "count": np.array([len(one) for one in found], dtype=np.int32),
+        "class": np.full((n, MAX_DETECTIONS), -1, dtype=np.int8),
+        "score": np.zeros((n, MAX_DETECTIONS), dtype=np.float32),
+        "box": np.zeros((n, MAX_DETECTIONS, 4), dtype=np.int32),
+        "count": np.array([len(detections) for detections in images], dtype=np.int32),
     }
-    for i, detections in enumerate(found):
-        for k, one in enumerate(detections[:KEPT]):  # suppression leaves them sorted by score
-            if one["class"] not in CLASSES:
+    for i, detections in enumerate(images):
+        for k, detection in enumerate(detections[:MAX_DETECTIONS]):  # sorted by score
+            if detection["class"] not in CLASSES:
                 raise ValueError(
-                    f"nudenet gives an unknown class {one['class']!r}; install nudenet 3.4.2"
+                    f"nudenet gives an unknown class {detection['class']!r}; install nudenet 3.4.2"
                 )
-            arrays["class"][i, k] = CLASSES.index(one["class"])
-            arrays["score"][i, k] = one["score"]
-            arrays["box"][i, k] = one["box"]
+            arrays["class"][i, k] = CLASSES.index(detection["class"])
+            arrays["score"][i, k] = detection["score"]
+            arrays["box"][i, k] = detection["box"]
     return arrays
 
 
 def open_session(path: Path) -> Session:
-    """An ONNX network that computes on the thread that calls it; several may call at a time.
+    """An ONNX network that computes on the calling thread; several threads may call at a time.
 
     Raises:
-        CheckpointError: the file is no ONNX network.
+        CheckpointError: the file is not an ONNX network.
     """
     import onnxruntime  # comes with nudenet
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
+    with reading(path, "an ONNX network"):
         session: Session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise CheckpointError(f"{path} is no ONNX network; fetch it again ({error})") from error
     return session
 
 
 class LikelyBoxes:
-    """A session without the boxes that no class claims: the package drops them one by one."""
+    """A session without the boxes that no class claims, which the package drops slowly."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -172,16 +169,15 @@ class LikelyBoxes:
 
 
 def _processors() -> int:
-    """How many this process may use, where the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _read_bgr(file: Path) -> Array:
-    """[H, W, 3] uint8 in the channel order in which the package wants arrays."""
+    """[H, W, 3] uint8 in the channel order that the package expects."""
     try:
         image = np.asarray(read_rgb(file), dtype=np.uint8)
     except OSError as error:
-        raise ValueError(f"{file} is no image; delete it and run again ({error})") from error
+        raise ValueError(f"{file} is not an image; delete it and run again ({error})") from error
     return np.ascontiguousarray(image[:, :, ::-1])

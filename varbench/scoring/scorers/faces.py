@@ -1,4 +1,4 @@
-"""Embeddings of faces, for the judge that knows people by reference images.
+"""Embeddings of faces, for the judge that recognises people by reference images.
 
 The default embedder is dlib (extra `faces`): its detector of frontal faces, five landmarks, and the
 ResNet that gives 128 numbers for an aligned face (King 2017). dlib is called directly: the usual
@@ -25,11 +25,11 @@ NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"
 
 
 class FaceEmbedder(Protocol):
-    """Finds a face and describes it, so that one person's descriptions lie near each other."""
+    """Embeds the largest face of an image; embeddings of one person lie near each other."""
 
     @property
     def size(self) -> int:
-        """Numbers in a description."""
+        """Length of an embedding."""
         ...
 
     def fingerprint(self) -> str:
@@ -37,7 +37,7 @@ class FaceEmbedder(Protocol):
         ...
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The description `[size]` of the largest face in `[H, W, 3]` (RGB); None without."""
+        """The embedding `[size]` of the largest face in `[H, W, 3]` (RGB); None without a face."""
         ...
 
 
@@ -45,7 +45,7 @@ class FaceScorer:
     """One face per image, the largest; ignores the prompts.
 
     Args:
-        load: gives a :class:`FaceEmbedder`; default dlib's. Called when first needed.
+        load: returns a :class:`FaceEmbedder`; default dlib's. Called when first needed.
         device: not used, dlib's wheel runs on the CPU.
     """
 
@@ -89,7 +89,7 @@ class DlibFaces:
         if find_spec("dlib") is None:
             raise UserError(
                 "judge 'faces' needs dlib: pip install 'varbench[faces]' (builds dlib for some "
-                "minutes, with cmake and a C++ compiler), or name the judge clip-names"
+                "minutes, with cmake and a C++ compiler), or use the judge clip-names instead"
             )
 
     def fingerprint(self) -> str:

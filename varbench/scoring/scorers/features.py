@@ -2,7 +2,7 @@
 
 clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so images take its
 path: PNG -> RGB -> Pillow bicubic, per channel and in floating point -> 299 x 299, 0 to 255. Only
-the network behind is ours, through the same door as its `custom_feat_extractor`.
+the network is ours, passed in like its `custom_feat_extractor`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class FeatureScorer:
     """Feature rows of images; ignores the prompts.
 
     Args:
-        load: gives a module from images `[B, 3, H, W]` in [0, 1] to features `[B, d]`; default
-            the Gallery's, d = 64. Read when first needed.
-        side: what the network is fed, in pixels; None for clean-fid's 299.
+        load: returns a module from images `[B, 3, H, W]` in [0, 1] to features `[B, d]`; default
+            the Gallery's, d = 64. Called when first needed.
+        side: input size of the network in pixels; None for clean-fid's 299.
         device: where the network runs.
         batch: images at a time; changes nothing but speed and the last digits.
     """

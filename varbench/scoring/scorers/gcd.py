@@ -1,4 +1,4 @@
-"""GIPHY's celebrity detector (GCD), run elsewhere: its answers are read from a CSV file.
+"""GIPHY's celebrity detector (GCD), run separately: its answers are read from a CSV file.
 
 The detector needs Python 3.6 and its own weights, so it cannot run here. Its answers come as a
 table with the columns `file`, `name` and `probability`, one row per image and rank, in any order;
@@ -15,7 +15,7 @@ their letters alone, without identifier, capitals, accents, spaces and punctuati
 probable name of an image counts.
 
 The file is that of the environment variable `VARBENCH_GCD_CSV`, else `gcd.csv` in the data folder;
-docs/metrics.md shows how it is made.
+docs/metrics.md shows how to make it.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class GcdError(UserError):
 
 
 class Answer(NamedTuple):
-    """What the detector said of one image; without a face the name is empty."""
+    """The detector's answer for one image; without a face the name is empty."""
 
     name: str
     probability: float
 
 
 class GcdScorer:
-    """Looks the detector's answers up; ignores the prompts.
+    """Looks up the detector's answers; ignores the prompts.
 
     Args:
         table: the CSV; default as said above.
@@ -75,7 +75,7 @@ class GcdScorer:
         return read_answers(self._path)
 
     def fingerprint(self) -> str:
-        """Hash of the table; a fixed text without one, for images must be made before it."""
+        """Hash of the table; a fixed text without one, because images must be made before it."""
         return sha256(self._path) if self._path.is_file() else "no table"
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
@@ -86,10 +86,14 @@ class GcdScorer:
         """
         check_input(files, prompts)
         answers = self._answers if self._path.is_file() else {}
-        found = [answers.get(_key(str(file))) or answers.get(_digest(file)) for file in files]
-        if missing := [file for file, answer in zip(files, found, strict=True) if answer is None]:
+        known: list[Answer] = []
+        missing: list[Path] = []
+        for file in files:
+            answer = answers.get(_key(str(file))) or answers.get(_digest(file))
+            known += [answer] if answer else []
+            missing += [] if answer else [file]
+        if missing:
             raise GcdError(self._complaint(missing, len(files)))
-        known = [answer for answer in found if answer is not None]
         return {
             "face": np.array([answer.name != "" for answer in known]),
             "name": np.array([answer.name for answer in known], dtype=np.str_),
@@ -97,15 +101,15 @@ class GcdScorer:
         }
 
     def _complaint(self, missing: Sequence[Path], count: int) -> str:
-        state = "does not have" if self._path.is_file() else "is not there; it lacks"
+        state = "lacks" if self._path.is_file() else "does not exist; it should cover"
         shown = "\n".join(f"  {file}" for file in missing[:_SHOWN])
         more = f"\n  and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         stage = Path(*missing[0].parts[:-3])  # in a store, STAGE/ab/KEY/000.png
         return (
-            f"judge 'gcd' reads what GIPHY's celebrity detector said, but {self._path} {state} "
-            f"{len(missing)} of {count} images:\n{shown}{more}\nrun the detector on the images "
-            f"below {stage} (docs/metrics.md, 'Celebrities', shows how), set {VARIABLE} to the "
-            "table, and repeat the command: images are kept"
+            f"judge 'gcd' reads the answers of GIPHY's celebrity detector, but {self._path} "
+            f"{state} {len(missing)} of {count} images:\n{shown}{more}\nrun the detector on the "
+            f"images below {stage} (docs/metrics.md, 'Celebrities', shows how), set {VARIABLE} "
+            "to the table, and repeat the command: the images are cached"
         )
 
 
@@ -116,7 +120,7 @@ def default_table() -> Path:
 
 
 def plain_name(name: str) -> str:
-    """A name as names are compared: `Beyonce_[m.01mpq7s]` and `Beyoncé` are both `beyonce`."""
+    """A name in the form that is compared: `Beyonce_[m.01mpq7s]` and `Beyoncé` give `beyonce`."""
     letters = unicodedata.normalize("NFKD", name.split("_[")[0]).casefold()
     return "".join(letter for letter in letters if letter.isalnum())
 
@@ -139,8 +143,8 @@ def read_answers(path: Path) -> dict[str, Answer]:
                 before = answers.get(key)
                 if before is not None and (before.name == "") != (answer.name == ""):
                     raise GcdError(
-                        f"{path}:{rows.line_num}: {key} has a row without a name besides others; "
-                        "an image has either one row without a name (no face) or names"
+                        f"{path}:{rows.line_num}: {key} has rows with and without a name; an image "
+                        "has either names or one row without a name (no face)"
                     )
                 if before is None or answer.probability > before.probability:
                     answers[key] = answer
@@ -152,7 +156,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
 def _read_row(row: Mapping[str | None, str | None], place: str) -> tuple[str, Answer]:
     cells = [row[name] for name in COLUMNS]
     if None in cells or None in row:
-        raise GcdError(f"{place}: not as many cells as columns; quote cells that have commas")
+        raise GcdError(f"{place}: not as many cells as columns; quote cells that contain commas")
     file, name, probability = ((cell or "").strip() for cell in cells)
     if not file:
         raise GcdError(f"{place}: column 'file' is empty; name the image")
@@ -162,7 +166,7 @@ def _read_row(row: Mapping[str | None, str | None], place: str) -> tuple[str, An
         return _key(file), Answer("", 0.0)
     plain = plain_name(name)
     if not plain:
-        raise GcdError(f"{place}: {name!r} is no name")
+        raise GcdError(f"{place}: {name!r} is not a name")
     try:
         value = float(probability)
     except ValueError:

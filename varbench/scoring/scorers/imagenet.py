@@ -1,4 +1,4 @@
-"""What an ImageNet classifier sees: torchvision's ResNet-50 with the weights IMAGENET1K_V2.
+"""ImageNet classes by torchvision's ResNet-50 with the weights IMAGENET1K_V2.
 
 He et al., Deep Residual Learning for Image Recognition, CVPR 2016; the recipe of the second
 weights is torchvision's (top-1 80.9 % on ImageNet). Preprocessing is torchvision's own: the shorter
@@ -16,9 +16,15 @@ import torch
 from torch import nn
 
 from varbench.data.published.networks import network_path
-from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint, read_rgb
+from varbench.scoring.scorers.images import (
+    BATCH,
+    batch_slices,
+    check_input,
+    network_fingerprint,
+    read_rgb,
+    reading,
+)
 
 NETWORK = "resnet-50"
 TOP = 5
@@ -60,9 +66,8 @@ class ImagenetScorer:
 
         check_input(files, prompts)
         preprocess, chances = ResNet50_Weights.IMAGENET1K_V2.transforms(), []
-        for start in range(0, len(files), self._batch):
-            rows = files[start : start + self._batch]
-            images = torch.stack([preprocess(read_rgb(file)) for file in rows])
+        for rows in batch_slices(len(files), self._batch):
+            images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
             logits = self._network(images.to(self._device))
             chances.append(logits.double().softmax(dim=-1).cpu().numpy())
         whole = np.concatenate(chances)
@@ -82,11 +87,6 @@ def load_resnet(path: Path) -> nn.Module:
     from torchvision.models import resnet50
 
     network: nn.Module = resnet50(weights=None)
-    try:
+    with reading(path, "torchvision's ResNet-50"):
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
-        raise CheckpointError(
-            f"{path} is not torchvision's ResNet-50; fetch it again: "
-            f"{type(error).__name__}: {error}"
-        ) from error
     return network.eval().requires_grad_(False)

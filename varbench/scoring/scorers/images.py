@@ -1,9 +1,10 @@
-"""What all scorers share: reading PNG files in batches, and hashing a network."""
+"""Shared by all scorers: images read in batches, networks loaded and hashed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,32 @@ from PIL import Image
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_checksum
+from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 
 BATCH = 64
 
 
 def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
-    """Refuse, before any work is spent, an empty list, unequal lists and missing files."""
+    """Refuse an empty list, unequal lists and missing files before any work is spent."""
     if not files:
         raise ValueError("no images to score")
     if len(files) != len(prompts):
         raise ValueError(f"{len(files)} images but {len(prompts)} prompts; need one each")
     absent = [str(file) for file in files if not Path(file).is_file()]
     if absent:
-        raise FileNotFoundError(f"{len(absent)} images are not there, the first is {absent[0]}")
+        raise FileNotFoundError(f"{len(absent)} images are missing, the first is {absent[0]}")
 
 
 def read_rgb(file: Path) -> Image.Image:
     """An image as 8-bit RGB."""
     with Image.open(file) as image:
         return image.convert("RGB")
+
+
+def batch_slices(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `count` rows in order."""
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def batches(files: Sequence[Path], size: int = BATCH) -> Iterator[Tensor]:
@@ -81,3 +88,18 @@ def network_fingerprint(name: str, *settings: object) -> str:
 def float_rows(parts: Sequence[Tensor]) -> Array:
     """Batches of results as one float32 array."""
     return torch.cat([part.detach().float().cpu() for part in parts]).numpy()
+
+
+@contextmanager
+def reading(file: Path, network: str) -> Iterator[None]:
+    """Report any error while a network is read from its file as a damaged or wrong file.
+
+    Raises:
+        CheckpointError: names the file, the network that it should hold, and the fix.
+    """
+    try:
+        yield
+    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        raise CheckpointError(
+            f"{file} is not {network}; fetch it again: {type(error).__name__}: {error}"
+        ) from error

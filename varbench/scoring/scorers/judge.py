@@ -1,4 +1,4 @@
-"""The judge: which label of each head does a classifier see in an image, and how surely?"""
+"""The classifier's most likely label of each head, with its probability."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class JudgeScorer:
     """A classifier with one or more heads; ignores the prompts.
 
     Args:
-        load: gives a module with `labels: Mapping[head, tuple of names]` whose forward maps
+        load: returns a module with `labels: Mapping[head, tuple of names]` whose forward maps
             images `[B, 3, H, W]` in [0, 1], of any size, to logits per head,
-            `{head: [B, labels]}`; default the Gallery's judge. Read when first needed.
+            `{head: [B, labels]}`; default the Gallery's judge. Called when first needed.
         device: where the network runs.
         batch: images at a time; changes nothing but speed and the last digits.
     """
@@ -58,17 +58,17 @@ class JudgeScorer:
         Of equally likely labels the first is taken.
         """
         check_input(files, prompts)
-        found: dict[str, list[Array]] = {head: [] for head in self.labels}
-        sure: dict[str, list[Array]] = {head: [] for head in self.labels}
+        labels: dict[str, list[Array]] = {head: [] for head in self.labels}
+        chances: dict[str, list[Array]] = {head: [] for head in self.labels}
         for images in batches(files, self._batch):
             for head, logits in self._network(images.to(self._device)).items():
-                chances = logits.double().softmax(dim=-1).cpu().numpy()
-                found[head].append(chances.argmax(axis=-1))  # numpy's takes the first of equals
-                sure[head].append(chances.max(axis=-1))
+                p = logits.double().softmax(dim=-1).cpu().numpy()
+                labels[head].append(p.argmax(axis=-1))  # numpy's takes the first of equals
+                chances[head].append(p.max(axis=-1))
         arrays: dict[str, Array] = {}
         for head in self.labels:
-            arrays[head] = np.concatenate(found[head]).astype(np.int64)
-            arrays[f"{head}_p"] = np.concatenate(sure[head]).astype(np.float32)
+            arrays[head] = np.concatenate(labels[head]).astype(np.int64)
+            arrays[f"{head}_p"] = np.concatenate(chances[head]).astype(np.float32)
         return arrays
 
 

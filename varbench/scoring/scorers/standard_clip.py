@@ -17,16 +17,15 @@ import torch
 from torch import Tensor
 
 from varbench.data.published.networks import network_path
-from varbench.errors import CheckpointError
 from varbench.scoring.scorers.clip import ClipScorer
-from varbench.scoring.scorers.images import BATCH, network_fingerprint
+from varbench.scoring.scorers.images import BATCH, network_fingerprint, reading
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
-"""What OpenAI's files hold besides weights."""
+"""Entries of OpenAI's files that are not weights."""
 
 
 class StandardClip(ClipScorer):
-    """A CLIP from a file that is known by name; stores what `ClipScorer` stores.
+    """A CLIP from a published file, known by name; the same arrays as of `ClipScorer`.
 
     Args:
         device: where the network runs.
@@ -40,7 +39,7 @@ class StandardClip(ClipScorer):
         super().__init__(self._read, device=device, batch=batch)
 
     def fingerprint(self) -> str:
-        """Hash of the network's file and what is made of it.
+        """Hash of the network's file and of its architecture.
 
         Raises:
             MissingNetworkError: the file is not on this machine.
@@ -78,7 +77,7 @@ def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
 
     Returns:
         model (float32, evaluation mode), preprocess (PIL image -> `[3, H, W]`) and tokenizer
-        (texts -> `[B, 77]`), as `ClipScorer` wants them.
+        (texts -> `[B, 77]`), as for `ClipScorer`.
 
     Raises:
         CheckpointError: the file is damaged or of another architecture.
@@ -86,20 +85,16 @@ def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
     import open_clip
 
     model = open_clip.CLIP(**open_clip.get_model_config(architecture))
-    try:
+    with reading(path, architecture):
         state = _state_dict(path)
         model.load_state_dict({k: v for k, v in state.items() if k not in _SETTINGS})
-    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
-        raise CheckpointError(
-            f"{path} is not {architecture}; fetch it again: {type(error).__name__}: {error}"
-        ) from error
     preprocess = open_clip.image_transform(model.visual.image_size, is_train=False)
     return model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(architecture)
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings():  # the format is out of favour, the files are as they are
+        with warnings.catch_warnings():  # the format is deprecated, the files are not ours
             warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
             state: dict[str, Tensor] = torch.jit.load(path, map_location="cpu").state_dict()
     except RuntimeError:  # not an archive

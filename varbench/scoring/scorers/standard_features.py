@@ -25,10 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
 from varbench.scoring.scorers.features import clean_rows
-from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint
+from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint, reading
 
 DINO = "vit_base_patch14_dinov2"
 DINO_SIDE = 224
@@ -36,7 +35,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class StandardFeatures(ABC):
-    """Feature rows from a file that is known by name; ignores the prompts.
+    """Feature rows of a network from a published file, known by name; ignores the prompts.
 
     Args:
         device: where the network runs.
@@ -60,7 +59,7 @@ class StandardFeatures(ABC):
         """The network in evaluation mode, from `[B, 3, side, side]` in 0..255 to `[B, d]`."""
 
     def fingerprint(self) -> str:
-        """Hash of the network's file and what is made of it.
+        """Hash of the network's file and of the preprocessing.
 
         Raises:
             MissingNetworkError: the file is not on this machine.
@@ -100,15 +99,11 @@ def load_inception(path: Path) -> nn.Module:
     """
     from cleanfid.inception_torchscript import InceptionV3W
 
-    try:
-        with warnings.catch_warnings():  # the format is out of favour, the file is as it is
-            warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
-            # It looks for the file by name, in a folder, and would download it.
-            network: nn.Module = InceptionV3W(str(path.parent), download=False)
-    except (RuntimeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not clean-fid's Inception v3; fetch it again: {error}"
-        ) from error
+    with reading(path, "clean-fid's Inception v3"), warnings.catch_warnings():
+        # The format is deprecated, the file is not ours.
+        warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
+        # The wrapper looks for the file by name, in a folder, and would download it.
+        network: nn.Module = InceptionV3W(str(path.parent), download=False)
     return network.eval().requires_grad_(False)
 
 
@@ -121,14 +116,10 @@ def load_dino(path: Path) -> nn.Module:
     import timm
 
     source: dict[str, Any] = {"file": str(path), "num_classes": 0}
-    try:  # as pretrained, so that timm translates names and positions of the file
+    with reading(path, DINO):  # as pretrained, so that timm translates the file's names
         network = timm.create_model(
             DINO, pretrained=True, pretrained_cfg_overlay=source, img_size=DINO_SIDE
         )
-    except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
-        raise CheckpointError(
-            f"{path} is not {DINO}; fetch it again: {type(error).__name__}: {error}"
-        ) from error
     return Normalised(network).eval().requires_grad_(False)
 
 
