@@ -28,7 +28,7 @@ from varbench.models.infinity.quantiser import (
     Quantised,
     quantise,
 )
-from varbench.models.infinity.sampling import Trace, sample
+from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -251,10 +251,10 @@ class Folder:
             return self.model.logits(self.rollout, null).flatten(2)
 
     @cached_property
-    def _runs(self) -> dict[str, tuple[Rollout, Trace]]:
+    def _runs(self) -> dict[str, tuple[Rollout, list[Tensor]]]:
         return {}
 
-    def greedy(self, run: str) -> tuple[Rollout, Trace]:
+    def greedy(self, run: str) -> tuple[Rollout, list[Tensor]]:
         """The greedy roll-out of ``config[run]`` (``ar`` or ``ar_neg``)."""
         settings = self.config[run]
         if settings["cfg_insertion_layer"] != [0]:

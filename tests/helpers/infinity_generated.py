@@ -197,7 +197,7 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
             tokens = torch.cat([r.tokens[:, part] for r, _ in made])
             maps = unfold(tokens.transpose(1, 2).reshape(batch, -1, h, w))
             ar_io[f"{run}.bits.{k}"] = stored(maps)
-            ar_io[f"{run}.logits.{k}"] = torch.cat([t.logits[k].flatten(2) for _, t in made])
+            ar_io[f"{run}.logits.{k}"] = torch.cat([t[k].flatten(2) for _, t in made])
         codes, following = torch.zeros_like(latent), []
         for k in range(len(grids)):
             code = 2 * ar_io[f"{run}.bits.{k}"][:, 0].permute(0, 3, 1, 2).float() - 1

@@ -21,6 +21,7 @@ from tests.helpers.infinity_folder import (
 from varbench.models.common.sampling import filter_probabilities
 from varbench.models.infinity.quantiser import (
     codes_from_bits,
+    inputs_from_tokens,
     resize,
 )
 from varbench.models.infinity.rope import rope_tables
@@ -107,18 +108,17 @@ def _run_bits(f: Folder, e: Tensor, run: str, scale: str) -> None:
 
 
 def _run_logits(f: Folder, e: Tensor, run: str, scale: str) -> None:
-    close(f.greedy(run)[1].logits[int(scale)].flatten(2), e, LOGITS)
+    close(f.greedy(run)[1][int(scale)].flatten(2), e, LOGITS)
 
 
 def _run_input(f: Folder, e: Tensor, run: str, scale: str) -> None:
-    rollout, trace = f.greedy(run)
-    close(trace.inputs[int(scale) - 1], e, CODES)
+    rollout, _ = f.greedy(run)
     rows = list(f.layout.schedule.slices())[int(scale)]
     close(rollout.inputs[:, rows.start - 1 : rows.stop - 1], e, CODES)
 
 
 def _run_codes(f: Folder, e: Tensor, run: str) -> None:
-    close(f.greedy(run)[1].codes, e, CODES)
+    close(inputs_from_tokens(f.greedy(run)[0].tokens, f.layout)[1], e, CODES)
 
 
 def _run_image(f: Folder, e: Tensor, run: str) -> None:

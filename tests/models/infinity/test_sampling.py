@@ -299,7 +299,7 @@ def trace(model: InfinityModel, texts: TextCondition, sampling: Sampling) -> tup
     state = model.read(texts)
     guidance = ClassifierFreeGuidance(1.0)
     found, made = sample(model.transformer, [state], model.layout, KEYS, sampling, guidance)
-    return found, torch.cat(made.logits, dim=1)
+    return found, torch.cat(made, dim=1)
 
 
 @torch.no_grad()

@@ -199,8 +199,8 @@ def test_sampling_in_bfloat16_agrees_with_teacher_forcing() -> None:
                 _Plain(),  # type: ignore[arg-type]
             )
             forced = model.logits(rollout, text)
-        assert forced.dtype == trace.logits[0].dtype == torch.float32
-        differences[bf16] = float((forced - torch.cat(trace.logits, dim=1)).abs().mean())
+        assert forced.dtype == trace[0].dtype == torch.float32
+        differences[bf16] = float((forced - torch.cat(trace, dim=1)).abs().mean())
         past = model.transformer.new_cache(model.read(text), schedule).blocks[0]
         kept = {t.dtype for t in (past.keys, past.values, *past.text[0])}
         assert kept == {torch.bfloat16 if bf16 else torch.float32}

@@ -44,7 +44,8 @@ def trace(model: SwittiModel, sampling: Sampling) -> tuple[Rollout, Tensor]:
     with torch.no_grad():
         text = model.read(texts())
     codebook, guidance = model.tokenizer.quantize, ClassifierFreeGuidance(1.0)
-    return sample(model.transformer, codebook, text, SCHEDULE, KEYS, sampling, guidance)
+    found, logits = sample(model.transformer, codebook, text, SCHEDULE, KEYS, sampling, guidance)
+    return found, torch.cat(logits, dim=1)
 
 
 # -- who sees whom ----------------------------------------------------------------------------

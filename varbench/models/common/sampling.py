@@ -1,9 +1,117 @@
-"""From logits to symbols: filters, and a draw that depends on given random numbers alone."""
+"""The loop over scales, and from logits to symbols: filters and a draw by keyed numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
+
+from varbench.models.common.keyed_random import uniforms
+from varbench.models.protocol import Guidance, Rollout, Sampling, Schedule
+
+
+class CodeSum(Protocol):
+    """The running sum of codes while scales are added one by one.
+
+    Attributes:
+        width: channels of :meth:`next_input`.
+        total: the sum ``[B, c, H, W]`` on the last grid; None before the first scale.
+    """
+
+    width: int
+
+    @property
+    def total(self) -> Tensor | None: ...
+
+    def add(self, tokens: Tensor) -> None:
+        """Add the tokens ``[B, l, D]`` of the next scale."""
+        ...
+
+    def next_input(self) -> Tensor:
+        """What the transformer reads at the next scale, ``[B, l, width]``.
+
+        Raises:
+            ValueError: no scale was added; the first one has no visual input.
+        """
+        ...
+
+
+def teacher_forcing_inputs(
+    tokens_BLD: Tensor, sums: CodeSum, schedule: Schedule
+) -> tuple[Tensor, Tensor]:
+    """Tokens of all scales -> inputs ``[B, L - 1, width]`` and the summed codes."""
+    inputs = []
+    for scale, rows in enumerate(schedule.slices()):
+        if scale:
+            inputs.append(sums.next_input())
+        sums.add(tokens_BLD[:, rows])
+    assert sums.total is not None
+    return _joined(inputs, sums), sums.total
+
+
+def _joined(inputs: list[Tensor], sums: CodeSum) -> Tensor:
+    assert sums.total is not None
+    return torch.cat([sums.total.new_zeros(len(sums.total), 0, sums.width), *inputs], dim=1)
+
+
+@torch.no_grad()
+def sample_scales(
+    transformer: Any,
+    text: Any,
+    cache: Any,
+    sums: CodeSum,
+    schedule: Schedule,
+    keys: Sequence[tuple[str, int]],
+    sampling: Sampling,
+    guidance: Guidance,
+    *,
+    branches: int,
+    temperatures: Sequence[float] | None = None,
+    given: Tensor | None = None,
+) -> tuple[Rollout, list[Tensor]]:
+    """Generate tokens scale by scale, with one keyed random number per symbol.
+
+    Args:
+        transformer: ``step`` gives the logits of one scale.
+        text: what it reads of all guidance branches, one after the other, each for B prompts.
+        cache: its new cache for these.
+        sums: turns sampled tokens into the next scale's input; nothing added yet.
+        schedule: the grids.
+        keys: (prompt id, image seed) per image.
+        sampling: filters and temperature; its guidance weight is not used here.
+        guidance: combines the branches' logits.
+        branches: how many there are.
+        temperatures: per scale, instead of ``sampling.temperature``.
+        given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
+
+    Returns:
+        The roll-out and, per scale, the guided logits ``[B, l, D, V]`` that it was drawn from.
+    """
+    tokens, inputs, guided_logits, finite = [], [], [], []
+    known = 0 if given is None else given.shape[1]
+    for scale, (length, rows) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
+        x = None
+        if scale:
+            inputs.append(sums.next_input())
+            x = inputs[-1].repeat(branches, 1, 1)
+        logits = transformer.step(x, text, schedule, scale, cache).float()
+        guided = guidance.combine(scale, list(logits.chunk(branches)))
+        guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
+        if given is not None and rows.stop <= known:
+            symbols = given[:, rows]  # the step before has filled caches and guidance all the same
+        else:
+            numbers = uniforms(keys, scale, length, guided.shape[2], guided.device)
+            probabilities = filter_probabilities(guided, sampling.top_k, sampling.top_p)
+            finite.append(probabilities.isfinite().flatten(1).all(dim=1))
+            symbols = draw(probabilities, numbers)
+        sums.add(symbols)
+        tokens.append(symbols)
+        guided_logits.append(guided)
+    all_finite = torch.stack(finite).all(dim=0) if finite else None
+    rollout = Rollout(torch.cat(tokens, dim=1), _joined(inputs, sums), schedule, all_finite)
+    return rollout, guided_logits
 
 
 def filter_probabilities(logits: Tensor, top_k: int, top_p: float) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varbench.models.common.sampling import teacher_forcing_inputs
 from varbench.models.protocol import Schedule
 
 
@@ -86,16 +87,34 @@ class Accumulator:
         return resize(self.total, self.layout.grids[self.scale])
 
 
+class TokenSum:
+    """An :class:`Accumulator` of the transformer's rows: a family's ``CodeSum``.
+
+    Args:
+        layout: how rows lie on the tokenizer's grids.
+        width: bits per token.
+    """
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        self.layout = layout
+        self.width = width
+        self._maps = Accumulator(layout)
+
+    @property
+    def total(self) -> Tensor | None:
+        return self._maps.total
+
+    def add(self, tokens: Tensor) -> None:
+        self._maps.add(self.layout.to_map(tokens, self._maps.scale))
+
+    def next_input(self) -> Tensor:
+        return self.layout.to_tokens([self._maps.next_input()])
+
+
 def inputs_from_tokens(tokens_BLd: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Bits of all scales -> teacher-forcing inputs ``[B, L - 1, d]`` and summed codes."""
-    sums, inputs = Accumulator(layout), []
-    rows = list(layout.schedule.slices())
-    for scale, part in enumerate(rows):
-        sums.add(layout.to_map(tokens_BLd[:, part], scale))
-        if scale + 1 < len(rows):
-            inputs.append(sums.next_input())
-    assert sums.total is not None
-    return layout.to_tokens(inputs), sums.total
+    sums = TokenSum(layout, tokens_BLd.shape[2])
+    return teacher_forcing_inputs(tokens_BLd, sums, layout.schedule)
 
 
 @dataclass(frozen=True)

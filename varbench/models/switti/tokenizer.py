@@ -10,11 +10,11 @@ Left out: encoder and nearest-code search, which only training on images would u
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varbench.models.common.autoencoder import ResBlock, Upsample
+from varbench.models.common.sampling import teacher_forcing_inputs
 from varbench.models.protocol import Schedule
 from varbench.models.switti.config import PHIS, TokenizerConfig
 
@@ -66,12 +66,13 @@ class Accumulator:
     def __init__(self, codebook: Codebook, schedule: Schedule) -> None:
         self.codebook = codebook
         self.schedule = schedule
+        self.width = codebook.embedding.embedding_dim
         self.scale = 0
         self.total: Tensor | None = None
 
-    def add(self, tokens_Bl1: Tensor) -> None:
+    def add(self, tokens: Tensor) -> None:
         """Add the tokens ``[B, l, 1]`` of the next scale."""
-        part = self.codebook.spread(tokens_Bl1, self.schedule, self.scale)
+        part = self.codebook.spread(tokens, self.schedule, self.scale)
         self.total = part if self.total is None else self.total + part
         self.scale += 1
 
@@ -87,14 +88,7 @@ def inputs_from_tokens(
     tokens_BL1: Tensor, codebook: Codebook, schedule: Schedule
 ) -> tuple[Tensor, Tensor]:
     """Tokens of all scales -> teacher-forcing inputs ``[B, L - 1, c]`` and the summed codes."""
-    sums, inputs = Accumulator(codebook, schedule), []
-    for rows in schedule.slices():
-        if sums.scale:
-            inputs.append(sums.next_input())
-        sums.add(tokens_BL1[:, rows])
-    assert sums.total is not None
-    empty = sums.total.new_zeros(len(tokens_BL1), 0, sums.total.shape[1])
-    return torch.cat([empty, *inputs], dim=1), sums.total
+    return teacher_forcing_inputs(tokens_BL1, Accumulator(codebook, schedule), schedule)
 
 
 class AttentionBlock(nn.Module):

@@ -215,12 +215,12 @@ class SwittiTransformer(nn.Module):
             x = block(x, own, text.mask_BT, rope, lengths, past)
         return self.read_out(x, text)
 
-    def new_cache(self, batch: int, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:
+    def new_cache(self, text: TextState, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:
         """Empty key and value buffers per block; None where scales do not see each other."""
         config = self.config
         if not config.causal:
             return None
-        shape = (batch, config.heads, schedule.total, config.width // config.heads)
+        shape = (len(text.pooled_BC), config.heads, schedule.total, config.width // config.heads)
         new = self.pos_start.new_empty
         return [(new(shape), new(shape)) for _ in range(config.depth)]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
@@ -26,27 +26,6 @@ ROWS = "rows.safetensors"
 
 C_co = TypeVar("C_co", covariant=True)
 C = TypeVar("C")
-
-
-@runtime_checkable
-class CachesText(Protocol):
-    """A text encoder that keeps its features in a store, if it is given one.
-
-    Attributes:
-        store: where features are kept; None keeps none.
-    """
-
-    store: Store | None
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """Store the features of many prompts with one reading of the encoders."""
-        ...
-
-
-def cached_text(model: object) -> CachesText | None:
-    """A model's text encoder if it keeps features, as the model's loader chose."""
-    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
-    return text if isinstance(text, CachesText) else None
 
 
 class Loaded(Protocol):
@@ -180,6 +159,12 @@ class CachedTextEncoder(Generic[C]):
             self._loaded = self.source.load()
         with _one_thread():
             return self._loaded.features(prompt)
+
+
+def cached_text(model: object) -> CachedTextEncoder[Any] | None:
+    """A model's text encoder if it keeps features in a store, as the model's loader chose."""
+    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
+    return text if isinstance(text, CachedTextEncoder) else None
 
 
 @contextmanager
