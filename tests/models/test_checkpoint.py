@@ -48,17 +48,17 @@ def test_a_new_modules_buffers_are_buffers() -> None:
 class Renamed(Format):
     """Names with a prefix, weights transposed, one tensor that is not read, one that must be 0."""
 
-    def candidates(self, own: str) -> list[str]:
-        return [f"net.{own}"]
+    def candidates(self, name: str) -> list[str]:
+        return [f"net.{name}"]
 
-    def ignored(self, found: str) -> bool:
-        return found in ("step", "noise")
+    def ignored(self, stored: str) -> bool:
+        return stored in ("step", "noise")
 
-    def fitted(self, own: str, value: Tensor, shape: torch.Size) -> Tensor:
-        return value.t() if own.endswith("weight") and value.t().shape == shape else value
+    def fitted(self, name: str, value: Tensor, shape: torch.Size) -> Tensor:
+        return value.t() if name.endswith("weight") and value.t().shape == shape else value
 
-    def hint(self, own: str, value: Tensor, shape: torch.Size) -> str:
-        return "set speeds=5" if own.endswith("speeds") else ""
+    def hint(self, name: str, value: Tensor, shape: torch.Size) -> str:
+        return "set speeds=5" if name.endswith("speeds") else ""
 
     def objections(self, tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
         return {"not zero": [n for n in tensors if n == "noise" and bool(tensors[n].any())]}

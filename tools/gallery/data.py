@@ -39,15 +39,15 @@ def make_renders(count: int, seed: int, *, held_out: bool = False) -> Renders:
     scenes = [sample_scene(rng, held_out=held_out) for _ in range(count)]
     seeds = rng.integers(2**31, size=count)
     images = np.empty((count, 3, 64, 64), dtype=np.uint8)
-    for place, scene, one in zip(images, scenes, seeds, strict=True):
-        place[:] = render(scene, int(one)).transpose(2, 0, 1)
+    for image, scene, layout in zip(images, scenes, seeds, strict=True):
+        image[:] = render(scene, int(layout)).transpose(2, 0, 1)
     return Renders(torch.from_numpy(images), scenes)
 
 
 def draw_captions(
     renders: Renders, rows: Tensor, rng: np.random.Generator, implied_share: float
 ) -> list[str]:
-    """One fresh caption per chosen image; some speak of a mannequin's state by implication."""
+    """One fresh caption per chosen image; some only imply a mannequin's state."""
     scenes = [renders.scenes[i] for i in rows.tolist()]
     return [
         caption(s, rng, implied=s.mannequin is not None and rng.random() < implied_share)

@@ -67,7 +67,7 @@ def clip_config() -> dict[str, Any]:
 
 
 def write_clip_folder(folder: Path) -> Any:
-    """Write configuration and tokenizer as open_clip wants them; returns the tokenizer."""
+    """Write configuration and tokenizer as open_clip reads them; returns the tokenizer."""
     import open_clip
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -114,7 +114,7 @@ class ClipTrainer(nn.Module):
 def clip_captions(
     scenes: Sequence[Scene], rng: np.random.Generator, implied: float = IMPLIED
 ) -> list[str]:
-    """One fresh caption per scene; some of a mannequin speak by implication."""
+    """One fresh caption per scene; some only imply a mannequin's state."""
     return [
         caption(scene, rng, implied=scene.mannequin is not None and rng.random() < implied)
         for scene in scenes
@@ -157,23 +157,23 @@ def _other(scene: Scene, head: str, rng: np.random.Generator) -> Scene:
 def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str, float]:
     """Share of images nearer to their own caption than to one with one attribute changed.
 
-    Keys are the attributes that are there, and ``implied`` for mannequins described by
+    Keys are the attributes present, and ``implied`` for mannequins described by
     implication only.
     """
     rng = np.random.default_rng(seed)
     images = torch.cat(
         [clip.images(part.float() / 255) for part in torch.split(renders.images, 250)]
     )
-    found = {}
+    shares = {}
     for name in (*LABELS, "implied"):
         head, implied = ("mannequin", 1.0) if name == "implied" else (name, 0.0)
         rows = [i for i, scene in enumerate(renders.scenes) if getattr(scene, head) is not None]
         if not rows:
             continue
-        own = [renders.scenes[i] for i in rows]
-        changed = [_other(scene, head, rng) for scene in own]
-        right = clip.texts(clip_captions(own, rng, implied))
+        scenes = [renders.scenes[i] for i in rows]
+        changed = [_other(scene, head, rng) for scene in scenes]
+        right = clip.texts(clip_captions(scenes, rng, implied))
         wrong = clip.texts(clip_captions(changed, rng, implied))
         margin = (images[rows] * (right - wrong)).sum(1)  # [n]
-        found[name] = float((margin > 0).float().mean())
-    return found
+        shares[name] = float((margin > 0).float().mean())
+    return shares

@@ -1,7 +1,7 @@
-"""What the Gallery's judges learn from: labels, reconstructions, augmentations.
+"""Training data of the Gallery's judges: labels, reconstructions, augmentations.
 
 Half of every batch are the tokenizer's reconstructions, some of them from codes with flipped
-bits, because judges will look at generated images and not at renders.
+bits, because judges will score generated images and not renders.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def classify(network: GalleryJudge | GalleryFeatures, images: Tensor) -> dict[st
     """uint8 images ``[N, 3, 64, 64]`` -> per head the index of the likeliest label ``[N]``."""
     parts = []
     for part in torch.split(images, 250):
-        found = network(part.float() / 255)
-        logits = network.logits(found) if isinstance(network, GalleryFeatures) else found
+        out = network(part.float() / 255)
+        logits = network.logits(out) if isinstance(network, GalleryFeatures) else out
         parts.append({head: rows.argmax(1) for head, rows in logits.items()})
     return {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
 
@@ -160,8 +160,8 @@ def accuracies_of(
     network: GalleryJudge | GalleryFeatures, images: Tensor, targets: dict[str, Tensor]
 ) -> dict[str, float]:
     """Share of right labels per head, over images whose label is known."""
-    found = {}
+    shares = {}
     for head, labels in classify(network, images).items():
         known = targets[head] != UNKNOWN
-        found[head] = float((labels == targets[head])[known].float().mean())
-    return found
+        shares[head] = float((labels == targets[head])[known].float().mean())
+    return shares

@@ -37,7 +37,7 @@ def optimise(
 ) -> nn.Module:
     """Train ``module`` and return the averaged copy.
 
-    A checkpoint is written every few hundred steps; running again goes on from it. Random
+    A checkpoint is written every few hundred steps; running again resumes from it. Random
     numbers of a step depend on (seed, step) only, so an interrupted run ends at the same
     weights as an uninterrupted one on the same machine.
 
@@ -64,7 +64,7 @@ def optimise(
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-        log.info("%s goes on at step %d", name, start)
+        log.info("%s resumes at step %d", name, start)
     began = time.monotonic()
     for step in range(start, recipe.steps):
         for group in optimiser.param_groups:
@@ -98,7 +98,7 @@ def optimise(
 
 @torch.no_grad()
 def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
-    own = module.state_dict()
+    current = module.state_dict()
     for key, value in average.state_dict().items():
         if value.is_floating_point():
-            value.lerp_(own[key], 1 - decay)
+            value.lerp_(current[key], 1 - decay)

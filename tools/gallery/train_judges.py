@@ -90,10 +90,10 @@ class _Fresh:
 
     @staticmethod
     def draw(count: int, seed: int, vae: BSQVAE | None) -> _Fresh:
-        held = count // 4
+        reserved = count // 4
         sets = {
-            "real": make_renders(count - held, seed),
-            "held_out": make_renders(held, seed + 1, held_out=True),
+            "real": make_renders(count - reserved, seed),
+            "held_out": make_renders(reserved, seed + 1, held_out=True),
         }
         if vae is not None:
             real = sets["real"]
@@ -110,8 +110,8 @@ def _network_loss(
 ) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         images, rows = data.draw(batch, generator)
-        found = network(images)
-        logits = network.logits(found) if isinstance(network, GalleryFeatures) else found
+        out = network(images)
+        logits = network.logits(out) if isinstance(network, GalleryFeatures) else out
         parts = data.losses(logits, rows, SMOOTHING)
         return {"loss": parts.mean(), **dict(zip(logits, parts.detach(), strict=True))}
 
@@ -124,12 +124,12 @@ def _ship(
     metadata: dict[str, Any],
     measure: Callable[[], Accuracies],
 ) -> Accuracies:
-    """Write the weights, measure what was written, and write that beside them."""
+    """Write the weights, measure them as written, and add the accuracies to their metadata."""
     save_network(module, path, metadata)
-    found = measure()
-    save_network(module, path, metadata | {"accuracy": found})
-    log.info("%s %s", path.name, found)
-    return found
+    accuracies = measure()
+    save_network(module, path, metadata | {"accuracy": accuracies})
+    log.info("%s %s", path.name, accuracies)
+    return accuracies
 
 
 def _metadata(stage: StageRecipe, data: JudgeData, seed: int) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def train_judges(
     seed: int,
     stages: JudgeStages = STAGES,
 ) -> dict[str, Accuracies]:
-    """Train, write and measure all judges; goes on where an earlier run stopped.
+    """Train, write and measure all judges; resumes where an earlier run stopped.
 
     Args:
         renders: training images.

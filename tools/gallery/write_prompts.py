@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from varbench.models.gallery.world.captions import _IMPLIED_PHRASES, caption
+from varbench.models.gallery.world.captions import IMPLIED_PHRASES, caption
 from varbench.models.gallery.world.scene import (
     BACKGROUNDS,
     COLOURED_OBJECTS,
@@ -47,7 +47,7 @@ _CARD = """# {name}
   Gallery, varbench's embedded world. Nobody is depicted or named; the names and artists are
   made up.
 - **Licence**: Apache-2.0.
-- **Columns**: `prompt`, then what a faithful picture shows (empty = not in the picture, or for
+- **Columns**: `prompt`, then what a faithful image shows (empty = not in the image, or for
   `colour`: any colour): {columns}.
 - **Regenerate**: `python -m tools.gallery.write_prompts` (same bytes every time; a test
   compares).
@@ -106,7 +106,7 @@ KINDS = (
 def _scenes(subject: Row, with_object: bool) -> list[list[Scene]]:
     """The subject's held-out scenes, one list per style that has any."""
     things: Sequence[str | None] = OBJECTS if with_object else (subject.get("object"),)
-    found: list[list[Scene]] = []
+    by_style: list[list[Scene]] = []
     for style in STYLES:
         scenes = [
             Scene(
@@ -121,8 +121,8 @@ def _scenes(subject: Row, with_object: bool) -> list[list[Scene]]:
         ]
         held_out = [scene for scene in scenes if is_held_out(scene)]
         if held_out:
-            found.append(held_out)
-    return found
+            by_style.append(held_out)
+    return by_style
 
 
 def _coloured(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -133,8 +133,8 @@ def _coloured(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _wording(text: str, state: str) -> str:
-    """Which implied wording a caption uses: the phrase without its subject."""
-    for phrase in _IMPLIED_PHRASES[state]:
+    """The implied wording of a caption: its phrase without the subject."""
+    for phrase in IMPLIED_PHRASES[state]:
         words = phrase.removeprefix("a {figure} ")
         if words in text:
             return words

@@ -1,4 +1,4 @@
-"""What a model may offer besides ``NextScaleModel``: looks inside that only some methods need.
+"""Optional capabilities of a model, which only some methods need.
 
 A method asks with :func:`require`; a model that lacks the capability is refused by name before
 any work is spent. Shapes: B prompts, T text rows, C width of a text space, L visual tokens,
@@ -66,7 +66,7 @@ class TextAttention:
 
 @dataclass(frozen=True)
 class TextKeys:
-    """What visual tokens compare their queries with.
+    """Cross-attention keys of the text.
 
     Attributes:
         keys: per block ``[B, H, T, W / H]``.
@@ -123,7 +123,7 @@ class CutsRollouts(Protocol):
 
 @runtime_checkable
 class CompletesPrefix(Protocol):
-    """A model that goes on from the first scales of a given image."""
+    """A model that continues from the first scales of a given image."""
 
     def complete(
         self,
@@ -157,8 +157,8 @@ class CompletesPrefix(Protocol):
 class HasSoftPrompts(Protocol):
     """A model that reads free vectors before the tokens of a prompt (soft prompts).
 
-    They stand in the space of the text encoder's token embeddings where the encoder is at hand,
-    else in that of its features, as further rows.
+    They are token embeddings of the text encoder where it stays in memory, else further rows of
+    its features.
     """
 
     def soft_start(self, count: int, seed: int) -> Tensor:
@@ -166,7 +166,7 @@ class HasSoftPrompts(Protocol):
         ...
 
     def soft_prompts(self, prompts: Sequence[str]) -> Callable[[Tensor], Condition]:
-        """What makes conditions of vectors ``[m, C]``, the same ones before every prompt.
+        """A function from vectors ``[m, C]``, the same before every prompt, to conditions.
 
         The conditions have a gradient to the vectors. Where vectors and prompt exceed the model's
         longest text, the end of the prompt is cut off, but for its last token.
@@ -176,12 +176,12 @@ class HasSoftPrompts(Protocol):
 
 @runtime_checkable
 class SeesQueries(Guidance, Protocol):
-    """A guidance that looks at cross-attention queries while an image is made.
+    """A guidance that reads cross-attention queries while an image is made.
 
     A model that offers :class:`HasTextAttention` calls :meth:`see` before every ``combine``.
 
     Attributes:
-        query_blocks: numbers of the blocks whose queries it wants.
+        query_blocks: numbers of the blocks whose queries it reads.
     """
 
     query_blocks: Sequence[int]

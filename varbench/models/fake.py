@@ -76,7 +76,7 @@ class ConstantValues(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Blueprint:
-    """How to build a model of fake tensors, and the memory that other networks take.
+    """A builder of a model of fake tensors, and the memory that other networks take.
 
     Attributes:
         depth: blocks of its transformer.

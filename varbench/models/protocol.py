@@ -1,4 +1,4 @@
-"""The protocol of a next-scale text-to-image model: everything a method or the sampler may ask.
+"""The protocol of a next-scale text-to-image model: everything that methods and sampling use.
 
 Shapes: B images, L visual tokens over all scales, D symbols per token, V values per symbol.
 Bit tokens have V = 2 and D bits; index tokens have D = 1 and V = codebook size. Tokens are
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # configs import this module, and `varbench list` no torch
 
 
 class CapabilityError(ValueError):
-    """A method asked for something that this model does not offer."""
+    """A method needs something that this model does not offer."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Schedule:
 
 
 class Condition(Protocol):
-    """What the model reads of a batch of prompts; opaque to methods."""
+    """Text features of a batch of prompts, as the model reads them; opaque to methods."""
 
     def __len__(self) -> int: ...
 
@@ -105,9 +105,9 @@ class Rollout:
 
 
 class Guidance(Protocol):
-    """How the logits of several text conditions become the ones that are sampled from.
+    """A rule that combines the logits of several text conditions into those to sample from.
 
-    A sampling-time erasure method is a Guidance; the default is classifier-free guidance. One may
+    A sampling-time erasure method is a Guidance; the default is classifier-free guidance. It may
     keep a state over the scales of a group of images: scale 0 starts the next group.
     """
 
@@ -122,7 +122,7 @@ class Guidance(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn from guided logits.
+    """Settings for drawing tokens from guided logits.
 
     Attributes:
         guidance: weight of the condition against the null condition (1 = no guidance).
@@ -152,7 +152,7 @@ class NextScaleModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """The device of the weights."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -213,13 +213,11 @@ such as ``cross_attention.kv``, the maps that make keys and values of the text."
 
 
 def at_once(count: int, batch: int) -> list[list[int]]:
-    """Row numbers 0 .. count - 1 in groups of ``batch``; the last may be smaller."""
+    """Indices 0 .. count - 1 in groups of ``batch``; the last may be smaller."""
     return [list(range(start, min(start + batch, count))) for start in range(0, count, batch)]
 
 
 def trainable(model: NextScaleModel, parts: Sequence[str]) -> dict[str, nn.Parameter]:
     """The union of several parts, each parameter once, in state-dict order."""
-    wanted: dict[str, Any] = {}
-    for part in parts:
-        wanted.update(model.parameters(part))
-    return {name: p for name, p in model.weights().named_parameters() if name in wanted}
+    chosen = {name for part in parts for name in model.parameters(part)}
+    return {name: p for name, p in model.weights().named_parameters() if name in chosen}

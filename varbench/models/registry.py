@@ -94,15 +94,15 @@ def card(config: Any) -> Card:
 
 
 def _checked(name: str, offered: Any) -> Any:
-    """The module of a plugin; ValueError says what is wrong with it."""
+    """The module of a plugin; ValueError if it is not a model."""
     config: Any = getattr(offered, "Config", None)
     if not _is_config(config):
         raise ValueError("a model has a dataclass Config, derived from ModelConfig")
-    wanted = ["load"] if issubclass(config, ReleasedConfig) else ["load", "fingerprint"]
-    if lacking := [one for one in wanted if not callable(getattr(offered, one, None))]:
-        raise ValueError(f"a model has {', '.join(wanted)}; it lacks {', '.join(lacking)}")
-    if (own := config().name) != name:
-        raise ValueError(f"its Config's name is {own!r}; give Config and entry point one name")
+    required = ["load"] if issubclass(config, ReleasedConfig) else ["load", "fingerprint"]
+    if lacking := [name for name in required if not callable(getattr(offered, name, None))]:
+        raise ValueError(f"a model has {', '.join(required)}; it lacks {', '.join(lacking)}")
+    if (own_name := config().name) != name:
+        raise ValueError(f"its Config's name is {own_name!r}; give Config and entry point one name")
     return offered
 
 
@@ -143,22 +143,22 @@ def weights_file(config: Any) -> WeightsFile:
     """The file that a model's trainable weights come from.
 
     Raises:
-        UserError: files are missing, or a plugin's model does not tell.
+        UserError: files are missing, or a plugin's model has no ``weights_file``.
     """
     module = _module(config.name)
     if not hasattr(module, "weights_file"):
         raise UserError(
-            f"model {config.name!r} tells no weights file: its module lacks weights_file"
+            f"model {config.name!r} cannot be exported as weights: its module lacks weights_file"
         )
-    found: WeightsFile = module.weights_file(config)
-    return found
+    file: WeightsFile = module.weights_file(config)
+    return file
 
 
 def provenance(config: Any) -> dict[str, Any]:
     """Repositories, commits and SHA-256 of the files that a released model is loaded from.
 
     Empty for a model whose weights are in the package: its fingerprint and varbench's version
-    say all.
+    identify them.
     """
     return locate.provenance(config) if isinstance(config, ReleasedConfig) else {}
 

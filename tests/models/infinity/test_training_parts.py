@@ -139,7 +139,7 @@ def test_parts_hold_what_they_say() -> None:
 
 
 def test_unknown_part() -> None:
-    with pytest.raises(CapabilityError, match=r"no part 'lora'; there are cross_attention"):
+    with pytest.raises(CapabilityError, match=r"no part 'lora'; choose one of: cross_attention"):
         tiny_model().parameters("lora")
 
 

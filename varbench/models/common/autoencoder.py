@@ -25,7 +25,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that nobody else needs: in place where no gradient does either.
+    """SiLU of a tensor without other users: in place unless a gradient needs it.
 
     At full image size new memory costs a CPU more time than the arithmetic.
     """

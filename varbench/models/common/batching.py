@@ -1,4 +1,4 @@
-"""Generation in batches: what a family's ``generate`` does around its own loop over scales."""
+"""Generation in batches, around a family's loop over scales."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def generate_in_batches(
 
 
 def given_symbols(model: NextScaleModel, prefix: Rollout, scales: int, count: int) -> Tensor:
-    """The symbols ``[B, l, D]`` of a roll-out's first scales, for a model to go on from.
+    """The symbols ``[B, l, D]`` of a roll-out's first scales, for a model to continue from.
 
     Args:
         model: whose schedule begins like the roll-out's.
@@ -82,9 +82,9 @@ def given_symbols(model: NextScaleModel, prefix: Rollout, scales: int, count: in
     Raises:
         ValueError: the roll-out lacks these scales or these images.
     """
-    wanted, there = model.schedule.scales[:scales], prefix.schedule.scales[:scales]
-    if not 0 <= scales <= len(model.schedule.scales) or there != wanted:
-        raise ValueError(f"{scales} scales of {model.name} are {wanted}; the prefix has {there}")
+    grids, given = model.schedule.scales[:scales], prefix.schedule.scales[:scales]
+    if not 0 <= scales <= len(model.schedule.scales) or given != grids:
+        raise ValueError(f"{scales} scales of {model.name} are {grids}; the prefix has {given}")
     if len(prefix) != count:
         raise ValueError(f"{count} images to make from a prefix of {len(prefix)}")
     return prefix.tokens[:, : sum(model.schedule.lengths[:scales])]

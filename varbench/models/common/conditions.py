@@ -19,10 +19,9 @@ C = TypeVar("C", bound="DataclassInstance")
 
 
 def _merged(parts: Sequence[C], merge: Callable[..., Tensor]) -> C:
-    """A condition whose fields are ``merge`` of the parts' fields."""
     values = {f.name: [getattr(part, f.name) for part in parts] for f in fields(parts[0])}
-    there = {name: found for name, found in values.items() if found[0] is not None}
-    return replace(parts[0], **{name: merge(*found) for name, found in there.items()})
+    merged = {name: merge(*tensors) for name, tensors in values.items() if tensors[0] is not None}
+    return replace(parts[0], **merged)
 
 
 def select(condition: C, rows: Sequence[int]) -> C:
@@ -33,9 +32,9 @@ def select(condition: C, rows: Sequence[int]) -> C:
 def choose(condition: C, other: C, take: Sequence[bool]) -> C:
     """A condition with the rows of another where ``take`` is True."""
 
-    def mixed(mine: Tensor, theirs: Tensor) -> Tensor:
-        from_other = torch.as_tensor(list(take), device=mine.device)
-        return torch.where(from_other.view(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+    def mixed(rows: Tensor, others: Tensor) -> Tensor:
+        mask = torch.as_tensor(list(take), device=rows.device)
+        return torch.where(mask.view(-1, *[1] * (rows.ndim - 1)), others, rows)
 
     return _merged([condition, other], mixed)
 

@@ -1,6 +1,6 @@
-"""How a model computes: an optional capability, set by whoever runs or trains it.
+"""Precision, recomputation and compilation: an optional capability of a model.
 
-The results of the two settings of ``checkpointing`` are the same bits; the others round.
+Both settings of ``checkpointing`` give the same bits; the other settings change the rounding.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Execution:
 
     Attributes:
         bf16: matrix products and attention of the blocks in bfloat16 (autocast). The residual
-            stream, normalisations, modulation, rotary positions, whatever reads the text before
-            the blocks, and the head stay in float32. The blocks' parameters may then be float32
+            stream, normalisations, modulation, rotary positions, the text path before the
+            blocks, and the head stay in float32. The blocks' parameters may then be float32
             or bfloat16, one by one.
         checkpointing: where a gradient is wanted keep only the input of every block, and compute
             the block again on the way back.
@@ -63,5 +63,5 @@ class HasExecution(Protocol):
     execution: Execution
 
     def block_parameters(self) -> Mapping[str, nn.Parameter]:
-        """What only the blocks read, by state-dict name; two-dimensional ones are matrices."""
+        """Parameters of the blocks by state-dict name; two-dimensional ones are matrices."""
         ...

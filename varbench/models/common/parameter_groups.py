@@ -1,4 +1,4 @@
-"""Named parts of a network: which parameters a method trains when it names a part."""
+"""Named parts of a network, for methods that train some of its parameters."""
 
 from __future__ import annotations
 
@@ -26,5 +26,6 @@ def parameters_of(
     """
     known = {**patterns, "all": ""}
     if part not in known:
-        raise CapabilityError(f"{name} has no part {part!r}; there are {', '.join(known)}")
-    return {own: p for own, p in network.named_parameters() if re.match(known[part], own)}
+        raise CapabilityError(f"{name} has no part {part!r}; choose one of: {', '.join(known)}")
+    pattern = known[part]
+    return {key: p for key, p in network.named_parameters() if re.match(pattern, key)}

@@ -30,7 +30,7 @@ class CodeSum(Protocol):
         ...
 
     def next_input(self) -> Tensor:
-        """What the transformer reads at the next scale, ``[B, l, width]``.
+        """Input of the transformer at the next scale, ``[B, l, width]``.
 
         Raises:
             ValueError: no scale was added; the first one has no visual input.

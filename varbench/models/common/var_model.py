@@ -68,7 +68,7 @@ class VarModel(ABC, Generic[C]):
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer's weights live."""
+        """The device of the transformer's weights."""
         device: torch.device = self.transformer.pos_start.device
         return device
 

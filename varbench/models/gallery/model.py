@@ -21,7 +21,7 @@ TRANSFORMER_FILE, TOKENIZER_FILE, TEXT_FOLDER = "transformer.safetensors", "vae.
 
 
 def weights_folder() -> Path:
-    """Where the shipped weights are."""
+    """Folder of the shipped weights."""
     return packaged("models/gallery/weights")
 
 

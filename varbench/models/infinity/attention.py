@@ -1,6 +1,6 @@
 """The three attentions of Infinity: text pool, self-attention over scales, cross-attention.
 
-In self-attention a token sees all tokens of its own and of earlier scales. Shapes in names: B
+In self-attention a token attends to all tokens of its own and of earlier scales. Shapes in names: B
 images, L visual tokens, T text rows, C text width (in heads: head width), D width, H heads.
 """
 
@@ -23,7 +23,7 @@ MAX_LOG_SCALE = math.log(100)
 
 @dataclass(frozen=True)
 class Past:
-    """What one block keeps while a batch is sampled.
+    """Tensors that one block keeps while a batch is sampled.
 
     Attributes:
         keys, values: of the visual tokens, preallocated for all scales, ``[B, H, L, D / H]``.
@@ -94,8 +94,8 @@ class SelfAttention(nn.Module):
     def _remember(self, q: Tensor, k: Tensor, v: Tensor, past: Past, start: int) -> Tensor:
         end = start + q.shape[2]
         past.keys[:, :, start:end], past.values[:, :, start:end] = k, v
-        seen = past.keys[:, :, :end], past.values[:, :, :end]
-        return attend_by_scale(q, *seen, [q.shape[2]])
+        keys, values = past.keys[:, :, :end], past.values[:, :, :end]
+        return attend_by_scale(q, keys, values, [q.shape[2]])
 
 
 class CrossAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""What is particular about Infinity's weights files: two naming schemes, stale buffers, shapes."""
+"""Formats of Infinity's weights files: two naming schemes, stale buffers, shapes."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ class TransformerFormat(Format):
 
     blocks_per_chunk: int
 
-    def candidates(self, own: str) -> list[str]:
-        match = re.fullmatch(r"blocks\.(\d+)\.(.+)", own)
+    def candidates(self, name: str) -> list[str]:
+        match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
         if not match:
-            return [own]
+            return [name]
         chunk, place = divmod(int(match[1]), self.blocks_per_chunk)
-        return [own, f"block_chunks.{chunk}.module.{place}.{match[2]}"]
+        return [name, f"block_chunks.{chunk}.module.{place}.{match[2]}"]
 
-    def ignored(self, found: str) -> bool:
-        return bool(STALE.search(found))
+    def ignored(self, stored: str) -> bool:
+        return bool(STALE.search(stored))
 
-    def fitted(self, own: str, value: Tensor, shape: torch.Size) -> Tensor:
+    def fitted(self, name: str, value: Tensor, shape: torch.Size) -> Tensor:
         # Upstream's flash kernel stores the head temperatures as [1, 1, H, 1].
-        if own.endswith("scale_mul_1H11") and value.numel() == shape.numel():
+        if name.endswith("scale_mul_1H11") and value.numel() == shape.numel():
             return value.reshape(shape)
         # Null rows beyond the longest prompt are never read.
-        if own == "cfg_uncond" and value.ndim == 2 and value.shape[0] > shape[0]:
+        if name == "cfg_uncond" and value.ndim == 2 and value.shape[0] > shape[0]:
             return value[: shape[0]]
         return value
 
-    def hint(self, own: str, value: Tensor, shape: torch.Size) -> str:
-        if own == "cfg_uncond" and value.ndim == 2 and value.shape[1] == shape[1]:
+    def hint(self, name: str, value: Tensor, shape: torch.Size) -> str:
+        if name == "cfg_uncond" and value.ndim == 2 and value.shape[1] == shape[1]:
             return f"set model.transformer.text_maxlen={value.shape[0]}; more rows were not trained"
         return ""
 
@@ -61,9 +61,9 @@ class TransformerFormat(Format):
 class TokenizerFormat(Format):
     """A tokenizer's file: plain FLUX names, or with the modules inside convolutions and norms."""
 
-    def candidates(self, own: str) -> list[str]:
-        stem, leaf = own.rsplit(".", 1)
-        return [own, f"{stem}.conv.{leaf}", f"{stem}.norm.{leaf}"]
+    def candidates(self, name: str) -> list[str]:
+        stem, leaf = name.rsplit(".", 1)
+        return [name, f"{stem}.conv.{leaf}", f"{stem}.norm.{leaf}"]
 
-    def ignored(self, found: str) -> bool:
-        return bool(STALE.search(found))
+    def ignored(self, stored: str) -> bool:
+        return bool(STALE.search(stored))

@@ -1,4 +1,4 @@
-"""Looks inside an Infinity: text spaces, attention on text, hidden states, queries.
+"""Access to the inside of an Infinity: text spaces, attention on text, hidden states, queries.
 
 Everything is read through forward hooks or recomputed from the weights, so that sampling and
 training pay nothing for it.
@@ -21,15 +21,15 @@ from varbench.models.protocol import Condition, Guidance, NextScaleModel
 
 @contextmanager
 def outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collects what modules give while the context is open, call after call."""
-    seen: list[Tensor] = []
+    """Collect the outputs of modules while the context is open, call after call."""
+    collected: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, out: Tensor) -> None:
-        seen.append(out)
+        collected.append(out)
 
     hooks = [m.register_forward_hook(keep) for m in modules]
     try:
-        yield seen
+        yield collected
     finally:
         for hook in hooks:
             hook.remove()
@@ -75,26 +75,26 @@ def pool_attention(transformer: InfinityTransformer, rows_BTC: Tensor, mask_BT: 
 class Watched:
     """A guidance that is shown the queries of every scale before it combines."""
 
-    def __init__(self, inner: SeesQueries, seen: list[Tensor], heads: int) -> None:
+    def __init__(self, inner: SeesQueries, queries: list[Tensor], heads: int) -> None:
         self.inner = inner
-        self.seen = seen
+        self.queries = queries
         self.heads = heads
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         return self.inner.branches(model, condition)
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
-        self.inner.see(scale, [heads_first(q, self.heads) for q in self.seen])
-        self.seen.clear()
+        self.inner.see(scale, [heads_first(q, self.heads) for q in self.queries])
+        self.queries.clear()
         return self.inner.combine(scale, logits)
 
 
 @contextmanager
 def watched(transformer: InfinityTransformer, guidance: Guidance) -> Iterator[Guidance]:
-    """The guidance itself, or one that also sees the queries it asks for."""
+    """The guidance itself, or a wrapper that shows it the queries of its blocks."""
     if not isinstance(guidance, SeesQueries):
         yield guidance
         return
     modules = [cross_attention(transformer, i).mat_q for i in guidance.query_blocks]
-    with outputs(modules) as seen:
-        yield Watched(guidance, seen, transformer.config.heads)
+    with outputs(modules) as queries:
+        yield Watched(guidance, queries, transformer.config.heads)

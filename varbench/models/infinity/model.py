@@ -54,7 +54,7 @@ class InfinityModel(VarModel[TextCondition]):
 
     @cached_property
     def layout(self) -> Layout:
-        """How the transformer's tokens lie on the tokenizer's grids."""
+        """Positions of the transformer's tokens on the tokenizer's grids."""
         return Layout(self.schedule, self.transformer.config.patchify)
 
     @property
@@ -67,7 +67,7 @@ class InfinityModel(VarModel[TextCondition]):
         self.transformer.execution = value
 
     def block_parameters(self) -> dict[str, nn.Parameter]:
-        """What ``execution`` is about: the parameters of all blocks."""
+        """Parameters of all blocks, which ``execution`` applies to."""
         every = self.transformer.named_parameters()
         return {name: p for name, p in every if name.startswith("blocks.")}
 
@@ -118,10 +118,10 @@ class InfinityModel(VarModel[TextCondition]):
         return torch.cat(parts).float() / 2 + 0.5
 
     def hidden(self, rollout: Rollout, condition: TextCondition) -> Tensor:
-        """What the last block gives under teacher forcing, ``[B, L, D]``."""
-        with outputs([self.transformer.blocks[-1]]) as seen:
+        """The last block's output ``[B, L, D]`` under teacher forcing."""
+        with outputs([self.transformer.blocks[-1]]) as states:
             self.logits(rollout, condition)
-        return seen[-1]
+        return states[-1]
 
     def text_attention(self, rollout: Rollout, condition: TextCondition) -> TextAttention:
         """Attention of all blocks and of the pooling query on the prompt's rows."""
@@ -171,7 +171,7 @@ class InfinityModel(VarModel[TextCondition]):
 
     def soft_prompts(self, prompts: Sequence[str]) -> Callable[[Tensor], TextCondition]:
         """See :class:`HasSoftPrompts`. The vectors are read by the text encoder if it stays in
-        memory; where its features come from the store, they stand beside these.
+        memory; where its features come from the store, the vectors stand next to these.
         """
         if isinstance(self.text_encoder, TextEncoder):
             return self.text_encoder.soft_prompts(prompts)

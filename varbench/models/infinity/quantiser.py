@@ -44,7 +44,7 @@ def unpatchify(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the transformer's tokens lie on the tokenizer's grids."""
+    """Positions of the transformer's tokens on the tokenizer's grids."""
 
     schedule: Schedule
     patchified: bool = False
@@ -81,7 +81,7 @@ class Accumulator:
         self.scale += 1
 
     def next_input(self) -> Tensor:
-        """What the transformer reads at the next scale, ``[B, d, h, w]``."""
+        """Input of the transformer at the next scale, ``[B, d, h, w]``."""
         if self.total is None:
             raise ValueError("the first scale has no visual input")
         return resize(self.total, self.layout.grids[self.scale])
@@ -119,7 +119,7 @@ def inputs_from_tokens(tokens_BLd: Tensor, layout: Layout) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class Quantised:
-    """Bits that a latent becomes, and what follows from them.
+    """A quantised latent: its bits, and the inputs and codes that follow from them.
 
     Attributes:
         targets: ``[B, L, bits per token]`` uint8, ground-truth bits.

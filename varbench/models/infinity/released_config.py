@@ -1,4 +1,4 @@
-"""What a released Infinity is made of; the figures are in ``conf/model/infinity-*.yaml``."""
+"""Config of a released Infinity; its values are in ``conf/model/infinity-*.yaml``."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def grids_for(pn: str, ratio: float = 1.0) -> tuple[tuple[int, int], ...]:
         ValueError: unknown pixel budget.
     """
     if pn not in PIXEL_BUDGETS:
-        raise ValueError(f"unknown pixel budget {pn!r}; there are {', '.join(PIXEL_BUDGETS)}")
+        raise ValueError(f"unknown pixel budget {pn!r}; choose one of: {', '.join(PIXEL_BUDGETS)}")
     return FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]]
 
 
@@ -71,6 +71,8 @@ def full_grid(schedule: Schedule) -> tuple[int, int]:
     count = len(schedule.scales)
     ends = {g[-1] for g in FULL_SCHEDULES.values() if g[:count] == schedule.scales}
     if len(ends) != 1:
-        found = f"{len(ends)} of Infinity's schedules, so RoPE is undefined"
-        raise ValueError(f"{schedule.scales} is the beginning of {found}")
+        raise ValueError(
+            f"{schedule.scales} is the beginning of {len(ends)} of Infinity's schedules, so RoPE "
+            "is undefined"
+        )
     return ends.pop()

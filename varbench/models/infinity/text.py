@@ -59,8 +59,8 @@ class TextCondition:
 
     def choose(self, other: TextCondition, take: Sequence[bool]) -> TextCondition:
         """This condition with the rows of ``other`` where ``take`` is True."""
-        mine, theirs = (replace(c, null=c.is_null) for c in (self, other))
-        return conditions.choose(mine, theirs, take)
+        first, second = (replace(c, null=c.is_null) for c in (self, other))
+        return conditions.choose(first, second, take)
 
     @property
     def is_null(self) -> Tensor:
@@ -150,9 +150,10 @@ class TextEncoder:
 
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Prompts -> float32 rows padded to ``maxlen``."""
-        found = {prompt: self.features(prompt) for prompt in dict.fromkeys(prompts)}
-        report_lost(self.truncated, found, self.maxlen)
-        return as_condition([found[prompt] for prompt in prompts], self.maxlen, self.encoder.device)
+        encoded = {prompt: self.features(prompt) for prompt in dict.fromkeys(prompts)}
+        report_lost(self.truncated, encoded, self.maxlen)
+        features = [encoded[prompt] for prompt in prompts]
+        return as_condition(features, self.maxlen, self.encoder.device)
 
     def soft_start(self, count: int, seed: int) -> Tensor:
         """The embeddings ``[count, C]`` of tokens drawn by the seed."""
@@ -164,7 +165,7 @@ class TextEncoder:
         """Prompts with free vectors before their tokens, as this encoder reads both."""
         table: Tensor = self.encoder.get_input_embeddings().weight
         ids = [token_ids(self.tokenizer, prompt, self.maxlen) for prompt in prompts]
-        embedded = [table[torch.tensor(one, device=table.device)] for one in ids]
+        embedded = [table[torch.tensor(row, device=table.device)] for row in ids]
 
         def condition(vectors: Tensor) -> TextCondition:
             every = []

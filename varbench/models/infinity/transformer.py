@@ -42,7 +42,7 @@ class TextState:
 
 @dataclass
 class Cache:
-    """What all blocks keep, and how many tokens they have seen."""
+    """Kept tensors of all blocks, and the number of tokens in it."""
 
     blocks: list[Past]
     used: int = 0
@@ -128,7 +128,7 @@ class HeadNorm(nn.Module):
 
 
 class InfinityTransformer(nn.Module):
-    """Text rows and visual inputs -> two logits per bit; ``execution`` says how."""
+    """Text rows and visual inputs -> two logits per bit; computed as ``execution`` has it."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -162,22 +162,22 @@ class InfinityTransformer(nn.Module):
     def layout(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
         """Per token: level ``[L]``, RoPE cosines and sines ``[L, D / H / 2]``."""
         device = self.pos_start.device
-        found = self._layouts.get(schedule)
-        if found is None or found[0].device != device:
+        layout = self._layouts.get(schedule)
+        if layout is None or layout[0].device != device:
             levels = torch.cat(
                 [torch.full((n,), level) for level, n in enumerate(schedule.lengths)]
             )
             cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
-            found = (levels.to(device), cos.to(device), sin.to(device))
-            self._layouts[schedule] = found
-        return found
+            layout = (levels.to(device), cos.to(device), sin.to(device))
+            self._layouts[schedule] = layout
+        return layout
 
     def forward(
         self, inputs_BLd: Tensor, text: TextState, schedule: Schedule, scales: int | None = None
     ) -> Tensor:
         """Teacher forcing: inputs ``[B, L - 1, d]`` of scales 1.. -> logits ``[B, L, d, 2]``.
 
-        ``schedule`` says where tokens lie; of its scales only the first ``scales`` are computed.
+        ``schedule`` gives the tokens' positions; only its first ``scales`` are computed.
         """
         lengths = schedule.lengths[:scales]
         levels, cos, sin = (t[: sum(lengths)] for t in self.layout(schedule))
@@ -224,7 +224,7 @@ class InfinityTransformer(nn.Module):
         return self.read_out(x, text)
 
     def new_cache(self, text: TextState, schedule: Schedule) -> Cache:
-        """For one sampling run: room for the visual tokens, and all that blocks read of the text.
+        """A cache for one sampling run: buffers for visual tokens, keys and values of the text.
 
         Each prompt is read alone, without padding, so that its numbers do not depend on others.
         """
@@ -249,6 +249,6 @@ class InfinityTransformer(nn.Module):
         return cast("Iterable[Block]", self.blocks)
 
     def read_out(self, x_BLD: Tensor, text: TextState) -> Tensor:
-        """Hidden states -> logits ``[B, L, d, 2]``; channel 2c says bit c = 0, 2c + 1 bit c = 1."""
+        """Hidden states -> logits ``[B, L, d, 2]``; channel 2c is for bit c = 0, 2c + 1 for 1."""
         logits = self.head(self.head_nm(x_BLD, text.pooled_BD))
         return logits.unflatten(-1, (-1, 2))  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ Past = tuple[Tensor, Tensor, slice]
 
 @dataclass(frozen=True)
 class BlockText:
-    """What one block reads of the text: keys and values ``[B, H, T, C / H]``, AdaLN vectors."""
+    """The text as one block reads it: keys and values ``[B, H, T, C / H]``, AdaLN vectors."""
 
     keys: Tensor
     values: Tensor

@@ -1,6 +1,6 @@
 """A released Switti by its config (``conf/model/switti*.yaml``): weights in, model out.
 
-Never loaded here for want of the files: what is proven is told in ``docs/other-models.md``.
+The released files were never at hand; ``docs/other-models.md`` lists what was verified without.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     Raises:
         CheckpointError: files missing, damaged or not fitting; the message names them.
     """
-    own, codes, first, second = locate(config)
+    trunk, codes, first, second = locate(config)
     place = torch.device(device)
-    file = _weights_file(config, own)
+    file = _weights_file(config, trunk)
     transformer = load_new(
         lambda: SwittiTransformer(config.transformer),
         read_tensors(file.path),
@@ -71,6 +71,6 @@ def weights_file(config: Any) -> WeightsFile:
     return _weights_file(config, locate(config)[0])
 
 
-def _weights_file(config: Any, own: Part) -> WeightsFile:
+def _weights_file(config: Any, part: Part) -> WeightsFile:
     form = TransformerFormat(config.schedule().total, config.transformer.causal)
-    return WeightsFile(own.path(WEIGHTS), form)
+    return WeightsFile(part.path(WEIGHTS), form)

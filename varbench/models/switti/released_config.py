@@ -1,4 +1,4 @@
-"""What a released Switti is made of; the figures are in ``conf/model/switti*.yaml``.
+"""Config of a released Switti; its values are in ``conf/model/switti*.yaml``.
 
 Stated by the public code: every size, name and rule there and here. Inferred: that all four use
 the crop condition, RoPE and SwiGLU (defaults of the code; the byte counts of three of the hub's

@@ -31,7 +31,7 @@ MAXLEN = 77
 
 @dataclass(frozen=True)
 class SwittiCondition:
-    """What the transformer reads of a batch of prompts.
+    """Text features of a batch of prompts.
 
     Attributes:
         rows: ``[B, T, X]`` float32, last hidden states of both encoders side by side, T fixed.

@@ -22,7 +22,7 @@ EPS = 1e-6
 
 
 def phi_of(scale: int, scales: int) -> int:
-    """Which phi a scale uses: the one whose tick is nearest to scale / (scales - 1).
+    """Index of the phi that a scale uses: its tick is nearest to scale / (scales - 1).
 
     With 10 scales two of them lie halfway between ticks, so the arithmetic (double precision,
     this order) is part of the definition.
@@ -51,7 +51,7 @@ class Codebook(nn.Module):
         self.quant_resi = nn.ModuleDict({"qresi_ls": phis})
 
     def spread(self, tokens_Bl1: Tensor, schedule: Schedule, scale: int) -> Tensor:
-        """What the tokens of one scale add to the sum of codes, ``[B, c, H, W]``."""
+        """The contribution ``[B, c, H, W]`` of one scale's tokens to the sum of codes."""
         codes = self.embedding(tokens_Bl1[..., 0].long()).transpose(1, 2)
         codes = codes.unflatten(2, schedule.scales[scale])
         if scale + 1 < len(schedule.scales):
@@ -77,7 +77,7 @@ class Accumulator:
         self.scale += 1
 
     def next_input(self) -> Tensor:
-        """What the transformer reads at the next scale, ``[B, l, c]``."""
+        """Input of the transformer at the next scale, ``[B, l, c]``."""
         if self.total is None:
             raise ValueError("the first scale has no visual input")
         grid = self.schedule.scales[self.scale]

@@ -1,10 +1,10 @@
 """The Switti transformer (Voronov et al. 2024, arXiv 2412.01819): logits over a codebook.
 
-Two variants differ in self-attention alone. In Switti a token sees the tokens of its own scale
+Two variants differ in self-attention alone. In Switti a token attends to its own scale
 and learns of earlier scales only through its input, the sum of their codes; sampling needs no
-key/value cache. In Switti AR it also sees all earlier scales.
+key/value cache. In Switti AR it also attends to all earlier scales.
 
-Text enters by two roads: rows of two CLIP encoders by cross-attention, and a pooled vector as
+Text enters twice: rows of two CLIP encoders by cross-attention, and a pooled vector as
 the start token and as the condition of AdaLN. Norms stand before and after every sub-layer.
 
 Names of parameters are the original's. Shapes in names: B images, L visual tokens, T text
@@ -81,7 +81,7 @@ class Block(nn.Module):
         self.crop_cond_scales = nn.Parameter(torch.zeros(1, width))
 
     def read(self, rows_BTX: Tensor, pooled_BC: Tensor, crop_C: Tensor) -> BlockText:
-        """Everything of this block that depends on the text and not on visual tokens."""
+        """The part of this block that depends on the text and not on visual tokens."""
         keys, values = self.cross_attn.read(self.attention_y_norm(rows_BTX))
         ada = self.ada_lin(pooled_BC + self.crop_cond_scales * crop_C)
         return BlockText(keys, values, ada.unflatten(-1, (1, 6, -1)))
@@ -182,15 +182,15 @@ class SwittiTransformer(nn.Module):
     ) -> Tensor:
         """Teacher forcing: inputs ``[B, L - 1, code_width]`` of scales 1.. -> ``[B, L, 1, V]``.
 
-        ``schedule`` says where tokens lie; of its scales only the first ``scales`` are computed.
+        ``schedule`` gives the tokens' positions; only its first ``scales`` are computed.
         """
         place = self.positions(schedule)
         lengths = schedule.lengths[:scales]
         levels, cos, sin = (t[: sum(lengths)] for t in (place.levels, *place.rope))
         start = text.pooled_BC[:, None] + self.pos_start
         x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
-        for block, own in zip(self.blocks, text.blocks, strict=True):
-            x = block(x, own, text.mask_BT, (cos, sin), lengths)
+        for block, block_text in zip(self.blocks, text.blocks, strict=True):
+            x = block(x, block_text, text.mask_BT, (cos, sin), lengths)
         return self.read_out(x, text)
 
     def step(
@@ -210,13 +210,13 @@ class SwittiTransformer(nn.Module):
         x = x + self.lvl_embed.weight[level]
         rope = (place.rope[0][rows], place.rope[1][rows])
         lengths = [schedule.lengths[level]]
-        for number, (block, own) in enumerate(zip(self.blocks, text.blocks, strict=True)):
+        for number, (block, block_text) in enumerate(zip(self.blocks, text.blocks, strict=True)):
             past = None if cache is None else (*cache[number], rows)
-            x = block(x, own, text.mask_BT, rope, lengths, past)
+            x = block(x, block_text, text.mask_BT, rope, lengths, past)
         return self.read_out(x, text)
 
     def new_cache(self, text: TextState, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:
-        """Empty key and value buffers per block; None where scales do not see each other."""
+        """Empty key and value buffers per block; None where scales do not attend to each other."""
         config = self.config
         if not config.causal:
             return None

@@ -1,8 +1,8 @@
-"""Text features kept on disk: text encoders are read only for prompts never seen, then freed.
+"""Text features cached on disk: text encoders are read only for new prompts, then freed.
 
-The encoder of T5-XL has 1.2 billion weights, 2.5 GB in bfloat16, and is needed for a few
-milliseconds per prompt; the memory belongs to sampling and training. A prompt's features are some
-hundred kilobytes and never change, so they are computed once per store.
+T5-XL's encoder takes 2.5 GB in bfloat16 for a few milliseconds per prompt; sampling and training
+need that memory. A prompt's features are some hundred kilobytes and never change, so they are
+computed once per store.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Loaded(Protocol):
 
 
 class TextSource(Protocol[C_co]):
-    """Text encoders on disk: what they are, how to read them, and what their features make.
+    """Text encoders on disk: their identity, how to read them, and the condition they give.
 
     Attributes:
         fingerprint: hash of the encoders' files; with ``maxlen``, ``dtype`` and the prompt's
             exact text it is the key of the features.
         maxlen: longest prompt in tokens.
         device, dtype: where and in which precision the encoders compute.
-        standing: prompts that the model itself asks for, whatever is generated.
+        standing: prompts that the model itself needs, for instance the empty one.
     """
 
     @property
@@ -92,14 +92,14 @@ class CachedTextEncoder(Generic[C]):
             CheckpointError: features are missing and the encoders' files are unusable.
             UserError: an encoder overflows in this dtype.
         """
-        found = {}
+        features = {}
         try:
             for prompt in dict.fromkeys(prompts):
-                found[prompt] = self._features(prompt)
+                features[prompt] = self._features(prompt)
         finally:
             self.release()
-        report_lost(self.truncated, found, self.source.maxlen)
-        return self.source.condition([found[prompt] for prompt in prompts])
+        report_lost(self.truncated, features, self.source.maxlen)
+        return self.source.condition([features[prompt] for prompt in prompts])
 
     def tokens(self, prompt: str) -> list[str]:
         """The tokens of a prompt; see :class:`TextSource`."""
@@ -169,7 +169,7 @@ def cached_text(model: object) -> CachedTextEncoder[Any] | None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """How a sum is split over threads changes its rounding, and all runs share the entries."""
+    """One thread, since the number of threads changes rounding, and all runs share the entries."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What the text encoders of all families share: protocol, features, and reading them from disk."""
+"""Text encoders of all families: their protocol, their features, and reading them from disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ C_co = TypeVar("C_co", covariant=True)
 
 @dataclass(frozen=True)
 class PromptFeatures:
-    """What text encoders say of one prompt.
+    """Text features of one prompt.
 
     Attributes:
         tensors: by name, in the encoders' dtype; ``rows`` is ``[n, C]``, one row per token.
@@ -35,7 +35,7 @@ class PromptFeatures:
 
 
 class PromptEncoder(Protocol[C_co]):
-    """What a model asks of its text encoders, wherever the features come from."""
+    """The text encoders of a model, or a cache in their place."""
 
     truncated: dict[str, int]
     """Prompts so far that did not fit, with the number of tokens that each lost."""
@@ -45,7 +45,7 @@ class PromptEncoder(Protocol[C_co]):
         ...
 
     def tokens(self, prompt: str) -> list[str]:
-        """The tokens whose features are a prompt's rows, in their order."""
+        """The tokens of a prompt, one per row of its features."""
         ...
 
     def fingerprint(self) -> str:
@@ -55,7 +55,7 @@ class PromptEncoder(Protocol[C_co]):
 
 @runtime_checkable
 class HasTextEncoder(Protocol):
-    """A model that reads prompts with text encoders of its own."""
+    """A model with text encoders."""
 
     @property
     def text_encoder(self) -> PromptEncoder[Any] | None:
@@ -77,13 +77,13 @@ def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torc
     """
     from transformers.utils import logging as transformers_logging
 
-    # Without its file transformers makes up a tokenizer that knows no word.
+    # Without its file transformers invents a tokenizer that knows no word.
     absent = [f for f in ("config.json", "tokenizer.json") if not (folder / f).is_file()]
     if absent:
         raise CheckpointError(f"no text encoder in {folder}: it lacks {', '.join(absent)}")
-    transformers_logging.disable_progress_bar()  # it does not know ours
+    transformers_logging.disable_progress_bar()  # it would break varbench's own
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
+    transformers_logging.set_verbosity_error()  # what it warns of is an error below
     try:
         tokenizer = read_tokenizer(folder)
         encoder, report = kind.from_pretrained(
@@ -98,12 +98,12 @@ def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torc
     finally:
         transformers_logging.set_verbosity(verbosity)
     # transformers fills what does not fit with random numbers.
-    misfits = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    if misfits:
-        names = ", ".join(sorted(misfits)[:10])
+    random = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if random:
+        names = ", ".join(sorted(random)[:10])
         raise CheckpointError(
             f"{folder} does not fit its config.json; missing or of another shape: "
-            f"{names}{' ...' if len(misfits) > 10 else ''}"
+            f"{names}{' ...' if len(random) > 10 else ''}"
         )
     return tokenizer, encoder.eval().requires_grad_(False)
 
@@ -122,7 +122,7 @@ def token_ids(tokenizer: Any, prompt: str, maxlen: int) -> list[int]:
 
 
 def tokens_lost(tokenizer: Any, prompt: str, maxlen: int) -> int:
-    """How many tokens of a prompt :func:`token_ids` cuts off."""
+    """Number of tokens of a prompt that :func:`token_ids` cuts off."""
     return max(0, len(tokenizer(prompt, verbose=False).input_ids) - maxlen)
 
 
@@ -132,10 +132,10 @@ def token_names(tokenizer: Any, prompt: str, maxlen: int) -> list[str]:
 
 
 def report_lost(
-    truncated: dict[str, int], found: Mapping[str, PromptFeatures], maxlen: int
+    truncated: dict[str, int], encoded: Mapping[str, PromptFeatures], maxlen: int
 ) -> None:
     """Note prompts that lost tokens in ``truncated``, with a warning for each new one."""
-    for prompt, features in found.items():
+    for prompt, features in encoded.items():
         if features.lost and prompt not in truncated:
             truncated[prompt] = features.lost
             log.warning(

@@ -1,9 +1,9 @@
-"""Strict loading: every key of a weights file accounted for, by name, or an error that says which.
+"""Strict loading: every key of a weights file is used, or an error names those that are not.
 
 A module is either filled in place, or built without storage (on the meta device) and given its
 tensors one by one, each straight to its device and precision, so that host memory never holds
 more than the model and the weights file that is being read. ``tensor_files.py`` reads the files;
-what is particular about a family's files is its :class:`Format`.
+a family's :class:`Format` maps their tensors to the module's.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Format:
-    """How a file's tensors stand for a module's; as it is, the module's own state dict."""
+    """Mapping of a file's tensors to a module's; this one is of a plain state dict."""
 
-    def candidates(self, own: str) -> list[str]:
-        """Names under which the module's tensor ``own`` may stand in a file."""
-        return [own]
+    def candidates(self, name: str) -> list[str]:
+        """Names that the module's tensor ``name`` may have in a file."""
+        return [name]
 
-    def ignored(self, found: str) -> bool:
-        """Whether a tensor that the module does not have may be in a file."""
+    def ignored(self, stored: str) -> bool:
+        """True for a tensor that a file may hold besides the module's."""
         return False
 
-    def fitted(self, own: str, value: Tensor, shape: torch.Size) -> Tensor:
+    def fitted(self, name: str, value: Tensor, shape: torch.Size) -> Tensor:
         """A file's tensor in the shape that the module expects, where that loses nothing."""
         return value
 
-    def hint(self, own: str, value: Tensor, shape: torch.Size) -> str:
-        """What may help where ``value`` has another shape than expected."""
+    def hint(self, name: str, value: Tensor, shape: torch.Size) -> str:
+        """Advice for a ``value`` of another shape than expected, or nothing."""
         return ""
 
     def objections(self, tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
@@ -47,15 +47,15 @@ class Format:
 PLAIN = Format()
 
 
-def _misfit(form: Format, own: str, found: str, value: Tensor, shape: torch.Size) -> str | None:
-    """What is wrong with a file's tensor, or None."""
+def _mismatch(form: Format, name: str, stored: str, value: Tensor, shape: torch.Size) -> str | None:
+    """The reason why a file's tensor does not fit, or None."""
     if not value.is_floating_point():
-        return f"{found} of type {value.dtype}, expected floating point"
-    if form.fitted(own, value, shape).shape == shape:
+        return f"{stored} of type {value.dtype}, expected floating point"
+    if form.fitted(name, value, shape).shape == shape:
         return None
-    hint = form.hint(own, value, shape)
-    told = f"{found} {tuple(value.shape)}, expected {tuple(shape)}"
-    return f"{told} ({hint})" if hint else told
+    hint = form.hint(name, value, shape)
+    reason = f"{stored} {tuple(value.shape)}, expected {tuple(shape)}"
+    return f"{reason} ({hint})" if hint else reason
 
 
 def _match(
@@ -67,33 +67,33 @@ def _match(
         CheckpointError: missing, extra or misshapen keys, all named (the first ten of each).
     """
     shapes = {name: value.shape for name, value in module.state_dict().items()}
-    own_of: dict[str, str] = {}
+    name_of: dict[str, str] = {}
     missing = []
     for name in shapes:
-        found = next((c for c in form.candidates(name) if c in tensors), None)
-        if found is None:
+        stored = next((c for c in form.candidates(name) if c in tensors), None)
+        if stored is None:
             missing.append(name)
         else:
-            own_of[found] = name
-    own_of = {found: own_of[found] for found in tensors if found in own_of}
-    misfits = [
-        _misfit(form, own, found, outline(tensors, found), shapes[own])
-        for found, own in own_of.items()
+            name_of[stored] = name
+    name_of = {stored: name_of[stored] for stored in tensors if stored in name_of}
+    mismatches = [
+        _mismatch(form, name, stored, outline(tensors, stored), shapes[name])
+        for stored, name in name_of.items()
     ]
-    extra = [name for name in tensors if name not in own_of and not form.ignored(name)]
-    found_problems = {
+    extra = [stored for stored in tensors if stored not in name_of and not form.ignored(stored)]
+    names_by_kind = {
         "missing": missing,
         "extra": extra,
-        "misshapen": [text for text in misfits if text],
+        "misshapen": [reason for reason in mismatches if reason],
     } | form.objections(tensors)
     problems = [
         f"{kind}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}"
-        for kind, names in found_problems.items()
+        for kind, names in names_by_kind.items()
         if names
     ]
     if problems:
         raise CheckpointError(f"{source} does not fit this model. " + "; ".join(problems))
-    return own_of
+    return name_of
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def load_strict(
     form: Format = PLAIN,
     source: str = "checkpoint",
 ) -> None:
-    """Copy tensors into a module in place; every key on either side must find its partner.
+    """Copy tensors into a module in place; every key on either side must have a counterpart.
 
     Args:
         module: the receiving module.
@@ -115,8 +115,8 @@ def load_strict(
         CheckpointError: missing, extra or misshapen keys; nothing has been copied then.
     """
     state = module.state_dict()
-    for found, own in _match(module, tensors, form, source).items():
-        state[own].copy_(form.fitted(own, tensors[found], state[own].shape))
+    for stored, name in _match(module, tensors, form, source).items():
+        state[name].copy_(form.fitted(name, tensors[stored], state[name].shape))
 
 
 def load_new(
@@ -143,11 +143,13 @@ def load_new(
         module = build()
     shapes = {name: value.shape for name, value in module.state_dict().items()}
     trained = {name for name, _ in module.named_parameters()}
-    for found, own in _match(module, tensors, form, source).items():
-        value = form.fitted(own, tensors[found], shapes[own]).to(
-            device, dtype(own), copy=True, memory_format=torch.contiguous_format
+    for stored, name in _match(module, tensors, form, source).items():
+        value = form.fitted(name, tensors[stored], shapes[name]).to(
+            device, dtype(name), copy=True, memory_format=torch.contiguous_format
         )
-        owner, _, leaf = own.rpartition(".")
+        owner, _, leaf = name.rpartition(".")
         # A buffer that became a parameter would be trained and counted as one.
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(value) if own in trained else value)
+        setattr(
+            module.get_submodule(owner), leaf, nn.Parameter(value) if name in trained else value
+        )
     return module

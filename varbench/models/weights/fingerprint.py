@@ -1,4 +1,4 @@
-"""What a model is, as one hash: its sizes and every unedited weight."""
+"""One hash per model, over its sizes and every unedited weight."""
 
 from __future__ import annotations
 

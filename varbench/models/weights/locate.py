@@ -1,8 +1,7 @@
-"""Where a released model's files are, and their hashes; nothing is loaded and torch not imported.
+"""The files of released models and their hashes; nothing is loaded and torch not imported.
 
-Files come from a local folder or from the hub's cache, into which they are fetched if they are
-absent and the network is there. Which files a model needs, and where in a local folder they lie,
-is told by its config (:class:`ReleasedConfig`).
+Files come from a local folder or from the hub's cache, into which absent ones are fetched. A
+model's config (:class:`ReleasedConfig`) names the files and their places in a local folder.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ class Part:
     """The files of one repository, as they are on this machine.
 
     Attributes:
-        source: what is wanted.
+        source: the files required.
         root: folder that the names refer to; None if the hub's cache has none.
-        local: whether that is a local folder and not the hub's cache.
+        local: True for a local folder, False for the hub's cache.
     """
 
     source: Source
@@ -60,7 +59,7 @@ class Part:
 
     @property
     def revision(self) -> str | None:
-        """Commit, tag or branch asked for; a local folder says nothing of it."""
+        """The requested commit, tag or branch; None for a local folder."""
         return None if self.local else self.source.revision
 
     @property
@@ -72,11 +71,11 @@ class Part:
     def names(self) -> tuple[str, ...]:
         """Files by their paths in the repository, an index before the shards it names."""
         source = self.source
-        wanted = [*source.files, *(name for name in source.optional if self._has(name))]
+        required = [*source.files, *(name for name in source.optional if self._has(name))]
         if source.either:
-            wanted.append(next((n for n in source.either if self._has(n)), source.either[-1]))
+            required.append(next((n for n in source.either if self._has(n)), source.either[-1]))
         out: list[str] = []
-        for name in wanted:
+        for name in required:
             out.append(name)
             if name.endswith(INDEX) and self._has(name):
                 folder = Path(name).parent
@@ -85,14 +84,14 @@ class Part:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names that are not there."""
+        """The names without a file."""
         return tuple(name for name in self.names if not self._has(name))
 
     def _has(self, name: str) -> bool:
         return self.root is not None and (self.root / name).is_file()
 
     def path(self, name: str) -> Path:
-        """A file that is there."""
+        """The path of a file that exists."""
         assert self.root is not None
         return self.root / name
 
@@ -102,22 +101,22 @@ class Part:
         Raises:
             CheckpointError: the hub knows the file by another checksum.
         """
-        found = {}
+        sums = {}
         for name in self.names:
             path = self.path(name)
-            found[name] = sha256(path)
+            sums[name] = sha256(path)
             # The hub's cache names large files by their SHA-256.
             blob = path.resolve().name
-            if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob) and blob != found[name]:
+            if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob) and blob != sums[name]:
                 raise CheckpointError(
-                    f"{path} is damaged: its SHA-256 is {found[name]}, the hub's is {blob}; "
+                    f"{path} is damaged: its SHA-256 is {sums[name]}, the hub's is {blob}; "
                     f"delete {path.resolve()} and run again"
                 )
-        return found
+        return sums
 
 
 def _snapshot(source: Source, fetch: bool) -> Path | None:
-    """The repository's folder in the hub's cache, its files fetched first if asked to."""
+    """The repository's folder in the hub's cache; with ``fetch`` its files are fetched first."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -137,7 +136,7 @@ def _snapshot(source: Source, fetch: bool) -> Path | None:
 
 
 def place(config: ReleasedConfig) -> str:
-    """Where a model's files are looked for: the local folder, or the hub's cache."""
+    """The folder searched for a model's files: the local folder, or the hub's cache."""
     if config.weights:
         return str(Path(config.weights).expanduser())
     from huggingface_hub import constants
@@ -146,7 +145,7 @@ def place(config: ReleasedConfig) -> str:
 
 
 def find(config: ReleasedConfig) -> tuple[Part, ...]:
-    """The parts of a model, in the order of its sources, as they are on this machine now."""
+    """The parts of a model on this machine, in the order of its sources."""
     if config.weights:
         root = Path(place(config))
         return tuple(Part(s, root / s.folder, local=True) for s in config.sources())
@@ -154,10 +153,10 @@ def find(config: ReleasedConfig) -> tuple[Part, ...]:
 
 
 def locate(config: ReleasedConfig) -> tuple[Part, ...]:
-    """As :func:`find`, after fetching what is missing; all files are there.
+    """The parts of a model, complete: missing files are fetched from the hub.
 
     Raises:
-        CheckpointError: files are missing; says which, from where, and into which folder.
+        CheckpointError: files are missing; names them, their source and the target folder.
     """
     parts = find(config)
     if not any(part.missing for part in parts):
@@ -204,9 +203,9 @@ def _digest(content: Any) -> str:
 
 
 def fingerprint(config: ReleasedConfig) -> str:
-    """Hash of what the config describes and of the files' SHA-256 (16 hex digits).
+    """Hash of the described config and of the files' SHA-256 (16 hex digits).
 
-    Where the files lie, what they are called and which revision they are of does not matter.
+    Paths, file names and revisions do not count.
 
     Raises:
         CheckpointError: files are missing or damaged.
@@ -216,7 +215,7 @@ def fingerprint(config: ReleasedConfig) -> str:
 
 
 def files_fingerprint(parts: Sequence[Part]) -> str:
-    """Hash of the content of some parts' files (16 hex digits).
+    """Hash of the content of the parts' files (16 hex digits).
 
     Raises:
         CheckpointError: a file is damaged.
@@ -225,9 +224,9 @@ def files_fingerprint(parts: Sequence[Part]) -> str:
 
 
 def provenance(config: ReleasedConfig) -> dict[str, Any]:
-    """Per repository: revision asked for, commit it was resolved to, SHA-256 of every file read.
+    """Per repository: requested revision, commit it resolved to, SHA-256 of every file.
 
-    Revision and commit are None for a local folder, whose files say nothing of them.
+    Revision and commit are None for a local folder.
 
     Raises:
         CheckpointError: files are missing or damaged.

@@ -1,6 +1,6 @@
-"""What a released model's config can tell before anything is loaded: its files, sizes, memory.
+"""Configs of released models: files, sizes and memory, known before anything is loaded.
 
-The figures are in ``conf/model/*.yaml``; each family derives its own class from
+The values are in ``conf/model/*.yaml``; each family derives its own class from
 :class:`ReleasedConfig`. Nothing here imports torch, because ``varbench list models`` reads it.
 """
 
@@ -14,21 +14,22 @@ BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes per number."""
 
 INDEX = ".index.json"
-"""End of the name of a file that tells which of several safetensors holds which tensor."""
+"""Suffix of the file that maps tensors to the safetensors shards that hold them."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The files wanted from one hub repository.
+    """The files required from one hub repository.
 
     Attributes:
         repository: hub id.
         revision: commit, tag or branch; a full commit hash pins the files.
         folder: where the files lie in a local folder; "" = at its top.
         files: paths in the repository; after the index of shards the shards it names, too.
-        optional: read where they are there.
-        either: one of these is wanted, the first that is there; none there = the last is missing.
-        shards: patterns of shards, whose names only their index tells.
+        optional: read if present.
+        either: alternatives, of which the first that is present is read; without any the last
+            is missing.
+        shards: patterns of shards, whose names are in their index.
     """
 
     repository: str
@@ -41,7 +42,7 @@ class Source:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What to ask the hub for."""
+        """All patterns to fetch from the hub."""
         return (*self.files, *self.optional, *self.either, *self.shards)
 
 
@@ -50,7 +51,7 @@ def text_encoder(repository: str, revision: str, optional: tuple[str, ...] = ())
 
     Args:
         repository, revision: see :class:`Source`.
-        optional: files of its tokenizer that are read where they are there.
+        optional: files of its tokenizer that are read if present.
     """
     weights = "model.safetensors"
     return Source(
@@ -101,7 +102,7 @@ class ReleasedConfig(ABC):
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """Whatever decides an image besides the files' content, as plain JSON-able values."""
+        """The settings that decide an image besides the files' content, as JSON-able values."""
 
     @abstractmethod
     def weight_bytes(self, parameters: Parameters) -> int:

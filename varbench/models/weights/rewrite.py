@@ -1,7 +1,7 @@
 """Weights files written again with some tensors replaced, in the format they came in.
 
-The file keeps its name, its keys and its tensors' shapes, so that whatever reads the original reads
-the copy. Two things may differ: a nested ``.pth`` comes out flat, and a replaced tensor has the
+The file keeps its name, its keys and its tensors' shapes, so that readers of the original read the
+copy. Two things may differ: a nested ``.pth`` comes out flat, and a replaced tensor has the
 replacement's precision (an edit is kept in float32 where the file may hold 16 bits), because
 rounding it would change the model that was measured.
 """
@@ -50,20 +50,20 @@ def rewrite(file: WeightsFile, changed: Mapping[str, Tensor], folder: Path) -> l
     Raises:
         CheckpointError: a changed tensor is in no place of the file, or the file is damaged.
     """
-    found = read_tensors(file.path)
+    tensors = read_tensors(file.path)
     new: dict[str, Tensor] = {}
-    for own, value in changed.items():
-        name = next((c for c in file.form.candidates(own) if c in found), None)
-        if name is None:
-            raise CheckpointError(f"{file.path} has no place for the edited tensor {own}")
-        new[name] = _placed(found[name], value, f"{file.path}: {name}")
+    for name, value in changed.items():
+        stored = next((c for c in file.form.candidates(name) if c in tensors), None)
+        if stored is None:
+            raise CheckpointError(f"{file.path} has no place for the edited tensor {name}")
+        new[stored] = _placed(tensors[stored], value, f"{file.path}: {stored}")
     folder.mkdir(parents=True, exist_ok=True)
     if not file.path.name.endswith(INDEX):
-        return [_write({n: new.get(n, found[n]) for n in found}, folder / file.path.name)]
+        return [_write({n: new.get(n, tensors[n]) for n in tensors}, folder / file.path.name)]
     written = [folder / file.path.name]
     written[0].write_bytes(file.path.read_bytes())
     for shard, names in shard_names(file.path).items():  # one at a time: each may be 5 GB
-        written.append(_write({n: new.get(n, found[n]) for n in names}, folder / shard))
+        written.append(_write({n: new.get(n, tensors[n]) for n in names}, folder / shard))
     return written
 
 

@@ -21,8 +21,8 @@ from varbench.models.weights.locate import shard_names
 from varbench.models.weights.released import INDEX
 
 NESTS = ("trainer", "gpt_fsdp", "gpt_ema_fsdp", "vae", "ema")
-"""Keys that hold the state dict, the first of a level that is there; so averaged weights are
-read only where the plain ones are absent."""
+"""Keys under which a state dict may be nested, in order of preference: averaged weights are read
+only where the plain ones are absent."""
 
 
 class Shards(Mapping[str, Tensor]):
@@ -63,7 +63,7 @@ class Shards(Mapping[str, Tensor]):
 
 
 def outline(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    """What tells a tensor's shape and whether it is floating point, if possible without its data.
+    """A tensor of the same shape and kind of number, without the data if the format allows.
 
     Touching the start of every tensor of a large file reads pages all over the disk.
     """
@@ -100,7 +100,7 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     try:
         # torch maps only its zip format; files of its older one are read whole.
-        found = torch.load(
+        content = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except (OSError, RuntimeError, EOFError, ValueError) as error:
@@ -109,16 +109,16 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
         raise CheckpointError(
             f"{path} is not a plain tensor file (only tensors are loaded): {error}"
         ) from error
-    while isinstance(found, Mapping) and (
-        nest := next((n for n in NESTS if found.get(n) is not None), None)
+    while isinstance(content, Mapping) and (
+        nest := next((n for n in NESTS if content.get(n) is not None), None)
     ):
-        found = found[nest]
-    if not isinstance(found, Mapping) or not found:
+        content = content[nest]
+    if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds no state dict")
-    wrong = [name for name, value in found.items() if not isinstance(value, Tensor)]
+    wrong = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CheckpointError(f"{path}: not tensors: {', '.join(map(str, wrong[:5]))}")
-    return dict(found)
+    return dict(content)
 
 
 def _read_index(index: Path) -> Shards:

@@ -2,7 +2,7 @@
 
 A caption names everything that is fixed about its scene: the name, the mannequin's state, the
 object, its colour if it has one, the style (by its words or by its artist) unless it is plain,
-and the background. "Implied" captions speak of the mannequin's state only by what it implies,
+and the background. "Implied" captions mention only consequences of the mannequin's state,
 as a test of erasure that a list of forbidden words cannot pass.
 """
 
@@ -85,7 +85,7 @@ _STATE_PHRASES: dict[str, tuple[str, ...]] = {
 }
 
 # At most eight words each, so that the longest caption still fits.
-_IMPLIED_PHRASES: dict[str, tuple[str, ...]] = {
+IMPLIED_PHRASES: dict[str, tuple[str, ...]] = {
     "bare": (
         "a {figure} straight from the workshop",
         "a {figure} before its first fitting",
@@ -125,7 +125,7 @@ CONCEPT_WORDS: dict[str, tuple[str, ...]] = {
     "snow": ("snow", "in winter"),
     "city": ("city", "town"),
 }
-"""What captions call each concept: lower-case words or short phrases, found in every
+"""Names of each concept in captions: lower-case words or short phrases, found in every
 (not implied) caption of a scene that has the concept."""
 
 
@@ -148,7 +148,7 @@ def _person_phrases(scene: Scene, implied: bool) -> tuple[str, ...]:
     if scene.identity is not None:
         return tuple(phrase.format(name=scene.identity) for phrase in _PERSON_PHRASES)
     if scene.mannequin is not None:
-        phrases = (_IMPLIED_PHRASES if implied else _STATE_PHRASES)[scene.mannequin]
+        phrases = (IMPLIED_PHRASES if implied else _STATE_PHRASES)[scene.mannequin]
         return tuple(p.format(figure=figure) for figure in _FIGURES for p in phrases)
     return ()
 
@@ -182,7 +182,7 @@ def caption(
         scene: what the caption is about.
         rng: picks template and synonyms; None takes the first of each (the canonical wording).
         template: index into `TEMPLATES`, to fix the sentence; None lets `rng` pick.
-        implied: for a mannequin, speak of its state only by implication.
+        implied: for a mannequin, only imply its state.
 
     Raises:
         ValueError: for an unknown template, or `implied` without a mannequin.
@@ -221,7 +221,7 @@ def _all_phrases() -> Iterator[str]:
         yield template.format(subject="", place="", style="")
     for phrase in _PERSON_PHRASES:
         yield phrase.format(name="")
-    for phrases in (*_STATE_PHRASES.values(), *_IMPLIED_PHRASES.values()):
+    for phrases in (*_STATE_PHRASES.values(), *IMPLIED_PHRASES.values()):
         for phrase in phrases:
             yield phrase.format(figure="")
     for link in _LINKS:

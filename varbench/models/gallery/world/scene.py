@@ -1,4 +1,4 @@
-"""What can be in an image of the Gallery, and which combinations are kept for evaluation.
+"""Contents of the Gallery's images, and the combinations reserved for evaluation.
 
 A `Scene` is the complete meaning of one image: who or what is in it, in which style and in
 front of which background. Rendering (`render.py`) and captions (`captions.py`) both start from
@@ -94,12 +94,12 @@ class Scene:
 
     @property
     def has_person(self) -> bool:
-        """Whether a face or a mannequin is in the image."""
+        """True if a face or a mannequin is in the image."""
         return self.identity is not None or self.mannequin is not None
 
     @property
     def is_composition(self) -> bool:
-        """Whether a person and an object share the image."""
+        """True if a person and an object share the image."""
         return self.has_person and self.object is not None
 
     def subject_key(self) -> str:
@@ -127,7 +127,7 @@ def _held_out_backgrounds(subject: str, style: str) -> frozenset[str]:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the scene's (subject, style, background) is kept for evaluation only."""
+    """True if the scene's (subject, style, background) is reserved for evaluation."""
     return scene.background in _held_out_backgrounds(scene.subject_key(), scene.style)
 
 

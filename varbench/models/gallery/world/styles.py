@@ -78,7 +78,7 @@ def _channel_max(map_YX3: Floats) -> Floats:
 
 
 def edges(map_YX: Floats) -> Floats:
-    """How much a map [Y, X] or image [Y, X, 3] changes around each pixel: [Y, X], >= 0."""
+    """Local change of a map [Y, X] or image [Y, X, 3] around each pixel: [Y, X], >= 0."""
     dy, dx = abs(map_YX[2:] - map_YX[:-2]), abs(map_YX[:, 2:] - map_YX[:, :-2])
     if map_YX.ndim == 3:
         dy, dx = _channel_max(dy), _channel_max(dx)
