@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.helpers.infinity_tiny import SCHEDULES, logits_and_gradients, model_of, pairs_of
 from tests.helpers.paths import ROOT
-from tests.models.infinity.test_teacher_forcing import SCHEDULES, model_of, pairs_of, results
 from varbench.models.infinity import attention
 
 FILE = ROOT / "benchmarks" / "training.py"
@@ -41,10 +41,10 @@ def test_table(benchmark: ModuleType, precision: str, capsys: pytest.CaptureFixt
 def test_both_ways_compute_the_same(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = SCHEDULES["portrait, 6 scales"]
     model, (pairs, text) = model_of(schedule), pairs_of(schedule)
-    found = results(model, pairs, text)
+    found = logits_and_gradients(model, pairs, text)
     dense = benchmark.dense_attention(schedule.lengths, "cpu")
     monkeypatch.setattr(attention, "attend_by_scale", dense)
-    for key, value in results(model, pairs, text).items():
+    for key, value in logits_and_gradients(model, pairs, text).items():
         torch.testing.assert_close(value, found[key], atol=1e-5, rtol=1e-5)
 
 

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.schedules import FULL_SCHEDULES, schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import Sampling, Schedule
+from varbench.models.protocol import Rollout, Sampling, Schedule
 
 
 @torch.no_grad()
@@ -54,3 +57,38 @@ def random_texts(lengths: Sequence[int], width: int, maxlen: int, seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(sum(lengths), width, generator=generator)
     return TextCondition.from_compact(rows, lengths, maxlen)
+
+
+SCHEDULES = {
+    "square, 5 scales": Schedule(FULL_SCHEDULES[1.0][:5]),
+    "portrait, 6 scales": Schedule(FULL_SCHEDULES[1.5][:6]),
+    "landscape, 4 scales": Schedule(FULL_SCHEDULES[0.571][:4]),
+    "square, 0.06M": schedule_for("0.06M"),
+}
+LENGTHS = (3, 8, 1)
+
+
+def model_of(schedule: Schedule, depth: int = 2) -> InfinityModel:
+    torch.manual_seed(0)
+    config = TransformerConfig(32, depth=depth, heads=2, bits=6, text_width=128, text_maxlen=8)
+    vae = BSQVAE(TokenizerConfig(6, 32, (1, 1), encoder_blocks=1, pixel_unshuffle=4))
+    transformer = randomise(InfinityTransformer(config), 0)
+    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling())
+
+
+def pairs_of(schedule: Schedule, lengths: Sequence[int] = LENGTHS) -> tuple[Rollout, TextCondition]:
+    generator = torch.Generator().manual_seed(1)
+    bits = torch.randint(2, (len(lengths), schedule.total, 6), generator=generator)
+    inputs = torch.randn(len(lengths), schedule.total - 1, 6, generator=generator)
+    return Rollout(bits.to(torch.uint8), inputs, schedule), random_texts(lengths, 128, 8)
+
+
+def logits_and_gradients(
+    model: InfinityModel, pairs: Rollout, text: TextCondition
+) -> dict[str, Tensor]:
+    """Logits, and the gradient of their cross entropy with respect to every parameter."""
+    model.weights().zero_grad()
+    logits = model.logits(pairs, text)
+    F.cross_entropy(logits.flatten(0, 2), pairs.tokens.flatten().long()).backward()
+    named = model.weights().named_parameters()
+    return {"logits": logits.detach()} | {n: p.grad.clone() for n, p in named if p.grad is not None}

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.infinity_tiny import model_of
 from tests.helpers.training import TRAIN
-from tests.models.infinity.test_teacher_forcing import model_of
 from varbench.conf.schema import resolve
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import new_optimiser, training_mode

@@ -14,9 +14,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from tests.helpers import switti_folder
-from tests.models.infinity import test_released
-from tests.models.infinity.test_checkpoint import sharded
-from tests.models.infinity.test_released import FP32, REFERENCE, SIZES, folder  # noqa: F401
+from tests.helpers.infinity_released import REFERENCE, SIZES, released_folder
+from tests.helpers.weights_files import sharded
 from varbench.cli import app
 from varbench.conf.schema import resolve
 from varbench.errors import CheckpointError, UserError
@@ -29,6 +28,16 @@ from varbench.pipeline.export import EDIT_FILE, export
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import generate
 from varbench.store import Store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return released_folder(tmp_path_factory.mktemp("released") / "weights")
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def request(model: str = "gallery", *overrides: str, method: str = "svare") -> Request:
@@ -107,7 +116,7 @@ def chunked_safetensors(root: Path, tensors: dict[str, Tensor]) -> str:
 @pytest.mark.parametrize("layout", [nested, chunked_safetensors])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_released_infinity_comes_back_in_its_own_format(
-    folder: Path,  # noqa: F811
+    folder: Path,
     tmp_path: Path,
     layout: Callable[[Path, dict[str, Tensor]], str],
     precision: str,
@@ -174,9 +183,6 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(UserError, match="in use"):
         export(request(), store, "edit", out)
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
-
-
-assert test_released.own_cache and FP32  # the fixture empties this module's cache too
 
 
 def test_by_the_command_line_with_the_numbers_that_were_measured(tmp_path: Path) -> None:

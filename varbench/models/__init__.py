@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from varbench.models.capabilities import TextSpace as TextSpace
     from varbench.models.capabilities import require as require
     from varbench.models.common.attention import attend_by_scale as attend_by_scale
-    from varbench.models.common.batching import generate_in_batches as generate_in_batches
-    from varbench.models.common.batching import given_symbols as given_symbols
     from varbench.models.common.execution import Execution as Execution
     from varbench.models.common.execution import HasExecution as HasExecution
     from varbench.models.common.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
     from varbench.models.common.keyed_random import uniforms as uniforms
-    from varbench.models.common.parameter_groups import parameters_of as parameters_of
     from varbench.models.common.rotary import rotate as rotate
     from varbench.models.common.sampling import draw as draw
     from varbench.models.common.sampling import filter_probabilities as filter_probabilities
@@ -62,11 +59,9 @@ _NAMES = {
         "TextSpace", "require",
     ),
     "common.attention": ("attend_by_scale",),
-    "common.batching": ("generate_in_batches", "given_symbols"),
     "common.execution": ("Execution", "HasExecution"),
     "common.guidance": ("ClassifierFreeGuidance",),
     "common.keyed_random": ("uniforms",),
-    "common.parameter_groups": ("parameters_of",),
     "common.rotary": ("rotate",),
     "common.sampling": ("draw", "filter_probabilities"),
     "common.var_model": ("VarModel",),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from varbench.models.common.batching import batch_of
 from varbench.models.common.execution import Execution
+from varbench.models.common.var_model import batch_of
 from varbench.models.gallery import sizes as gallery
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel

@@ -12,34 +12,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.helpers.infinity_tiny import randomise
+from tests.helpers.weights_files import (
+    CONFIG,
+    load_into,
+    same,
+    sharded,
+    state,
+    tokenizer,
+    transformer,
+)
 from varbench.errors import CheckpointError
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
-from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.weights.checkpoint import load_new, load_strict
+from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.tensor_files import read_tensors
-
-CONFIG = TransformerConfig(16, depth=4, heads=2, bits=4, text_width=128, text_maxlen=6)
-
-
-def transformer(seed: int = 1) -> InfinityTransformer:
-    return randomise(InfinityTransformer(CONFIG), seed)
-
-
-def tokenizer(seed: int = 1) -> BSQVAE:
-    torch.manual_seed(seed)
-    return BSQVAE(TokenizerConfig(4, 32, (1, 2), 1))
-
-
-def state(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    mine, yours = a.state_dict(), b.state_dict()
-    return mine.keys() == yours.keys() and all(torch.equal(mine[k], yours[k]) for k in mine)
 
 
 def chunked(tensors: dict[str, Tensor], per_chunk: int) -> dict[str, Tensor]:
@@ -69,25 +55,25 @@ def inner_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_chunked_block_names(per_chunk: int) -> None:
     source, target = transformer(1), transformer(2)
     assert not same(source, target)
-    load_strict(target, chunked(state(source), per_chunk), TransformerFormat(per_chunk))
+    load_into(target, chunked(state(source), per_chunk), TransformerFormat(per_chunk))
     assert same(source, target)
 
 
 def test_flat_block_names() -> None:
     source, target = transformer(1), transformer(2)
-    load_strict(target, state(source), TransformerFormat(2))
+    load_into(target, state(source), TransformerFormat(2))
     assert same(source, target)
 
 
 def test_wrong_chunk_size_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"missing: .*blocks\.1\..*extra: .*block_chunks"):
-        load_strict(transformer(), chunked(state(transformer()), 1), TransformerFormat(4))
+        load_into(transformer(), chunked(state(transformer()), 1), TransformerFormat(4))
 
 
 @pytest.mark.parametrize("rename", [lambda t: t, inner_names], ids=["plain", "inner"])
 def test_tokenizer_naming_schemes(rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     source, target = tokenizer(1), tokenizer(2)
-    load_strict(target, rename(state(source)), TokenizerFormat())
+    load_into(target, rename(state(source)), TokenizerFormat())
     assert same(source, target)
 
 
@@ -95,7 +81,7 @@ def test_one_weight_under_both_schemes_is_refused() -> None:
     tensors = state(tokenizer())
     tensors["encoder.conv_in.conv.bias"] = tensors["encoder.conv_in.bias"].clone()
     with pytest.raises(CheckpointError, match=r"extra: encoder\.conv_in\.conv\.bias"):
-        load_strict(tokenizer(), tensors, TokenizerFormat())
+        load_into(tokenizer(), tensors, TokenizerFormat())
 
 
 def test_head_temperatures_in_the_flash_kernels_shape() -> None:
@@ -104,7 +90,7 @@ def test_head_temperatures_in_the_flash_kernels_shape() -> None:
     for name in tensors:
         if name.endswith("scale_mul_1H11"):
             tensors[name] = tensors[name].reshape(1, 1, CONFIG.heads, 1)
-    load_strict(target, tensors, TransformerFormat(1))
+    load_into(target, tensors, TransformerFormat(1))
     assert same(source, target)
 
 
@@ -121,11 +107,11 @@ def test_stale_buffers_are_ignored() -> None:
         "Infinity_invisible_qlen",
     ):
         tensors[name] = torch.zeros(3)
-    load_strict(target, tensors, TransformerFormat(1))
+    load_into(target, tensors, TransformerFormat(1))
     assert same(source, target)
     vae, copy = tokenizer(1), tokenizer(2)
     masks = {f"{q}.lfq.mask": torch.ones(4).long() for q in ("quantizer", "quantize")}
-    load_strict(copy, state(vae) | masks, TokenizerFormat())
+    load_into(copy, state(vae) | masks, TokenizerFormat())
     assert same(vae, copy)
 
 
@@ -137,7 +123,7 @@ def test_missing_extra_and_misshapen_are_named_and_nothing_is_loaded() -> None:
     tensors["my_zero_k_bias_x"] = torch.zeros(1)
     tensors["head.bias"] = torch.zeros(9)
     with pytest.raises(CheckpointError) as caught:
-        load_strict(target, tensors, TransformerFormat(1), "some file")
+        load_into(target, tensors, TransformerFormat(1), "some file")
     message = str(caught.value)
     assert message.startswith("some file does not fit")
     assert "missing: blocks.2.ffn.fc1.bias" in message
@@ -150,12 +136,12 @@ def test_equal_size_does_not_excuse_another_shape() -> None:
     tensors = state(transformer())
     tensors["blocks.0.ca.mat_q.weight"] = tensors["blocks.0.ca.mat_q.weight"].reshape(8, 32)
     with pytest.raises(CheckpointError, match=r"misshapen: blocks\.0\.ca\.mat_q\.weight"):
-        load_strict(transformer(), tensors, TransformerFormat(1))
+        load_into(transformer(), tensors, TransformerFormat(1))
 
 
 def test_long_lists_are_cut() -> None:
     with pytest.raises(CheckpointError, match=r"\.\.\.") as caught:
-        load_strict(transformer(), {"x": torch.zeros(1)})
+        load_into(transformer(), {"x": torch.zeros(1)})
     assert len(str(caught.value)) < 1000
 
 
@@ -163,7 +149,7 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(state(transformer(1)), path)
     target = transformer(2)
-    load_strict(target, read_tensors(path))
+    load_into(target, read_tensors(path))
     assert same(target, transformer(1))
 
 
@@ -177,7 +163,7 @@ def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
         found = {key: found, "epoch": 3, "args": {"lr": 0.1}}
     torch.save(found, tmp_path / "w.pth")
     target = tokenizer(2)
-    load_strict(target, read_tensors(tmp_path / "w.pth"), TokenizerFormat())
+    load_into(target, read_tensors(tmp_path / "w.pth"), TokenizerFormat())
     assert same(target, tokenizer(1))
 
 
@@ -197,24 +183,10 @@ def test_averaged_weights_only_where_the_plain_ones_are_absent(
         assert all(torch.equal(found[k], expected[k]) for k in expected)
 
 
-def sharded(folder: Path, tensors: dict[str, Tensor], count: int = 3, start: str = "") -> Path:
-    """Shards whose tensors take turns, so that no order helps; returns the index."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {f"{start}model-{n + 1:05d}-of-{count:05d}.safetensors": n for n in range(count)}
-    weight_map = {}
-    for file, n in files.items():
-        part = {name: tensors[name] for name in list(tensors)[n::count]}
-        save_file(part, folder / file)
-        weight_map |= dict.fromkeys(part, file)
-    index = folder / f"{start}model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
-    return index
-
-
 def test_shards_by_their_index(tmp_path: Path) -> None:
     index = sharded(tmp_path, chunked(state(transformer(1)), 2))
     target = transformer(2)
-    load_strict(target, read_tensors(index), TransformerFormat(2))
+    load_into(target, read_tensors(index), TransformerFormat(2))
     assert same(target, transformer(1))
 
 
@@ -286,7 +258,7 @@ def test_null_rows_beyond_the_longest_prompt_are_cut() -> None:
     source, target = transformer(1), transformer(2)
     tensors = state(source)
     tensors["cfg_uncond"] = torch.cat([tensors["cfg_uncond"], torch.ones(3, 128)])
-    load_strict(target, tensors, TransformerFormat(1))
+    load_into(target, tensors, TransformerFormat(1))
     assert same(source, target)
 
 
@@ -294,7 +266,7 @@ def test_null_rows_that_were_never_trained_are_refused() -> None:
     tensors = state(transformer())
     tensors["cfg_uncond"] = tensors["cfg_uncond"][:4]
     with pytest.raises(CheckpointError, match=r"cfg_uncond \(4, 128\).*text_maxlen=4"):
-        load_strict(transformer(), tensors, TransformerFormat(1))
+        load_into(transformer(), tensors, TransformerFormat(1))
 
 
 @pytest.mark.parametrize("name", ["blocks.1.sa.zero_k_bias", "text_proj_for_sos.ca.zero_k_bias"])
@@ -302,4 +274,4 @@ def test_a_key_bias_that_is_not_zero_is_refused(name: str) -> None:
     tensors = state(transformer())
     tensors[name] = torch.tensor([0.0, 0.0, 1e-6])
     with pytest.raises(CheckpointError, match=rf"not zero.*key biases.*: {name}"):
-        load_strict(transformer(), tensors, TransformerFormat(1))
+        load_into(transformer(), tensors, TransformerFormat(1))

@@ -11,9 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.models.infinity.test_checkpoint import state, tokenizer, transformer
+from tests.helpers.weights_files import load_into, state, tokenizer, transformer
 from varbench.errors import CheckpointError
-from varbench.models.weights.checkpoint import load_strict
 from varbench.models.weights.tensor_files import read_tensors
 
 
@@ -23,7 +22,7 @@ def test_integers_are_no_weights(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "w.safetensors")
     for source in (tensors, read_tensors(tmp_path / "w.safetensors")):
         with pytest.raises(CheckpointError, match=r"head\.bias of type torch\.uint8"):
-            load_strict(transformer(), source)
+            load_into(transformer(), source)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.6, 0.999])

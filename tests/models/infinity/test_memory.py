@@ -12,18 +12,18 @@ from safetensors.torch import save_file
 
 from tests.helpers.infinity_keys import transformer_keys
 from tests.helpers.paths import ROOT
-from tests.models.infinity.test_checkpoint import sharded
+from tests.helpers.weights_files import sharded
 from varbench.models.infinity.config import TransformerConfig
 
 CONFIG = TransformerConfig(768, depth=6, heads=8, bits=16, text_maxlen=64)
 TINY = TransformerConfig(64, depth=3, heads=1, bits=4, text_width=128, text_maxlen=4)
 SHARDS = 4
 
-LOAD = """
+LOAD = f"""
 import sys
 from pathlib import Path
 import torch
-from tests.models.infinity.test_memory import CONFIG, TINY
+from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.released import block_dtype
 from varbench.models.weights.checkpoint import load_new
 from varbench.models.infinity.checkpoint import TransformerFormat
@@ -41,10 +41,10 @@ def load(path, config):
     )
 
 path = Path(sys.argv[1])
-load(path.parent / f"tiny-{path.name}", TINY)  # code that torch reads late is not the model's
+load(path.with_name("tiny-" + path.name), {TINY!r})  # code that torch reads late is not the model's
 Path("/proc/self/clear_refs").write_text("5")  # from here the peak counts
 before = kilobytes("VmRSS")
-model = load(path, CONFIG)
+model = load(path, {CONFIG!r})
 print((kilobytes("VmHWM") - before) * 1024)
 print(sum(p.numel() * p.element_size() for p in model.parameters()))
 """

@@ -18,57 +18,19 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from tests.helpers.infinity_folder import Folder
-from tests.helpers.paths import DATA
-from tests.models.infinity.test_checkpoint import sharded
+from tests.helpers.infinity_released import FP32, REFERENCE, SIZES, released_folder
+from tests.helpers.weights_files import same, sharded
 from varbench.cli import app
 from varbench.conf.schema import resolve
 from varbench.errors import CheckpointError
 from varbench.models import registry
-from varbench.models.gallery.model import weights_folder
 from varbench.models.infinity.model import InfinityModel
 from varbench.store import Store
-
-REFERENCE = DATA / "infinity_reference"
-SIZES = (
-    "model.transformer.width=64",
-    "model.transformer.depth=4",
-    "model.transformer.heads=4",
-    "model.transformer.bits=8",
-    "model.transformer.text_width=256",
-    "model.transformer.text_maxlen=64",
-    "model.chunks=2",
-    "model.tokenizer.bits=8",
-    "model.tokenizer.base_width=32",
-    "model.tokenizer.width_multipliers=[1,1,1,1,2]",
-    "model.pn=0.06M",
-    "model.text_precision=fp32",
-)
-FP32 = "model.precision=fp32"
-
-
-def text_folder(folder: Path) -> None:
-    """A random T5 encoder over the Gallery's words."""
-    from transformers import AutoTokenizer, T5Config, T5EncoderModel
-
-    folder.mkdir(parents=True)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(weights_folder() / "text" / name, folder)
-    words = len(AutoTokenizer.from_pretrained(folder))
-    torch.manual_seed(0)
-    T5EncoderModel(
-        T5Config(vocab_size=words, d_model=256, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
-    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Laid out and nested like the released 2B, as a training checkpoint."""
-    root = tmp_path_factory.mktemp("released") / "weights"
-    text_folder(root / "flan-t5-xl")
-    transformer = load_file(REFERENCE / "transformer.safetensors")
-    torch.save({"trainer": {"gpt_fsdp": transformer}, "epoch": 3}, root / "infinity_2b_reg.pth")
-    torch.save({"vae": load_file(REFERENCE / "vae.safetensors")}, root / "infinity_vae_d32reg.pth")
-    return root
+    return released_folder(tmp_path_factory.mktemp("released") / "weights")
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +43,6 @@ def load(folder: Path, *overrides: str) -> InfinityModel:
     model = registry.load_model(resolve("infinity-2b", "smoke", "none", given).model, "cpu")
     assert isinstance(model, InfinityModel)
     return model
-
-
-def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    mine, yours = a.state_dict(), b.state_dict()
-    return mine.keys() == yours.keys() and all(torch.equal(mine[k], yours[k]) for k in mine)
 
 
 def test_loaded_by_name_it_computes_upstreams_logits(folder: Path) -> None:

@@ -7,55 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.helpers.infinity_tiny import random_texts, randomise
+from tests.helpers.infinity_tiny import (
+    SCHEDULES,
+    logits_and_gradients,
+    model_of,
+    pairs_of,
+)
 from varbench.models.common.execution import Execution, HasExecution
 from varbench.models.infinity import attention
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.sampling import sample
-from varbench.models.infinity.schedules import FULL_SCHEDULES, schedule_for
 from varbench.models.infinity.text import TextCondition
-from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import Rollout, Sampling, Schedule
+from varbench.models.protocol import Rollout, Sampling
 from varbench.pipeline.estimate.live_bytes import LiveBytes
-
-SCHEDULES = {
-    "square, 5 scales": Schedule(FULL_SCHEDULES[1.0][:5]),
-    "portrait, 6 scales": Schedule(FULL_SCHEDULES[1.5][:6]),
-    "landscape, 4 scales": Schedule(FULL_SCHEDULES[0.571][:4]),
-    "square, 0.06M": schedule_for("0.06M"),
-}
-LENGTHS = (3, 8, 1)
-
-
-def model_of(schedule: Schedule, depth: int = 2) -> InfinityModel:
-    torch.manual_seed(0)
-    config = TransformerConfig(32, depth=depth, heads=2, bits=6, text_width=128, text_maxlen=8)
-    vae = BSQVAE(TokenizerConfig(6, 32, (1, 1), encoder_blocks=1, pixel_unshuffle=4))
-    transformer = randomise(InfinityTransformer(config), 0)
-    return InfinityModel("tiny", transformer, vae, None, schedule, Sampling())
-
-
-def pairs_of(schedule: Schedule, lengths: Sequence[int] = LENGTHS) -> tuple[Rollout, TextCondition]:
-    generator = torch.Generator().manual_seed(1)
-    bits = torch.randint(2, (len(lengths), schedule.total, 6), generator=generator)
-    inputs = torch.randn(len(lengths), schedule.total - 1, 6, generator=generator)
-    return Rollout(bits.to(torch.uint8), inputs, schedule), random_texts(lengths, 128, 8)
-
-
-def results(model: InfinityModel, pairs: Rollout, text: TextCondition) -> dict[str, Tensor]:
-    """Logits, and the gradient of their cross entropy with respect to every parameter."""
-    model.weights().zero_grad()
-    logits = model.logits(pairs, text)
-    F.cross_entropy(logits.flatten(0, 2), pairs.tokens.flatten().long()).backward()
-    named = model.weights().named_parameters()
-    return {"logits": logits.detach()} | {n: p.grad.clone() for n, p in named if p.grad is not None}
 
 
 def dense(seen: str, levels: Tensor) -> Any:
@@ -81,11 +49,11 @@ def test_attention_by_scale_equals_the_dense_mask(
     schedule = SCHEDULES[name]
     model, (pairs, text) = model_of(schedule), pairs_of(schedule)
     levels = model.transformer.layout(schedule)[0]
-    found = results(model, pairs, text)
+    found = logits_and_gradients(model, pairs, text)
     other = {}
     for seen in ("own and earlier scales", "earlier scales only", "everything"):
         monkeypatch.setattr(attention, "attend_by_scale", dense(seen, levels))
-        other[seen] = results(model, pairs, text)
+        other[seen] = logits_and_gradients(model, pairs, text)
     expected = other.pop("own and earlier scales")
     assert found.keys() == expected.keys() and len(found) > 40
     for key, value in found.items():
@@ -110,12 +78,12 @@ def test_nothing_has_tokens_squared_elements(monkeypatch: pytest.MonkeyPatch) ->
     schedule = SCHEDULES["square, 0.06M"]
     model, (pairs, text) = model_of(schedule, depth=1), pairs_of(schedule, (4,))
     with Largest() as largest:
-        results(model, pairs, text)
+        logits_and_gradients(model, pairs, text)
     assert largest.elements < schedule.total**2
     levels = model.transformer.layout(schedule)[0]
     monkeypatch.setattr(attention, "attend_by_scale", dense("everything", levels))
     with Largest() as largest:
-        results(model, pairs, text)
+        logits_and_gradients(model, pairs, text)
     assert largest.elements >= schedule.total**2
     assert all(t.numel() <= 16 * schedule.total for t in model.transformer.layout(schedule))
 
@@ -127,7 +95,7 @@ def test_recomputed_blocks_give_the_same_bits_in_less_memory(bf16: bool) -> None
     found, kept = [], []
     for checkpointing in (False, True):
         model.execution = Execution(bf16, checkpointing)
-        found.append(results(model, pairs, text))
+        found.append(logits_and_gradients(model, pairs, text))
         with LiveBytes() as live:
             logits = model.logits(pairs, text)
             kept.append(live.now)

@@ -12,6 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def split_heads(x_BLC: Tensor, heads: int) -> Tensor:
+    """``[B, L, H C]`` -> ``[B, H, L, C]``."""
+    return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
 def attend_by_scale(
     q_BHLC: Tensor,
     k_BHLC: Tensor,

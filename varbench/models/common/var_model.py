@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -9,8 +10,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from varbench.models.common.batching import Keys, generate_in_batches, given_symbols
-from varbench.models.common.parameter_groups import parameters_of
 from varbench.models.protocol import (
     CapabilityError,
     Condition,
@@ -18,11 +17,20 @@ from varbench.models.protocol import (
     Rollout,
     Sampling,
     Schedule,
+    at_once,
 )
 from varbench.models.text.encoders import PromptEncoder
 from varbench.models.weights.fingerprint import fingerprint_of_model
 
 C = TypeVar("C", bound=Condition)
+
+Keys = Sequence[tuple[str, int]]
+"""(prompt id, image seed) per image."""
+
+
+def batch_of(config: Any) -> int:
+    """Images at once by a model config; in strict mode one, so that no batch can change a bit."""
+    return 1 if config.strict else int(config.batch)
 
 
 class VarModel(ABC, Generic[C]):
@@ -42,7 +50,7 @@ class VarModel(ABC, Generic[C]):
     """
 
     parts: ClassVar[Mapping[str, str]]
-    """Part -> beginning of its parameters' names, a regular expression."""
+    """Part -> regular expression for the beginning of its parameters' names."""
 
     def __init__(
         self,
@@ -106,7 +114,13 @@ class VarModel(ABC, Generic[C]):
         guidance: Guidance,
         given: Tensor | None,
     ) -> Rollout:
-        """One batch; see :data:`~varbench.models.common.batching.SampleBatch`."""
+        """Sample one batch.
+
+        Args:
+            branches: conditions of all guidance branches.
+            keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
+            given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
+        """
 
     @torch.no_grad()
     def generate(
@@ -118,7 +132,7 @@ class VarModel(ABC, Generic[C]):
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Sample one image per row of ``condition``; see :class:`NextScaleModel`."""
-        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample)
+        return self._generate(condition, keys, sampling, guidance, None)
 
     @torch.no_grad()
     def complete(
@@ -132,8 +146,35 @@ class VarModel(ABC, Generic[C]):
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Continue from the first scales of given images; see :class:`CompletesPrefix`."""
-        given = given_symbols(self, prefix, scales, len(keys))
-        return generate_in_batches(self, condition, keys, sampling, guidance, self._sample, given)
+        grids, given = self.schedule.scales[:scales], prefix.schedule.scales[:scales]
+        if not 0 <= scales <= len(self.schedule.scales) or given != grids:
+            raise ValueError(f"{scales} scales of {self.name} are {grids}; the prefix has {given}")
+        if len(prefix) != len(keys):
+            raise ValueError(f"{len(keys)} images to make from a prefix of {len(prefix)}")
+        symbols = prefix.tokens[:, : sum(self.schedule.lengths[:scales])]
+        return self._generate(condition, keys, sampling, guidance, symbols)
+
+    def _generate(
+        self,
+        condition: C,
+        keys: Keys,
+        sampling: Sampling | None,
+        guidance: Guidance | None,
+        given: Tensor | None,
+    ) -> Rollout:
+        if len(keys) != len(condition):
+            raise ValueError(f"{len(condition)} prompts but {len(keys)} random keys")
+        sampling = sampling or self.sampling
+        guidance = guidance or self.guidance(sampling.guidance)
+        branches: list[Any] = guidance.branches(self, condition)
+        parts = []
+        for rows in at_once(len(keys), self.batch):
+            batch, batch_keys = [b.select(rows) for b in branches], [keys[i] for i in rows]
+            symbols = None if given is None else given[rows]
+            parts.append(self._sample(batch, batch_keys, sampling, guidance, symbols))
+        tokens, inputs = torch.cat([p.tokens for p in parts]), torch.cat([p.inputs for p in parts])
+        finite = [p.finite for p in parts if p.finite is not None]
+        return Rollout(tokens, inputs, self.schedule, torch.cat(finite) if finite else None)
 
     @abstractmethod
     def decode(self, rollout: Rollout) -> Tensor:
@@ -160,7 +201,12 @@ class VarModel(ABC, Generic[C]):
         Raises:
             CapabilityError: unknown part.
         """
-        return parameters_of(part, self.transformer, self.parts, self.name)
+        known = {**self.parts, "all": ""}
+        if part not in known:
+            names = ", ".join(known)
+            raise CapabilityError(f"{self.name} has no part {part!r}; choose one of: {names}")
+        named = self.transformer.named_parameters()
+        return {name: p for name, p in named if re.match(known[part], name)}
 
     def weights(self) -> nn.Module:
         """The transformer: edits are changes of its state dict."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.attention import attend_by_scale
+from varbench.models.common.attention import attend_by_scale, split_heads
 from varbench.models.common.rotary import rotate
 from varbench.models.infinity.config import TransformerConfig
 
@@ -52,7 +52,7 @@ class TextPool(nn.Module):
 
     def forward(self, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
         k, v = self.mat_kv(rows_BTC).chunk(2, dim=-1)
-        k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (k, v + self.v_bias))
+        k, v = (split_heads(t, self.heads) for t in (k, v + self.v_bias))
         q = self.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
         return self.proj(out.transpose(1, 2).flatten(2).squeeze(1))  # type: ignore[no-any-return]
@@ -81,7 +81,7 @@ class SelfAttention(nn.Module):
     def _read(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.mat_qkv(x_BLD).chunk(3, dim=-1)
         q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            split_heads(t, self.heads)
             for t in (q + self.q_bias.to(q.dtype), k, v + self.v_bias.to(v.dtype))
         )
         scale = self.scale_mul_1H11.float().clamp_max(MAX_LOG_SCALE).exp()
@@ -112,11 +112,11 @@ class CrossAttention(nn.Module):
     def read(self, memory_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values ``[B, H, T, C]`` of memory rows."""
         k, v = self.mat_kv(memory_BTD).chunk(2, dim=-1)
-        return self._heads(k), self._heads(v + self.v_bias.to(v.dtype))
+        return split_heads(k, self.heads), split_heads(v + self.v_bias.to(v.dtype), self.heads)
 
     def forward(self, x_BLD: Tensor, memory_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Memory padded to one length, as in training."""
-        q, (k, v) = self._heads(self.mat_q(x_BLD)), self.read(memory_BTD)
+        q, (k, v) = split_heads(self.mat_q(x_BLD), self.heads), self.read(memory_BTD)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
         return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
@@ -124,12 +124,9 @@ class CrossAttention(nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def step(self, x_BLD: Tensor, past: Past) -> Tensor:
         """Keys and values that were read before, group by group and so without a mask."""
-        rows = self._heads(self.mat_q(x_BLD)).split([len(k) for k, _ in past.text])
+        rows = split_heads(self.mat_q(x_BLD), self.heads).split([len(k) for k, _ in past.text])
         parts = [
             F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
             for q, (k, v) in zip(rows, past.text, strict=True)
         ]
         return self.proj(torch.cat(parts).flatten(2))  # type: ignore[no-any-return]
-
-    def _heads(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]

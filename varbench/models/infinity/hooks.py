@@ -14,6 +14,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from varbench.models.capabilities import SeesQueries
+from varbench.models.common.attention import split_heads
 from varbench.models.infinity.attention import CrossAttention, TextPool
 from varbench.models.infinity.transformer import Block, InfinityTransformer
 from varbench.models.protocol import Condition, Guidance, NextScaleModel
@@ -35,11 +36,6 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def heads_first(x_BLD: Tensor, heads: int) -> Tensor:
-    """``[B, L, H C]`` -> ``[B, H, L, C]``."""
-    return x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
-
-
 def cross_attention(transformer: InfinityTransformer, block: int) -> CrossAttention:
     """The cross-attention of a block."""
     return cast("Block", transformer.blocks[block]).ca
@@ -53,7 +49,7 @@ def text_keys(
     for number in blocks:
         read = cross_attention(transformer, number).mat_kv
         both = read(memory_BTD.to(read.weight.dtype))
-        keys.append(heads_first(both.chunk(2, dim=-1)[0], transformer.config.heads))
+        keys.append(split_heads(both.chunk(2, dim=-1)[0], transformer.config.heads))
     return keys
 
 
@@ -67,7 +63,7 @@ def probabilities(queries_BHLC: Tensor, keys_BHTC: Tensor, mask_BT: Tensor) -> T
 def pool_attention(transformer: InfinityTransformer, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
     """Attention ``[B, H, T]`` of the learned pooling query."""
     pool = cast("TextPool", transformer.text_proj_for_sos["ca"])
-    keys = heads_first(pool.mat_kv(rows_BTC).chunk(2, dim=-1)[0], pool.heads)
+    keys = split_heads(pool.mat_kv(rows_BTC).chunk(2, dim=-1)[0], pool.heads)
     queries = pool.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
     return probabilities(queries, keys, mask_BT)[:, :, 0]
 
@@ -84,7 +80,7 @@ class Watched:
         return self.inner.branches(model, condition)
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
-        self.inner.see(scale, [heads_first(q, self.heads) for q in self.queries])
+        self.inner.see(scale, [split_heads(q, self.heads) for q in self.queries])
         self.queries.clear()
         return self.inner.combine(scale, logits)
 

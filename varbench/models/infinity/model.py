@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
-from varbench.models.common.batching import Keys
+from varbench.models.common.attention import split_heads
 from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.var_model import VarModel
+from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.infinity.hooks import (
     cross_attention,
-    heads_first,
     outputs,
     pool_attention,
     probabilities,
@@ -132,7 +131,7 @@ class InfinityModel(VarModel[TextCondition]):
         text = self.read(condition)
         keys = text_keys(self.transformer, text.memory_BTD, blocks)
         cross = [
-            probabilities(heads_first(q, heads), k, text.mask_BT)
+            probabilities(split_heads(q, heads), k, text.mask_BT)
             for q, k in zip(queries, keys, strict=True)
         ]
         return TextAttention(

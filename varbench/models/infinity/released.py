@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from varbench.models.common.batching import batch_of
 from varbench.models.common.execution import Execution
+from varbench.models.common.var_model import batch_of
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel

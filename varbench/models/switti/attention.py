@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.attention import attend_by_scale
+from varbench.models.common.attention import attend_by_scale, split_heads
 from varbench.models.common.rotary import rotate
 
 EPS = 1e-6
@@ -28,11 +28,6 @@ class BlockText:
     keys: Tensor
     values: Tensor
     ada_B16C: Tensor
-
-
-def split_heads(x_BLC: Tensor, heads: int) -> Tensor:
-    """``[B, L, C]`` -> ``[B, H, L, C / H]``."""
-    return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def normed_heads(x_BLC: Tensor, heads: int) -> Tensor:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varbench.models.common.batching import Keys
 from varbench.models.common.conditions import concatenate
 from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.var_model import VarModel
+from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.protocol import Guidance, Rollout, Sampling
 from varbench.models.switti.sampling import sample
 from varbench.models.switti.text import SwittiCondition

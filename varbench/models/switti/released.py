@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from varbench.models.common.batching import batch_of
+from varbench.models.common.var_model import batch_of
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.released_config import WEIGHTS

@@ -1,8 +1,8 @@
 """Strict loading: every key of a weights file is used, or an error names those that are not.
 
-A module is either filled in place, or built without storage (on the meta device) and given its
-tensors one by one, each straight to its device and precision, so that host memory never holds
-more than the model and the weights file that is being read. ``tensor_files.py`` reads the files;
+A module is built without storage (on the meta device) and given its tensors one by one, each
+straight to its device and precision, so that host memory never holds more than the model and the
+weights file that is being read. ``tensor_files.py`` reads the files;
 a family's :class:`Format` maps their tensors to the module's.
 """
 
@@ -96,29 +96,6 @@ def _match(
     return name_of
 
 
-@torch.no_grad()
-def load_strict(
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    form: Format = PLAIN,
-    source: str = "checkpoint",
-) -> None:
-    """Copy tensors into a module in place; every key on either side must have a counterpart.
-
-    Args:
-        module: the receiving module.
-        tensors: tensors by the file's names.
-        form: how the file's tensors stand for the module's.
-        source: what to call the file in errors.
-
-    Raises:
-        CheckpointError: missing, extra or misshapen keys; nothing has been copied then.
-    """
-    state = module.state_dict()
-    for stored, name in _match(module, tensors, form, source).items():
-        state[name].copy_(form.fitted(name, tensors[stored], state[name].shape))
-
-
 def load_new(
     build: Callable[[], Module],
     tensors: Mapping[str, Tensor],
@@ -132,7 +109,9 @@ def load_new(
 
     Args:
         build: makes the module; called with the meta device as default.
-        tensors, form, source: as for :func:`load_strict`.
+        tensors: tensors by the file's names; every key on either side must have a counterpart.
+        form: how the file's tensors stand for the module's.
+        source: what to call the file in errors.
         device: where the tensors go.
         dtype: precision of each tensor, by the module's name.
 
