@@ -197,10 +197,12 @@ def test_the_device_decides_what_fits(
     assert all(line.endswith(words) for line in verdict[1:])
 
 
-def test_an_impossible_training_is_told(tmp_path: Path) -> None:
-    text = planned(tmp_path / "store", "--method", "svare", "method.train.parts=[tail]", *SMALL)
+def test_an_impossible_training_is_reported(tmp_path: Path) -> None:
+    text = planned(
+        tmp_path / "store", "--method", "svare", "method.train.parts=[pooled_text]", *SMALL
+    )
     assert "training by svare is not possible" in text
-    assert "'tail'" in text
+    assert "'head'" in text
     assert rows(text)["edit"].rest.startswith("at most")
 
 

@@ -128,6 +128,13 @@ def test_a_worse_file_is_found(results: Path, edit: Callable[[Result], Result], 
     assert all("church" in problem.file for problem in problems)
 
 
+def with_config(text: str, **sections: object) -> str:
+    """The text of a results file with other sections in its resolved configuration."""
+    body = json.loads(text)
+    body["provenance"]["resolved_config"] |= sections
+    return json.dumps(body)
+
+
 def test_missing_and_malformed_files_are_found(results: Path) -> None:
     church = results / "leaderboard" / "gallery" / "church"
     (church / "uce.json").unlink()
@@ -147,6 +154,8 @@ def test_missing_and_malformed_files_are_found(results: Path) -> None:
         (text[:-40], "Invalid JSON"),
         (text.replace('"suite"', '"swiet"'), "suite: Field required"),
         (text.replace('"status": "measured"', '"status": "reported"'), "status: Input should be"),
+        (with_config(text, model=None), "model must hold the model's settings"),
+        (with_config(text, model="gallery"), "model must hold the model's settings"),
     ):
         (church / "esd.json").write_text(broken, encoding="utf-8")
         assert any(

@@ -95,6 +95,7 @@ class _Job:
         from varbench.conf.schema import plain
         from varbench.pipeline.plan import plan as cells_of
 
+        self.check()
         for request in self.requests.values():
             for cell in cells_of(request):
                 typer.echo(f"# {cell.command}")
@@ -114,7 +115,7 @@ def _job(
     cell: Path | None,
 ) -> _Job:
     from varbench.pipeline.ablation import load_ablation
-    from varbench.pipeline.launch import make_request
+    from varbench.pipeline.launch import check_metrics, make_request
 
     if ablation is not None and method is not None:
         raise UserError("--ablation has its own methods; drop --method")
@@ -136,6 +137,7 @@ def _job(
         common = replace(_request_of(cell, device, store), engine=common.engine)
     if variants is None:
         return _Job({"": common}, common, None)
+    check_metrics(variants.metrics)
     requests = {v.label: variants.request(v, common) for v in variants.variants}
     return _Job(requests, common, variants)
 

@@ -115,6 +115,12 @@ class Run(Part):
     device: str
 
 
+def _has_model_settings(config: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(config.get("model", {}), dict):
+        raise ValueError("model must hold the model's settings")
+    return config
+
+
 class Provenance(Part):
     """Everything that the values depend on; all but the runs is the same for all edit seeds.
 
@@ -138,7 +144,7 @@ class Provenance(Part):
     stage_versions: dict[str, int]
     scorers: tuple[Instrument, ...]
     judge: Instrument
-    resolved_config: dict[str, Any]
+    resolved_config: Annotated[dict[str, Any], AfterValidator(_has_model_settings)]
     versions: dict[str, tuple[str, ...]]
     plugins: dict[str, dict[str, str]]
     runs: tuple[Run, ...] = Field(min_length=1)

@@ -6,15 +6,20 @@ opens the store in which `varbench.pipeline.run` then works.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from varbench.conf.engine import RAY, split
-from varbench.errors import UserError
+from varbench.conf.schema import NoConfig, RunConfig, plain
+from varbench.errors import UserError, unknown
+from varbench.methods.training.loop import FineTuneConfig
+from varbench.metrics import METRICS
+from varbench.models.protocol import PARTS
 from varbench.pipeline.compatibility import compatibility_warnings
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.provenance import commit, versions
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
     from varbench.pipeline.context import RunContext
 
 COUNTS = ("required", "cached", "to_do")
+_NOT_NEGATIVE = {
+    "guidance", "temperature", "top_k", "top_p", "gamma", "beta1", "beta2", "weight_decay", "clip",
+    "text_drop",
+}  # fmt: skip
 _NAMES = {"model.name": "--model (model=)", "suite.name": "--suite (suite=)"}
 
 
@@ -88,7 +97,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 
 def check(requests: Sequence[Request]) -> list[str]:
-    """Refuse bad requests before anything is loaded.
+    """Refuse bad requests before a network is loaded.
 
     Returns:
         Warnings, each once: concepts whose numbers mean nothing on the requested model.
@@ -101,8 +110,51 @@ def check(requests: Sequence[Request]) -> list[str]:
         if not request.methods or not request.concepts:
             raise UserError("a run needs at least one method and one concept")
         cells = plan(request)
+        for config in {cell.method: cell.config for cell in cells}.values():
+            _check_settings(config)
         warnings += compatibility_warnings(cells[0].config.model, [cell.concept for cell in cells])
     return list(dict.fromkeys(warnings))
+
+
+def _check_settings(config: RunConfig) -> None:
+    """Refuse settings that only a later stage would find out to be impossible."""
+    check_metrics(config.suite.metrics)
+    training = getattr(config.method, "train", None)
+    if config.method == NoConfig() and config.model.train:
+        try:
+            training = FineTuneConfig(**config.model.train)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"model.train: {error}") from error
+    for part in training.parts if isinstance(training, FineTuneConfig) else ():
+        if part.partition(".")[0] not in PARTS:
+            raise unknown("part of a model", part, PARTS)
+    for key, number in _numbers("", plain(config)):
+        if not math.isfinite(number):
+            raise UserError(f"{key} must be a finite number, got {number}")
+        name = key.rpartition(".")[2]
+        if number < 0 and name in _NOT_NEGATIVE:
+            raise UserError(f"{key} must not be negative, got {number:g}")
+        if number == 0 and name == "temperature":
+            raise UserError(f"{key} must be positive, got 0")
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Refuse unknown metrics. Raises UserError with the choices."""
+    for name in names:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+
+
+def _numbers(key: str, value: Any) -> Iterator[tuple[str, float]]:
+    """The numbers of nested settings with their dotted keys."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _numbers(f"{key}.{name}".lstrip("."), part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _numbers(key, part)
+    elif isinstance(value, int | float):
+        yield key, value
 
 
 @contextmanager
