@@ -198,9 +198,8 @@ def test_the_device_decides_what_fits(
 
 
 def test_an_impossible_training_is_reported(tmp_path: Path) -> None:
-    text = planned(
-        tmp_path / "store", "--method", "svare", "method.train.parts=[pooled_text]", *SMALL
-    )
+    parts = ["method.train.parts=[head]", "method.train.blocks=1"]
+    text = planned(tmp_path / "store", "--method", "svare", *parts, *SMALL)
     assert "training by svare is not possible" in text
     assert "'head'" in text
     assert rows(text)["edit"].rest.startswith("at most")

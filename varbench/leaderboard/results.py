@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from varbench.leaderboard.json_files import Name, Number, Part, layout, read_as
 from varbench.metrics.stats.paired_samples import Statistic

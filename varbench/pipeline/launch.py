@@ -17,7 +17,7 @@ from rich.console import Console
 from varbench.conf.engine import RAY, split
 from varbench.conf.schema import NoConfig, RunConfig, plain
 from varbench.errors import UserError, unknown
-from varbench.methods.training.loop import FineTuneConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.metrics import METRICS
 from varbench.models.protocol import PARTS
 from varbench.pipeline.compatibility import compatibility_warnings
