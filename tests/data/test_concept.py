@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from varbench.data import concept as concepts_module
-from varbench.data.concept import (
-    FAMILIES,
-    Concept,
-    Pair,
-    Selection,
-    list_concepts,
-    load_concept,
-)
+from varbench.data.concept import FAMILIES, Concept
+from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
-from varbench.data.selection import choose, split_of, stratified_subset
-from varbench.data.training_pairs import PairRecipe, make_pairs, make_retain_prompts, placeholders
+from varbench.data.selection import Selection, choose, split_of, stratified_subset
+from varbench.data.training_pairs import (
+    Pair,
+    PairRecipe,
+    make_pairs,
+    make_retain_prompts,
+    placeholders,
+)
 from varbench.metrics.nudity_protocols import PROTOCOLS
 from varbench.models.gallery import vocabulary
 from varbench.scoring.registry import judge_spec
@@ -237,7 +237,7 @@ def test_a_smaller_part_is_balanced_stable_and_in_order() -> None:
 
 
 def test_pairs_and_digest_are_the_same_in_another_process() -> None:
-    code = "from varbench.data.concept import load_concept; print(load_concept('church').digest())"
+    code = "from varbench.data import concept_files as f; print(f.load_concept('church').digest())"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(concepts_module.__file__).parents[2], capture_output=True, text=True, check=True,

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from varbench.data import concept as concepts_module
-from varbench.data.concept import ConceptError, Judge, Selection, load_concept
+from varbench.data.concept import Judge
+from varbench.data.concept_files import ConceptError, load_concept
+from varbench.data.selection import Selection
 from varbench.errors import UserError
 
 MINE = """\
@@ -121,7 +123,7 @@ MALFORMED = {  # what is replaced, by what, the line complained about, and part 
     "empty value": ("family: style", "family:", 2, "give it a text"),
     "empty list": ("[neon, volta kern]", "[]", 3, "at least one item"),
     "empty item": ("[neon, volta kern]", "[neon, '']", 3, "give it a text"),
-    "same item twice": ("[neon, volta kern]", "[neon, neon]", 3, "appears twice"),
+    "same item twice": ("[neon, volta kern]", "[neon, neon]", 3, "'neon' twice"),
     "bad name": ("name: mine", "name: mine+yours", 1, "lower-case letters"),
     "unknown family": ("family: style", "family: styles", 2, "did you mean 'style'?"),
     "unknown set": ("set: gallery-faces", "set: gallery-face", 15, "did you mean 'gallery-faces'?"),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.paths import ROOT
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
 from varbench.leaderboard.json_files import ResultsError

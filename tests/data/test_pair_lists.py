@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_docs_examples import ROOT, named_blocks
-from varbench.data.concept import ConceptError, load_concept
+from varbench.data.concept_files import ConceptError, load_concept
 from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.utils.text import mentions, normalise

@@ -223,7 +223,7 @@ def test_phrases_are_found_as_whole_words() -> None:
 
 def test_prompts_and_concepts_do_without_torch() -> None:
     code = (
-        "import sys; from varbench.data.concept import load_concept; "
+        "import sys; from varbench.data.concept_files import load_concept; "
         "load_concept('face-ada'); import tools.gallery.write_prompts; "
         "sys.exit('torch' in sys.modules)"
     )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.helpers.plugin_folder import install
 from tests.helpers.published import DATA, entry
 from varbench.cli import app
-from varbench.data import concept
+from varbench.data import concept_files
 from varbench.data import prompt_sets as prompts
 from varbench.data.prompt import MissingPromptSetError, PromptSetError
 from varbench.data.prompt_sets import load_prompt_set
@@ -164,18 +164,20 @@ def test_an_unfetched_set_is_answered_with_the_command(tmp_path: Path) -> None:
 
 
 def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: Path) -> None:
-    own = concept._FOLDER / "face-ada.yaml"
+    own = concept_files._FOLDER / "face-ada.yaml"
     text = own.read_text(encoding="utf-8").replace("face-ada", "mine")
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("{set: gallery-objects, limit: 120}", "{set: coco-30k}"))
-    with pytest.raises(concept.ConceptError, match=r"mine.yaml:\d+: .*`varbench fetch coco-30k`"):
-        concept.load_concept(path)
+    with pytest.raises(
+        concept_files.ConceptError, match=r"mine.yaml:\d+: .*`varbench fetch coco-30k`"
+    ):
+        concept_files.load_concept(path)
 
 
 def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = concept._FOLDER / "church.yaml"
+    own = concept_files._FOLDER / "church.yaml"
     text = own.read_text(encoding="utf-8").replace("name: church", "name: chapel")
     for name, changed in (
         ("chapel", text.replace("set: gallery-faces", "set: coco-30k")),
@@ -183,7 +185,7 @@ def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_comma
     ):
         (tmp_path / f"{name}.yaml").write_text(changed, encoding="utf-8")
     assert "coco-30k" in (tmp_path / "chapel.yaml").read_text(encoding="utf-8")
-    monkeypatch.setattr(concept, "_FOLDER", tmp_path)
+    monkeypatch.setattr(concept_files, "_FOLDER", tmp_path)
     done = CliRunner().invoke(app, ["list", "concepts"])
     lines = done.stdout.splitlines()
     assert done.exit_code == 0, done.output

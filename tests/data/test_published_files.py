@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.test_pair_lists import EXAMPLE
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.data.prompt import PromptSet
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.published import by_name, known, read

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from varbench.conf.schema import model_config, names, plain, resolve
-from varbench.data.concept import list_concepts, load_concept
+from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError
 from varbench.methods.registry import METHODS, NONE, load_method, uses_seed

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from varbench.cli import app
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.store import Store
 
 Row = dict[str, str]

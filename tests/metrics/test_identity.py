@@ -176,7 +176,7 @@ def test_face_rate_by_hand() -> None:
 
 
 def test_a_judge_without_faces_gets_none_of_these_metrics() -> None:
-    from varbench.data.concept import load_concept
+    from varbench.data.concept_files import load_concept
     from varbench.scoring.evaluator import Evaluator, ScorerPool
 
     made = Evaluator(load_concept("face-ada"), [], METRICS, ScorerPool())

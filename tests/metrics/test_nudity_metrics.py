@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.helpers.metrics import Prompt, evidence, group, number, value, world
 from tests.scoring.test_nudity_detections import Loud
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.nudenet_classes import CLASSES

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.cli import varbench
 from varbench.conf.schema import resolve
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.pipeline import compatibility
 from varbench.pipeline.compatibility import check_compatible, compatibility_warnings, for_gallery

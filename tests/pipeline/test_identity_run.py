@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.helpers.cli import cells, varbench
 from tests.helpers.paths import ROOT
-from varbench.data.concept import load_concept
+from varbench.data.concept_files import load_concept
 from varbench.models.gallery import FACES
 from varbench.scoring.registry import SCORERS
 from varbench.scoring.scorers.faces import FaceScorer

@@ -21,8 +21,9 @@ from varbench.conf.schema import (
     names,
     resolve,
 )
-from varbench.data import concept as concepts
+from varbench.data import concept_files as concepts
 from varbench.data import prompt_sets, published
+from varbench.data.concept import Concept
 from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt import MissingPromptSetError
 from varbench.data.published import listing
@@ -195,7 +196,7 @@ def _suites() -> Table:
     return ["suite", "split", "images per method", "groups, prompts x seeds", "metrics"], rows
 
 
-def images_per_group(suite: SuiteConfig, concept: concepts.Concept) -> dict[str, int]:
+def images_per_group(suite: SuiteConfig, concept: Concept) -> dict[str, int]:
     """Images of each group that one method draws.
 
     A published set that is not on this machine counts with its known number of prompts. The group

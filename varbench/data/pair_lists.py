@@ -1,4 +1,4 @@
-"""Training pairs that a prompt set lists, instead of a recipe that makes them (`pairs.py`).
+"""Training pairs listed by a prompt set, instead of made by a recipe (`training_pairs.py`).
 
 Papers train on lists: S-VARE on those of ECGVF. A concept names such a set, whose label `neutral`
 is each prompt's twin without the concept::
@@ -18,16 +18,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from varbench.data.prompt import Prompt
-from varbench.data.selection import choose, read_selection
-from varbench.data.training_pairs import Pair
-from varbench.data.yaml_files import Field
+from varbench.data.selection import Selection, choose, load_selected
+from varbench.data.training_pairs import MOST_PAIRS, Pair
+from varbench.data.yaml_files import AT_LEAST_ONE, Document, strict, whole
 from varbench.utils.text import mentions, normalise
 
 NEUTRAL = "neutral"
-_MOST_PAIRS = 1000
 
 T = TypeVar("T")
 
@@ -59,7 +58,7 @@ class PairList:
             for pair in self.listed
             if not {normalise(pair.concept), normalise(pair.neutral)} & set(excluded)
         ]
-        return self._some(free, lambda pair: f"{pair.concept}/{pair.neutral}")
+        return self._take(free, lambda pair: f"{pair.concept}/{pair.neutral}")
 
     def retain_prompts(self, excluded: Collection[str]) -> list[str]:
         """`count` prompts of what must stay, or fewer if there are no more.
@@ -67,40 +66,49 @@ class PairList:
         Args:
             excluded: normalised texts that none may be (the evaluation prompts).
         """
-        return self._some([t for t in self.retain if normalise(t) not in excluded], str)
+        return self._take([t for t in self.retain if normalise(t) not in excluded], str)
 
-    def _some(self, values: Sequence[T], text: Callable[[T], str]) -> list[T]:
+    def _take(self, values: Sequence[T], text: Callable[[T], str]) -> list[T]:
         def order(value: T) -> bytes:
             return hashlib.sha256(f"{self.seed}/{text(value)}".encode()).digest()
 
         return sorted(values, key=order)[: self.count]
 
 
-def read_list(block: Field, words: Sequence[str]) -> PairList:
-    """A list from a YAML file.
+@strict
+@dataclass(frozen=True)
+class _ListForm:
+    list: Selection
+    count: Annotated[int, whole(1, MOST_PAIRS)]
+    seed: Annotated[int, whole(0, 2**31 - 1)]
+    retain: Annotated[tuple[Selection, ...], AT_LEAST_ONE]
+
+
+def read_list(document: Document, words: Sequence[str]) -> PairList:
+    """The list under the key `pairs` of a concept's file.
 
     Args:
-        block: the key `pairs` of a concept.
+        document: the file.
         words: how prompts say the concept; retained prompts that do are left out.
     """
-    keys = block.keys(("list", "count", "seed", "retain"))
+    form = document.read(_ListForm, "pairs")
     listed: list[Pair] = []
-    for prompt in _prompts(keys["list"]):
+    for prompt in _prompts(document, form.list, "pairs", "list"):
         if NEUTRAL not in prompt.labels:
-            keys["list"].fail(f"the set has no column {NEUTRAL!r} with each prompt's twin; add it")
+            problem = f"the set has no column {NEUTRAL!r} with each prompt's twin; add it"
+            document.fail(problem, "pairs", "list")
         listed.append(Pair(prompt.text, prompt.labels[NEUTRAL]))
-    retain = [prompt.text for item in keys["retain"].items() for prompt in _prompts(item)]
-    kept = [text for text in dict.fromkeys(retain) if not any(mentions(text, w) for w in words)]
-    if not kept:
-        keys["retain"].fail("every one of these prompts says the concept; select others")
-    return PairList(
-        count=keys["count"].integer(1, _MOST_PAIRS),
-        seed=keys["seed"].integer(0, 2**31 - 1),
-        listed=tuple(listed),
-        retain=tuple(kept),
-    )
+    texts = [
+        prompt.text
+        for index, selection in enumerate(form.retain)
+        for prompt in _prompts(document, selection, "pairs", "retain", index)
+    ]
+    retain = [text for text in dict.fromkeys(texts) if not any(mentions(text, w) for w in words)]
+    if not retain:
+        problem = "every one of these prompts says the concept; select others"
+        document.fail(problem, "pairs", "retain")
+    return PairList(form.count, form.seed, tuple(listed), tuple(retain))
 
 
-def _prompts(entry: Field) -> list[Prompt]:
-    selection, prompt_set = read_selection(entry)
-    return choose(selection, prompt_set, "")
+def _prompts(document: Document, selection: Selection, *at: str | int) -> list[Prompt]:
+    return choose(selection, load_selected(document, selection, *at), "")

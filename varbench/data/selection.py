@@ -1,4 +1,4 @@
-"""Which prompts of a set test what: filters on labels, and a fair smaller part of them."""
+"""Selections of prompts of one set: filters on labels, balanced subsets, the tune/test split."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Annotated
 
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError
 from varbench.data.prompt_sets import is_path, load_prompt_set
-from varbench.data.yaml_files import Field
+from varbench.data.yaml_files import Document, Labels, Text, strict, whole
 from varbench.errors import suggest
 
 
+@strict
 @dataclass(frozen=True)
 class Selection:
     """Some prompts of one prompt set.
@@ -25,10 +27,10 @@ class Selection:
         limit: how many prompts at most; None takes all.
     """
 
-    set: str
-    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    where_not: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    limit: int | None = None
+    set: Text
+    where: Mapping[str, Labels] = field(default_factory=dict, hash=False)
+    where_not: Mapping[str, Labels] = field(default_factory=dict, hash=False)
+    limit: Annotated[int, whole(1, 10**6)] | None = None
 
     def matches(self, prompt: Prompt) -> bool:
         """Whether the filters let the prompt through (the limit aside)."""
@@ -62,10 +64,9 @@ def stratified_subset(prompts: Sequence[Prompt], limit: int | None, head: str) -
     for prompt in prompts:
         strata.setdefault(prompt.labels.get(column, "") if column else "", []).append(prompt.id)
     for ids in strata.values():
-        ids.sort(key=lambda one: hashlib.sha256(one.encode()).digest())
+        ids.sort(key=lambda id: hashlib.sha256(id.encode()).digest())
     turns = chain.from_iterable(zip_longest(*(strata[label] for label in sorted(strata))))
-    order = [one for one in turns if one is not None]
-    chosen = set(order[:limit])
+    chosen = set([id for id in turns if id is not None][:limit])
     return [prompt for prompt in prompts if prompt.id in chosen]
 
 
@@ -94,40 +95,44 @@ def choose(
     return stratified_subset(matching, selection.limit, head)
 
 
-def read_selection(entry: Field) -> tuple[Selection, PromptSet]:
-    """A selection from a YAML file, and the set it names; paths are relative to the file."""
-    keys = entry.keys(("set",), ("where", "where_not", "limit"))
-    name = keys["set"].text()
-    source: str | Path = entry.path.parent / name if is_path(name, ".csv") else name
+def load_selected(document: Document, selection: Selection, *at: str | int) -> PromptSet:
+    """The set that a selection of a YAML file names, after the selection was checked against it.
+
+    Args:
+        document: the file; paths of sets are relative to it.
+        selection: as read from it.
+        at: where in the document the selection stands.
+    """
+    name = selection.set
+    source: str | Path = document.path.parent / name if is_path(name, ".csv") else name
     try:
         prompt_set = load_prompt_set(source)
     except PromptSetError as error:
-        keys["set"].fail(str(error))
-    filters = {
-        key: _read_filter(keys[key], prompt_set) if key in keys else {}
-        for key in ("where", "where_not")
-    }
-    limit = keys["limit"].integer(1, 10**6) if "limit" in keys else None
-    selection = Selection(name, filters["where"], filters["where_not"], limit)
+        document.fail(str(error), *at, "set")
+    for key in ("where", "where_not"):
+        for column, labels in getattr(selection, key).items():
+            _check_filter(document, prompt_set, labels, *at, key, column)
     if not any(map(selection.matches, prompt_set.prompts)):
-        entry.fail(f"no prompt of {name!r} passes these filters; drop one of them")
-    return selection, prompt_set
+        document.fail(f"no prompt of {name!r} passes these filters; drop one of them", *at)
+    return prompt_set
 
 
-def _read_filter(block: Field, prompt_set: PromptSet) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for column, labels in block.entries().items():
-        if column not in prompt_set.columns:
-            labels.fail(
-                f"prompt set {prompt_set.name!r} has no column {column!r}: "
-                f"{suggest(column, prompt_set.columns)}"
+def _check_filter(
+    document: Document, prompt_set: PromptSet, labels: Sequence[str], *at: str | int
+) -> None:
+    column = str(at[-1])
+    if column not in prompt_set.columns:
+        document.fail(
+            f"prompt set {prompt_set.name!r} has no column {column!r}: "
+            f"{suggest(column, prompt_set.columns)}",
+            *at,
+        )
+    known = prompt_set.values(column)
+    for index, label in enumerate(labels):
+        if label not in known:
+            document.fail(
+                f"no prompt of {prompt_set.name!r} has {column} {label!r}: "
+                f"{suggest(label, filter(None, known))}",
+                *at,
+                index,
             )
-        found[column] = labels.texts(empty_items=True)
-        known = prompt_set.values(column)
-        for item, label in zip(labels.items(), found[column], strict=True):
-            if label not in known:
-                item.fail(
-                    f"no prompt of {prompt_set.name!r} has {column} {label!r}: "
-                    f"{suggest(label, [one for one in known if one])}"
-                )
-    return found

@@ -23,13 +23,15 @@ import hashlib
 import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Annotated
 
-from varbench.data.yaml_files import Field
+from varbench.data.yaml_files import AT_LEAST_ONE, Document, Labels, Texts, strict, whole
 from varbench.errors import suggest
 from varbench.utils.text import mentions, normalise
 
 PHRASE, REPLACEMENT = "concept", "replacement"
-_MOST_PAIRS = 1000
+MOST_PAIRS = 1000
 _TRIES = 200  # candidates for each pair wanted; twins and excluded texts are thrown away
 
 
@@ -41,17 +43,19 @@ class Pair:
     neutral: str
 
 
+@strict
 @dataclass(frozen=True)
 class PairRecipe:
     """How training pairs are made; the meaning of the fields is in the module's docstring."""
 
-    count: int
-    seed: int
-    templates: tuple[str, ...]
-    slots: Mapping[str, tuple[str, ...]] = field(hash=False)
-    concept: tuple[str, ...]
-    neutral: tuple[str, ...]
-    retain: tuple[str, ...]
+    count: Annotated[int, whole(1, MOST_PAIRS)]
+    seed: Annotated[int, whole(0, 2**31 - 1)]
+    templates: Texts
+    concept: Texts
+    # Several concept phrases may share a neutral one, so these need not be distinct.
+    neutral: Annotated[tuple[str, ...], AT_LEAST_ONE]
+    retain: Texts
+    slots: Mapping[str, Labels] = field(default_factory=dict, hash=False)
 
 
 def placeholders(text: str) -> list[str]:
@@ -138,87 +142,91 @@ def make_retain_prompts(recipe: PairRecipe, excluded: Collection[str] = ()) -> l
     return [pair.concept for pair in make_pairs(both, (), excluded)]
 
 
-def read_recipe(block: Field, words: Sequence[str], replacement: Sequence[str]) -> PairRecipe:
-    """A recipe from a YAML file.
+def read_recipe(document: Document, words: Sequence[str], replacement: Sequence[str]) -> PairRecipe:
+    """The recipe under the key `pairs` of a concept's file.
 
     Args:
-        block: the key `pairs` of a concept.
+        document: the file.
         words: how prompts say the concept; the neutral side must not.
         replacement: what `{replacement}` stands for.
     """
-    keys = block.keys(("count", "seed", "templates", "concept", "neutral", "retain"), ("slots",))
-    slots = keys["slots"].entries() if "slots" in keys else {}
-    recipe = PairRecipe(
-        count=keys["count"].integer(1, _MOST_PAIRS),
-        seed=keys["seed"].integer(0, 2**31 - 1),
-        templates=keys["templates"].texts(),
-        slots={name: values.texts(empty_items=True) for name, values in slots.items()},
-        concept=keys["concept"].texts(),
-        # Several concept phrases may share a neutral one, so these need not be distinct.
-        neutral=tuple(item.text(empty=True) for item in keys["neutral"].items()),
-        retain=keys["retain"].texts(),
-    )
-    for name, values in slots.items():
+    recipe = document.read(PairRecipe, "pairs")
+    for name in recipe.slots:
         if name in (PHRASE, REPLACEMENT) or not name.isidentifier():
-            values.fail(f"a slot cannot be called {name!r}; rename it")
+            document.fail(f"a slot cannot be called {name!r}; rename it", "pairs", "slots", name)
     if len(recipe.neutral) not in (1, len(recipe.concept)):
-        keys["neutral"].fail(
+        document.fail(
             f"{len(recipe.neutral)} neutral phrases for {len(recipe.concept)} concept phrases; "
-            "give one for each, in the same order, or a single one for all"
+            "give one for each, in the same order, or a single one for all",
+            "pairs",
+            "neutral",
         )
-    _check_placeholders(keys, slots, bool(replacement))
-    _check_neutral(keys, slots, recipe, words)
+    _check_placeholders(document, recipe, bool(replacement))
+    _check_neutral(document, recipe, words)
     return recipe
 
 
-def _check_placeholders(
-    keys: Mapping[str, Field], slots: Mapping[str, Field], replaced: bool
-) -> None:
+_Parts = Iterator[tuple[tuple[str | int, ...], str]]
+
+
+def _parts(recipe: PairRecipe, *keys: str) -> _Parts:
+    """The texts of lists of a recipe, each with its place in the file."""
+    for key in keys:
+        for index, text in enumerate(getattr(recipe, key)):
+            yield ("pairs", key, index), text
+
+
+def _slot_values(recipe: PairRecipe) -> _Parts:
+    for name, values in recipe.slots.items():
+        for index, text in enumerate(values):
+            yield ("pairs", "slots", name, index), text
+
+
+def _check_placeholders(document: Document, recipe: PairRecipe, replaced: bool) -> None:
     used: set[str] = set()
     extra = {"templates": [PHRASE], "neutral": [REPLACEMENT] if replaced else []}
-    for key in ("templates", "concept", "neutral", "retain"):
-        valid = [*extra.get(key, []), *slots]
-        for item in keys[key].items():
-            text = item.text(empty=True)
-            try:
-                names = placeholders(text)
-            except ValueError as error:
-                item.fail(f"{text!r}: {error}; write slots as {{name}}, and no other braces")
-            for name in names:
-                if name not in valid:
-                    item.fail(f"{text!r} asks for {{{name}}}: {suggest(name, valid)}")
-            if key == "templates" and names.count(PHRASE) != 1:
-                item.fail(f"{text!r} must have the placeholder {{{PHRASE}}} once; add it")
-            used.update(names)
-    for name, values in slots.items():
+    for at, text in _parts(recipe, "templates", "concept", "neutral", "retain"):
+        key = str(at[1])
+        valid = [*extra.get(key, []), *recipe.slots]
+        try:
+            names = placeholders(text)
+        except ValueError as error:
+            document.fail(f"{text!r}: {error}; write slots as {{name}}, and no other braces", *at)
+        for name in names:
+            if name not in valid:
+                document.fail(f"{text!r} asks for {{{name}}}: {suggest(name, valid)}", *at)
+        if key == "templates" and names.count(PHRASE) != 1:
+            document.fail(f"{text!r} must have the placeholder {{{PHRASE}}} once; add it", *at)
+        used.update(names)
+    for name in recipe.slots:
         if name not in used:
-            values.fail(f"slot {name!r} is never used; add {{{name}}} to a template or delete it")
-        for item in values.items():
-            if set("{}") & set(item.text(empty=True)):
-                item.fail("a slot's value cannot have slots of its own; write it out")
+            problem = f"slot {name!r} is never used; add {{{name}}} to a template or delete it"
+            document.fail(problem, "pairs", "slots", name)
+    for at, text in _slot_values(recipe):
+        if set("{}") & set(text):
+            document.fail("a slot's value cannot have slots of its own; write it out", *at)
 
 
-def _check_neutral(
-    keys: Mapping[str, Field], slots: Mapping[str, Field], recipe: PairRecipe, words: Sequence[str]
-) -> None:
+def _check_neutral(document: Document, recipe: PairRecipe, words: Sequence[str]) -> None:
     """No part of a neutral prompt says the concept."""
-    values = [item for one in slots.values() for item in one.items()]
-    phrases = (*keys["neutral"].items(), *keys["retain"].items())
-    for item in (*keys["templates"].items(), *phrases, *values):
-        text = item.text(empty=True)
+    for at, text in chain(_parts(recipe, "templates", "neutral", "retain"), _slot_values(recipe)):
         for word in words:
             if mentions(_blank(text), word):
-                item.fail(
+                document.fail(
                     f"{text!r} is part of prompts without the concept but still says {word!r}; "
-                    "reword it without the concept"
+                    "reword it without the concept",
+                    *at,
                 )
-    neutral = keys["neutral"].items()
     for number, phrase in enumerate(recipe.concept):
-        item = neutral[number % len(neutral)]
-        if mentions(_blank(item.text(empty=True)), _blank(phrase)):
-            item.fail(
-                f"the neutral phrase {item.text()!r} contains its concept phrase {phrase!r}; "
-                "reword it without the concept"
+        index = number % len(recipe.neutral)
+        neutral = recipe.neutral[index]
+        if mentions(_blank(neutral), _blank(phrase)):
+            document.fail(
+                f"the neutral phrase {neutral!r} contains its concept phrase {phrase!r}; "
+                "reword it without the concept",
+                "pairs",
+                "neutral",
+                index,
             )
 
 
@@ -227,20 +235,26 @@ def _blank(text: str) -> str:
     return fill(text, {name: f"0{name}0" for name in placeholders(text)})
 
 
-def check_pairs(block: Field, count: int, pairs: Sequence[Pair], words: Sequence[str]) -> None:
+def check_pairs(
+    document: Document, count: int, pairs: Sequence[Pair], words: Sequence[str]
+) -> None:
     """Complain unless there are `count` pairs and each says the concept on one side only."""
-    keys = block.entries()
     for pair in pairs:
         if normalise(pair.concept) == normalise(pair.neutral):
-            keys["neutral"].fail(f"both sides of a pair are {pair.neutral!r}; reword one of them")
+            problem = f"both sides of a pair are {pair.neutral!r}; reword one of them"
+            document.fail(problem, "pairs", "neutral")
         for word in words:
             if mentions(pair.neutral, word):
-                keys["neutral"].fail(
+                document.fail(
                     f"the neutral prompt {pair.neutral!r} still says {word!r}; "
-                    "reword the phrase, template or slot it comes from"
+                    "reword the phrase, template or slot it comes from",
+                    "pairs",
+                    "neutral",
                 )
     if len(pairs) < count:
-        keys["count"].fail(
+        document.fail(
             f"only {len(pairs)} distinct pairs can be made, not {count}; "
-            "lower 'count', or add templates, phrases or slot values"
+            "lower 'count', or add templates, phrases or slot values",
+            "pairs",
+            "count",
         )

@@ -1,136 +1,206 @@
-"""YAML files read strictly: every complaint names file, line and fix.
+"""YAML files read into dataclasses by pydantic; every error names file, line and fix.
 
-PyYAML's nodes are walked instead of its Python objects, because only nodes know their line, and
-because a YAML object hides what a user should be told: a key given twice (the last one wins), an
-unquoted `no` (False) or `1e3` (a string). Here the reader asks each node for what it expects.
+A file's form is a frozen dataclass, decorated with `strict`: its fields are the keys, those without
+a default are required, and any other key is an error. Scalars reach pydantic as texts, as written
+(`no` stays "no", `1e3` stays "1e3"), so that no guess of YAML's about types can change a value.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from types import NoneType
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 
 from varbench.errors import suggest
 
-_INTEGER = re.compile(r"-?\d{1,18}")
+T = TypeVar("T")
+
+_WHOLE = re.compile(r"-?\d{1,18}")
 _NULL = "tag:yaml.org,2002:null"
+_EMPTY = object()  # stands for YAML's null, which no field accepts, not even an optional one
 _KINDS: dict[type[yaml.Node], str] = {
     yaml.ScalarNode: "a text",
     yaml.SequenceNode: "a list",
     yaml.MappingNode: "a block of keys",
 }
+_EXPECTED = {  # by pydantic's type of error
+    "string_type": "a text",
+    "literal_error": "a text",
+    "tuple_type": "a list, [in brackets] or with a dash before each item",
+}
+
+strict = with_config(ConfigDict(extra="forbid"))
+
+
+class ItemError(ValueError):
+    """An error at one item of a list.
+
+    Args:
+        index: of the item.
+        problem: what is wrong, and the fix.
+    """
+
+    def __init__(self, index: int, problem: str):
+        super().__init__(problem)
+        self.index = index
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; give it a text")
+    return text
+
+
+def _check_items(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("is an empty list; give it at least one item")
+    return values
+
+
+def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ItemError(index, f"has {value!r} twice; delete one of them")
+    return values
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """Annotation of an `int` field: a whole number from `low` to `high`."""
+
+    def check(value: object) -> int:
+        if isinstance(value, str) and _WHOLE.fullmatch(value) and low <= int(value) <= high:
+            return int(value)
+        shown = f", not {value!r}" if isinstance(value, str) else ""
+        raise ValueError(f"must be a whole number from {low} to {high}{shown}")
+
+    return BeforeValidator(check)
+
+
+AT_LEAST_ONE = AfterValidator(_check_items)
+DISTINCT = AfterValidator(_check_distinct)
+Text = Annotated[str, AfterValidator(_check_text)]
+AnyTexts = Annotated[tuple[Text, ...], DISTINCT]
+Texts = Annotated[AnyTexts, AT_LEAST_ONE]
+Labels = Annotated[tuple[str, ...], DISTINCT, AT_LEAST_ONE]  # "" is a label too
 
 
 @dataclass(frozen=True)
-class Field:
-    """One value of a YAML file, and where it stands.
+class Document:
+    """A YAML file.
 
     Attributes:
         path: the file.
-        name: what the value is called in messages (`judge.head`).
-        node: PyYAML's node.
-        error: the exception that complaints are raised as.
+        name: what the document is, for messages ("the concept").
+        error: the exception that every complaint is raised as.
+        root: PyYAML's node: nodes know their lines.
+        content: the same as dictionaries, lists and texts.
     """
 
     path: Path
     name: str
-    node: yaml.Node
     error: type[ValueError]
+    root: yaml.Node
+    content: Any
 
-    @property
-    def line(self) -> int:
-        """Line of the value, counted from 1."""
-        return int(self.node.start_mark.line) + 1
-
-    def fail(self, problem: str) -> NoReturn:
-        """Raise the file's error: `file:line: problem`; the problem should name the fix."""
-        raise self.error(f"{self.path}:{self.line}: {problem}")
-
-    def _wrong_kind(self, expected: str) -> NoReturn:
-        self.fail(f"{self.name!r} must be {expected}, not {_KINDS[type(self.node)]}")
-
-    def _child(self, name: str, node: yaml.Node) -> Field:
-        return Field(self.path, name, node, self.error)
-
-    def text(self, *, empty: bool = False) -> str:
-        """A text, as written: `no` stays "no" and `1` stays "1".
+    def fail(self, problem: str, *at: str | int) -> NoReturn:
+        """Raise the file's error, `file:line: problem`.
 
         Args:
-            empty: allow "" (in quotes; a missing value is always refused).
+            problem: what is wrong, and the fix.
+            at: keys and indices that lead to the place.
         """
-        if not isinstance(self.node, yaml.ScalarNode):
-            self._wrong_kind("a text")
-        value = str(self.node.value)
-        if self.node.tag == _NULL or (not empty and not value.strip()):
-            self.fail(f"{self.name!r} is empty; give it a text")
+        self._fail(problem, self._node(at))
+
+    def read(self, form: type[T], *at: str | int) -> T:
+        """The document, or the part at a place, in a form; a complaint if it does not fit."""
+        content = self.content
+        for step in at:
+            content = content[step]
+        try:
+            value: T = TypeAdapter(form).validate_python(content)
+        except ValidationError as error:
+            problems = error.errors(include_url=False)
+            # A misspelt key is missing too; its own error has the better hint.
+            first = min(problems, key=lambda problem: not _is_unknown_key(problem))
+            self._refuse(form, at, first)
         return value
 
-    def integer(self, low: int, high: int) -> int:
-        """A whole number from low to high."""
-        text = self.text()
-        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
-            self.fail(f"{self.name!r} must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
+    def _refuse(self, form: Any, at: Sequence[str | int], problem: Any) -> NoReturn:
+        inner, kind = problem["loc"], problem["type"]
+        place = (*at, *inner)
+        name, node = self._name(place), self._node(place)
+        if _is_unknown_key(problem):
+            block = self._node(place[:-1])
+            key = next(key for key, _ in block.value if key.value == place[-1])
+            names = list(TypeAdapter(_form_at(form, inner[:-1])).json_schema()["properties"])
+            unused = set(names) - {key.value for key, _ in block.value}
+            choice = suggest(key.value, [name for name in names if name in unused] or names)
+            self._fail(f"unknown key {key.value!r} in {self._name(place[:-1])!r}: {choice}", key)
+        if kind == "missing":
+            self.fail(f"key {name!r} is missing in {self._name(place[:-1])!r}; add it", *place)
+        if kind == "value_error":
+            cause = problem["ctx"]["error"]
+            index = (cause.index,) if isinstance(cause, ItemError) else ()
+            self.fail(f"{name!r} {cause}", *place, *index)
+        expected = _EXPECTED.get(kind, "a block of keys")
+        if node.tag == _NULL:
+            self.fail(f"{name!r} is empty; give it {expected}", *place)
+        if kind == "literal_error" and isinstance(node, yaml.ScalarNode):
+            choice = suggest(node.value, get_args(_form_at(form, inner)))
+            self.fail(f"unknown {name} {node.value!r}: {choice}", *place)
+        self.fail(f"{name!r} must be {expected}, not {_KINDS[type(node)]}", *place)
 
-    def items(self, *, empty: bool = False) -> list[Field]:
-        """A list.
+    def _fail(self, problem: str, node: yaml.Node) -> NoReturn:
+        raise self.error(f"{self.path}:{node.start_mark.line + 1}: {problem}")
 
-        Args:
-            empty: allow a list without items.
-        """
-        if not isinstance(self.node, yaml.SequenceNode):
-            self._wrong_kind("a list, [in brackets] or with a dash before each item")
-        if not self.node.value and not empty:
-            self.fail(f"{self.name!r} is an empty list; give it at least one item")
-        return [self._child(self.name, node) for node in self.node.value]
+    def _name(self, at: Sequence[str | int]) -> str:
+        return next((step for step in reversed(at) if isinstance(step, str)), self.name)
 
-    def texts(self, *, empty: bool = False, empty_items: bool = False) -> tuple[str, ...]:
-        """A list of distinct texts."""
-        values: list[str] = []
-        for item in self.items(empty=empty):
-            value = item.text(empty=empty_items)
-            if value in values:
-                item.fail(f"{value!r} appears twice in {self.name!r}; delete one of them")
-            values.append(value)
-        return tuple(values)
-
-    def entries(self) -> dict[str, Field]:
-        """A block of keys of the user's choice."""
-        if not isinstance(self.node, yaml.MappingNode):
-            self._wrong_kind("a block of keys")
-        found: dict[str, Field] = {}
-        for key_node, node in self.node.value:
-            key_field = self._child(f"a key of {self.name}", key_node)
-            key = key_field.text()
-            if key in found:
-                key_field.fail(f"key {key!r} appears twice; delete one of them")
-            found[key] = self._child(key, node)
-        return found
-
-    def keys(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Field]:
-        """A block of given keys, no others."""
-        found = self.entries()
-        valid = (*required, *optional)
-        assert isinstance(self.node, yaml.MappingNode)  # `entries` made sure
-        for key_node, _ in self.node.value:
-            if key_node.value not in valid:
-                unused = [key for key in valid if key not in found]
-                self._child("", key_node).fail(
-                    f"unknown key {key_node.value!r} in {self.name!r}: "
-                    f"{suggest(key_node.value, unused or valid)}"
-                )
-        for key in required:
-            if key not in found:
-                self.fail(f"key {key!r} is missing in {self.name!r}; add it")
-        return found
+    def _node(self, at: Sequence[str | int]) -> yaml.Node:
+        """The node at a place, or the nearest above it that exists."""
+        node = self.root
+        for step in at:
+            if isinstance(node, yaml.MappingNode):
+                children = {key.value: value for key, value in node.value}
+            else:
+                children = dict(enumerate(node.value))
+            if step not in children:
+                break
+            node = children[step]
+        return node
 
 
-def read_yaml(path: Path, name: str, error: type[ValueError]) -> Field:
+def _is_unknown_key(problem: Any) -> bool:
+    return bool(problem["type"] == "unexpected_keyword_argument")
+
+
+def _form_at(form: Any, at: Sequence[str | int]) -> Any:
+    """The type that a form has at a place."""
+    for step in at:
+        if dataclasses.is_dataclass(form):
+            form = get_type_hints(form)[str(step)]
+        else:  # a list's items or a dictionary's values
+            form = get_args(form)[0 if isinstance(step, int) else -1]
+        if NoneType in get_args(form):
+            form = get_args(form)[0]
+    return form
+
+
+def read_yaml(path: Path, name: str, error: type[ValueError]) -> Document:
     """The one document of a YAML file.
 
     Args:
@@ -161,4 +231,34 @@ def read_yaml(path: Path, name: str, error: type[ValueError]) -> Field:
         raise error(f"{path}:1: not valid YAML ({problem}); simplify the file") from problem
     if node is None:
         raise error(f"{path}:1: the file is empty; see varbench/conf/concept/ for examples")
-    return Field(path, name, node, error)
+    return Document(path, name, error, node, _Contents(path, error).of(node))
+
+
+class _Contents:
+    """Turns nodes into plain values; a node that aliases share is turned once, even if cyclic."""
+
+    def __init__(self, path: Path, error: type[ValueError]):
+        self._path, self._error = path, error
+        self._values: dict[yaml.Node, Any] = {}
+
+    def of(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return _EMPTY if node.tag == _NULL else str(node.value)
+        if node not in self._values:
+            value = self._values[node] = [] if isinstance(node, yaml.SequenceNode) else {}
+            if isinstance(value, list):
+                value.extend(map(self.of, node.value))
+            else:
+                for key, child in node.value:
+                    value[self._key(key, value)] = self.of(child)
+        return self._values[node]
+
+    def _key(self, node: yaml.Node, taken: dict[str, Any]) -> str:
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value.strip():
+            raise self._error(f"{self._path}:{line}: a key must be a text; write one")
+        if node.value in taken:
+            raise self._error(
+                f"{self._path}:{line}: key {node.value!r} appears twice; delete one of them"
+            )
+        return str(node.value)

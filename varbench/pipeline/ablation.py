@@ -22,9 +22,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from varbench.data.prompt_sets import is_path
-from varbench.data.yaml_files import Field, read_yaml
+from varbench.data.yaml_files import AT_LEAST_ONE, Text, Texts, read_yaml, strict
 from varbench.errors import UserError, unknown
 from varbench.pipeline.plan import Request
 from varbench.utils.files import packaged
@@ -36,6 +39,7 @@ class AblationError(UserError, ValueError):
     """An ablation is unknown or its file malformed; the message names file, line and fix."""
 
 
+@strict
 @dataclass(frozen=True)
 class Variant:
     """One row of an ablation.
@@ -48,33 +52,35 @@ class Variant:
         reported: the paper's figures, one per reported column, or none at all.
     """
 
-    label: str
-    method: str
-    overrides: tuple[str, ...]
-    concepts: tuple[str, ...]
-    reported: tuple[str, ...]
+    label: Text
+    method: Text
+    overrides: Annotated[Texts, Field(alias="set")] = ()
+    concepts: Texts = ()
+    reported: Annotated[tuple[str, ...], AT_LEAST_ONE] = ()
 
 
+@strict
 @dataclass(frozen=True)
 class Reported:
     """Where printed figures come from, and the names of their columns."""
 
-    source: str
-    note: str
-    columns: tuple[str, ...]
+    source: Text
+    note: Text
+    columns: Texts
 
 
+@strict
 @dataclass(frozen=True)
 class Ablation:
     """A named list of variants; the fields are those of the file (see above)."""
 
-    name: str
-    title: str
-    concepts: tuple[str, ...]
-    suite: str
-    metrics: tuple[str, ...]
-    variants: tuple[Variant, ...]
-    reported: Reported | None
+    name: Text
+    title: Text
+    concepts: Texts
+    suite: Text
+    metrics: Texts
+    variants: Annotated[tuple[Variant, ...], AT_LEAST_ONE]
+    reported: Reported | None = None
 
     def request(self, variant: Variant, common: Request) -> Request:
         """The run of a variant; ``common`` has model, concepts, seeds, device and engine."""
@@ -103,53 +109,25 @@ def load_ablation(name_or_path: str | os.PathLike[str]) -> Ablation:
         UserError: there is no packaged ablation of that name.
     """
     if is_path(name_or_path, ".yaml", ".yml"):
-        return _read(read_yaml(Path(name_or_path), "the ablation", AblationError))
+        return _read(Path(name_or_path))
     if name_or_path not in list_ablations():
         raise unknown("ablation", str(name_or_path), list_ablations())
-    return _read(read_yaml(_FOLDER / f"{name_or_path}.yaml", "the ablation", AblationError))
+    return _read(_FOLDER / f"{name_or_path}.yaml")
 
 
-def _read(root: Field) -> Ablation:
-    required = ("name", "title", "concepts", "suite", "metrics", "variants")
-    keys = root.keys(required, ("reported",))
-    reported = _read_reported(keys["reported"]) if "reported" in keys else None
-    variants = tuple(_read_variant(item, reported) for item in keys["variants"].items())
-    labels = [variant.label for variant in variants]
-    for item, label in zip(keys["variants"].items(), labels, strict=True):
-        if labels.count(label) > 1:
-            item.fail(f"two variants are called {label!r}; rename one")
-    return Ablation(
-        name=keys["name"].text(),
-        title=keys["title"].text(),
-        concepts=keys["concepts"].texts(),
-        suite=keys["suite"].text(),
-        metrics=keys["metrics"].texts(),
-        variants=variants,
-        reported=reported,
-    )
-
-
-def _read_reported(block: Field) -> Reported:
-    keys = block.keys(("source", "note", "columns"))
-    return Reported(keys["source"].text(), keys["note"].text(), keys["columns"].texts())
-
-
-def _read_variant(block: Field, reported: Reported | None) -> Variant:
-    keys = block.keys(("label", "method"), ("set", "concepts", "reported"))
-    figures: tuple[str, ...] = ()
-    if "reported" in keys:
-        figures = tuple(item.text(empty=True) for item in keys["reported"].items())
-        expected = 0 if reported is None else len(reported.columns)
-        if len(figures) != expected:
-            keys["reported"].fail(f'{len(figures)} figures for {expected} columns; use "" for gaps')
-    overrides = keys["set"].texts() if "set" in keys else ()
-    for item, text in zip(keys["set"].items() if "set" in keys else (), overrides, strict=True):
-        if "=" not in text:
-            item.fail(f"{text!r} must have the form KEY=VALUE")
-    return Variant(
-        keys["label"].text(),
-        keys["method"].text(),
-        overrides,
-        keys["concepts"].texts() if "concepts" in keys else (),
-        figures,
-    )
+def _read(path: Path) -> Ablation:
+    document = read_yaml(path, "the ablation", AblationError)
+    ablation = document.read(Ablation)
+    columns = len(ablation.reported.columns) if ablation.reported else 0
+    labels = [variant.label for variant in ablation.variants]
+    for index, variant in enumerate(ablation.variants):
+        at = ("variants", index)
+        if labels.count(variant.label) > 1:
+            document.fail(f"two variants are called {variant.label!r}; rename one", *at)
+        if variant.reported and len(variant.reported) != columns:
+            problem = f'{len(variant.reported)} figures for {columns} columns; use "" for gaps'
+            document.fail(problem, *at, "reported")
+        for number, text in enumerate(variant.overrides):
+            if "=" not in text:
+                document.fail(f"{text!r} must have the form KEY=VALUE", *at, "set", number)
+    return ablation

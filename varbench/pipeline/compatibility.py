@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from varbench.conf.schema import ModelConfig, SuiteConfig, resolve
 from varbench.conf.schema import names as config_names
 from varbench.data import published
-from varbench.data.concept import Concept, list_concepts, load_concept
+from varbench.data.concept import Concept
+from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.groups import TARGET
 from varbench.errors import UserError
 from varbench.methods.registry import NONE

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
-from varbench.data.concept import Concept, ConceptError, load_concept
+from varbench.data.concept import Concept
+from varbench.data.concept_files import ConceptError, load_concept
 from varbench.data.erase_target import JOIN, EraseTarget
 from varbench.data.groups import ASKING, GROUPS, GroupName
 from varbench.data.prompt import MissingPromptSetError, Prompt, PromptSet, PromptSetError

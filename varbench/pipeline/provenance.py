@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from varbench import metrics
-from varbench.data import concept, prompt_sets
+from varbench.data import concept_files, prompt_sets
 from varbench.methods import registry as methods
 from varbench.models import registry as models
 from varbench.utils.plugins import FileKind, ObjectKind
@@ -53,7 +53,7 @@ def plugins(cell: Cell) -> dict[str, dict[str, str]]:
         (methods.PLUGINS, [cell.method]),
         (models.PLUGINS, [cell.config.model.name]),
         (metrics.PLUGINS, metrics.METRICS),
-        (concept.PLUGINS, [tested.name for tested in concepts]),
+        (concept_files.PLUGINS, [tested.name for tested in concepts]),
         (prompt_sets.PLUGINS, [name for tested in concepts for name in tested.sets]),
     )
     origins: dict[str, dict[str, str]] = {}

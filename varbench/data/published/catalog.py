@@ -1,28 +1,108 @@
-"""The table of published sets, `sets.yaml`: home, revision, checksum, licence, how it is read."""
+"""Files that others have published: home, revision, checksum, licence.
+
+Prompt sets and statistics are listed in `sets.yaml`; networks in `networks.yaml` (`networks.py`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.published.asset import Asset, Host
-from varbench.data.yaml_files import Field, read_yaml
+from varbench.data.yaml_files import AnyTexts, Text, read_yaml, strict, whole
 from varbench.errors import unknown
 from varbench.utils.files import packaged
 
+Host = Literal["github", "hub", "url", "package", "by_hand"]
 Format = Literal["csv", "json", "statistics"]
-_HOSTS: tuple[Host, ...] = ("github", "hub", "url", "by_hand")
 
-_FILE = packaged("data/published") / "sets.yaml"
+TABLES = packaged("data/published")
 _SUFFIX: dict[Format, str] = {"csv": ".csv", "json": ".json", "statistics": ".npz"}
-_KEYS = ("about", "cite", "licence", "format")
-_OPTIONAL = (*_HOSTS, "revision", "file", "sha256", "gated", "rows", "prompts", "columns")
-_MANY = 10**9
+_MANY = 10**12
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asset(ABC):
+    """One published file, an entry of `sets.yaml` or `networks.yaml`.
+
+    Attributes:
+        name: what commands and concept files call it.
+        about: what it is, one or two sentences.
+        cite: the paper.
+        host: where it lives: a GitHub repository, a dataset of the Hugging Face hub, another
+            address, a Python package, or nowhere (made by hand as `about` says).
+        place: `owner/name`, the address, or the package.
+        revision: the commit it is fetched at; None where it cannot be pinned.
+        file: its path in the repository or package, or its name; `*` there means that the name
+            is not known; "" where the address says all.
+        size: bytes; None where not known.
+        sha256: checksum of the file; None where no copy was at hand when the table was written.
+        licence: of the file.
+        gated: what to do before it can be fetched; None if it is open to all.
+    """
+
+    name: str = ""  # in the tables, the key of the entry
+    about: Text
+    cite: Text
+    host: Host
+    place: Text
+    revision: Text | None = None
+    file: Text = ""
+    size: Annotated[int, whole(1, _MANY)] | None = None
+    sha256: Text | None = None
+    licence: Text
+    gated: Text | None = None
+
+    @property
+    @abstractmethod
+    def local_name(self) -> str:
+        """The file's path in the data folder."""
+
+    @property
+    def page(self) -> str:
+        """Where a person can look at it; "" for what is made by hand."""
+        return {
+            "github": f"https://github.com/{self.place}",
+            "hub": f"https://huggingface.co/datasets/{self.place}",
+            "url": self.place,
+            "package": f"the Python package {self.place}",
+            "by_hand": "",
+        }[self.host]
+
+    @property
+    def address(self) -> str:
+        """What a plain download reads; of a hub's dataset, its page."""
+        if self.host == "github":
+            return f"https://raw.githubusercontent.com/{self.place}/{self.revision}/{self.file}"
+        return self.page
+
+    @property
+    def pinned(self) -> str:
+        """How sure it is that everyone gets the same bytes, in words."""
+        if self.sha256:
+            return "checksum"
+        if self.revision:
+            return "revision (no copy was at hand for a checksum)"
+        return "not pinned: no copy was at hand"
+
+    @property
+    def size_text(self) -> str:
+        """`932.8 MB`, or `size not known`."""
+        return "size not known" if self.size is None else f"{self.size / 1e6:.1f} MB"
+
+    @property
+    def command(self) -> str:
+        """What brings the file."""
+        if self.host == "package":
+            return f"pip install {self.place}"
+        return f"varbench fetch {self.name}"
+
+
+@strict
 @dataclass(frozen=True)
 class Columns:
     """How the columns of a set are read.
@@ -35,12 +115,13 @@ class Columns:
         labels: columns that become labels under their own names.
     """
 
-    prompt: str
-    neutral: str | None
-    tags: str | None
-    labels: tuple[str, ...]
+    prompt: Text
+    neutral: Text | None = None
+    tags: Text | None = None
+    labels: AnyTexts = ()
 
 
+@strict
 @dataclass(frozen=True, kw_only=True)
 class PromptSetAsset(Asset):
     """One published set, or statistics.
@@ -52,10 +133,10 @@ class PromptSetAsset(Asset):
         columns: of a prompt set; None for statistics.
     """
 
-    rows: int | None
-    prompts: int | None
+    rows: Annotated[int, whole(1, _MANY)] | None = None
+    prompts: Annotated[int, whole(1, _MANY)] | None = None
     format: Format
-    columns: Columns | None
+    columns: Columns | None = None
 
     @property
     def local_name(self) -> str:
@@ -65,13 +146,19 @@ class PromptSetAsset(Asset):
 @cache
 def known() -> Mapping[str, PromptSetAsset]:
     """All published sets and statistics by name, in the order of the file."""
-    root = read_yaml(_FILE, "the table of published sets", PromptSetError)
-    return {name: _read(name, entry) for name, entry in root.entries().items()}
+    document = read_yaml(TABLES / "sets.yaml", "the table of published sets", PromptSetError)
+    assets = document.read(dict[str, PromptSetAsset])
+    for name, asset in assets.items():
+        if (asset.columns is None) != (asset.format == "statistics"):
+            document.fail(f"{name!r}: a set of prompts has 'columns', statistics have none", name)
+        if asset.host == "github" and not (asset.revision and asset.file):
+            document.fail(f"{name!r}: a file of a repository has a revision and a path", name)
+    return {name: dataclasses.replace(asset, name=name) for name, asset in assets.items()}
 
 
 def prompt_sets() -> Mapping[str, PromptSetAsset]:
     """Those that are sets of prompts."""
-    return {name: one for name, one in known().items() if one.columns is not None}
+    return {name: asset for name, asset in known().items() if asset.columns is not None}
 
 
 def by_name(name: str) -> PromptSetAsset:
@@ -83,51 +170,3 @@ def by_name(name: str) -> PromptSetAsset:
     if name not in known():
         raise unknown("published set", name, known())
     return known()[name]
-
-
-def _read(name: str, entry: Field) -> PromptSetAsset:
-    keys = entry.keys(_KEYS, _OPTIONAL)
-    hosts = [host for host in _HOSTS if host in keys]
-    if len(hosts) != 1:
-        entry.fail(f"{name!r} needs one of the keys {', '.join(_HOSTS)}")
-    form = keys["format"].text()
-    if form not in _SUFFIX:
-        keys["format"].fail(f"unknown format {form!r}; choose one of {', '.join(_SUFFIX)}")
-    if ("columns" in keys) == (form == "statistics"):
-        entry.fail(f"{name!r}: a set of prompts has 'columns', statistics have none")
-    host = hosts[0]
-    if host == "github" and not {"revision", "file"} <= set(keys):
-        entry.fail(f"{name!r}: a file of a repository has a revision and a path")
-
-    def text(key: str) -> str | None:
-        return keys[key].text() if key in keys else None
-
-    def count(key: str) -> int | None:
-        return keys[key].integer(1, _MANY) if key in keys else None
-
-    return PromptSetAsset(
-        name=name,
-        about=keys["about"].text(),
-        cite=keys["cite"].text(),
-        host=host,
-        place=keys[host].text(),
-        revision=text("revision"),
-        file=text("file") or "",
-        sha256=text("sha256"),
-        licence=keys["licence"].text(),
-        gated=text("gated"),
-        rows=count("rows"),
-        prompts=count("prompts"),
-        format=form,
-        columns=_read_columns(keys["columns"]) if "columns" in keys else None,
-    )
-
-
-def _read_columns(entry: Field) -> Columns:
-    keys = entry.keys(("prompt",), ("neutral", "tags", "labels"))
-    return Columns(
-        prompt=keys["prompt"].text(),
-        neutral=keys["neutral"].text() if "neutral" in keys else None,
-        tags=keys["tags"].text() if "tags" in keys else None,
-        labels=keys["labels"].texts() if "labels" in keys else (),
-    )

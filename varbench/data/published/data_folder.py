@@ -15,8 +15,7 @@ from typing import Any
 
 from varbench.data.csv_rows import read_bytes
 from varbench.data.prompt import MissingPromptSetError, PromptSet
-from varbench.data.published.asset import Asset
-from varbench.data.published.catalog import PromptSetAsset
+from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.readers import read
 from varbench.store.hashing import sha256
 

@@ -12,7 +12,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from varbench.data.published.asset import Asset
+from varbench.data.published.catalog import Asset
 from varbench.errors import UserError
 from varbench.utils.progress import Progress
 

@@ -18,8 +18,7 @@ import filelock
 
 from varbench.data.csv_rows import read_bytes
 from varbench.data.published import catalog, networks
-from varbench.data.published.asset import Asset
-from varbench.data.published.catalog import PromptSetAsset
+from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import local_path, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
 from varbench.data.published.listing import where

@@ -7,8 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from varbench.data.published import catalog, networks
-from varbench.data.published.asset import Asset
-from varbench.data.published.catalog import PromptSetAsset
+from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import data_folder, local_path, problem, receipt
 from varbench.data.published.networks import Network
 

@@ -7,25 +7,22 @@ data folder. A file that another library has kept is read where it lies, if it i
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
-from varbench.data.published.asset import Asset, Host
+from pydantic import AfterValidator
+
+from varbench.data.published.catalog import TABLES, Asset
 from varbench.data.published.data_folder import local_path, problem
-from varbench.data.yaml_files import Field, read_yaml
-from varbench.errors import UserError, unknown
+from varbench.data.yaml_files import AnyTexts, ItemError, Text, read_yaml, strict
+from varbench.errors import UserError, suggest, unknown
 from varbench.store.hashing import sha256
-from varbench.utils.files import packaged
-
-_FILE = packaged("data/published") / "networks.yaml"
-_REQUIRED = ("about", "for", "cite", "file", "licence")
-_HOSTS: tuple[Host, ...] = ("url", "package", "by_hand")
-_OPTIONAL = (*_HOSTS, "size", "sha256", "kept_by")
-_LARGEST = 10**12
 
 
 class NetworkTableError(UserError, ValueError):
@@ -36,6 +33,29 @@ class MissingNetworkError(UserError):
     """A network's file is not on this machine; says where it was looked for, and the fix."""
 
 
+def _torch_folder() -> Path:
+    """Where torch.hub keeps what torchvision and others download."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.environ.get("TORCH_HOME") or cache_home / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+# As the libraries themselves have it: clean-fid's folder cannot be set.
+_LIBRARY_FOLDERS: Mapping[str, Callable[[], Path]] = {
+    "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
+    "clip": lambda: Path.home() / ".cache" / "clip",
+    "torch": _torch_folder,
+}
+
+
+def _check_libraries(names: tuple[str, ...]) -> tuple[str, ...]:
+    for index, name in enumerate(names):
+        if name not in _LIBRARY_FOLDERS:
+            raise ItemError(index, f"has {name!r}: {suggest(name, _LIBRARY_FOLDERS)}")
+    return names
+
+
+@strict
 @dataclass(frozen=True, kw_only=True)
 class Network(Asset):
     """One network file.
@@ -45,34 +65,23 @@ class Network(Asset):
         kept_by: libraries in whose folders the same file may lie.
     """
 
-    purpose: str
-    kept_by: tuple[str, ...]
+    purpose: Text
+    kept_by: Annotated[AnyTexts, AfterValidator(_check_libraries)] = ()
 
     @property
     def local_name(self) -> str:
         return f"networks/{Path(self.file).name}"
 
 
-def _torch_folder() -> Path:
-    """Where torch.hub keeps what torchvision and others download."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = os.environ.get("TORCH_HOME") or cache_home / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
-
-
-# What the libraries say of themselves: clean-fid's folder cannot be set.
-_KEEPERS: Mapping[str, Callable[[], Path]] = {
-    "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
-    "clip": lambda: Path.home() / ".cache" / "clip",
-    "torch": _torch_folder,
-}
-
-
 @cache
 def known() -> Mapping[str, Network]:
     """All networks by name, in the order of the file."""
-    root = read_yaml(_FILE, "the table of networks", NetworkTableError)
-    return {name: _read(name, entry) for name, entry in root.entries().items()}
+    document = read_yaml(TABLES / "networks.yaml", "the table of networks", NetworkTableError)
+    networks = document.read(dict[str, Network])
+    for name, network in networks.items():
+        if not network.file:
+            document.fail(f"key 'file' is missing in {name!r}; add it", name)
+    return {name: dataclasses.replace(network, name=name) for name, network in networks.items()}
 
 
 def by_name(name: str) -> Network:
@@ -89,7 +98,7 @@ def by_name(name: str) -> Network:
 def _kept(network: Network) -> Iterator[Path]:
     """Where libraries may have the file."""
     for keeper in network.kept_by:
-        yield _KEEPERS[keeper]() / Path(network.file).name
+        yield _LIBRARY_FOLDERS[keeper]() / Path(network.file).name
     if network.host == "package" and (spec := find_spec(network.place)) is not None:
         yield from (Path(root) / network.file for root in spec.submodule_search_locations or ())
 
@@ -155,27 +164,3 @@ def network_checksum(name: str) -> str:
         MissingNetworkError: it is not on this machine.
     """
     return sha256(network_path(name))
-
-
-def _read(name: str, entry: Field) -> Network:
-    keys = entry.keys(_REQUIRED, _OPTIONAL)
-    hosts = [host for host in _HOSTS if host in keys]
-    if len(hosts) != 1:
-        entry.fail(f"{name!r} needs one of the keys {', '.join(_HOSTS)}")
-    kept_by = keys["kept_by"].texts() if "kept_by" in keys else ()
-    for keeper in kept_by:
-        if keeper not in _KEEPERS:
-            keys["kept_by"].fail(f"unknown {keeper!r}; choose of {', '.join(_KEEPERS)}")
-    return Network(
-        name=name,
-        about=keys["about"].text(),
-        purpose=keys["for"].text(),
-        cite=keys["cite"].text(),
-        host=hosts[0],
-        place=keys[hosts[0]].text(),
-        file=keys["file"].text(),
-        sha256=keys["sha256"].text() if "sha256" in keys else None,
-        licence=keys["licence"].text(),
-        size=keys["size"].integer(1, _LARGEST) if "size" in keys else None,
-        kept_by=kept_by,
-    )

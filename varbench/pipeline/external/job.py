@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig, names, resolve
-from varbench.data.concept import Concept, load_concept
+from varbench.data.concept import Concept
+from varbench.data.concept_files import load_concept
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError, suggest
 from varbench.methods.registry import NONE
