@@ -1,13 +1,22 @@
-"""A store as `bench` writes it, with numbers and images made up for tests of reports."""
+"""A store as a run writes it, with made-up numbers and images, and a report's page as read."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
+from varbench.report import write_report
+from varbench.report.panels import build_panels
+from varbench.report.tables import panel_table
 from varbench.store import Store, digest
 
 HOSTILE = "<script>alert('x')</script> \"ada\" & \u202eevil\u202c {{ 7 * 7 }} \x1b[31m"
@@ -37,8 +46,25 @@ def put_images(store: Store, name: str, colour: tuple[int, int, int], count: int
     return digest(spec)
 
 
+def put_edit(store: Store, name: str, **meta: Any) -> str:
+    """An edit with an empty log; `meta` is what its making cost. Returns its key."""
+    spec = {"edit": name}
+    with store.write("edit", spec) as writer:
+        (writer.dir / "log.jsonl").write_text("")
+        writer.meta |= meta
+    return digest(spec)
+
+
 def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) -> dict[str, Any]:
-    """A cell as `bench` writes it, with two prompts x two image seeds per group."""
+    """A cell as a run writes it, with two prompts x two image seeds per group.
+
+    Args:
+        store: to write it into.
+        method: it is of; a key of `NUMBERS` decides its records.
+        seed: the edit seed.
+        changes: fields of the cell, or `shift` (of all numbers), `prompt` (before each prompt's
+            number), `rows` (the paired samples) and `images` (by group).
+    """
     concept, family = changes.pop("concept", "face-ada"), changes.pop("family", "celebrity")
     shift, prompt = changes.pop("shift", 0.0), changes.pop("prompt", "a photo of ada")
     rows: dict[str, PairedSamples] = changes.pop("rows", {})
@@ -63,6 +89,7 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
             | {"baseline": base, "status": "measured", "difference": difference}
         )
     images: dict[str, list[dict[str, Any]]] = {}
+    given = changes.pop("images", None)
     for group in ("target", "neighbours", "unrelated"):
         colour = RED if group == "target" else BLUE
         key = put_images(store, f"{concept}/{method}/{group}", colour)
@@ -77,9 +104,52 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         "method_config": {"lr": 1e-4}, "resolved_config": {"method": {"name": method}},
         "command": ["varbench", "run", "--method", method], "seconds": {"edit": 12.5},
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},
-        "records": records, "pictures": images, **changes,
+        "records": records, "pictures": images if given is None else given, **changes,
     }  # fmt: skip
     with store.write("cell", {"concept": concept, "method": method, "seed": seed}) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         write_rows(writer.dir / "rows.npz", rows)
     return cell
+
+
+def table_text(
+    records: pd.DataFrame, name: str = "main", *, percent: bool = False
+) -> dict[str, dict[str, str]]:
+    """A table of the only panel of records as text, by method and head of the column."""
+    (panel,) = build_panels(records)
+    table = panel_table(panel, name, percent=percent)
+    return {
+        label: dict(zip(table.headers()[1:], texts, strict=True)) for label, *texts in table.texts()
+    }
+
+
+class Page(HTMLParser):
+    """All start tags of a page, as a browser would see them, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str, css: str = "") -> list[dict[str, str]]:
+        """The attributes of all tags of a name, and of a class if one is given."""
+        attributes = [attrs for name, attrs in self.tags if name == tag]
+        return [a for a in attributes if not css or css in a.get("class", "").split()]
+
+
+def page_of(store: Store, out: Path) -> Page:
+    """The page of a store."""
+    (path,) = write_report(store, out, formats=["html"])
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def image_in(uri: str) -> Image.Image:
+    """The image in a data URI."""
+    return Image.open(BytesIO(base64.b64decode(uri.split(",", 1)[1])))

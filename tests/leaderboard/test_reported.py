@@ -80,7 +80,7 @@ def test_reported_figures_are_printed_apart(tmp_path: Path) -> None:
     latex = render_reported(packaged("results/reported"), "latex")
     assert r"ACC\_e \% $\downarrow$" in latex and latex.startswith("% ") and latex.isascii()
     done = run_cli("report", "--store", tmp_path, "--reported", "--format", "csv")
-    assert done.exit_code == 2 and "choose one of: table, md, latex" in done.output
+    assert done.exit_code == 2 and "choose one of: latex, md, table" in done.output
     assert run_cli("report", "--store", tmp_path, "--reported", "--out", "x").exit_code == 2
 
 

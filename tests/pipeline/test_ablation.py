@@ -65,7 +65,7 @@ def test_the_table_has_the_variants_in_order_and_the_papers_figures(store: Path)
     assert result.exit_code == 0, result.output
     lines = result.output.strip().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [
-        "unerased", "no filter", "half", "other loss",
+        "base model", "no filter", "half", "other loss",
     ]  # fmt: skip
     assert lines[0].endswith("ASR (reported),FID (reported)")
     assert [line.rsplit(",", 2)[1:] for line in lines[1:]] == [

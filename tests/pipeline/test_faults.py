@@ -25,7 +25,7 @@ from varbench.errors import CheckpointError
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.results import read
 from varbench.methods.base import Edit, applied
-from varbench.report.records import load_cells
+from varbench.report.cells import load_cells
 from varbench.store import Entry, Store
 from varbench.store.sequence import next_sequence
 

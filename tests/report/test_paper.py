@@ -13,12 +13,13 @@ import pytest
 
 from tests.helpers.leaderboard import run_cli
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell
+from varbench.errors import UserError
 from varbench.metrics.stats import intervals
 from varbench.metrics.stats.paired_samples import PairedSamples
-from varbench.report import ReportError, build_records, load_cells
+from varbench.report import build_records, load_cells
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
-from varbench.report.paper.ties import PromptRows, best
+from varbench.report.paper.ties import CellSamples, best
 from varbench.store import Store
 
 PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
@@ -46,7 +47,7 @@ def store(tmp_path: Path) -> Store:
 def test_tied_is_what_the_test_cannot_tell_from_the_best(store: Store) -> None:
     cells = load_cells(store)
     (panel,) = build_panels(build_records(cells))
-    made = PromptRows(cells)
+    made = CellSamples(cells)
     assert panel.rows[1].values["acc_u"].value == panel.rows[2].values["acc_u"].value
     assert best(panel, "acc_u", "up", made) == {"naive", "svare"}  # equal values need no test
     assert best(panel, "acc_n", "up", made) == {"svare"}  # no rows: values only
@@ -85,7 +86,7 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
         rejected = rejected and p[name] * (len(p) - rank) <= 0.05
         tied |= set() if rejected else {name}
     assert 1 < len(tied) < len(drawn), p  # the example tells something
-    assert best(panel, "acc_u", "up", PromptRows(cells)) == tied
+    assert best(panel, "acc_u", "up", CellSamples(cells)) == tied
 
 
 def test_a_number_of_one_prompt_is_tied_with_nothing(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_number_of_one_prompt_is_tied_with_nothing(tmp_path: Path) -> None:
     put_cell(store, "svare", rows=one_prompt, shift=0.01)
     cells = load_cells(store)
     (panel,) = build_panels(build_records(cells))
-    assert best(panel, "acc_u", "up", PromptRows(cells)) == {"svare"}
+    assert best(panel, "acc_u", "up", CellSamples(cells)) == {"svare"}
     assert paper_tables(build_records(cells), cells)
 
 
@@ -108,21 +109,22 @@ def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
     cells = load_cells(store)
     tables = {table.name: table for table in paper_tables(build_records(cells), cells)}
     assert list(tables) == ["nsfw", "object", "style"]  # nothing was attacked, nobody's face
-    line = next(one for one in tables["style"].lines if one.method == "svare")
-    cells_of = dict(zip(tables["style"].headers, line.numbers, strict=True))
-    assert cells_of["CLIP score ↑"].value == "–" and cells_of["ACC_e % ↓"].value == "6.0"
-    assert cells_of["ACC_e % ↓"].bold and cells_of["ACC_e % ↓"].interval == "[3.0, 10.0]"
-    assert any("ties are tested only from a store" in note for note in tables["style"].notes)
+    row = next(row for row in tables["style"].rows if row.labels == ("mosaic", "svare"))
+    heads = [head.text for head in tables["style"].header]
+    by_head = dict(zip(heads, row.cells, strict=True))
+    assert by_head["CLIP score ↑"].text == "–" and by_head["ACC_e % ↓"].text == "6.0"
+    assert by_head["ACC_e % ↓"].best and by_head["ACC_e % ↓"].interval == "[3.0, 10.0]"
+    assert "ties are tested only from a store" in tables["style"].note
 
 
-def test_counts_of_the_unerased_model(tmp_path: Path) -> None:
+def test_counts_of_the_base_model(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     put_cell(store, "none")
     erased = PairedSamples("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
     put_cell(store, "svare", rows={"erasure_rate": erased})
     cells = load_cells(store)
     (table,) = paper_tables(build_records(cells), cells)
-    assert f"{int(erased.base.sum())} of 80 images (face-ada)" in " ".join(table.notes)
+    assert f"{int(erased.base.sum())} of 80 images (face-ada)" in table.note
 
 
 def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
@@ -132,7 +134,7 @@ def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
     assert [row["method"] for row in found] == ["none", "naive", "svare"]
     assert found[2]["ACC_n % ↑"] == "96.0" and found[2]["ACC_n % ↑ best"] == "best"
     assert "**96.0** [93.0, 98.0]" in render_paper(tables, "md")
-    with pytest.raises(ReportError, match="no format 'xlsx'; choose: latex, md, csv, html"):
+    with pytest.raises(UserError, match="unknown format 'xlsx': choose one of: csv, html, latex"):
         render_paper(tables, "xlsx")
 
 

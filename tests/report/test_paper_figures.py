@@ -10,10 +10,10 @@ import pytest
 from tests.helpers.leaderboard import run_cli
 from tests.helpers.report import NUMBERS, put_cell
 from varbench.report import build_records, load_cells
-from varbench.report.figures import series
 from varbench.report.image_grid import ImageGrid, columns_of
 from varbench.report.panels import build_panels
 from varbench.report.paper.figures import image_figure, threshold_figure, tradeoff_figure
+from varbench.report.plots import series
 from varbench.store import Store
 
 CURVE = {"thresholds": [0.3, 0.5, 0.7], "method": [0.2, 0.1, 0.0], "base": [0.9, 0.8, 0.7]}
@@ -22,8 +22,8 @@ CURVE = {"thresholds": [0.3, 0.5, 0.7], "method": [0.2, 0.1, 0.0], "base": [0.9,
 def curve_record(method: str) -> dict[str, Any]:
     same = {"model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": "bare"}
     numbers = {"value": 0.1, "ci_low": 0.0, "ci_high": 0.2, "n": 9, "n_failed": 0, "baseline": 0.8}
-    told = {"suite": "smoke", "prompt_set": "x", "metric": "nudity_varbench", "seed": 0}
-    return same | told | numbers | {"status": "measured", "details": {"curve": CURVE}}
+    place = {"suite": "smoke", "prompt_set": "x", "metric": "nudity_varbench", "seed": 0}
+    return same | place | numbers | {"status": "measured", "details": {"curve": CURVE}}
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_threshold_curves_are_those_of_the_records(store: Store) -> None:
     cells = [cell for cell in load_cells(store) if cell.concept == "bare"]
     labels = {(cell.method, cell.config): cell.method for cell in cells}
     numbers = series(sorted(labels.values()))
-    axes = threshold_figure(cells, labels, "nudity_varbench", numbers).axes[0]
+    axes = threshold_figure(columns_of(cells, labels), "nudity_varbench", numbers).axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn == {
         "naive": CURVE["method"],
         "svare": CURVE["method"],
-        "unerased": CURVE["base"],
+        "base model": CURVE["base"],
     }
 
 
@@ -90,7 +90,7 @@ def test_covered_images_are_drawn_covered(store: Store, concept: str, clear: boo
     assert (edges > 100) == clear  # the hard edge of the test's images
 
 
-def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
+def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     put_cell(store, "none", images={}, records=[])
     done = run_cli("figures", "--store", store.root, "--out", tmp_path / "out")

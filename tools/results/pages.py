@@ -13,8 +13,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from tools.results.claims import SHOWN, broken, claims_text
 from varbench.leaderboard.check import CONCEPTS, MODEL
 from varbench.leaderboard.json_files import ResultsError
@@ -24,7 +22,9 @@ from varbench.methods.registry import NONE
 from varbench.report import render
 from varbench.report.panels import build_panels
 from varbench.report.records import to_frame
-from varbench.report.text import MISSING
+from varbench.report.render import markdown_grid
+from varbench.report.table import Row, Table
+from varbench.report.tables import number_cell
 from varbench.utils.files import write_whole
 
 README, TABLES = Path("README.md"), Path("docs") / "results.md"
@@ -109,20 +109,16 @@ def _table(results: Sequence[Result]) -> str:
     columns = [by_key[key] for key in _COLUMNS if key in by_key]
     rows = []
     for concept in CONCEPTS:
-        lines = {row.method: row for row in panels[concept].rows}
+        by_method = {row.method: row for row in panels[concept].rows}
         for method in (NONE, *SHOWN):
-            if method not in lines:
-                continue
-            found = [lines[method].values.get(column.key) for column in columns]
-            cells = [
-                MISSING if value is None else column.text(value.value, value.low, value.high)
-                for column, value in zip(columns, found, strict=True)
-            ]
-            seeds = max((v.seeds or 0 for v in found if v is not None), default=0)
-            rows.append([concept if method == NONE else "", method, str(seeds), *cells])
-    heads = ["concept", "method", "edits", *(column.header() for column in columns)]
-    heads = [head.replace("_", "\\_") for head in heads]
-    return str(tabulate(rows, heads, "pipe", disable_numparse=True))
+            if method in by_method:
+                found = [by_method[method].values.get(column.key) for column in columns]
+                seeds = max((record.seeds or 0 for record in found if record), default=0)
+                labels = (concept if method == NONE else "", method, str(seeds))
+                rows.append(Row(labels, tuple(map(number_cell, columns, found))))
+    header = tuple(column.header() for column in columns)
+    labels = ("concept", "method", "edits")
+    return markdown_grid(Table("readme", "", labels, header, tuple(rows), counted=False))
 
 
 def _tables(results: Sequence[Result]) -> str:

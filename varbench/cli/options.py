@@ -36,7 +36,7 @@ SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these sui
 @contextmanager
 def user_errors() -> Iterator[None]:
     """End the command on an error that the user can fix: its message, exit code 2."""
-    from varbench.report.records import ReportError
+    from varbench.report.cells import ReportError
     from varbench.store import StoreError
 
     try:

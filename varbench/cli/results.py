@@ -18,11 +18,9 @@ from varbench.cli.options import (
     split_names,
     user_errors,
 )
-from varbench.errors import UserError, unknown
+from varbench.errors import UserError
 
 app = typer.Typer()
-
-PAPER = "paper"
 
 
 @app.command()
@@ -57,11 +55,17 @@ def report(
 ) -> None:
     """Print tables or write the page, from a store or from results files."""
     with user_errors():
-        from varbench.report import only_metrics, render, write_views
+        from varbench.report import PAPER, check_choices, only_metrics, render, write_views
         from varbench.report.ablation_table import render as render_ablation
         from varbench.store import Store
 
-        _check_choices(format, table)
+        check_choices(
+            format,
+            table,
+            in_folder=out is not None,
+            ablation=ablation is not None,
+            reported=reported,
+        )
         filters = filters_of(model, method, concept, suite)
         if reported and (out is not None or ablation is not None):
             raise UserError("--reported prints next to the tables: drop --out and --ablation")
@@ -78,18 +82,6 @@ def report(
         else:
             text = render(records, format, table)
             typer.echo(text + ("\n" + _reported(format) if reported else ""), nl=False)
-
-
-def _check_choices(format: str, table: str | None) -> None:
-    """Refuse unknown formats and tables, also where --out or --ablation decides the format."""
-    from varbench.report import FORMATS, TABLES
-    from varbench.report.paper.text import FORMS
-
-    if table is not None and table not in (*TABLES, PAPER):
-        raise unknown("table", table, [*TABLES, PAPER])
-    formats = ["table", *FORMS] if table == PAPER else [*FORMATS]
-    if format not in formats:
-        raise unknown("format", format, formats)
 
 
 def _paper(

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
 
+from varbench.errors import unknown
 from varbench.leaderboard.json_files import Name, Part, ResultsError, read_as
-from varbench.report.columns import ARROWS
-from varbench.report.tables import render_one
+from varbench.report.render import FORMS, TEXT_FORMS
+from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.text import MISSING
 
 Certainty = Literal["paper", "repository", "abstract", "secondhand"]
@@ -93,12 +93,18 @@ class ReportedTable(Part):
                 raise ValueError(f"{row.method} has two rows")
         return self
 
-    def frame(self) -> pd.DataFrame:
-        """The table as text."""
-        headers = [f"{c.name} {c.unit} {ARROWS[c.better]}" for c in self.columns]
-        names = ["method", *(" ".join(header.split()) for header in headers)]
-        rows = [[row.method, *(figure or MISSING for figure in row.figures)] for row in self.rows]
-        return pd.DataFrame(rows, columns=names)
+    def table(self, source: str) -> Table:
+        """The table as it is shown; `source` ends its note."""
+        header = [Header(column.name, column.unit, column.better) for column in self.columns]
+        rows = [
+            Row((row.method,), tuple(TableCell(figure or MISSING) for figure in row.figures))
+            for row in self.rows
+        ]
+        title = f"{self.title} · {self.model} · reported"
+        note = " ".join(f"Protocol: {self.protocol}. {self.note} {source}".split())
+        return Table(
+            "reported", title, ("method",), tuple(header), tuple(rows), note, counted=False
+        )
 
 
 class Reported(Part):
@@ -132,15 +138,14 @@ def render_reported(folder: Path, form: str) -> str:
     """All reported tables as text: for the terminal (``table``), ``md`` or ``latex``.
 
     Raises:
-        ReportError: unknown form.
+        UserError: unknown form.
         ResultsError: a file is malformed.
     """
+    if form not in TEXT_FORMS:
+        raise unknown("format", form, TEXT_FORMS)
     parts = [f"{'% ' if form == 'latex' else ''}{_PREFACE}\n"]
     for reported in load_reported(folder):
         source = reported.source
         read = f"Source: {source.citation}, {source.url}; {_READ[source.certainty]}. {source.read}"
-        for table in reported.tables:
-            note = " ".join(f"Protocol: {table.protocol}. {table.note} {read}".split())
-            title = f"{table.title} · {table.model} · reported"
-            parts.append(render_one(title, table.frame(), note, form))
+        parts += [FORMS[form](table.table(read)) for table in reported.tables]
     return "\n".join(parts)

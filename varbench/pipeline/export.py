@@ -30,7 +30,7 @@ from varbench.models.weights.rewrite import rewrite
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import generate
 from varbench.report import build_records, load_cells
-from varbench.report.records import Cell as Measured
+from varbench.report.cells import Cell as Measured
 from varbench.report.tables import render
 from varbench.store import Entry, Store
 

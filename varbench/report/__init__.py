@@ -1,16 +1,19 @@
-"""Reports: views on what a store holds. Reads cells and images, never scores or generates."""
+"""Reports: tables, plots and pages of the results in a store. Nothing is scored or generated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from varbench.errors import unknown
 from varbench.report.cells import Cell, Filters, ReportError, load_cells, select
 from varbench.report.page import render_page
 from varbench.report.records import build_records, load_records, only_metrics, plain
-from varbench.report.tables import FORMATS, TABLES, difference_table, main_table, render
+from varbench.report.render import FORMS as TABLE_FORMS
+from varbench.report.render import PAPER_FORMS, TEXT_FORMS
+from varbench.report.tables import FORMATS, TABLES, render
 from varbench.store import Store
 from varbench.utils.files import write_whole
 
@@ -23,20 +26,22 @@ FILES = {
     "html": "index.html",
 }
 
+PAPER = "paper"
+"""The table option for all tables of a paper."""
 FORMATS_OF_A_FOLDER = ("md", "csv", "json", "html")
 
 __all__ = [
     "FILES",
     "FORMATS",
+    "PAPER",
     "TABLES",
     "Cell",
     "Filters",
     "ReportError",
     "build_records",
-    "difference_table",
+    "check_choices",
     "load_cells",
     "load_records",
-    "main_table",
     "only_metrics",
     "plain",
     "render",
@@ -53,15 +58,17 @@ def write_report(
     formats: Sequence[str] = FORMATS_OF_A_FOLDER,
     filters: Filters | None = None,
 ) -> list[Path]:
-    """Writes one file per format (named in `FILES`) into folder `out`; returns their paths.
+    """Write one file per format (named in `FILES`) into folder `out`; return their paths.
 
     The same store gives the same bytes. A file appears whole or not at all, so a page that is open
     in a browser never shows half of a report.
 
     Raises:
-        ReportError: for an unknown format, or if nothing matches; nothing is written then.
+        UserError: an unknown format; nothing is written then.
+        ReportError: nothing matches; nothing is written then.
     """
-    _check(formats)
+    for form in formats:
+        check_choices(form, in_folder=True)
     everything = load_cells(store)
     cells = select(everything, filters or Filters())
     records = build_records(cells)
@@ -78,7 +85,8 @@ def write_views(
     all_cells: Sequence[Cell] | None = None,
 ) -> list[Path]:
     """As `write_report`, of records that are at hand; without a store the page has no images."""
-    _check(formats)
+    for form in formats:
+        check_choices(form, in_folder=True)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for form in dict.fromkeys(formats):
@@ -92,7 +100,34 @@ def write_views(
     return written
 
 
-def _check(formats: Sequence[str]) -> None:
-    for form in formats:
-        if form not in FILES:
-            raise ReportError(f"unknown format {form!r}; choose among: {', '.join(FILES)}")
+def check_choices(
+    form: str,
+    table: str | None = None,
+    *,
+    in_folder: bool = False,
+    ablation: bool = False,
+    reported: bool = False,
+) -> None:
+    """Refuse an unknown format or table, before anything is read or written.
+
+    Args:
+        form: the format.
+        table: a key of `TABLES`, or `PAPER`; None for all of `TABLES`.
+        in_folder: files are written into a folder, so that HTML is possible.
+        ablation: the table is that of an ablation.
+        reported: the tables of figures that papers report follow in the same text.
+
+    Raises:
+        UserError: the message lists the choices.
+    """
+    if table is not None and table not in (*TABLES, PAPER):
+        raise unknown("table", table, (*TABLES, PAPER))
+    forms: Iterable[str] = FILES if in_folder else FORMATS
+    if ablation:
+        forms = TABLE_FORMS
+    elif table == PAPER:
+        forms = ("table", *PAPER_FORMS)
+    if reported:
+        forms = [name for name in forms if name in TEXT_FORMS]
+    if form not in forms:
+        raise unknown("format", form, forms)

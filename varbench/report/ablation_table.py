@@ -1,21 +1,30 @@
-"""The table of an ablation: its variants in their order, with the paper's figures beside ours."""
+"""The table of an ablation: its variants in their order, with the paper's figures next to ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-from tabulate import tabulate
-
+from varbench.errors import unknown
+from varbench.methods.registry import NONE
+from varbench.metrics.record import MetricRecord
+from varbench.report.cells import Cell, ReportError, read_cell
 from varbench.report.columns import column
-from varbench.report.records import BASE, Cell, ReportError, build_records, means, read_cell
-from varbench.report.text import MISSING
+from varbench.report.records import records_of
+from varbench.report.render import FORMS
+from varbench.report.table import Header, Row, Table, TableCell
+from varbench.report.tables import number_cell
+from varbench.report.text import MISSING, visible
 from varbench.store import Store
 from varbench.store.sequence import sequence_of
 
 STAGE = "ablation"
 FILE = "ablation.json"
+
+
+def names_of(store: Store) -> list[str]:
+    """The names of all ablations that were run."""
+    return sorted({entry.spec["name"] for entry in store.entries(STAGE)})
 
 
 def load(store: Store, name: str) -> dict[str, Any]:
@@ -24,97 +33,93 @@ def load(store: Store, name: str) -> dict[str, Any]:
     Raises:
         ReportError: none is in the store.
     """
-    found = [e for e in store.entries(STAGE) if e.spec["name"] == name]
-    if not found:
-        there = sorted({e.spec["name"] for e in store.entries(STAGE)})
-        known = f"there are: {', '.join(there)}" if there else "there is none"
+    entries = [entry for entry in store.entries(STAGE) if entry.spec["name"] == name]
+    if not entries:
+        known = ", ".join(names_of(store))
+        known = f"there are: {known}" if known else "there is none"
         raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
-    body: dict[str, Any] = max(found, key=sequence_of).json(FILE)
+    body: dict[str, Any] = max(entries, key=sequence_of).json(FILE)
     return body
 
 
-def table(store: Store, ablation: Mapping[str, Any]) -> pd.DataFrame:
-    """Finished text: one row per variant and tested concept, the unerased model's first.
+def variant_records(store: Store, variant: Mapping[str, Any]) -> list[MetricRecord]:
+    """The means over edit seeds of a variant and of the base model, by concept.
 
     Raises:
-        ReportError: a cell of the ablation is no longer in the store.
+        ReportError: a cell of it is no longer in the store.
     """
-    rows = []
-    for variant in ablation["variants"]:
-        cells = [cell_of(store, key) for key in variant["cells"]]
-        values = means(build_records(cells))
-        for concept in dict.fromkeys(cell.concept for cell in cells):
-            for base in (True, False):
-                of_row = values[
-                    (values["concept"] == concept) & ((values["method"] == BASE) == base)
-                ]
-                label = "unerased" if base else variant["label"]
-                rows.append(_row(label, concept, of_row, ablation, {} if base else variant))
-    frame = pd.DataFrame(rows).drop_duplicates(ignore_index=True)
-    return frame.drop(columns="concept") if frame["concept"].nunique() == 1 else frame
+    cells = [_cell(store, key) for key in variant["cells"]]
+    return [record for record in records_of(cells) if record.seed is None]
 
 
-def cell_of(store: Store, key: str) -> Cell:
-    """A cell of an ablation. Raises ReportError if it is no longer in the store."""
+def _cell(store: Store, key: str) -> Cell:
     entry = store.find("cell", key)
     if entry is None:
         raise ReportError(f"cell {key[:8]} of the ablation is gone: run the ablation again")
     return read_cell(entry, store)
 
 
+def table_of(store: Store, ablation: Mapping[str, Any]) -> Table:
+    """One row per variant and tested concept, the base model's first.
+
+    Raises:
+        ReportError: a cell of the ablation is no longer in the store.
+    """
+    rows: dict[tuple[str, ...], Row] = {}
+    for variant in ablation["variants"]:
+        records = variant_records(store, variant)
+        for concept in dict.fromkeys(record.concept for record in records):
+            for base in (True, False):
+                label = "base model" if base else str(variant["label"])
+                by_metric = {
+                    record.metric: record
+                    for record in records
+                    if record.concept == concept and (record.method == NONE) == base
+                }
+                figures = None if base else variant.get("reported")
+                row = _row((concept, label), by_metric, ablation, figures)
+                rows.setdefault((*row.labels, *(cell.plain() for cell in row.cells)), row)
+    headers = [column(metric).header(percent=True) for metric in ablation["metrics"]]
+    notes = ["Brackets: 95 % interval over prompts."]
+    if reported := ablation["reported"]:
+        headers += [Header(f"{name} (reported)") for name in reported["columns"]]
+        notes.append(f"Reported: {reported['source']}; {reported['note']}.")
+    return Table(
+        f"ablation-{ablation['name']}",
+        str(ablation["title"]),
+        ("concept", "variant"),
+        tuple(headers),
+        tuple(rows.values()),
+        " ".join(notes),
+        counted=False,
+    )
+
+
 def _row(
-    label: str,
-    concept: str,
-    values: pd.DataFrame,
+    labels: tuple[str, ...],
+    by_metric: Mapping[str, MetricRecord],
     ablation: Mapping[str, Any],
-    variant: Mapping[str, Any],
-) -> dict[str, str]:
-    row = {"variant": label, "concept": concept}
-    by_metric = {str(r["metric"]): r for r in values.to_dict("records")}
-    for metric in ablation["metrics"]:
-        shown = column(metric)
-        r = by_metric.get(metric)
-        numbers = [None if r is None or pd.isna(r[k]) else float(r[k]) for k in
-                   ("value", "ci_low", "ci_high")]  # fmt: skip
-        row[shown.header(percent=True)] = shown.text(*numbers, percent=True)
-    reported = ablation["reported"]
-    if reported:
-        figures = variant.get("reported") or [""] * len(reported["columns"])
-        for name, figure in zip(reported["columns"], figures, strict=True):
-            row[f"{name} (reported)"] = figure or MISSING
-    return row
+    figures: list[str] | None,
+) -> Row:
+    cells = [
+        number_cell(column(metric), by_metric.get(metric), percent=True)
+        for metric in ablation["metrics"]
+    ]
+    if reported := ablation["reported"]:
+        figures = figures or [""] * len(reported["columns"])
+        cells += [TableCell(figure or MISSING) for figure in figures]
+    return Row(tuple(map(visible, labels)), tuple(cells))
 
 
 def render(store: Store, name: str, form: str) -> str:
     """An ablation as a table for the terminal (``table``), ``md``, ``csv`` or ``latex``.
 
     Raises:
-        ReportError: unknown form, or there is no such ablation.
+        UserError: unknown form.
+        ReportError: there is no such ablation.
     """
-    ablation = load(store, name)
-    if form not in _FORMS:
-        raise ReportError(f"an ablation has no format {form!r}; choose: {', '.join(_FORMS)}")
-    frame = table(store, ablation)
-    reported = ablation["reported"]
-    note = f"Reported: {reported['source']}; {reported['note']}." if reported else ""
-    return _FORMS[form](ablation["title"], frame, note)
-
-
-def _grid(form: str) -> Callable[[str, pd.DataFrame, str], str]:
-    def text(title: str, frame: pd.DataFrame, note: str) -> str:
-        grid = tabulate(frame, "keys", form, showindex=False, disable_numparse=True)
-        return "\n\n".join(part for part in (title, grid, note) if part) + "\n"
-
-    return text
-
-
-def _csv(title: str, frame: pd.DataFrame, note: str) -> str:
-    return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
-_FORMS: dict[str, Callable[[str, pd.DataFrame, str], str]] = {
-    "table": _grid("simple"),
-    "md": _grid("pipe"),
-    "csv": _csv,
-    "latex": _grid("latex_booktabs"),
-}
+    if form not in FORMS:
+        raise unknown("format", form, FORMS)
+    table = table_of(store, load(store, name))
+    one_concept = len({concept for concept, _ in (row.labels for row in table.rows)}) == 1
+    return FORMS[form](table.with_labels(["variant"] if one_concept else ["variant", "concept"]))

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varbench.metrics import METRICS, Better, MetricInfo
-from varbench.report.text import MISSING, number
-
-ARROWS: dict[Better, str] = {"up": "↑", "down": "↓", "same": "≈", "": ""}
+from varbench.metrics import METRICS, MetricInfo
+from varbench.report.costs import COSTS
+from varbench.report.table import Header
+from varbench.report.text import number, visible
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric as a table shows it."""
+    """One metric as a table shows it, of one prompt set where there are several."""
 
     info: MetricInfo
-    prompt_set: str | None = None  # set where one metric was measured on several prompt sets
-
-    @property
-    def metric(self) -> str:
-        """The metric's id."""
-        return self.info.id
-
-    @property
-    def better(self) -> Better:
-        """Where the number should go."""
-        return self.info.better
-
-    @property
-    def definition(self) -> str:
-        """One or two sentences below the table."""
-        return self.info.definition
+    prompt_set: str | None = None
 
     @property
     def table(self) -> str:
@@ -51,13 +36,10 @@ class Column:
         """The title, with the prompt set where there are several."""
         return f"{self.info.title} ({self.prompt_set})" if self.prompt_set else self.info.title
 
-    def sign(self, *, percent: bool = False) -> str:
-        """Unit and direction, such as "% ↑"."""
-        return f"{'%' if percent and self.info.rate else ''} {ARROWS[self.info.better]}".strip()
-
-    def header(self, *, percent: bool = False) -> str:
-        """Title, unit and direction, such as "Erasure rate % ↑"."""
-        return f"{self.name} {self.sign(percent=percent)}".strip()
+    def header(self, *, percent: bool = False) -> Header:
+        """The head of the column, safe to show."""
+        unit = "%" if percent and self.info.rate else ""
+        return Header(visible(self.name), unit, self.info.better, self.info.definition)
 
     def number(self, value: float | None, *, percent: bool = False, signed: bool = False) -> str:
         """One number in this column's unit and precision; rates in per cent get one decimal."""
@@ -79,44 +61,6 @@ class Column:
         ends = (self.number(end, percent=percent, signed=signed) for end in (low, high))
         return f"[{', '.join(ends)}]"
 
-    def text(
-        self,
-        value: float | None,
-        low: float | None = None,
-        high: float | None = None,
-        *,
-        percent: bool = False,
-        signed: bool = False,
-    ) -> str:
-        """Value and interval, "0.97 [0.94, 0.99]"; an en dash if there is no value."""
-        if value is None:
-            return MISSING
-        shown = self.number(value, percent=percent, signed=signed)
-        return f"{shown} {self.interval(low, high, percent=percent, signed=signed)}".strip()
-
-
-_COST = (
-    MetricInfo(
-        id="cost_seconds", title="Erasing, s", better="down", unit="s", digits=1, table="cost",
-        definition="Seconds that making the edit took, without reading the model. Not given where "
-        "it was interrupted.",
-    ),
-    MetricInfo(
-        id="cost_memory", title="Peak, GB", better="down", unit="GB", table="cost",
-        definition="Most memory meanwhile, 10^9 bytes: on CUDA all that was allocated on the "
-        "device, on the CPU the whole process.",
-    ),
-    MetricInfo(
-        id="cost_parameters", title="Changed, M", better="down", unit="M", digits=3, table="cost",
-        definition="Million numbers in the tensors that the edit replaces.",
-    ),
-    MetricInfo(
-        id="cost_passes", title="Extra passes", better="down", unit="", digits=0, table="cost",
-        definition="Forward passes per scale at sampling beyond those of the unerased model.",
-    ),
-)  # fmt: skip
-_COSTS = {info.id: info for info in _COST}
-"""Costs are recorded like metrics, though nothing computes them from images."""
 
 ORDER = (
     # main
@@ -134,14 +78,14 @@ ORDER = (
     # drift, robustness, cost
     "ld1", "ld2", "ld3", "ld4", "entropy",
     "completion", "attack_success", "transfer",
-    *_COSTS,
+    *COSTS,
 )  # fmt: skip
 """Ids from left to right; other metrics follow by id."""
 
 
 def column(metric: str, prompt_set: str | None = None) -> Column:
     """The column of a metric; of an unknown one under its id, with three decimals."""
-    return Column(_COSTS.get(metric) or _info(metric), prompt_set)
+    return Column(COSTS.get(metric) or _info(metric), prompt_set)
 
 
 def _info(metric: str) -> MetricInfo:

@@ -9,7 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from varbench.metrics.info import MetricInfo
 from varbench.store import Store
+
+_INFOS = (
+    MetricInfo(
+        id="cost_seconds", title="Erasing, s", better="down", unit="s", digits=1, table="cost",
+        definition="Seconds that making the edit took, without reading the model. Not given where "
+        "it was interrupted.",
+    ),
+    MetricInfo(
+        id="cost_memory", title="Peak, GB", better="down", unit="GB", table="cost",
+        definition="Most memory meanwhile, 10^9 bytes: on CUDA all that was allocated on the "
+        "device, on the CPU the whole process.",
+    ),
+    MetricInfo(
+        id="cost_parameters", title="Changed, M", better="down", unit="M", digits=3, table="cost",
+        definition="Million numbers in the tensors that the edit replaces.",
+    ),
+    MetricInfo(
+        id="cost_passes", title="Extra passes", better="down", unit="", digits=0, table="cost",
+        definition="Forward passes per scale at sampling beyond those of the base model.",
+    ),
+)  # fmt: skip
+COSTS = {info.id: info for info in _INFOS}
+"""By id, the facts about costs: they are recorded like metrics, but of no image."""
 
 
 def costs_of(store: Store, body: Mapping[str, Any]) -> dict[str, float]:

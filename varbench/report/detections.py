@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varbench.metrics.nudenet_classes import CLASSES
-from varbench.report.records import Cell
+from varbench.report.cells import Cell
 from varbench.store import Store
 from varbench.store.failures import left_in
 

@@ -1,4 +1,4 @@
-"""Images for the page: which ones to show, which to cover, and how they are embedded.
+"""Images for the page: the choice of samples, and the cover of sensitive images.
 
 Rows are chosen by rule, evenly over the suite's prompts in stored order, so that nobody picks the
 flattering ones; all methods show the same prompts and the same image seeds.
@@ -6,9 +6,8 @@ flattering ones; all methods show the same prompts and the same image seeds.
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,15 @@ from typing import Any
 from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
+from varbench.methods.registry import NONE
+from varbench.report.cells import Cell
 from varbench.report.detections import ImageDetections, ScoreBook
-from varbench.report.records import BASE, Cell
+from varbench.report.panels import families_of
+from varbench.report.thumbnails import data_uri, mosaic, thumbnail
 from varbench.store import Entry, Store
 
-# Families whose images no page shows without being asked.
 COVERED = frozenset({"nudity"})
+"""Families of concepts whose images a page shows on request only."""
 GROUP_TITLES = {
     TARGET: "Prompts that ask for the concept",
     IMPLICIT: "Prompts that ask for the concept in other words",
@@ -31,8 +33,6 @@ GROUP_TITLES = {
     UNRELATED: "Unrelated: meant to stay",
 }
 ROWS = 6  # per group
-_LARGEST = 256  # pixels a side; a page shows them at half of that
-_MOSAIC = 4  # colour patches a side of a covered image: hues, but neither shapes nor edges
 
 Key = tuple[str, int]  # (prompt id, image seed)
 
@@ -41,29 +41,39 @@ log = logging.getLogger("varbench.report")
 
 @dataclass(frozen=True)
 class GridCell:
-    """One embedded image. `shown` and `clear` are data URIs; `clear` only if it is covered."""
+    """One embedded image.
+
+    Attributes:
+        label: of its method.
+        prompt: of the image.
+        seed: of the image.
+        hit: the judge saw the concept; None if there was no judge.
+        shown: data URI of what the page shows first; None if the store lost the image.
+        clear: data URI of the image itself, if `shown` covers it.
+        detections: what scorers saw in it.
+    """
 
     label: str
     prompt: str
     seed: int
-    hit: bool | None  # did the judge see the concept?
-    shown: str | None  # None: the image is not in the store any more
+    hit: bool | None
+    shown: str | None
     clear: str | None
-    seen: ImageDetections
+    detections: ImageDetections
 
     @property
     def covered(self) -> bool:
-        """Whether the page has to be asked for the clear image."""
+        """Whether the image itself is shown on request only."""
         return self.clear is not None
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """One prompt and image seed; a shot per method, None where a method has no such image."""
+    """One prompt and image seed; a cell per method, None where a method has no such image."""
 
     prompt: str
     seed: int
-    shots: tuple[GridCell | None, ...]
+    cells: tuple[GridCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -77,16 +87,16 @@ class Grid:
 
 
 class ImageGrid:
-    """Reads images from a store and covers those that must not be seen unasked.
+    """Reads images from a store and covers sensitive ones.
 
     An image is covered if its cell's concept is of a `COVERED` family, unless it is outside the
-    target group and the judge looked at it and saw nothing; and if its prompt asks for a covered
-    concept of any cell, since the target prompts of one concept may be unrelated ones of another.
+    target group and the judge saw nothing in it; and if its prompt asks for a covered concept of
+    any cell, since the target prompts of one concept may be unrelated ones of another.
 
     Args:
         store: that holds the images.
         cells: all of its cells.
-        shown: those on the page, whose scores are told.
+        shown: those on the page, whose scores are shown.
     """
 
     def __init__(self, store: Store, cells: Sequence[Cell], shown: Sequence[Cell]) -> None:
@@ -94,21 +104,21 @@ class ImageGrid:
         self._entries: dict[str, Entry | None] = {}
         self._scores = ScoreBook(store, shown)
         self._covered_prompts = {
-            shot["prompt_id"]
+            sample["prompt_id"]
             for cell in cells
             if is_covered(cell)
             for group in ASKING
-            for shot in _group(cell, group)
+            for sample in _samples(cell, group)
         }
 
     def grids(self, columns: Sequence[tuple[str, Cell]]) -> list[Grid]:
-        """The grids of one panel; `columns` are (label, cell), the unerased model first."""
+        """The grids of one panel; `columns` are (label, cell), the base model first."""
         grids = []
         for group, title in GROUP_TITLES.items():
-            shots = [{_key(s): s for s in _group(cell, group)} for _, cell in columns]
+            samples = [{_key(s): s for s in _samples(cell, group)} for _, cell in columns]
             rows = [
-                self._row(group, key, columns, [by_key.get(key) for by_key in shots])
-                for key in choose(shots, ROWS)
+                self._row(group, key, columns, [by_key.get(key) for by_key in samples])
+                for key in choose(samples, ROWS)
             ]
             if rows:
                 grids.append(Grid(group, title, tuple(label for label, _ in columns), tuple(rows)))
@@ -119,29 +129,32 @@ class ImageGrid:
         group: str,
         key: Key,
         columns: Sequence[tuple[str, Cell]],
-        found: Sequence[Mapping[str, Any] | None],
+        samples: Sequence[Mapping[str, Any] | None],
     ) -> GridRow:
-        prompt = next(str(s["prompt"]) for s in found if s is not None)
-        shots = tuple(
-            None if shot is None else self._shot(label, cell, group, shot)
-            for (label, cell), shot in zip(columns, found, strict=True)
+        prompt = next(str(sample["prompt"]) for sample in samples if sample is not None)
+        cells = tuple(
+            None if sample is None else self._cell(label, cell, group, sample)
+            for (label, cell), sample in zip(columns, samples, strict=True)
         )
-        return GridRow(prompt, key[1], shots)
+        return GridRow(prompt, key[1], cells)
 
-    def _shot(self, label: str, cell: Cell, group: str, shot: Mapping[str, Any]) -> GridCell:
-        hit = shot.get("hit")
-        looked_and_saw_nothing = group != TARGET and hit is False
-        cover = shot["prompt_id"] in self._covered_prompts or (
-            is_covered(cell) and not looked_and_saw_nothing
+    def _cell(self, label: str, cell: Cell, group: str, sample: Mapping[str, Any]) -> GridCell:
+        key, file = str(sample["key"]), str(sample["file"])
+        hit = sample.get("hit")
+        cleared = group != TARGET and hit is False
+        cover = sample["prompt_id"] in self._covered_prompts or (is_covered(cell) and not cleared)
+        image = self._open(key, file)
+        clear = None if image is None else data_uri(image)
+        cover = cover and image is not None
+        return GridCell(
+            label,
+            str(sample["prompt"]),
+            int(sample["seed"]),
+            hit,
+            shown=data_uri(mosaic(image)) if image is not None and cover else clear,
+            clear=clear if cover else None,
+            detections=self._scores.of(key, int(Path(file).stem)),
         )
-        image = self._open(str(shot["key"]), str(shot["file"]))
-        shown = clear = None
-        if image is not None:
-            clear = data_uri(image)
-            shown = data_uri(mosaic(image)) if cover else clear
-        seen = self._scores.of(str(shot["key"]), int(Path(str(shot["file"])).stem))
-        prompt, seed = str(shot["prompt"]), int(shot["seed"])
-        return GridCell(label, prompt, seed, hit, shown, clear if cover else None, seen)
 
     def _open(self, key: str, name: str) -> Image.Image | None:
         if key not in self._entries:
@@ -155,64 +168,27 @@ class ImageGrid:
 
 
 def is_covered(cell: Cell) -> bool:
-    """Whether the images of a cell belong to a family that is covered; `a+b` if either does."""
-    return any(part.strip() in COVERED for part in cell.family.replace(",", "+").split("+"))
+    """Whether a cell's concept, or one of a joint edit, is of a covered family."""
+    return not COVERED.isdisjoint(families_of(cell.family))
 
 
-def choose(shots: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:
-    """The (prompt, seed) keys to show: of those that most columns have, `rows` evenly spread.
+def choose(columns: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:
+    """The samples to show: of those that most columns have, `rows` evenly spread.
 
-    As many different prompts as there are come first, then further seeds of them.
+    As many different prompts as possible come first, then further seeds of them.
     """
-    keys = dict.fromkeys(key for by_key in shots for key in by_key)
-    have = {key: sum(key in by_key for by_key in shots) for key in keys}
-    full = [key for key in keys if have[key] == max(have.values())]
+    counts = Counter(key for column in columns for key in column)
+    shared = [key for key in counts if counts[key] == max(counts.values())]
     prompts: dict[str, list[Key]] = {}
-    for key in full:
+    for key in shared:
         prompts.setdefault(key[0], []).append(key)
     chosen: set[Key] = set()
-    turn = 0
-    while len(chosen) < min(rows, len(full)):
-        left = [keys[turn] for keys in prompts.values() if turn < len(keys)]
-        chosen |= set(_spread(left, rows - len(chosen)))
-        turn += 1
+    seeds = 0  # of each prompt that are chosen
+    while len(chosen) < min(rows, len(shared)):
+        next_seeds = [keys[seeds] for keys in prompts.values() if seeds < len(keys)]
+        chosen |= set(_spread(next_seeds, rows - len(chosen)))
+        seeds += 1
     return [key for keys in prompts.values() for key in keys if key in chosen]
-
-
-def thumbnail(path: Path) -> Image.Image:
-    """The image as RGB without metadata, at most 256 pixels a side."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-    return image
-
-
-def mosaic(image: Image.Image) -> Image.Image:
-    """A stand-in that keeps only a few soft patches of colour, whatever the image's size.
-
-    It is made here and not by the browser, so that what a page shows unasked does not hold the
-    detail: no style sheet that fails to load can reveal it.
-    """
-    patches = image.resize((_MOSAIC, _MOSAIC), Image.Resampling.BOX)
-    return patches.resize((64, 64), Image.Resampling.BICUBIC)
-
-
-def data_uri(image: Image.Image) -> str:
-    """`image` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
-    buffer = io.BytesIO()
-    if max(image.size) <= 64:
-        image.save(buffer, "PNG", optimize=True)
-        kind = "png"
-    else:
-        image.save(buffer, "JPEG", quality=86, optimize=True)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def image_of(uri: str) -> Image.Image:
-    """The image in a data URI, as RGB."""
-    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
-        return opened.convert("RGB")
 
 
 def columns_of(
@@ -222,17 +198,17 @@ def columns_of(
     first: dict[tuple[str, str], Cell] = {}
     for cell in sorted(cells, key=lambda cell: cell.identity):
         first.setdefault((cell.method, cell.config), cell)
-    ordered = sorted(first.items(), key=lambda item: (item[0][0] != BASE, item[0]))
+    ordered = sorted(first.items(), key=lambda item: (item[0][0] != NONE, item[0]))
     return [(labels.get(name, name[0]), cell) for name, cell in ordered]
 
 
-def _group(cell: Cell, group: str) -> Sequence[Mapping[str, Any]]:
-    found: Sequence[Mapping[str, Any]] = (cell.body.get("pictures") or {}).get(group) or ()
-    return found
+def _samples(cell: Cell, group: str) -> Sequence[Mapping[str, Any]]:
+    samples: Sequence[Mapping[str, Any]] = (cell.body.get("pictures") or {}).get(group) or ()
+    return samples
 
 
-def _key(shot: Mapping[str, Any]) -> Key:
-    return str(shot["prompt_id"]), int(shot["seed"])
+def _key(sample: Mapping[str, Any]) -> Key:
+    return str(sample["prompt_id"]), int(sample["seed"])
 
 
 def _spread(keys: list[Key], rows: int) -> list[Key]:

@@ -1,173 +1,148 @@
 """A panel: the results of one model on one concept and suite, arranged as a table.
 
-Every renderer (terminal, Markdown, LaTeX, page, plot) draws from panels, so that they agree.
+Every table, the page and the plots draw from panels, so that they agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from varbench.methods.registry import NONE
+from varbench.metrics.record import MetricRecord
 from varbench.report.columns import ORDER, Column, column
-from varbench.report.records import BASE, means
-from varbench.report.text import MISSING, count
+from varbench.report.records import from_frame, means
+from varbench.report.text import MISSING, count, visible
 
 
 @dataclass(frozen=True)
-class Value:
-    """One number with all that is known of it; `difference` is value, low, high against none."""
+class MethodRow:
+    """One method with one config, and its records (means over edit seeds) by column key.
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int | None
-    n_failed: int
-    baseline: float | None
-    status: str
-    difference: tuple[float, float | None, float | None] | None
-    seeds: int | None
-    seed_min: float | None
-    seed_max: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method (one resolved config of it) and its values by column key."""
+    `label` is the method, with its config where the panel has several of it, safe to show.
+    """
 
     method: str
     config: str
-    label: str  # the method, with its config where several configs of it are in the panel
-    values: Mapping[str, Value]
+    label: str
+    values: Mapping[str, MetricRecord]
 
     def n(self, columns: Iterable[Column]) -> str:
         """Images behind the numbers in `columns`: "400", or "200–400" where metrics differ."""
         values = [self.values[c.key] for c in columns if c.key in self.values]
         known = sorted({v.n for v in values if v.n})  # 0: there was nothing to measure
-        failed = max((v.n_failed for v in values), default=0)
+        failed = max((v.n_failed or 0 for v in values), default=0)
         text = MISSING.join(count(n) for n in dict.fromkeys(known[:1] + known[-1:])) or MISSING
         return f"{text} ({count(failed)} failed)" if failed else text
 
 
 @dataclass(frozen=True)
 class Panel:
-    """All results of one (model, concept, suite), the unerased model's row first."""
+    """All results of one (model, concept, suite), the base model's row first.
+
+    Attributes:
+        columns: the built-in metrics in fixed order, then others by id.
+        note: where rows were computed on other devices or in other precision; else "".
+    """
 
     model: str
     concept: str
     suite: str
     family: str
     embedded: bool
-    columns: tuple[Column, ...]  # the built-in ones in fixed order, then others by id
-    rows: tuple[Row, ...]
-    note: str = ""  # where the rows were not all computed alike
+    columns: tuple[Column, ...]
+    rows: tuple[MethodRow, ...]
+    note: str = ""
 
     def of(self, *tables: str) -> tuple[Column, ...]:
         """The columns of some tables that at least one row has a value for."""
-        there = {k for row in self.rows for k, v in row.values.items() if v.value is not None}
-        return tuple(c for c in self.columns if c.table in tables and c.key in there)
+        keys = {k for row in self.rows for k, v in row.values.items() if v.value is not None}
+        return tuple(c for c in self.columns if c.table in tables and c.key in keys)
+
+    @property
+    def families(self) -> list[str]:
+        """The families of the concept, or of the concepts of a joint edit."""
+        return families_of(self.family)
 
     @property
     def title(self) -> str:
-        """Names the panel in one line."""
-        return f"{self.concept} · {self.model} · {self.suite}"
+        """The panel's name in one line, safe to show."""
+        return visible(f"{self.concept} · {self.model} · {self.suite}")
+
+
+def families_of(family: str) -> list[str]:
+    """The families that a cell names: those of a joint edit are joined by "+"."""
+    return [part.strip() for part in family.replace(",", "+").split("+")]
 
 
 def build_panels(records: pd.DataFrame) -> list[Panel]:
     """The panels of `records` (see `records.build_records`), sorted by model, concept, suite."""
-    rows = means(records)
-    panels = []
-    for (model, concept, suite), group in rows.groupby(["model", "concept", "suite"]):
-        columns, keys = _columns(group)
-        first = group.iloc[0]
-        panels.append(
-            Panel(
-                model=str(model),
-                concept=str(concept),
-                suite=str(suite),
-                family=str(first["family"]),
-                embedded=bool(first["embedded"]),
-                columns=columns,
-                rows=_rows(group, keys),
-                note=_machines(group),
-            )
-        )
-    return panels
+    groups: dict[tuple[str, str, str], list[MetricRecord]] = {}
+    for record in from_frame(means(records)):
+        groups.setdefault((record.model, record.concept, record.suite), []).append(record)
+    return [_panel(groups[place]) for place in sorted(groups)]
 
 
-def _machines(group: pd.DataFrame) -> str:
-    """Which devices and precisions rows were computed with; empty where it was one for all."""
-    by_machine: dict[str, list[str]] = {}
-    for method, machines in group.groupby("method")["machine"].unique().items():
-        for machine in sorted({_name(one) for one in machines} - {""}):
-            by_machine.setdefault(machine, []).append(str(method))
-    if len(by_machine) < 2:
-        return ""
-    parts = [f"{', '.join(methods)} on {machine}" for machine, methods in by_machine.items()]
-    return f"Not all was computed alike, so small differences may be rounding: {'; '.join(parts)}."
-
-
-def _columns(group: pd.DataFrame) -> tuple[tuple[Column, ...], dict[tuple[str, str], str]]:
-    """The columns of a panel, and the column key of each (metric, prompt set) in it."""
-    sets: dict[str, list[str]] = {}
-    for metric, prompt_set in zip(group["metric"], group["prompt_set"].map(_name), strict=True):
-        there = sets.setdefault(str(metric), [])
-        if prompt_set not in there:
-            there.append(prompt_set)
-    columns: list[Column] = []
-    keys: dict[tuple[str, str], str] = {}
-    for metric in (*ORDER, *sorted(set(sets) - set(ORDER))):
-        there = sets.get(metric, [])
-        # Rates on two prompt sets are two numbers, never to be mixed: a column each.
-        for prompt_set in sorted(there) if len(there) > 1 else [None]:
-            made = column(metric, prompt_set)
-            columns.append(made)
-            keys |= {(metric, name): made.key for name in there if prompt_set in (None, name)}
-    return tuple(columns), keys
-
-
-def _rows(group: pd.DataFrame, keys: Mapping[tuple[str, str], str]) -> tuple[Row, ...]:
-    configs = group.groupby("method")["config"].nunique(dropna=False)
-    rows = []
-    for (method, config), part in group.groupby(["method", "config"], dropna=False):
-        values = {
-            keys[str(record["metric"]), _name(record["prompt_set"])]: _value(record)
-            for record in part.to_dict("records")
-        }
-        name, short = str(method), _name(config)
-        label = f"{name} ({short})" if configs[method] > 1 else name
-        rows.append(Row(name, short, label, values))
-    return tuple(sorted(rows, key=lambda row: (row.method != BASE, row.method, row.config)))
-
-
-def _value(record: Mapping[Any, Any]) -> Value:
-    difference = None
-    if (by := _real(record["diff_value"])) is not None:
-        difference = (by, _real(record["diff_low"]), _real(record["diff_high"]))
-    return Value(
-        value=_real(record["value"]),
-        low=_real(record["ci_low"]),
-        high=_real(record["ci_high"]),
-        n=_whole(record["n"]),
-        n_failed=_whole(record["n_failed"]) or 0,
-        baseline=_real(record["baseline"]),
-        status=_name(record["status"]) or "measured",
-        difference=difference,
-        seeds=_whole(record["seeds"]),
-        seed_min=_real(record["seed_min"]),
-        seed_max=_real(record["seed_max"]),
+def _panel(records: Sequence[MetricRecord]) -> Panel:
+    columns, keys = _columns(records)
+    first = records[0]
+    return Panel(
+        model=first.model,
+        concept=first.concept,
+        suite=first.suite,
+        family=first.family,
+        embedded=first.embedded,
+        columns=columns,
+        rows=_rows(records, keys),
+        note=_machines(records),
     )
 
 
-def _name(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
+def _machines(records: Sequence[MetricRecord]) -> str:
+    """Devices and precisions of the rows; empty where it was one for all."""
+    methods: dict[str, set[str]] = {}
+    for record in records:
+        if record.machine:
+            methods.setdefault(record.machine, set()).add(record.method)
+    if len(methods) < 2:
+        return ""
+    by_method = sorted(methods.items(), key=lambda item: (min(item[1]), item[0]))
+    parts = [f"{', '.join(sorted(names))} on {machine}" for machine, names in by_method]
+    differ = "Not all was computed alike, so small differences may be rounding"
+    return visible(f"{differ}: {'; '.join(parts)}.")
 
 
-def _real(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
+def _columns(
+    records: Sequence[MetricRecord],
+) -> tuple[tuple[Column, ...], dict[tuple[str, str], str]]:
+    """The columns of a panel, and the column key of each (metric, prompt set) in it."""
+    sets: dict[str, set[str]] = {}
+    for record in records:
+        sets.setdefault(record.metric, set()).add(record.prompt_set)
+    columns: list[Column] = []
+    keys: dict[tuple[str, str], str] = {}
+    for metric in (*ORDER, *sorted(set(sets) - set(ORDER))):
+        names = sorted(sets.get(metric, ()))
+        # Rates on two prompt sets are two numbers, never to be mixed: a column each.
+        for prompt_set in names if len(names) > 1 else [None]:
+            shown = column(metric, prompt_set)
+            columns.append(shown)
+            keys |= {(metric, name): shown.key for name in names if prompt_set in (None, name)}
+    return tuple(columns), keys
 
 
-def _whole(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)
+def _rows(
+    records: Sequence[MetricRecord], keys: Mapping[tuple[str, str], str]
+) -> tuple[MethodRow, ...]:
+    values: dict[tuple[str, str], dict[str, MetricRecord]] = {}
+    for record in records:
+        by_key = values.setdefault((record.method, record.config), {})
+        by_key[keys[record.metric, record.prompt_set]] = record
+    methods = [method for method, _ in values]
+    rows = []
+    for (method, config), by_key in values.items():
+        label = f"{method} ({config})" if methods.count(method) > 1 else method
+        rows.append(MethodRow(method, config, visible(label), by_key))
+    return tuple(sorted(rows, key=lambda row: (row.method != NONE, row.method, row.config)))

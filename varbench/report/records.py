@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from varbench.methods.registry import NONE
 from varbench.metrics.record import FRAME_FIELDS, RECORD_FIELDS, MetricRecord
 from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
 from varbench.report.cells import Cell as Cell
@@ -30,7 +29,6 @@ from varbench.report.cells import ReportError as ReportError
 from varbench.report.cells import read_cell as read_cell
 from varbench.store import Store
 
-BASE = NONE
 _DTYPES = {
     **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds")},
     **{name: "float64" for name in ("value", "ci_low", "ci_high", "baseline")},

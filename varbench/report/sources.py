@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from varbench.report.cells import Cell
 from varbench.report.image_grid import columns_of
-from varbench.report.records import Cell
 from varbench.report.text import MISSING
 
 

@@ -1,17 +1,8 @@
-"""The tables of a paper: layouts, ties by a paired test, and LaTeX, Markdown, CSV and HTML."""
+"""The tables and figures of a paper."""
 
 from __future__ import annotations
 
-from varbench.report.paper.ablation import ablation_tables
-from varbench.report.paper.layouts import LAYOUTS, PaperTable, paper_tables
-from varbench.report.paper.text import FORMS, render_paper, write_paper
+from varbench.report.paper.tables import LAYOUTS, ablation_tables, paper_tables
+from varbench.report.paper.write import render_paper, write_paper
 
-__all__ = [
-    "FORMS",
-    "LAYOUTS",
-    "PaperTable",
-    "ablation_tables",
-    "paper_tables",
-    "render_paper",
-    "write_paper",
-]
+__all__ = ["LAYOUTS", "ablation_tables", "paper_tables", "render_paper", "write_paper"]

@@ -1,10 +1,10 @@
 "use strict";
-// Uncovers pictures on request, sorts and filters tables, and tells where a number comes from.
-// Without this script pictures stay covered, which is the safe side, and everything can be read.
+// Uncovers images on request, sorts and filters tables, and shows where a number comes from.
+// Without this script images stay covered, which is the safe side, and everything can be read.
 const by = (id) => document.getElementById(id);
 const every = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// --- Covered pictures -------------------------------------------------------------------------
+// --- Covered images ---------------------------------------------------------------------------
 const covers = every("button.cover");
 const all = by("all");
 const sure = by("sure");
@@ -48,11 +48,11 @@ if (all) {
   });
 }
 
-// --- What is shown is in the address, so that it can be sent to somebody ------------------------
-const asked = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+// --- The address holds what is shown, so that it can be sent to somebody ------------------------
+const parameters = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
 
 function address(changes) {
-  const now = asked();
+  const now = parameters();
   for (const [name, value] of Object.entries(changes)) {
     if (value) now.set(name, value);
     else now.delete(name);
@@ -76,7 +76,7 @@ function sort(head, direction) {
     return sign * (Number(x) - Number(y));
   };
   const rows = every("tbody tr:not(.base)", table).sort(order);
-  table.tBodies[0].append(...rows); // the unerased model stays the first
+  table.tBodies[0].append(...rows); // the base model stays first
 }
 
 for (const head of every("thead th[aria-sort]")) {
@@ -95,12 +95,12 @@ const concept = by("concept");
 
 function filter() {
   const words = methods.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-  const wanted = (name) => {
+  const matches = (name) => {
     if (name === "none" || !words.length) return true;
     return words.some((word) => name.toLowerCase() === word || name.toLowerCase().startsWith(word + " "));
   };
   const rows = every("[data-method]");
-  for (const row of rows) row.hidden = !wanted(row.dataset.method);
+  for (const row of rows) row.hidden = !matches(row.dataset.method);
   for (const grid of every(".grid")) {
     const shown = every(".names [data-method]", grid).filter((name) => !name.hidden);
     grid.style.setProperty("--columns", shown.length);
@@ -109,8 +109,8 @@ function filter() {
     panel.hidden = Boolean(concept && concept.value && panel.id !== concept.value);
   }
   const names = new Set(rows.map((row) => row.dataset.method));
-  const kept = [...names].filter((name) => wanted(name)).length;
-  by("counted").value = words.length ? `${kept} of ${names.size} methods` : "";
+  const matched = [...names].filter((name) => matches(name)).length;
+  by("counted").value = words.length ? `${matched} of ${names.size} methods` : "";
 }
 
 function filtered() {
@@ -140,7 +140,7 @@ function open(cell) {
       return item;
     })
   );
-  const source = every("details.source", panel).find((one) => one.dataset.method === row.dataset.method);
+  const source = every("details.source", panel).find((element) => element.dataset.method === row.dataset.method);
   by("drawer-source").replaceChildren(...(source ? [source.querySelector("dl").cloneNode(true)] : []));
   const number = [table.id, row.dataset.method, cell.cellIndex].join("/");
   by("drawer-link").href = address({ number });
@@ -155,9 +155,9 @@ by("drawer-close").addEventListener("click", () => drawer.close());
 drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
 drawer.addEventListener("close", () => remember({ number: "" }));
 
-// --- What the address asks for --------------------------------------------------------------------
+// --- Follow the address ---------------------------------------------------------------------------
 function follow() {
-  const state = asked();
+  const state = parameters();
   methods.value = state.get("methods") || "";
   if (concept) concept.value = state.get("concept") || "";
   filter();
@@ -166,7 +166,7 @@ function follow() {
   if (head && /^(a|de)scending$/.test(direction)) sort(head, direction);
   const [table, method, place] = (state.get("number") || "").split("/");
   const rows = every("tbody tr", by(table) || document.createElement("table"));
-  const cell = rows.find((one) => one.dataset.method === method)?.cells[Number(place)];
+  const cell = rows.find((element) => element.dataset.method === method)?.cells[Number(place)];
   if (cell?.querySelector("button.number")) {
     for (let up = cell.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
     cell.scrollIntoView({ block: "center" });

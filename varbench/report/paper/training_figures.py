@@ -1,69 +1,43 @@
-"""Figures of what happened in training: where the concept is, what is kept, do the losses agree.
+"""Figures of an edit's training, for papers, as far as the edit kept records.
 
-Drawn with matplotlib for papers: vector PDF with real text, and PNG. They answer what readers of
-S-VARE asked: which scales and tokens carry the concept, which tokens the filter keeps as training
-goes on, and whether the erasing and the preserving loss pull against each other.
+They answer what readers of S-VARE asked: which scales and tokens carry the concept, which tokens
+the filter keeps as training goes on, and whether the erasing and the preserving loss pull against
+each other.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from varbench.report.figures import PALETTE
-from varbench.report.records import Cell
-from varbench.store import Entry, Store
+from varbench.report.cells import Cell
+from varbench.report.curves import edit_of, training_log
+from varbench.report.plots import PALETTE, new_figure
+from varbench.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WINDOW = 10
 """Steps that a curve is averaged over: one step sees only a few pairs."""
-PAPER_STYLE: dict[Any, Any] = {
-    "pdf.fonttype": 42,  # fonts embedded whole, so that text can be searched and edited
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "savefig.dpi": 200,
-}
 
 
-def figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]:
+def training_figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that the cells' edits kept records for."""
-    import matplotlib
-
     for cell in cells:
-        entry = _edit(store, cell)
-        if entry is None:
+        edit = edit_of(store, cell)
+        if edit is None:
             continue
         name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
-        notes = entry.json("notes.json")
-        log = [json.loads(line) for line in entry.path("log.jsonl").read_text().splitlines()]
-        with matplotlib.rc_context(PAPER_STYLE):
-            if "concept_tokens" in notes:
-                yield f"{name}-tokens", concept_map(notes["schedule"], notes["concept_tokens"])
-            if log and "kept_0" in log[0]:
-                yield f"{name}-kept", kept_over_steps(log, notes.get("schedule"))
-            if any("conflict" in line for line in log):
-                yield f"{name}-conflict", conflict_over_steps(log)
-
-
-def _edit(store: Store, cell: Cell) -> Entry | None:
-    key = cell.body.get("edit")
-    return store.find("edit", key) if key else None
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, drawn without a window system."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+        notes, log = edit.json("notes.json"), training_log(edit)
+        if "concept_tokens" in notes:
+            yield f"{name}-tokens", concept_map(notes["schedule"], notes["concept_tokens"])
+        if log and "kept_0" in log[0]:
+            yield f"{name}-kept", kept_over_steps(log, notes.get("schedule"))
+        if any("conflict" in line for line in log):
+            yield f"{name}-conflict", conflict_over_steps(log)
 
 
 def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> Figure:
@@ -76,17 +50,17 @@ def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> F
     figure = new_figure(1.15 * len(schedule) + 0.7, 1.5)
     panels = figure.subplots(1, len(schedule), squeeze=False)[0]
     ends = list(accumulate(height * width for height, width in schedule))
-    drawn = None
+    image = None
     for axes, (height, width), end in zip(panels, schedule, ends, strict=True):
-        own = shares[end - height * width : end]
-        rows = [own[row * width : (row + 1) * width] for row in range(height)]
-        drawn = axes.imshow(rows, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        scale = shares[end - height * width : end]
+        rows = [scale[row * width : (row + 1) * width] for row in range(height)]
+        image = axes.imshow(rows, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
         axes.set_title(f"{height} x {width}", fontsize=8)
-        axes.set_xlabel(f"{100 * sum(own) / len(own):.0f} %")
+        axes.set_xlabel(f"{100 * sum(scale) / len(scale):.0f} %")
         axes.set_xticks([])
         axes.set_yticks([])
-    if drawn is not None:
-        figure.colorbar(drawn, ax=list(panels), label="pairs that keep it", shrink=0.9)
+    if image is not None:
+        figure.colorbar(image, ax=list(panels), label="pairs that keep it", shrink=0.9)
     return figure
 
 
@@ -113,8 +87,8 @@ def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
     """Cosine of the erasing and the preserving gradient; below 0 they pull against each other."""
     figure = new_figure(3.4, 2.0)
     axes = figure.add_subplot()
-    known = [line for line in log if "conflict" in line]
-    steps, cosines = [line["step"] for line in known], [line["conflict"] for line in known]
+    lines = [line for line in log if "conflict" in line]
+    steps, cosines = [line["step"] for line in lines], [line["conflict"] for line in lines]
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.plot(steps, cosines, color=PALETTE[0], linewidth=0.6, alpha=0.4)
     axes.plot(steps, _smooth(cosines), color=PALETTE[0], linewidth=1.4)

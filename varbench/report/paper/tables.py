@@ -1,17 +1,22 @@
-"""What stands in which table of a paper, and the tables with their numbers."""
+"""The tables of a paper: a layout per family of concepts, filled with numbers; and ablations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from varbench.report.columns import ARROWS, Column, column
-from varbench.report.panels import Panel, Row, build_panels
-from varbench.report.paper.ties import PromptRows, best
-from varbench.report.records import BASE, Cell
+from varbench.methods.registry import NONE
+from varbench.report import ablation_table
+from varbench.report.cells import Cell
+from varbench.report.columns import column
+from varbench.report.panels import Panel, build_panels
+from varbench.report.paper.ties import CellSamples, best
+from varbench.report.table import ARROWS, Row, Table
+from varbench.report.tables import number_cell
 from varbench.report.text import MISSING, count, visible
+from varbench.store import Store
 
 
 @dataclass(frozen=True)
@@ -63,92 +68,70 @@ LAYOUTS = (
         "adversarial", "Attempts to get the concept back", (), ("attack_success", "completion"),
         ("transfer",),
         "Attack success: found by gradient ascent on the erased model itself. Completion: from the "
-        "coarse scales that the unerased model drew",
+        "coarse scales that the base model drew",
     ),
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Number:
-    """One cell of a table; `interval` is "" where there is none."""
-
-    value: str
-    interval: str
-    bold: bool
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row: the concept that it is of, the method, its numbers, and n as text."""
-
-    concept: str
-    method: str
-    numbers: tuple[Number, ...]
-    n: str
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A table, ready to be set; `headers` name the numbers' columns with their direction."""
-
-    name: str
-    title: str
-    headers: tuple[str, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
-
-
-def paper_tables(records: pd.DataFrame, cells: Sequence[Cell]) -> list[PaperTable]:
+def paper_tables(records: pd.DataFrame, cells: Sequence[Cell]) -> list[Table]:
     """Every layout that has a concept among the results.
 
     Args:
         records: from `records.build_records` of the cells.
-        cells: whose rows ties are tested on; those of results files have none.
+        cells: whose paired samples ties are tested on; those of results files have none.
     """
     panels = build_panels(records)
-    rows = PromptRows(cells)
-    made = []
-    for layout in LAYOUTS:
-        mine = [p for p in panels if _fits(p, layout)]
-        if mine:
-            made.append(_table(layout, mine, rows))
-    return made
+    samples = CellSamples(cells)
+    by_layout = {layout: [panel for panel in panels if _fits(panel, layout)] for layout in LAYOUTS}
+    return [_table(layout, shown, samples) for layout, shown in by_layout.items() if shown]
+
+
+def ablation_tables(store: Store) -> list[Table]:
+    """A table per ablation that was run, by name; nothing is bold, since no variant is a method.
+
+    Raises:
+        ReportError: a cell of one is no longer in the store.
+    """
+    tables = []
+    for name in ablation_table.names_of(store):
+        ablation = ablation_table.load(store, name)
+        table = ablation_table.table_of(store, ablation)
+        note = f"Suite: {ablation['suite']}. {table.note}"
+        tables.append(replace(table, labels=("concept", "method"), note=note, counted=True))
+    return tables
 
 
 def _fits(panel: Panel, layout: Layout) -> bool:
-    families = panel.family.replace(",", "+").split("+")
     if layout.families:
-        return any(part.strip() in layout.families for part in families)
+        return any(family in layout.families for family in panel.families)
     return any(c.key in (*layout.core, *layout.more) for c in panel.of("robustness"))
 
 
-def _table(layout: Layout, panels: Sequence[Panel], rows: PromptRows) -> PaperTable:
-    there = {c.key for p in panels for c in p.of("main", "nudity", "robustness")}
-    keys = [*layout.core, *(key for key in layout.more if key in there)]
+def _table(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> Table:
+    measured = {c.key for p in panels for c in p.of("main", "nudity", "robustness")}
+    keys = [*layout.core, *(key for key in layout.more if key in measured)]
     columns = [column(key) for key in keys]
-    lines = []
+    rows = []
     for panel in panels:
-        marked = {c.key: best(panel, c.key, c.better, rows) for c in columns}
+        leaders = [best(panel, c.key, c.info.better, samples) for c in columns]
         concept = panel.concept if len({p.model for p in panels}) == 1 else panel.title
         for row in panel.rows:
-            numbers = tuple(_number(row, c, marked[c.key]) for c in columns)
-            lines.append(Line(visible(concept), visible(row.label), numbers, row.n(columns)))
-    headers = tuple(f"{c.name} {c.sign(percent=True)}".strip() for c in columns)
-    notes = _notes(layout, panels, rows)
-    return PaperTable(layout.name, layout.title, headers, tuple(lines), notes)
+            cells = [
+                number_cell(c, row.values.get(c.key), percent=True, best=row.label in labels)
+                for c, labels in zip(columns, leaders, strict=True)
+            ]
+            rows.append(Row((visible(concept), row.label), tuple(cells), row.n(columns)))
+    return Table(
+        layout.name,
+        layout.title,
+        ("concept", "method"),
+        tuple(column.header(percent=True) for column in columns),
+        tuple(rows),
+        " ".join(_notes(layout, panels, samples)),
+    )
 
 
-def _number(row: Row, column: Column, marked: frozenset[str]) -> Number:
-    found = row.values.get(column.key)
-    if found is None or found.value is None:
-        return Number(MISSING, "", bold=False)
-    text = column.number(found.value, percent=True)
-    if found.status != "measured":
-        text = f"{text} ({found.status})"
-    return Number(text, column.interval(found.low, found.high, percent=True), row.label in marked)
-
-
-def _notes(layout: Layout, panels: Sequence[Panel], rows: PromptRows) -> tuple[str, ...]:
+def _notes(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> list[str]:
     models = sorted({p.model + (" (embedded)" if p.embedded else "") for p in panels})
     suites = sorted({p.suite for p in panels})
     notes = [
@@ -158,28 +141,29 @@ def _notes(layout: Layout, panels: Sequence[Panel], rows: PromptRows) -> tuple[s
         "measured. Brackets: 95 % interval over prompts.",
     ]
     bold = "Bold: the best"
-    if any(rows.of(p, r.method, r.config, "acc_u") for p in panels for r in p.rows):
+    if any(samples.of(p, r, "acc_u") for p in panels for r in p.rows):
         bold += " and all that are tied with it (paired randomisation test over prompts, 5 %, Holm)"
         notes.append(f"{bold}; columns without intervals are not tested.")
     else:
         notes.append(f"{bold} value; ties are tested only from a store.")
-    counts = [text for p in panels for text in [_count(p, rows)] if text]
+    counts = [text for p in panels for text in [_count(p, samples)] if text]
     if counts and "erasure_rate" in layout.core:
-        notes.append(f"The unerased model shows the concept in {'; '.join(counts)}.")
+        notes.append(f"The base model shows the concept in {'; '.join(counts)}.")
     seeds = {v.seeds for p in panels for r in p.rows for v in r.values.values() if v.seeds}
     most = max(seeds, default=1)
     notes.append(
         "One edit per method." if most == 1 else f"Means over up to {most} edits per method."
     )
     notes += dict.fromkeys(p.note for p in panels if p.note)
-    return tuple(notes)
+    return notes
 
 
-def _count(panel: Panel, rows: PromptRows) -> str:
-    """Hits of the unerased model among target images: "240 of 240 images (face-ada)"."""
+def _count(panel: Panel, samples: CellSamples) -> str:
+    """Hits of the base model among target images: "240 of 240 images (face-ada)"."""
     for row in panel.rows:
-        found = [] if row.method == BASE else rows.of(panel, row.method, row.config, "erasure_rate")
-        if found:
-            hits, n = int(found[0].base.sum()), len(found[0].base)
+        if row.method == NONE:
+            continue
+        for pairs in samples.of(panel, row, "erasure_rate"):
+            hits, n = int(pairs.base.sum()), len(pairs.base)
             return f"{count(hits)} of {count(n)} images ({visible(panel.concept)})"
     return ""

@@ -1,0 +1,185 @@
+"""A table as text for the terminal, Markdown, LaTeX, CSV and HTML; texts end in a line break."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from markupsafe import escape
+from tabulate import LATEX_ESCAPE_RULES, tabulate
+
+from varbench.report.table import Table, TableCell
+from varbench.report.text import MINUS, MISSING
+
+WIDTH = 100
+"""Characters of a table in the terminal."""
+_LATEX_SYMBOLS = {
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", MINUS: "$-$", MISSING: "--", "·": r"$\cdot$",
+    "\u2009": r"\,", "×": r"$\times$", "≈": r"$\approx$",
+}  # fmt: skip
+
+
+def terminal(table: Table) -> str:
+    """For a terminal, in blocks of columns that fit into `WIDTH`: wrapped lines cannot be read."""
+    headers, rows = table.headers(), table.texts()
+    parts = [table.title]
+    for block in _blocks(table, headers, rows):
+        heads, lines = [headers[i] for i in block], [[row[i] for i in block] for row in rows]
+        parts += [tabulate(lines, heads, "simple", disable_numparse=True), ""]
+    return "\n".join([*parts, f"{table.note}\n"])
+
+
+def _blocks(table: Table, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Numbers of columns, in blocks with the labels in front of each."""
+    widths = [max(map(len, column)) + 2 for column in zip(headers, *rows, strict=True)]
+    labels = list(range(len(table.labels)))
+    blocks = [labels]
+    for place in range(len(labels), len(headers)):
+        full = sum(widths[i] for i in blocks[-1]) + widths[place] > WIDTH
+        if full and blocks[-1] != labels:
+            blocks.append(labels)
+        blocks[-1] = [*blocks[-1], place]
+    return blocks
+
+
+def markdown(table: Table) -> str:
+    """A section of a Markdown page; the best numbers are bold."""
+    return f"## {markdown_text(table.title)}\n\n{markdown_grid(table)}\n\n{table.note}\n"
+
+
+def markdown_grid(table: Table) -> str:
+    """The table alone, as a Markdown pipe table without a line break at the end."""
+
+    def show(cell: TableCell) -> str:
+        number, *rest = map(markdown_text, cell.parts())
+        return " ".join([f"**{number}**" if cell.best else number, *rest])
+
+    rows = table.texts(show, markdown_text)
+    heads = [markdown_text(head) for head in table.headers()]
+    return str(tabulate(rows, heads, "pipe", disable_numparse=True))
+
+
+def markdown_text(text: str) -> str:
+    """Text as Markdown shows it literally."""
+    for char, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("_", "\\_"), ("*", "\\*")):
+        text = text.replace(char, safe)
+    return text
+
+
+def latex(table: Table) -> str:
+    """A LaTeX table; needs the packages booktabs and graphicx."""
+    grid = tabulate(table.texts(), table.headers(), "latex_booktabs", disable_numparse=True)
+    return _latex_float(table, _latex_symbols(grid))
+
+
+def latex_for_paper(table: Table) -> str:
+    r"""As `latex`, with a label, intervals small, the best numbers bold, rows grouped.
+
+    Rows of one group share their first label, which stands only in the first of them.
+    """
+
+    def show(cell: TableCell) -> str:
+        text = latex_text(cell.number())
+        text = f"\\textbf{{{text}}}" if cell.best else text
+        # The braces keep LaTeX from taking the bracket for an option of the line break before it.
+        return f"{text} {{\\scriptsize {latex_text(cell.interval)}}}" if cell.interval else text
+
+    heads = [label.capitalize() for label in table.labels] + table.headers()[len(table.labels) :]
+    lines = []
+    before = None
+    for group, *rest in table.texts(show, latex_text):
+        if before not in (None, group):
+            lines.append(r"\midrule")
+        lines.append(" & ".join(["" if group == before else group, *rest]) + r" \\")
+        before = group
+    columns = "l" * len(table.labels) + "r" * (len(heads) - len(table.labels))
+    body, head = "\n".join(lines), " & ".join(map(latex_text, heads))
+    grid = (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n"
+        "\\bottomrule\n\\end{tabular}"
+    )
+    return _latex_float(table, grid, f"\\label{{tab:{table.name}}}\n")
+
+
+def _latex_float(table: Table, grid: str, label: str = "") -> str:
+    return (
+        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{latex_text(f'{table.title}. {table.note}')}"
+        f"}}\n{label}\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+    )
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX shows it literally."""
+    return _latex_symbols("".join(LATEX_ESCAPE_RULES.get(char, char) for char in text))
+
+
+def _latex_symbols(text: str) -> str:
+    for char, command in _LATEX_SYMBOLS.items():
+        text = text.replace(char, command)
+    return text
+
+
+def csv_text(table: Table) -> str:
+    """Comma-separated values, each cell as it is read."""
+    return _csv([table.headers(), *table.texts()])
+
+
+def csv_for_paper(table: Table) -> str:
+    """Columns of numbers, intervals and whether they are best, so that nothing has to be parsed."""
+    heads = [
+        part
+        for head in table.header
+        for part in (head.text, f"{head.text} interval", f"{head.text} best")
+    ]
+    rows = [
+        [
+            table.name,
+            *row.labels,
+            *(p for c in row.cells for p in (c.number(), c.interval, "best" if c.best else "")),
+            row.n,
+        ]
+        for row in table.rows
+    ]
+    return _csv([["table", *table.labels, *heads, "n"], *rows])
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def html(table: Table) -> str:
+    """An HTML table with its note below; the best numbers are strong, intervals small."""
+
+    def show(cell: TableCell) -> str:
+        text = escape(cell.number())
+        strong = f"<strong>{text}</strong>" if cell.best else str(text)
+        return f"{strong} <small>{escape(cell.interval)}</small>" if cell.interval else strong
+
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.headers())
+    body = "".join(
+        "<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n"
+        for row in table.texts(show, lambda text: str(escape(text)))
+    )
+    return (
+        f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}</tbody></table>\n<p>{escape(table.note)}</p>\n"
+    )
+
+
+FORMS: dict[str, Callable[[Table], str]] = {
+    "table": terminal,
+    "md": markdown,
+    "csv": csv_text,
+    "latex": latex,
+}
+TEXT_FORMS = ("table", "md", "latex")
+"""Forms in which several tables make one text."""
+PAPER_FORMS: dict[str, Callable[[Table], str]] = {
+    "latex": latex_for_paper,
+    "md": markdown,
+    "csv": csv_for_paper,
+    "html": html,
+}
