@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import subprocess
 import sys
 import tomllib
@@ -14,22 +13,16 @@ import pytest
 import torch
 
 from tests.helpers.cli import TINY, cells, varbench
+from tests.helpers.pages import named_blocks
+from tests.helpers.paths import ROOT
 from tests.helpers.plugin_folder import install
 from tests.helpers.tiny import tiny_model
 from varbench.store import Store
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = "docs/adding-a-method.md"
 METHOD = "erasers/unfiltered.py"
 LINES = 20
 RUN = ["run", "--method", "unfiltered,away", "pairs=2", *TINY]
-
-
-def named_blocks(page: str) -> dict[str, str]:
-    """The code blocks that a line such as "`erasers/away.py`:" stands before, by that name."""
-    found = re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    return dict(found)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,7 @@ def installed(files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_method_is_complete_in_twenty_lines_and_the_same_on_both_pages() -> None:
     method = named_blocks(PAGE)[METHOD]
     assert 0 < method.count("\n") <= LINES
-    assert named_blocks(README)[METHOD] == method
+    assert named_blocks("README.md")[METHOD] == method
 
 
 @pytest.mark.usefixtures("installed")

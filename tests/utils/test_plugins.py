@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.cli import TINY, cells, varbench
+from tests.helpers.cli import TINY, varbench
+from tests.helpers.pages import named_blocks
 from tests.helpers.plugin_folder import install
 from varbench.cli.list_tables import PLUGINS, problems
 from varbench.methods.registry import PLUGINS as METHODS
@@ -18,65 +18,8 @@ from varbench.utils.plugins import PluginError
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
 
-METHOD = '''
-from dataclasses import dataclass
-
-from varbench.methods.base import Edit
-
-
-@dataclass(frozen=True)
-class Fade:
-    factor: float = 0.5
-
-
-class Fading:
-    """Cross-attention made weaker."""
-
-    id, version, Config = "fading", 1, Fade
-
-    def erase(self, model, concept, config, place):
-        part = model.parameters("cross_attention")
-        return Edit({name: config.factor * p.detach() for name, p in part.items()})
-'''
-METRIC = """
-from varbench.metrics import MetricInfo, MetricValue
-
-
-class Count:
-    info = MetricInfo(
-        id="their-count",
-        title="Images",
-        better="down",
-        unit="images",
-        digits=0,
-        definition="Images of the concept.",
-        needs=("judge",),
-    )
-
-    def compute(self, inputs):
-        n = len(inputs.method["target"])
-        return MetricValue(float(n), None, None, n)
-"""
-MODEL = """
-from dataclasses import dataclass, field
-
-from varbench.conf.schema import ModelConfig
-from varbench.models.gallery import model as gallery
-
-
-@dataclass(frozen=True)
-class Config(ModelConfig):
-    name: str = "their-gallery"
-    train: dict = field(default_factory=lambda: {"steps": 2, "batch": 2, "rate": 1e-4})
-
-
-def load(config, device):
-    return gallery.load(config, device)
-
-
-def fingerprint():
-    return "0123456789abcdef"
-"""
+EXAMPLES = named_blocks("CONTRIBUTING.md")
+METHOD, METRIC, MODEL = (EXAMPLES[f"mythings/{kind}.py"] for kind in ("method", "metric", "model"))
 
 
 def their_prompts() -> str:
@@ -93,80 +36,10 @@ def their_concept(name: str) -> str:
     return text.replace(own, "    - {set: their-churches}\n")
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of installed packages, whose modules are forgotten afterwards."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
 def put_method(site: Path, package: str, name: str, target: str, text: str) -> None:
     """Install a package with one method."""
     files = {f"{package}/__init__.py": "", f"{package}/method.py": text}
     install(site, package, files, {"varbench.methods": {name: target}})
-
-
-def test_every_kind_runs_by_name_and_is_on_record(site: Path, tmp_path: Path) -> None:
-    packaged = {
-        "everykind/__init__.py": "",
-        "everykind/method.py": METHOD,
-        "everykind/metric.py": METRIC,
-        "everykind/model.py": MODEL,
-        "everykind/concepts/their-church.yaml": their_concept("their-church"),
-        "everykind/prompts/their-churches.csv": their_prompts(),
-        "everykind/prompts/their-churches.md": "# Churches\n",
-    }
-    targets = {
-        "varbench.methods": {"fading": "everykind.method:Fading"},
-        "varbench.metrics": {"their-count": "everykind.metric:Count"},
-        "varbench.models": {"their-gallery": "everykind.model"},
-        "varbench.concepts": {"everykind": "everykind.concepts"},
-        "varbench.prompts": {"everykind": "everykind.prompts"},
-    }
-    install(site, "everykind", packaged, targets, version="2.5")
-    for kind, name in {
-        "methods": "fading",
-        "metrics": "their-count",
-        "models": "their-gallery",
-        "concepts": "their-church",
-        "prompts": "their-churches",
-    }.items():
-        listed = varbench("list", kind)
-        assert listed.exit_code == 0, listed.output
-        (line,) = (one for one in listed.output.splitlines() if one.split()[:1] == [name])
-        assert line.endswith("everykind 2.5")
-        assert "warning" not in listed.output
-    store = tmp_path / "store"
-    asked = ["--model", "their-gallery", "--method", "fading", "--concept", "their-church"]
-    asked += [*WITHOUT_TRAINING, "method.factor=0.25", "--store", str(store)]
-    done = varbench("run", *asked)
-    assert done.exit_code == 0, done.output
-    assert "Images ↓" in done.output  # the plugin's own title and direction
-    found = cells(store)
-    assert set(found) == {"none/their-church/0", "fading/their-church/0"}
-    cell = found["fading/their-church/0"]
-    (count,) = (r for r in cell["records"] if r["metric"] == "their-count")
-    assert count["value"] == 4
-    assert cell["method_config"] == {"factor": 0.25}
-    assert cell["provenance"]["model_fingerprint"] == "0123456789abcdef"
-    assert cell["provenance"]["plugins"] == {
-        "varbench.methods": {"fading": "everykind 2.5"},
-        "varbench.metrics": {"their-count": "everykind 2.5"},
-        "varbench.models": {"their-gallery": "everykind 2.5"},
-        "varbench.concepts": {"their-church": "everykind 2.5"},
-        "varbench.prompts": {"their-churches": "everykind 2.5"},
-    }
-    planned = varbench("plan", *asked)
-    assert planned.exit_code == 0, planned.output
-    assert "not counted" in planned.output
-    (edits,) = (line for line in planned.output.splitlines() if line.startswith("edit"))
-    assert edits.split()[:4] == ["edit", "1", "1", "0"]
 
 
 def test_a_broken_plugin_is_a_warning_until_asked_for(site: Path, tmp_path: Path) -> None:
@@ -239,19 +112,19 @@ WRONG = {
     "method-config": ("methods", METHOD.replace("@dataclass(frozen=True)\n", ""), "no dataclass"),
     "method-default": ("methods", METHOD.replace("float = 0.5", "float"), "factor"),
     "method-function": ("methods", METHOD.replace("def erase", "def remove"), "erase()"),
-    "metric-id": ("metrics", METRIC.replace('"their-count"', '"count"'), "id is 'count'"),
+    "metric-id": ("metrics", METRIC.replace('"image-count"', '"count"'), "id is 'count'"),
     "metric-attribute": ("metrics", METRIC.replace("info =", "facts ="), "has `info`"),
     "metric-compute": ("metrics", METRIC.replace("def compute", "def count"), "compute"),
     "metric-better": ("metrics", METRIC.replace('"down"', '"lower"'), "'lower'"),
     "metric-scorer": ("metrics", METRIC.replace('"judge"', '"oracle"'), "'oracle'"),
-    "model-name": ("models", MODEL.replace('"their-gallery"', '"theirs"'), "name is 'theirs'"),
+    "model-name": ("models", MODEL.replace('"my-gallery"', '"theirs"'), "name is 'theirs'"),
     "model-load": ("models", MODEL.replace("def load", "def read"), "lacks load"),
     "model-config": ("models", "def load(config, device): ...\n", "Config"),
 }
 OFFERED = {
     "methods": ("fading", "wrongpack.thing:Fading"),
-    "metrics": ("their-count", "wrongpack.thing:Count"),
-    "models": ("their-gallery", "wrongpack.thing"),
+    "metrics": ("image-count", "wrongpack.thing:Count"),
+    "models": ("my-gallery", "wrongpack.thing"),
 }
 
 
