@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 from tests.helpers.cli import TINY, varbench
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
-from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import MemoryEstimate, footprint
 from varbench.pipeline.estimate.text import size
-from varbench.pipeline.estimate.workload import StageWorkload
+from varbench.pipeline.estimate.workload import StageWorkload, run_estimate
 from varbench.pipeline.plan import Request, plan
 from varbench.store import Store
 from varbench.utils.progress import Progress
@@ -125,17 +124,17 @@ def looked(store: Path, seeds: tuple[int, ...]) -> dict[str, StageWorkload]:
     methods, concepts = ("svare", "scaleerasure"), ("face-ada+church",)
     cells = plan(Request("gallery", methods, concepts, "smoke", seeds, tuple(SMALL)))
     ctx = RunContext(Store(store), Progress(Console(stderr=True)))
-    return {work.stage: work for work in run_estimate(cells, ctx, True, None).works}
+    return {work.stage: work for work in run_estimate(cells, ctx, True, None).stages}
 
 
 def test_another_seed_costs_only_the_difference(story: Story) -> None:
     more = looked(story.store, (0, 1, 2))
-    assert (more["edit"].asked, more["edit"].todo) == (3, 1)
+    assert (more["edit"].required, more["edit"].todo) == (3, 1)
     one_edit = rows(story.before)["pictures"].asked // 4  # none, two edits, one guidance
     assert more["pictures"].todo == one_edit
     assert more["scores"].todo == 3 * one_edit
     assert more["cell"].todo == 2  # of both concepts; guidance has no seed
-    assert (more["rollouts"].todo, more["probe"].todo) == (0, more["rollouts"].asked)
+    assert (more["rollouts"].todo, more["probe"].todo) == (0, more["rollouts"].required)
     assert more["reference"].todo == 0
 
 

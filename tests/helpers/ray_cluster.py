@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.helpers.paths import ROOT
 from varbench.store import Store
+from varbench.store.stage import Stage
 
 RUN = [
     "--method", "uce",
@@ -27,7 +28,8 @@ RUN = [
 
 def environment(**more: str) -> dict[str, str]:
     threads = {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'counting'}", **threads, **more}
+    hook = ROOT / "tests" / "helpers" / "counting"
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{hook}", **threads, **more}
 
 
 def start(store: Path, *args: str, **more: str) -> subprocess.Popen[str]:
@@ -47,7 +49,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
 
 
 class Counted:
-    """How often each block of images was begun since this was made, by stage and key."""
+    """How often each entry was computed since this was made, by stage and key."""
 
     def __init__(self) -> None:
         self.file = Path(os.environ["COUNTED"])
@@ -58,6 +60,12 @@ class Counted:
 
     def __call__(self) -> Counter[str]:
         return Counter(self._lines()[self.start :])
+
+
+def everything(store: Path) -> set[str]:
+    """Stage and key of every entry."""
+    made = Store(store)
+    return {f"{stage}/{entry.key}" for stage in Stage for entry in made.entries(stage)}
 
 
 def content(store: Path) -> dict[str, Any]:

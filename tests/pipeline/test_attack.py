@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,24 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.helpers.runs import cell_tasks, run_context
 from tests.helpers.stores import results
 from varbench.conf.schema import RobustnessConfig
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import NONE
+from varbench.models import registry
 from varbench.models.protocol import Rollout
 from varbench.pipeline import run
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.dry_run import run_estimate
+from varbench.pipeline.estimate.workload import run_estimate
+from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages import attack, generate
-from varbench.pipeline.stages.attack import ATTACKED, COMPLETIONS
-from varbench.pipeline.stages.probe import rollouts_spec
+from varbench.pipeline.stages.attack import attacked_samples, example_samples
+from varbench.pipeline.stages.generate import to_uint8
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
-from varbench.store import Entry, Store, digest
-from varbench.utils.progress import Progress
+from varbench.pipeline.task import Task
+from varbench.store import Entry
+from varbench.store.stage import Stage
 
 SMALL = (
     "suite.groups.target.prompts=3",
@@ -44,12 +48,7 @@ SMALL = (
     "suite.metrics=[acc_e,completion,attack_success,transfer]",
 )
 METHODS = ("uce", "neg-prompt")
-WANTED = ("judge", "completion", "attack")
 REQUEST = Request("gallery", METHODS, ("face-ada",), "smoke", (0,), SMALL)
-
-
-def run_context(root: Path) -> RunContext:
-    return RunContext(Store(root), Progress())
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +75,21 @@ def bodies(ctx: RunContext) -> dict[str, Any]:
     return {body["method"]: body for body in found}
 
 
-def edit_of(ctx: RunContext, cell: Cell) -> Entry | None:
-    spec = generate.edit_spec(cell)
-    return None if spec is None else ctx.store.get("edit", spec)
+def edit_of(ctx: RunContext, cell: Cell) -> Edit | None:
+    tasks = cell_tasks(ctx, cell, Stage.EDIT)
+    return Edit.load(entry_of(ctx, tasks[0]).path("edit.safetensors")) if tasks else None
 
 
-def entry_of(ctx: RunContext, cell: Cell, task: attack.Task) -> Entry:
-    edit = edit_of(ctx, cell)
-    found = ctx.store.get(task.stage, attack.task_spec(cell, task, edit.key if edit else None))
-    assert found is not None
-    return found
+def entry_of(ctx: RunContext, task: Task) -> Entry:
+    entry = ctx.store.find(task.stage, task.key)
+    assert entry is not None
+    return entry
+
+
+def attack_of(ctx: RunContext, cell: Cell) -> Entry:
+    """The vectors that are found on a cell's model."""
+    (task,) = cell_tasks(ctx, cell, Stage.ATTACK)
+    return entry_of(ctx, task)
 
 
 def same_images(entry: Entry, images: Any) -> None:
@@ -97,33 +101,52 @@ def same_images(entry: Entry, images: Any) -> None:
 # --- what is made ---------------------------------------------------------------------------
 
 
-def test_some_target_prompts_with_their_first_seeds_are_tried(cells: dict[str, Cell]) -> None:
+def with_robustness(cell: Cell, settings: RobustnessConfig) -> Cell:
+    suite = replace(cell.config.suite, robustness=settings)
+    return replace(cell, config=replace(cell.config, suite=suite))
+
+
+def attempts(ctx: RunContext, cell: Cell) -> set[str]:
+    """The groups of images that a cell has besides the plain ones."""
+    return set(tasks_of_cell(ctx, cell).attacks)
+
+
+def test_some_target_prompts_with_their_first_seeds_are_attacked(
+    ctx: RunContext, cells: dict[str, Cell]
+) -> None:
     cell = cells[NONE]
-    rows, target = attack.attacked_samples(cell), cell.groups()["target"]
-    assert [r for r in target if r in rows] == rows and len(rows) == 4
-    one = replace(cell.config.suite, robustness=RobustnessConfig(prompts=100, seeds=1))
-    fewer = replace(cell, config=replace(cell.config, suite=one))
-    assert [r.seed for r in attack.attacked_samples(fewer)] == [0, 0, 0]
-    off = replace(cell.config.suite, robustness=RobustnessConfig())
-    nothing = replace(cell, config=replace(cell.config, suite=off))
-    assert attack.attacked_samples(nothing) == attack.example_rows(nothing) == []
-    assert attack.tasks(nothing, WANTED) == []
+    samples, target = attacked_samples(cell), cell.groups()["target"]
+    assert [s for s in target if s in samples] == samples and len(samples) == 4
+    fewer = with_robustness(cell, RobustnessConfig(prompts=100, seeds=1))
+    assert [s.seed for s in attacked_samples(fewer)] == [0, 0, 0]
+    nothing = with_robustness(cell, RobustnessConfig())
+    assert attacked_samples(nothing) == example_samples(nothing) == []
+    assert not attempts(ctx, nothing) and not tasks_of_cell(ctx, nothing).attack_inputs
 
 
-def test_only_what_metrics_need_is_tried(cells: dict[str, Cell]) -> None:
-    groups = [{t.group for t in attack.tasks(cells["uce"], [need])} for need in WANTED]
-    assert groups == [set(), {"completion-1", "completion-4", "completion-9"}, {"attack"}]
-    assert {t.group for t in attack.tasks(cells[NONE], WANTED)} == {"attack"}
+def test_only_what_metrics_need_is_tried(ctx: RunContext, cells: dict[str, Cell]) -> None:
+    completed = {"completion-1", "completion-4"}  # the Gallery has five scales
+
+    def needing(method: str, metric: str) -> set[str]:
+        cell = cells[method]
+        suite = replace(cell.config.suite, metrics=(metric,))
+        return attempts(ctx, replace(cell, config=replace(cell.config, suite=suite)))
+
+    assert needing("uce", "acc_e") == set()
+    assert needing("uce", "completion") == completed
+    assert needing("uce", "attack_success") == {"attack"}
+    assert attempts(ctx, cells["uce"]) == completed | {"attack"}
+    assert attempts(ctx, cells[NONE]) == {"attack"}
 
 
 def test_examples_are_training_prompts_over_all_pairs(cells: dict[str, Cell]) -> None:
-    rows, pairs = attack.example_rows(cells["uce"]), cells["uce"].concept.pairs()
+    samples, pairs = example_samples(cells["uce"]), cells["uce"].concept.pairs()
     texts = [pair.concept for pair in pairs]
-    assert [texts.index(row.prompt.text) for row in rows] == [0, 12, 25, 37]
+    assert [texts.index(sample.prompt.text) for sample in samples] == [0, 12, 25, 37]
     tested = {
         p.text for group in ("target", "neighbours") for p in cells["uce"].concept.group(group)
     }  # type: ignore[arg-type]
-    assert not tested & {row.prompt.text for row in rows}
+    assert not tested & {sample.prompt.text for sample in samples}
 
 
 def test_each_model_has_the_groups_that_it_can_give(bodies: dict[str, Any]) -> None:
@@ -133,7 +156,7 @@ def test_each_model_has_the_groups_that_it_can_give(bodies: dict[str, Any]) -> N
         groups = {name: len(shots) for name, shots in body["pictures"].items()}
         assert groups == plain | (tried if method != NONE else {"attack": 4})
         for name, shots in body["pictures"].items():
-            kind = COMPLETIONS if "completion" in name else ATTACKED
+            kind = Stage.COMPLETIONS if "completion" in name else Stage.ATTACKED
             assert {s["stage"] for s in shots} == {"pictures" if name in plain else kind}
 
 
@@ -148,99 +171,101 @@ def test_images_are_found_where_the_cell_says(ctx: RunContext, bodies: dict[str,
 
 
 def test_only_what_the_judge_reads_is_scored(ctx: RunContext) -> None:
-    drawn = {e.key for stage in (COMPLETIONS, ATTACKED) for e in ctx.store.entries(stage)}
+    drawn = {
+        e.key for stage in (Stage.COMPLETIONS, Stage.ATTACKED) for e in ctx.store.entries(stage)
+    }
     scored = [e for e in ctx.store.entries("scores") if e.spec["pictures"] in drawn]
     assert {e.spec["scorer"] for e in scored} == {"judge"}
     assert {e.spec["pictures"] for e in scored} == drawn
 
 
-def test_what_was_there_before_keeps_its_keys(ctx: RunContext, cells: dict[str, Cell]) -> None:
-    """Nothing but a cell's key knows whether robustness is asked for."""
+def test_only_the_cell_knows_of_robustness(ctx: RunContext, cells: dict[str, Cell]) -> None:
+    """All other keys are those of a suite that tries nothing."""
     cell = cells["uce"]
-    off = replace(cell.config.suite, robustness=RobustnessConfig())
-    without = replace(cell, config=replace(cell.config, suite=off))
-    block = cell.groups()["target"][:3]
-    assert generate.edit_spec(cell) == generate.edit_spec(without)
-    assert generate.images_spec(cell, block, "k") == generate.images_spec(without, block, "k")
-    assert set(generate.images_spec(cell, block, "k")) == {
+    without = with_robustness(cell, RobustnessConfig())
+    for stage in (Stage.EDIT, Stage.IMAGES):
+        keys = [task.key for task in cell_tasks(ctx, cell, stage)]
+        assert keys == [task.key for task in cell_tasks(ctx, without, stage)]
+    images = cell_tasks(ctx, cells[NONE], Stage.IMAGES)[0]
+    assert set(images.spec) == {
         "version", "model", "edit", "steering", "sampling", "batch", "strict", "block", "rows",
     }  # fmt: skip
-    assert rollouts_spec(cell, block) == {
-        **generate.images_spec(cells[NONE], block, None), "rollouts": 1,
-    }  # fmt: skip
+    rollouts = cell_tasks(ctx, cell, Stage.ROLLOUTS)[0]
+    assert rollouts.spec == {**images.spec, "rollouts": 1, "rows": rollouts.spec["rows"]}
 
 
 # --- from what it is made -------------------------------------------------------------------
 
 
+def completed(
+    ctx: RunContext, cell: Cell, task: Task, scales: int, edit: Edit | None = None
+) -> Rollout:
+    """What the model makes of the first scales of the base model's images."""
+    model: Any = ctx.model(cell)
+    text = model.encode([sample.prompt.text for sample in task.samples])
+    keys = [(sample.prompt.id, sample.seed) for sample in task.samples]
+    own = model.generate(text, keys, guidance=model.guidance(2.0))
+    guidance = ctx.guidance(cell, model)
+    with applied(model, edit):
+        made: Rollout = model.complete(text, own, scales, keys, guidance=guidance)
+    assert not torch.equal(made.tokens, own.tokens)
+    return made
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_a_completion_goes_on_from_the_unerased_models_image(
+def test_a_completion_continues_the_base_models_image(
     method: str, ctx: RunContext, cells: dict[str, Cell]
 ) -> None:
-    cell, model = cells[method], ctx.model(cells[method])
-    task = next(t for t in attack.tasks(cell, WANTED) if t.group == "completion-4")
-    assert len(task.block) == 3  # a whole block, so that nothing pads it
-    text = model.encode([row.prompt.text for row in task.block])
-    keys = [(row.prompt.id, row.seed) for row in task.block]
-    own = model.generate(text, keys, guidance=model.guidance(2.0))
-    edit = edit_of(ctx, cell)
-    guidance = generate.guidance_of(cell, model)
-    with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
-        made = model.complete(text, own, 4, keys, guidance=guidance)  # type: ignore[attr-defined]
-    same_images(entry_of(ctx, cell, task), generate.to_uint8(model.decode(made)))
-    assert not torch.equal(made.tokens, own.tokens)
+    cell = cells[method]
+    task = cell_tasks(ctx, cell, Stage.COMPLETIONS, "completion-4")[0]
+    assert len(task.samples) == 3  # a whole batch, so that nothing fills it up
+    made = completed(ctx, cell, task, 4, edit_of(ctx, cell))
+    same_images(entry_of(ctx, task), to_uint8(ctx.model(cell).decode(made)))
 
 
-def test_a_short_block_is_padded_without_a_trace(ctx: RunContext, cells: dict[str, Cell]) -> None:
-    cell, model = cells["neg-prompt"], ctx.model(cells["neg-prompt"])
-    task = [t for t in attack.tasks(cell, WANTED) if t.group == "completion-1"][-1]
-    (row,) = task.block
-    text, keys = model.encode([row.prompt.text]), [(row.prompt.id, row.seed)]
-    own = model.generate(text, keys, guidance=model.guidance(2.0))
-    guidance = generate.guidance_of(cell, model)
-    made = model.complete(text, own, 1, keys, guidance=guidance)  # type: ignore[attr-defined]
-    entry = entry_of(ctx, cell, task)
+def test_a_short_batch_is_filled_up_without_a_trace(
+    ctx: RunContext, cells: dict[str, Cell]
+) -> None:
+    cell = cells["neg-prompt"]
+    task = cell_tasks(ctx, cell, Stage.COMPLETIONS, "completion-1")[-1]
+    assert len(task.samples) == 1
+    entry, made = entry_of(ctx, task), completed(ctx, cell, task, 1)
     assert list(entry.files) == ["000.png"]
-    same_images(entry, generate.to_uint8(model.decode(made)))
+    same_images(entry, to_uint8(ctx.model(cell).decode(made)))
 
 
 @pytest.mark.parametrize("method", [NONE, *METHODS])
 def test_attacked_images_have_the_vectors_before_their_prompts(
     method: str, ctx: RunContext, cells: dict[str, Cell]
 ) -> None:
-    cell, model = cells[method], ctx.model(cells[method])
-    task = next(t for t in attack.tasks(cell, WANTED) if t.stage == ATTACKED)
-    edit = edit_of(ctx, cell)
-    found = ctx.store.get("attack", attack.attack_spec(cell, edit.key if edit else None))
-    assert found is not None
-    vectors = load_file(found.path("vectors.safetensors"))["vectors"]
+    cell = cells[method]
+    model: Any = ctx.model(cell)
+    task = cell_tasks(ctx, cell, Stage.ATTACKED)[0]
+    vectors = load_file(attack_of(ctx, cell).path("vectors.safetensors"))["vectors"]
     assert vectors.shape == (2, 128)
-    soften = model.soft_prompts([row.prompt.text for row in task.block])  # type: ignore[attr-defined]
-    keys = [(row.prompt.id, row.seed) for row in task.block]
-    guidance = generate.guidance_of(cell, model)
-    with applied(model, Edit.load(edit.path("edit.safetensors")) if edit else None):
+    soften = model.soft_prompts([sample.prompt.text for sample in task.samples])
+    keys = [(sample.prompt.id, sample.seed) for sample in task.samples]
+    guidance = ctx.guidance(cell, model)
+    with applied(model, edit_of(ctx, cell)):
         made = model.generate(soften(vectors), keys, guidance=guidance)
-    same_images(entry_of(ctx, cell, task), generate.to_uint8(model.decode(made)))
+    same_images(entry_of(ctx, task), to_uint8(model.decode(made)))
 
 
 def test_an_attack_is_found_on_the_edited_model(ctx: RunContext, cells: dict[str, Cell]) -> None:
-    """Its first loss is that of the edited model on the unerased model's roll-outs."""
+    """Its first loss is that of the edited model on the base model's roll-outs."""
     cell, model = cells["uce"], ctx.model(cells["uce"])
-    edit, texts = edit_of(ctx, cell), [r.prompt.text for r in attack.example_rows(cell)]
-    assert edit is not None
-    rows = attack.example_rows(cell)
+    samples = example_samples(cell)
     own = [
         model.generate(
-            model.encode([r.prompt.text]), [(r.prompt.id, 0)], guidance=model.guidance(2.0)
+            model.encode([s.prompt.text]), [(s.prompt.id, 0)], guidance=model.guidance(2.0)
         )
-        for r in rows
+        for s in samples
     ]
     tokens, inputs = torch.cat([r.tokens for r in own]), torch.cat([r.inputs for r in own])
-    settings: dict[str, Any] = {"count": 2, "steps": 2, "batch": 2, "seed": 0}
-    with applied(model, Edit.load(edit.path("edit.safetensors"))):
-        found = find_soft_prompt(model, texts, Rollout(tokens, inputs, model.schedule), **settings)
-    entry = ctx.store.get("attack", attack.attack_spec(cell, edit.key))
-    assert entry is not None
+    history, texts = Rollout(tokens, inputs, model.schedule), [s.prompt.text for s in samples]
+    with applied(model, edit_of(ctx, cell)):
+        found = find_soft_prompt(model, texts, history, count=2, steps=2, batch=2, seed=0)
+    entry = attack_of(ctx, cell)
     stored = load_file(entry.path("vectors.safetensors"))["vectors"]
     torch.testing.assert_close(stored, found.vectors, rtol=1e-3, atol=1e-4)
     log = [json.loads(line) for line in entry.path("log.jsonl").read_text().splitlines()]
@@ -264,45 +289,46 @@ def test_the_second_run_does_nothing(root: Path) -> None:
 
 
 def test_what_is_lost_is_made_again_and_only_that(
-    root: Path, ctx: RunContext, cells: dict[str, Cell], monkeypatch: pytest.MonkeyPatch
+    root: Path, ctx: RunContext, cells: dict[str, Cell], tmp_path: Path
 ) -> None:
-    task = next(t for t in attack.tasks(cells["uce"], WANTED) if t.group == "completion-1")
-    entry = entry_of(ctx, cells["uce"], task)
-    good = entry.path("001.png").read_bytes()
+    task = cell_tasks(ctx, cells["uce"], Stage.COMPLETIONS, "completion-1")[0]
+    copy = tmp_path / "store"
+    shutil.copytree(root, copy)
+    damaged = run_context(copy)
+    entry = entry_of(damaged, task)
+    good, before = entry.path("001.png").read_bytes(), results(copy)
     entry.path("001.png").write_bytes(b"lost")
-    drawn: list[tuple[str, str]] = []
-    draw = generate.draw
-
-    def watched(*args: Any) -> Entry:
-        drawn.append((args[2], digest(args[3])))
-        return draw(*args)
-
-    monkeypatch.setattr(generate, "draw", watched)
-    run.run(REQUEST, run_context(root))
-    assert drawn == [(COMPLETIONS, entry.key)]
+    run.run(REQUEST, run_context(copy))
+    after = {path: stamp for path, stamp in results(copy).items() if "damaged" not in path.parts}
+    changed = {path for path, stamp in after.items() if before.get(path) != stamp}
+    assert changed == set(entry.dir.iterdir())
     assert entry.path("001.png").read_bytes() == good
 
 
 def test_the_plan_counts_what_the_run_left(ctx: RunContext, cells: dict[str, Cell]) -> None:
-    within = [
-        replace(
-            cell, config=replace(cell.config, suite=replace(cell.config.suite, robustness=asked))
-        )
-        for cell in cells.values()
-        for asked in [replace(cell.config.suite.robustness, scales=(1, 4))]
-    ]
-    works = {work.stage: work for work in run_estimate(within, ctx, True, None).works}
-    for stage in ("rollouts", "attack", COMPLETIONS, ATTACKED, "scores"):
+    every = list(cells.values())
+    stages = {w.stage: w for w in run_estimate(every, ctx, True, None).stages}
+    for stage in (Stage.ROLLOUTS, Stage.ATTACK, Stage.COMPLETIONS, Stage.ATTACKED, Stage.SCORES):
         entries = list(ctx.store.entries(stage))
         count = {
-            "scores": lambda e: len(e.spec["prompts"]),
-            "rollouts": lambda e: len(e.spec["rows"]),
-            "attack": lambda e: 1,
+            Stage.SCORES: lambda e: len(e.spec["prompts"]),
+            Stage.ROLLOUTS: lambda e: len(e.spec["rows"]),
+            Stage.ATTACK: lambda e: 1,
         }.get(stage, lambda e: len(e.files))
-        assert works[stage].asked == works[stage].held == sum(map(count, entries)), stage
-    fresh = RunContext(Store(ctx.store.root / "nowhere"), Progress())
-    todo = {work.stage: work.todo for work in run_estimate(within, fresh, True, None).works}
-    assert (todo["attack"], todo[COMPLETIONS], todo[ATTACKED]) == (2, 16, 12)
+        required = sum(map(count, entries))
+        assert stages[stage].required == stages[stage].cached == required, stage
+    fresh = run_context(ctx.store.root / "nowhere")
+    todo = {w.stage: w.todo for w in run_estimate(every, fresh, True, None).stages}
+    attempted = (Stage.ATTACK, Stage.COMPLETIONS, Stage.ATTACKED)
+    assert [todo[stage] for stage in attempted] == [2, 16, 12]
+
+
+def test_a_plan_counts_no_attack_that_the_model_cannot_do(tmp_path: Path) -> None:
+    """Switti completes images but reads no soft prompts; its weights are not here."""
+    cells = plan(replace(REQUEST, model="switti", methods=("esd",)))
+    stages = run_estimate(cells, run_context(tmp_path), False, None).stages
+    todo = {workload.stage: workload.todo for workload in stages}
+    assert todo[Stage.COMPLETIONS] == 3 * 4 and not {Stage.ATTACK, Stage.ATTACKED} & todo.keys()
 
 
 class _Plain:
@@ -318,16 +344,19 @@ class _Plain:
             setattr(self, name, getattr(model, name))
 
 
+@pytest.mark.parametrize("declared", [True, False])
 def test_a_model_that_cannot_gets_a_note_and_its_other_numbers(
-    ctx: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ctx: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, declared: bool
 ) -> None:
-    store = tmp_path / "store"
+    """Whether its class says so, or a plugin's module tells no class and the model is loaded."""
     able = ctx.model(plan(REQUEST)[0])
-    plain = run_context(store)
-    monkeypatch.setattr(RunContext, "model", lambda self, cell: _Plain(able))
+    plain = run_context(tmp_path / "store")
+    monkeypatch.setattr(registry, "load_model", lambda config, device: _Plain(able))
+    monkeypatch.setattr(registry, "offers", lambda *args: False if declared else None)
     run.run(replace(REQUEST, methods=("uce",)), plain)
-    found = [entry.json("cell.json") for entry in plain.store.entries("cell")]
-    for body in found:
+    bodies = [entry.json("cell.json") for entry in plain.store.entries(Stage.CELL)]
+    assert len(bodies) == 2
+    for body in bodies:
         records = {record["metric"]: record for record in body["records"]}
         assert records["acc_e"]["value"] is not None
         assert records["attack_success"]["value"] is None
@@ -336,7 +365,8 @@ def test_a_model_that_cannot_gets_a_note_and_its_other_numbers(
         if body["method"] == "uce":
             assert records["completion"]["value"] is None
             assert "CompletesPrefix" in records["completion"]["note"]
-    assert not list(plain.store.entries(COMPLETIONS)) + list(plain.store.entries("attack"))
+    attempts = (Stage.COMPLETIONS, Stage.ATTACK)
+    assert not [entry for stage in attempts for entry in plain.store.entries(stage)]
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,13 @@ from varbench.errors import UserError
 from varbench.metrics import METRICS
 from varbench.metrics.base import NEEDS, OF_MODEL, Array
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.dry_run import run_estimate
+from varbench.pipeline.estimate.workload import run_estimate
 from varbench.pipeline.plan import Request, Sample, plan
-from varbench.pipeline.stages.compare import STAGE, next_seeds
+from varbench.pipeline.stages.compare import next_seeds
 from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS
 from varbench.store import Store
+from varbench.store.stage import Stage
 from varbench.utils.progress import Progress
 
 # Three seeds and blocks of four: a prompt's images go on in the next block.
@@ -133,7 +134,7 @@ def test_diversity_is_between_a_models_own_images(store: Path) -> None:
 
 
 def test_entries_have_a_row_per_image_and_belong_to_the_cell(store: Path) -> None:
-    entries = list(Store(store).entries(STAGE))
+    entries = list(Store(store).entries(Stage.COMPARE))
     sizes = []
     for entry in entries:
         with np.load(entry.path("scores.npz")) as arrays:
@@ -152,8 +153,8 @@ def test_entries_have_a_row_per_image_and_belong_to_the_cell(store: Path) -> Non
     ]  # fmt: skip
     assert crossing
     for cell in cells(store).values():
-        named = {key for key in cell["inputs"] if key.startswith(f"{STAGE}/")}
-        assert named <= {f"{STAGE}/{e.key}" for e in entries}
+        named = {key for key in cell["inputs"] if key.startswith(f"{Stage.COMPARE}/")}
+        assert named <= {f"{Stage.COMPARE}/{e.key}" for e in entries}
         assert named
         assert cell["provenance"]["comparers"] == {"lpips": [1, "pixels"]}
 
@@ -164,14 +165,14 @@ def test_the_unerased_model_is_compared_with_itself_by_no_call(store: Path) -> N
 
 
 def test_the_same_command_finds_everything_done(store: Path) -> None:
-    before, calls = {e.key for e in Store(store).entries(STAGE)}, len(Pixels.calls)
+    before, calls = {e.key for e in Store(store).entries(Stage.COMPARE)}, len(Pixels.calls)
     for entry in Store(store).entries("cell"):  # the cells alone: their inputs are still there
         for file in entry.dir.iterdir():
             file.unlink()
         entry.dir.rmdir()
     run(store)
     assert len(cells(store)) == 2
-    assert {e.key for e in Store(store).entries(STAGE)} == before
+    assert {e.key for e in Store(store).entries(Stage.COMPARE)} == before
     assert len(Pixels.calls) == calls
 
 
@@ -180,12 +181,12 @@ def test_a_plan_counts_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     works = {}
     for name, place in (("before", tmp_path / "store"), ("after", store)):
         ctx = RunContext(Store(place), Progress(Console(stderr=True)))
-        found = {work.stage: work for work in run_estimate(asked, ctx, True, None).works}
-        works[name] = found[STAGE]
-    assert (works["before"].asked, works["before"].held) == (36, 0)
-    assert (works["after"].asked, works["after"].held) == (36, 36)
-    assert works["before"].what == "lpips 36"
-    held = sum(f.size for e in Store(store).entries(STAGE) for f in e.files.values())
+        found = {work.stage: work for work in run_estimate(asked, ctx, True, None).stages}
+        works[name] = found[Stage.COMPARE]
+    assert (works["before"].required, works["before"].cached) == (36, 0)
+    assert (works["after"].required, works["after"].cached) == (36, 36)
+    assert works["before"].parts == "lpips 36"
+    held = sum(f.size for e in Store(store).entries(Stage.COMPARE) for f in e.files.values())
     assert works["before"].disk is not None
     assert 0 < works["before"].disk < held  # without the headers of the files
 
@@ -193,14 +194,14 @@ def test_a_plan_counts_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
 def test_a_comparer_that_computes_otherwise_is_asked_again(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = ("pictures", "scores", STAGE)
+    stages = ("pictures", "scores", Stage.COMPARE)
     before = {stage: {e.key for e in Store(store).entries(stage)} for stage in stages}
     monkeypatch.setattr(Pixels, "version", 2)
     run(store)
     after = {stage: {e.key for e in Store(store).entries(stage)} for stage in stages}
     assert after["pictures"] == before["pictures"]
     assert after["scores"] == before["scores"]
-    assert len(after[STAGE]) == 2 * len(before[STAGE])
+    assert len(after[Stage.COMPARE]) == 2 * len(before[Stage.COMPARE])
 
 
 # --- which images are compared ------------------------------------------------------------

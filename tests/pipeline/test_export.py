@@ -26,7 +26,7 @@ from varbench.models.weights.checkpoint import PLAIN
 from varbench.models.weights.rewrite import WeightsFile, rewrite
 from varbench.pipeline.export import EDIT_FILE, export
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.edit import edit_spec
 from varbench.store import Store
 
 
@@ -55,7 +55,7 @@ def edited(asked: Request, store: Store) -> tuple[Any, Edit]:
         for name, value in model.weights().state_dict().items()
     }
     edit = Edit(tensors)
-    spec = generate.edit_spec(cell)
+    spec = edit_spec(cell, registry.fingerprint(cell.config.model))
     assert spec is not None
     with store.write("edit", spec) as writer:
         edit.save(writer.dir / EDIT_FILE)

@@ -19,7 +19,7 @@ from hypothesis import given
 from tests.data.test_mutated_files import fuzz, mutated
 from tests.helpers.leaderboard import METHOD, SMALL, complete_folder, run_cli
 from tests.helpers.paths import ROOT
-from tests.helpers.ray_cluster import Counted, content, environment, finish, start
+from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
 from tests.helpers.tiny import tiny_model
 from varbench.errors import CheckpointError
 from varbench.leaderboard.json_files import ResultsError
@@ -102,7 +102,8 @@ def test_two_runs_into_one_store_share_the_work(
     both = [start(tmp_path / "store") for _ in range(2)]
     for process in both:
         finish(process)
-    assert set(made().values()) == {1}, "a block was made twice"
+    assert set(made().values()) == {1}, "an entry was computed twice"
+    assert set(made()) == everything(tmp_path / "store")
     alone = tmp_path / "alone"
     finish(start(alone))
     assert content(tmp_path / "store") == content(alone)

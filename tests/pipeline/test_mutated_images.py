@@ -26,7 +26,7 @@ from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import import_images
 from varbench.pipeline.external.job import ScoreRequest, plan_scoring
-from varbench.pipeline.plan import blocks
+from varbench.pipeline.plan import batches
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -119,9 +119,9 @@ def test_damaged_files(data: bytes) -> None:
         ctx = RunContext(Store(folder / "store"), Progress())
         try:
             base = plan_scoring(ScoreRequest(folder / "in", "face-ada", "none")).base
-            batches = [batch for group in base.samples.values() for batch in blocks(group, 2)]
+            todo = [batch for group in base.samples.values() for batch in batches(group, 2)]
             files = [list(group[i : i + 2]) for group in base.files.values() for i in (0, 2)]
-            import_images(ctx, batches, files)
+            import_images(ctx, todo, files)
         except UserError as error:
             assert "1-0.png" in str(error)
             assert not list(ctx.store.entries("pictures"))

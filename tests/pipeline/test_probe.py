@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +18,16 @@ from varbench.methods.base import Edit, applied
 from varbench.metrics import METRICS, MetricInputs
 from varbench.models.protocol import Rollout, Schedule
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages import generate
-from varbench.pipeline.stages import probe as probes
-from varbench.pipeline.stages.probe import ProbeOutputs, probe, probed_rows, summary
-from varbench.store import Entry, Store
+from varbench.pipeline.graph import tasks_of_cell
+from varbench.pipeline.outputs import ProbeOutputs
+from varbench.pipeline.plan import Cell, Request, batches, plan
+from varbench.pipeline.stages import probe as stage
+from varbench.pipeline.stages.generate import to_uint8
+from varbench.pipeline.stages.probe import probe_tasks, probed_samples, summary
+from varbench.pipeline.stages.rollouts import rollouts_tasks
+from varbench.pipeline.task import Task, perform
+from varbench.store import Store, Writer
+from varbench.store.stage import Stage
 from varbench.utils.progress import Progress
 
 SMALL = (
@@ -112,23 +116,36 @@ def cell() -> Cell:
     return plan(Request("gallery", (), ("face-ada",), "smoke", (0,), SMALL))[0]
 
 
+def probe(ctx: RunContext, cell: Cell, edit: Task | None = None) -> ProbeOutputs:
+    """The probe of a model with an edit."""
+    samples = probed_samples(cell)
+    every = [sample for group in samples.values() for sample in group]
+    rollouts = rollouts_tasks(ctx, cell, list(batches(every, cell.config.suite.block)))
+    tasks = probe_tasks(ctx, cell, rollouts, edit)
+    entries = perform(ctx, [*rollouts, *tasks])
+    return ProbeOutputs(
+        samples, [entries[task.key] for task in rollouts], [entries[task.key] for task in tasks]
+    )
+
+
 @pytest.fixture(scope="module")
 def base(ctx: RunContext, cell: Cell) -> ProbeOutputs:
-    return probe(ctx, cell, None, None)
+    return probe(ctx, cell)
 
 
-def put_edit(ctx: RunContext, cell: Cell, factor: float) -> Entry:
+def scaled(cell: Cell, factor: float) -> Task:
     """An edit that scales the values of the first block's cross-attention."""
     name = "blocks.0.ca.mat_kv.weight"
-    tensors = {name: factor * ctx.model(cell).weights().state_dict()[name]}
-    with ctx.store.write("edit", {"factor": factor}) as writer:
+
+    def write(ctx: RunContext, task: Task, inputs: object, writer: Writer) -> None:
+        tensors = {name: factor * ctx.model(cell).weights().state_dict()[name]}
         Edit(tensors).save(writer.dir / "edit.safetensors")
-    assert writer.entry is not None
-    return writer.entry
+
+    return Task(Stage.EDIT, {"factor": factor}, cell, write)
 
 
 def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
-    rows, images = probed_rows(cell), cell.groups()
+    rows, images = probed_samples(cell), cell.groups()
     assert list(rows) == ["neighbours", "unrelated"]
     for name, some in rows.items():
         assert len(some) == 2
@@ -138,7 +155,7 @@ def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
         )[:2]
     many = replace(cell.config.suite, probe=ProbeConfig(100))
     more = replace(cell, config=replace(cell.config, suite=many))
-    assert [len(some) for some in probed_rows(more).values()] == [3, 3]
+    assert [len(some) for some in probed_samples(more).values()] == [3, 3]
     with pytest.raises(ValueError, match="negative"):
         ProbeConfig(-1)
 
@@ -146,31 +163,31 @@ def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
 def test_an_edit_that_changes_nothing_gives_exact_zeros(
     ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
-    same = probe(ctx, cell, put_edit(ctx, cell, 1.0), base)
+    same = probe(ctx, cell, scaled(cell, 1.0))
     for name, group in same.groups().items():
         for array in ("kl", "kl_null", "flips"):
             assert (group.array("probe", array) == 0).all()
         for array in ("strength", "entropy"):
             theirs = base.groups()[name].array("probe", array)
             np.testing.assert_array_equal(group.array("probe", array), theirs)
-    assert same.histories == base.histories
-    assert len(list(ctx.store.entries("rollouts"))) == len(base.histories) == 2
+    assert same.rollouts == base.rollouts
+    assert len(list(ctx.store.entries("rollouts"))) == len(base.rollouts) == 2
 
 
-def test_an_edit_is_compared_on_the_unerased_models_roll_outs(
+def test_an_edit_is_compared_on_the_base_models_roll_outs(
     ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
     """The second prompt's numbers, from its stored roll-out and plain forward passes."""
-    edit = put_edit(ctx, cell, 3.0)
+    edit = scaled(cell, 3.0)
     weights = ctx.model(cell).weights().state_dict()
     before_probe = {name: value.clone() for name, value in weights.items()}
-    found = probe(ctx, cell, edit, base).groups()["neighbours"]
+    found = probe(ctx, cell, edit).groups()["neighbours"]
+    model, row = ctx.model(cell), probed_samples(cell)["neighbours"][1]
     assert all(torch.equal(value, before_probe[name]) for name, value in weights.items())
-    model, row = ctx.model(cell), probed_rows(cell)["neighbours"][1]
-    held = load_file(base.histories[0].path("rollouts.safetensors"))
+    held = load_file(base.rollouts[0].path("rollouts.safetensors"))
     history = Rollout(held["tokens"][1:2], held["inputs"][1:2], model.schedule)
     text = model.encode([row.prompt.text])
-    change = Edit.load(edit.path("edit.safetensors"))
+    change = Edit.load(edit.entry(ctx).path("edit.safetensors"))
     with torch.no_grad():
         numbers = [model.logits(history, c) for c in (text, model.null(text))]
         with applied(model, change):
@@ -195,57 +212,55 @@ def test_an_edit_is_compared_on_the_unerased_models_roll_outs(
 def test_the_roll_outs_are_those_behind_the_images(
     ctx: RunContext, cell: Cell, base: ProbeOutputs
 ) -> None:
-    rows = probed_rows(cell)["neighbours"]
-    (entry,) = generate.generate(ctx, cell, None, [rows])
+    samples = probed_samples(cell)["neighbours"]
+    ids = [sample.prompt.id for sample in samples]
     model = ctx.model(cell)
-    held = load_file(base.histories[0].path("rollouts.safetensors"))
-    drawn = model.decode(Rollout(held["tokens"], held["inputs"], model.schedule))
-    for i, image in enumerate(generate.to_uint8(drawn)[: len(rows)]):
-        np.testing.assert_array_equal(np.array(Image.open(entry.path(f"{i:03d}.png"))), image)
-    assert entry.meta["extra_passes"] == 0
+    held = load_file(base.rollouts[0].path("rollouts.safetensors"))
+    drawn = to_uint8(model.decode(Rollout(held["tokens"], held["inputs"], model.schedule)))
+    for task in tasks_of_cell(ctx, cell).groups["neighbours"]:
+        entry = task.images.entry(ctx)
+        assert entry.meta["extra_passes"] == 0
+        for i, sample in enumerate(task.images.samples):
+            if sample in samples:
+                image = np.array(Image.open(entry.path(f"{i:03d}.png")))
+                np.testing.assert_array_equal(image, drawn[ids.index(sample.prompt.id)])
 
 
-def test_what_is_there_is_not_asked_again_and_what_is_lost_is(
-    ctx: RunContext, cell: Cell, base: ProbeOutputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edit = put_edit(ctx, cell, 2.0)
-    first = probe(ctx, cell, edit, base)
-    asked: list[int] = []
-    ask = probes._ask
-
-    def watched(*args: Any) -> Any:
-        asked.append(len(args[3]))
-        return ask(*args)
-
-    monkeypatch.setattr(probes, "_ask", watched)
-    assert probe(ctx, cell, edit, base).answers == first.answers
-    assert asked == []
-    first.answers[1].path("probe.npz").write_bytes(b"lost")
-    again = probe(ctx, cell, edit, base)
-    assert asked == [1]
-    assert [e.key for e in again.answers] == [e.key for e in first.answers]
+def test_only_what_is_lost_is_probed_again(ctx: RunContext, cell: Cell) -> None:
+    edit = scaled(cell, 2.0)
+    first = probe(ctx, cell, edit)
+    assert probe(ctx, cell, edit).predictions == first.predictions
+    files = [entry.path("probe.npz") for entry in first.predictions]
+    stamps = [file.stat().st_ino for file in files]
+    files[1].write_bytes(b"lost")
+    again = probe(ctx, cell, edit)
+    assert [file.stat().st_ino == stamp for file, stamp in zip(files, stamps, strict=True)] == [
+        True, False,
+    ]  # fmt: skip
+    assert [e.key for e in again.predictions] == [e.key for e in first.predictions]
     assert again.groups()["unrelated"].array("probe", "kl").shape == (2, 5)
 
 
 def test_methods_that_change_sampling_have_nothing_to_probe(
-    ctx: RunContext, cell: Cell, base: ProbeOutputs, monkeypatch: pytest.MonkeyPatch
+    ctx: RunContext, base: ProbeOutputs
 ) -> None:
-    monkeypatch.setattr(generate, "steering_spec", lambda cell: {"method": "some guidance"})
-    steered = probe(ctx, cell, None, base)
-    assert steered.groups() == {} and steered.entries() == []
-    monkeypatch.undo()
-    evidence = MetricInputs(
-        cell.concept, {}, {}, {}, method_probe=steered.groups(), base_probe=base.groups()
+    cells = plan(Request("gallery", ("sld",), ("face-ada",), "smoke", (0,), SMALL))
+    steered = tasks_of_cell(ctx, cells[1])
+    assert not steered.rollouts and not steered.probe
+    outputs = ProbeOutputs(probed_samples(cells[1]))
+    assert outputs.groups() == {} and outputs.entries() == []
+    inputs = MetricInputs(
+        cells[1].concept, {}, {}, {}, method_probe=outputs.groups(), base_probe=base.groups()
     )
     for metric in ("ld1", "ld2", "entropy"):
-        found = METRICS[metric].compute(evidence)
-        assert found.value is None and "not applicable" in found.note
+        value = METRICS[metric].compute(inputs)
+        assert value.value is None and "not applicable" in value.note
 
 
 def test_a_suite_that_probes_nothing_makes_nothing(ctx: RunContext, cell: Cell) -> None:
     none = replace(cell.config.suite, probe=ProbeConfig(0))
-    found = probe(ctx, replace(cell, config=replace(cell.config, suite=none)), None, None)
-    assert found.groups() == {} and found.entries() == []
+    outputs = probe(ctx, replace(cell, config=replace(cell.config, suite=none)))
+    assert outputs.groups() == {} and outputs.entries() == []
 
 
 def test_any_model_of_the_protocol_can_be_asked() -> None:
@@ -254,7 +269,7 @@ def test_any_model_of_the_protocol_can_be_asked() -> None:
     text = model.encode(["a red cat"])
     rollout = model.generate(text, [("a", 0)])
     with torch.no_grad():
-        answers = probes._predict(model, rollout, text)
+        answers = stage._predict(model, rollout, text)
         found = summary(answers, answers, answers[0], model)
     assert {array.shape for array in found.values()} == {(3,)}
     assert (found["strength"] > 0).all() and (found["entropy"] > 0).all()

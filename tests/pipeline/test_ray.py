@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from tests.helpers.leaderboard import run_cli
-from tests.helpers.ray_cluster import Counted, content, environment, finish, start
+from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
 from varbench.conf.engine import EngineConfig, split
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.engines.shards import shards_of
+from varbench.pipeline.engines.ray import LONG, unfinished
 from varbench.pipeline.plan import Request
 from varbench.store import Store
+from varbench.store.stage import Stage
 from varbench.utils.progress import Progress
 
 slow = pytest.mark.slow
@@ -51,20 +52,19 @@ def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any)
     assert done.exit_code == 2 and "pip install 'varbench[ray]'" in done.output
 
 
-def test_what_nobody_can_share_is_begun_first(tmp_path: Path) -> None:
-    asked = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
-    shards = shards_of(asked, RunContext(Store(tmp_path), Progress()))
-    stages = [shard.stage for shard in shards]
-    assert stages.count("edit") == 2 and stages.count("probe") == stages.count("rest") == 3
-    assert max(i for i, one in enumerate(stages) if one in ("edit", "probe", "attack")) < min(
-        i for i, one in enumerate(stages) if one in ("pictures", "score")
-    )
-    left, turns = dict(shards), 0
-    while left:  # with as many workers as shards, everything is done after a few turns
-        ready = [shard for shard, needs in left.items() if not needs & left.keys()]
+def test_long_tasks_are_begun_first_and_nothing_waits_in_vain(tmp_path: Path) -> None:
+    request = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
+    left = unfinished(request, RunContext(Store(tmp_path), Progress()))
+    stages = [task.stage for task in left.values()]
+    assert stages.count(Stage.EDIT) == 2 and stages.count(Stage.ATTACK) == 3
+    long = [stage in LONG for stage in stages]
+    assert long == sorted(long, reverse=True)
+    turns = 0
+    while left:  # with as many workers as tasks, everything is done after a few turns
+        ready = {key for key, t in left.items() if not {n.key for n in t.needs} & left.keys()}
         assert ready
-        left, turns = {s: needs for s, needs in left.items() if s not in ready}, turns + 1
-    assert turns == 4  # images, scores, what is left of the unerased model, and of the edits
+        left, turns = {key: t for key, t in left.items() if key not in ready}, turns + 1
+    assert turns == 4  # edits and roll-outs; attacks; attacked images; their scores
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,8 @@ def test_workers_here_give_the_local_bits(local: dict[str, Any], tmp_path: Path)
     made = Counted()
     finish(start(tmp_path, "engine=ray", "engine.workers=2"))
     assert content(tmp_path) == local
-    assert set(made().values()) == {1} and len(made()) == len(local["pictures"])
-    assert "shards" not in finish(start(tmp_path, "engine=ray"))  # all done: no cluster is started
+    assert set(made().values()) == {1} and set(made()) == everything(tmp_path)
+    assert "tasks" not in finish(start(tmp_path, "engine=ray"))  # all done: no cluster is started
 
 
 @slow
@@ -157,7 +157,7 @@ STAGES = {
 
 @slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_node_killed_in_any_stage_costs_a_shard_at_most(
+def test_a_node_killed_in_any_stage_costs_a_task_at_most(
     local: dict[str, Any], tmp_path: Path, stage: str
 ) -> None:
     two, made = nodes(2), Counted()
@@ -168,7 +168,7 @@ def test_a_node_killed_in_any_stage_costs_a_shard_at_most(
         finish(process)
     assert content(tmp_path) == local
     again = [count for count in made().values() if count > 1]
-    assert again in ([], [2])  # the one block that the dead worker had in hand
+    assert again in ([], [2])  # the one task that the dead worker had in hand
 
 
 @slow

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.runs import run_context
 from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models.gallery import reference as renders
-from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.stages.reference import references, statistics_spec
+from varbench.pipeline.run import measure
+from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.scoring.registry import new_scorer
-from varbench.store import Store
 from varbench.store.hashing import sha256
-from varbench.utils.progress import Progress
 
 STATISTICS = "coco-30k-statistics"
 
@@ -37,10 +36,6 @@ def cell(prompt_set: str = "coco-30k") -> Any:
         suite=SimpleNamespace(groups=groups, block=50), model=SimpleNamespace(name="infinity-2b")
     )
     return SimpleNamespace(config=config, groups=dict)
-
-
-def ctx(instruments: Any) -> Any:
-    return SimpleNamespace(instruments=lambda cell: instruments)
 
 
 @pytest.fixture
@@ -64,7 +59,7 @@ def receipt(path: Path) -> None:
 
 
 def test_statistics_of_a_groups_prompt_set_are_its_reference(fetched: Path) -> None:
-    found = references(ctx(standard()), cell())
+    found = statistics(cell(), standard())
     assert set(found) == {"coco"}
     moments = found["coco"]
     assert isinstance(moments, Moments)
@@ -82,17 +77,17 @@ def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) ->
     assert after != before
     fetched.unlink()
     assert statistics_spec(cell(), standard()) == {}
-    assert references(ctx(standard()), cell()) == {}
+    assert statistics(cell(), standard()) == {}
 
 
 @pytest.mark.parametrize("case", ["other set", "other features", "no features"])
 def test_statistics_are_of_one_network_and_one_prompt_set(fetched: Path, case: str) -> None:
-    instruments = standard("clip" if case == "no features" else "features")
+    evaluator = standard("clip" if case == "no features" else "features")
     if case == "other features":
-        instruments.judge_spec.network_set = "gallery"
+        evaluator.judge_spec.network_set = "gallery"
     asked = cell("gallery-objects") if case == "other set" else cell()
-    assert references(ctx(instruments), asked) == {}
-    assert statistics_spec(asked, instruments) == {}
+    assert statistics(asked, evaluator) == {}
+    assert statistics_spec(asked, evaluator) == {}
 
 
 def test_damaged_statistics_are_refused_before_any_work_and_name_the_fix(fetched: Path) -> None:
@@ -113,11 +108,11 @@ def test_statistics_of_another_kind_are_refused(
 ) -> None:
     write(fetched, **arrays)
     with pytest.raises(UserError, match=f"{why}.*varbench fetch {STATISTICS}"):
-        references(ctx(standard()), cell())
+        statistics(cell(), standard())
     fetched.write_bytes(b"no archive at all")
     receipt(fetched)
     with pytest.raises(UserError, match="no arrays mu and sigma"):
-        references(ctx(standard()), cell())
+        statistics(cell(), standard())
 
 
 def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
@@ -125,8 +120,8 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
              for k, v in (("prompts", 3), ("seeds", 2))]  # fmt: skip
     request = Request("gallery", (), ("face-ada",), "smoke", (0,), (*small, "suite.block=4"))
     (one,) = plan(request)
-    place = RunContext(Store(tmp_path / "store"), Progress())
-    found = references(place, one)
+    ctx = run_context(tmp_path / "store")
+    found = measure(ctx, one).reference
     assert set(found) == {"neighbours", "unrelated"}
     rows = one.groups()["unrelated"]
     files = []
@@ -138,4 +133,4 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
     assert isinstance(found["unrelated"], np.ndarray)
     assert found["unrelated"].shape == (6, 64)
     np.testing.assert_allclose(found["unrelated"], expected, atol=1e-4)
-    assert statistics_spec(one, place.instruments(one)) == {}
+    assert statistics_spec(one, ctx.evaluator(one)) == {}

@@ -19,23 +19,23 @@ from varbench.models import registry
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate import time
-from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.text import duration
 from varbench.pipeline.estimate.time import (
     IMAGES,
     PAIRS,
     STEPS,
     Rate,
-    asked_rates,
     rate_of,
+    required_rates,
     seconds,
     stored_rates,
     timed_rates,
     units,
 )
-from varbench.pipeline.estimate.workload import Amount, StageWorkload
+from varbench.pipeline.estimate.workload import Amount, StageWorkload, run_estimate
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages import generate
+from varbench.pipeline.stages import score
+from varbench.pipeline.stages.edit import edit_spec
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -59,10 +59,10 @@ def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) ->
     asked = cells("svare", "sld")
     model = registry.fingerprint(asked[0].config.model)
     place, (svare,) = ctx(tmp_path), [c for c in asked if c.method == "svare"]
-    own = generate.edit_spec(svare)
+    own = edit_spec(svare, model)
     assert own is not None
     other = replace(svare, config=replace(svare.config, method=load_method("svare").Config()))
-    foreign = generate.edit_spec(other)
+    foreign = edit_spec(other, model)
     assert foreign is not None
     assert foreign["config"] != own["config"]
     for spec, spent in (
@@ -76,6 +76,7 @@ def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) ->
         spec = {"model": model, "steering": steering, "block": 4, "rows": [["a", number]]}
         write(place.store, "pictures", spec, spent)
     write(place.store, "pictures", {"model": "another", "steering": None, "block": 4}, 500.0)
+    write(place.store, "pictures", {"elsewhere": 1, "rows": [["a", 0, "sha256"]]}, None)
     write(place.store, "scores", {"scorer": "clip", "prompts": ["a", "b"]}, 1.0)
     assert stored_rates(asked, place) == {
         ("edit", "svare"): Rate(20.0, "mean of 2 in the store"),
@@ -113,7 +114,7 @@ def test_what_has_no_rate_has_no_estimate() -> None:
     assert seconds(work("pictures"), RATES, 50) == 0
     works = [work("edit", svare=Amount(1, 1)), work("rollouts", plain=Amount(1, 2)), unknown,
              work("pictures", plain=Amount(1, 2)), work("cell", plain=Amount(1, 1))]  # fmt: skip
-    assert asked_rates(works) == [
+    assert required_rates(works) == [
         ("edit", "svare"), ("pictures", ""), ("scores", "clip"), ("scores", "judge"),
     ]  # fmt: skip
 
@@ -145,10 +146,10 @@ def test_an_edit_is_extrapolated_from_a_few_pairs_and_steps(
     seen: list[tuple[int, int]] = []
 
     class Slow(type(real)):  # type: ignore[misc]
-        def erase(self, model: Any, concept: Any, config: Any, place: TrainingContext) -> Edit:
+        def erase(self, model: Any, concept: Any, config: Any, context: TrainingContext) -> Edit:
             seen.append((len(concept.pairs()), config.train.steps))
             clock.now += 2 * len(concept.pairs())
-            with place.progress.stage("erase", config.train.steps) as bar:
+            with context.progress.stage("erase", config.train.steps) as bar:
                 for step in range(config.train.steps):
                     clock.now += 0.5 if step else 9
                     bar.advance()
@@ -168,7 +169,7 @@ def test_a_method_without_steps_is_timed_whole(
     (cell,) = (c for c in cells("uce", overrides=()) if c.method == "uce")
 
     class Slow(type(load_method("uce"))):  # type: ignore[misc]
-        def erase(self, model: Any, concept: Any, config: Any, place: TrainingContext) -> Edit:
+        def erase(self, model: Any, concept: Any, config: Any, context: TrainingContext) -> Edit:
             clock.now += 0.1 * len(concept.pairs())
             return Edit({})
 
@@ -180,7 +181,7 @@ def test_a_method_without_steps_is_timed_whole(
 def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> None:
     asked = cells("svare", "neg-prompt")
     place = ctx(tmp_path / "store")
-    wanted = asked_rates(run_estimate(asked, place, True, None).works)
+    wanted = required_rates(run_estimate(asked, place, True, None).stages)
     assert wanted == [
         ("edit", "svare"), ("pictures", ""), ("pictures", "neg-prompt"),
         ("scores", "judge"), ("scores", "clip"), ("scores", "features"),
@@ -197,11 +198,11 @@ def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> 
 
 
 def test_what_cannot_be_timed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*args: Any) -> Any:
+    def missing(*args: Any, **options: Any) -> Any:
         raise UserError("no such network here")
 
     asked = cells("svare")
-    monkeypatch.setattr(generate, "score", missing)
+    monkeypatch.setattr(score, "score_or_isolate", missing)
     found = timed_rates(asked, ctx(tmp_path), [("pictures", ""), ("scores", "judge")])
     assert list(found) == [("pictures", "")]
 
@@ -255,7 +256,7 @@ def test_without_timing_there_is_no_rate(quick: list[Any], tmp_path: Path) -> No
     text = planned(tmp_path / "store", "--method", "svare", "--no-probe")
     assert not quick
     assert text.startswith("time: not known")
-    assert "edit, images" in text
+    assert "edit, pictures" in text
 
 
 def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) 
 def test_the_store_is_preferred_to_timing(quick: list[Any], tmp_path: Path) -> None:
     asked, store = cells("svare"), Store(tmp_path / "store")
     model = registry.fingerprint(asked[0].config.model)
-    own = generate.edit_spec(asked[1])
+    own = edit_spec(asked[1], model)
     assert own is not None
     write(store, "edit", own | {"seed": 7}, 41.0)
     drawn = {"model": model, "steering": None, "block": 4, "rows": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from varbench.models.weights.released import Parameters, ReleasedConfig
 from varbench.utils.plugins import ObjectKind
 
 if TYPE_CHECKING:
-    from varbench.models.protocol import NextScaleModel
+    from varbench.models.protocol import NextScaleModel, Schedule
     from varbench.models.weights.rewrite import WeightsFile
 
 INFINITY = "varbench.models.infinity.released"
@@ -125,6 +126,26 @@ def load_model(config: Any, device: str) -> NextScaleModel:
     """Load a model by its config (``conf/model/NAME.yaml``) onto a device."""
     model: NextScaleModel = _module(config.name).load(config, device)
     return model
+
+
+def offers(config: Any, capability: type) -> bool | None:
+    """Whether a model's class has a capability (``capabilities.py``), without loading the model.
+
+    None if the module's ``load`` does not declare which class it returns.
+    """
+    try:
+        declared = typing.get_type_hints(_module(config.name).load).get("return")
+    except (NameError, TypeError):  # an annotation that only a type checker can read
+        return None
+    if not isinstance(declared, type) or getattr(declared, "_is_protocol", False):
+        return None
+    return issubclass(declared, capability)
+
+
+def schedule(config: Any) -> Schedule | None:
+    """A model's token grids, without loading it; None if its module has no ``schedule``."""
+    make = getattr(_module(config.name), "schedule", None)
+    return make(config) if make else None
 
 
 def fingerprint(config: Any) -> str:

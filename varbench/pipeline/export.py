@@ -28,7 +28,7 @@ from varbench.models.weights import locate
 from varbench.models.weights.released import ReleasedConfig
 from varbench.models.weights.rewrite import rewrite
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages import generate
+from varbench.pipeline.stages.edit import edit_spec
 from varbench.report import build_records, load_cells
 from varbench.report.cells import Cell as Measured
 from varbench.report.tables import render
@@ -56,7 +56,7 @@ def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
     if form not in FORMS:
         raise unknown("format", form, FORMS)
     cell = _single_cell(request)
-    spec = generate.edit_spec(cell)
+    spec = edit_spec(cell, registry.fingerprint(cell.config.model))
     if spec is None:
         raise UserError(f"{cell.method} changes no weights, so there is nothing to export")
     entry = store.get("edit", spec)

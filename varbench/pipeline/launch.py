@@ -220,7 +220,7 @@ def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
 
     from varbench.models import registry
     from varbench.pipeline.context import RunContext
-    from varbench.pipeline.estimate.dry_run import run_estimate
+    from varbench.pipeline.estimate.workload import run_estimate
 
     check([request])
     cells = plan(request)
@@ -230,7 +230,7 @@ def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
         weights_found = True
     except UserError:  # nothing can be looked up in the store
         weights_found = False
-    stages = run_estimate(cells, ctx, weights_found, None).works
-    rows = [(s.stage, s.what, s.asked, s.held, s.todo) for s in stages]
+    stages = run_estimate(cells, ctx, weights_found, None).stages
+    rows = [(str(s.stage), s.parts, s.required, s.cached, s.todo) for s in stages]
     frame = pd.DataFrame(rows, columns=["stage", "what", *COUNTS])
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))

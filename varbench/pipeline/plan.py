@@ -1,4 +1,4 @@
-"""What a run will do, decided before anything is computed: cells, prompt groups, blocks."""
+"""The plan of a run: its cells, their prompt groups and samples, before anything is computed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from varbench.store import digest
 
 @dataclass(frozen=True)
 class Request:
-    """A run as asked for on the command line; `engine` says who does it, and decides no number."""
+    """A run as requested on the command line; `engine` selects where work runs, not its results."""
 
     model: str
     methods: tuple[str, ...]
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image to make: a prompt and an image seed."""
+    """One image to make: a prompt and a seed."""
 
     prompt: Prompt
     seed: int
@@ -52,18 +52,18 @@ class Cell:
     Attributes:
         concept: what is tested.
         erased: what is erased: ``concept``, or several among which it is.
-        asked: name or file of the erased, as on the command line.
-        known: groups that cells of one plan share, once they are worked out.
+        name: name or file of the erased, as on the command line.
+        shared: samples by group that cells of one plan share, once they are known.
     """
 
     config: RunConfig
     method: str
     concept: Concept
     erased: EraseTarget
-    asked: str
+    name: str
     seed: int
     overrides: tuple[str, ...]
-    known: dict[Hashable, dict[str, list[Sample]]] = field(
+    shared: dict[Hashable, dict[str, list[Sample]]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -73,7 +73,7 @@ class Cell:
         options = {
             "--model": self.config.model.name,
             "--method": self.method,
-            "--concept": self.asked,
+            "--concept": self.name,
             "--suite": self.config.suite.name,
             "--seed": str(self.seed),
         }
@@ -94,14 +94,14 @@ class Cell:
         return digest(settings)[:8]
 
     def groups(self) -> dict[str, list[Sample]]:
-        """Images of each prompt group, all seeds of a prompt side by side."""
+        """Samples of each prompt group, all seeds of a prompt side by side."""
         erased = tuple(concept.digest() for concept in self.erased.concepts)
         key = self.concept.digest(), erased, repr(self.config.suite)
-        if key not in self.known:
-            self.known[key] = self._rows()
-        return {name: list(rows) for name, rows in self.known[key].items()}
+        if key not in self.shared:
+            self.shared[key] = self._samples()
+        return {name: list(samples) for name, samples in self.shared[key].items()}
 
-    def _rows(self) -> dict[str, list[Sample]]:
+    def _samples(self) -> dict[str, list[Sample]]:
         chosen: dict[str, list[Sample]] = {}
         suite = self.config.suite
         order = [name for name in GROUPS if name in suite.groups]
@@ -125,10 +125,10 @@ class Cell:
         return self.concept.group(cast(GroupName, group))
 
 
-def blocks(rows: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
-    """Rows in blocks of ``size``; the last one may be shorter (it is padded when made)."""
-    for start in range(0, len(rows), size):
-        yield list(rows[start : start + size])
+def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+    """Samples in batches of ``size``; the last may be shorter (sampling fills it up)."""
+    for start in range(0, len(samples), size):
+        yield list(samples[start : start + size])
 
 
 def method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def plan(request: Request) -> list[Cell]:
-    """All cells of a request, the unerased model's first, concept by concept.
+    """All cells of a request, the base model's first, concept by concept.
 
     Raises:
         UserError: unknown names, keys or values; nothing has been computed yet.
@@ -152,33 +152,42 @@ def plan(request: Request) -> list[Cell]:
     methods = list(dict.fromkeys([NONE, *request.methods]))
     for method in methods:
         check_method(method)
-    kept = {m: method_overrides(m, request.overrides) for m in methods}
+    accepted = {m: method_overrides(m, request.overrides) for m in methods}
     for override in request.overrides:
-        if not any(override in some for some in kept.values()):
+        if not any(override in overrides for overrides in accepted.values()):
             # Compose with it anyway: the error then names the keys that exist.
             resolve(request.model, request.suite, request.methods[0], request.overrides)
             raise UserError(f"no method of this run has {override.partition('=')[0]!r}")
-    configs = {m: resolve(request.model, request.suite, m, kept[m]) for m in methods}
-    wanted = {name: _load(name) for name in request.concepts}
-    everything = [concept for concepts in wanted.values() for concept in concepts]
+    configs = {m: resolve(request.model, request.suite, m, accepted[m]) for m in methods}
+    by_name = {name: _load(name) for name in request.concepts}
+    everything = [concept for concepts in by_name.values() for concept in concepts]
     check_compatible(configs[NONE].model, configs[NONE].suite, everything)
     _check_sets(configs[NONE].suite, everything)
     cells: list[Cell] = []
-    known: dict[Hashable, dict[str, list[Sample]]] = {}
-    for name, concepts in wanted.items():
+    shared: dict[Hashable, dict[str, list[Sample]]] = {}
+    for name, concepts in by_name.items():
         for concept in concepts:
             for method in methods:
                 erased = EraseTarget(concepts, configs[method].pairs)
                 seeds = request.seeds if uses_seed(method) else (0,)
                 cells += [
-                    Cell(configs[method], method, concept, erased, name, s, kept[method], known)
-                    for s in seeds
-                ]
+                    Cell(
+                        configs[method], method, concept, erased, name, seed, accepted[method],
+                        shared,
+                    )
+                    for seed in seeds
+                ]  # fmt: skip
     return cells
 
 
+def base_cell(cells: Sequence[Cell], cell: Cell) -> Cell:
+    """The base model's cell among the cells of a plan, for what `cell` tests."""
+    same = (c for c in cells if c.concept is cell.concept and c.name == cell.name)
+    return next(c for c in same if c.method == NONE)
+
+
 def _check_sets(suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
-    """Whether the sets of the suite's groups are here.
+    """Refuse groups whose published prompt sets are not in the data folder.
 
     Raises:
         UserError: names all that are missing, and how to fetch them or do without.
@@ -207,11 +216,11 @@ def _loaded(prompt_set: str) -> PromptSet:
         raise UserError(str(error)) from error
 
 
-def _load(asked: str) -> tuple[Concept, ...]:
+def _load(target: str) -> tuple[Concept, ...]:
     """A concept by name or file, or several by name with a plus between them."""
-    names = [asked] if is_path(asked, ".yaml", ".yml") else asked.split(JOIN)
+    names = [target] if is_path(target, ".yaml", ".yml") else target.split(JOIN)
     if len(set(names)) < len(names):
-        raise UserError(f"{asked!r} names a concept twice")
+        raise UserError(f"{target!r} names a concept twice")
     try:
         return tuple(load_concept(name) for name in names)
     except ConceptError as error:
@@ -220,5 +229,5 @@ def _load(asked: str) -> tuple[Concept, ...]:
 
 def concept_text(cell: Cell) -> str | None:
     """The text of a user's own concept file; None for a packaged concept."""
-    path = Path(cell.asked)
+    path = Path(cell.name)
     return path.read_text() if path.suffix in {".yaml", ".yml"} else None

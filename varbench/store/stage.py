@@ -6,15 +6,15 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """The stages of a run; the values are names on disk and never change."""
+    """The stages, in the order of a run; the values are names on disk and never change."""
 
     EDIT = "edit"
     IMAGES = "pictures"
     ROLLOUTS = "rollouts"
     PROBE = "probe"
     ATTACK = "attack"
-    ATTACKED = "attacked"
     COMPLETIONS = "completions"
+    ATTACKED = "attacked"
     REFERENCE = "reference"
     SCORES = "scores"
     COMPARE = "compare"

@@ -1,7 +1,7 @@
-"""Counts how often images are made, in every process of a run, for tests of the Ray engine.
+"""Counts how often each entry is computed, in every process of a run.
 
 With this folder on the PYTHONPATH every Python process imports this file at its start, and then
-appends a line to the file that ``COUNTED`` names whenever a block of images is begun.
+appends a line to the file that ``COUNTED`` names whenever the computation of an entry begins.
 """
 
 import os
@@ -12,11 +12,11 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-WATCHED = "varbench.pipeline.stages.generate"
+WATCHED = "varbench.store.cached"
 
 
 class Counting(MetaPathFinder):
-    """Finds `WATCHED` as everybody does, and wraps its `draw`."""
+    """Finds `WATCHED` as usual, and wraps its `cached`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -28,24 +28,26 @@ class Counting(MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            module.__dict__["draw"] = counted(module.__dict__["draw"], module.__dict__["digest"])
+            module.__dict__["cached"] = counted(module.__dict__["cached"])
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def counted(draw: Callable[..., Any], digest: Callable[[object], str]) -> Callable[..., Any]:
-    """`draw`, which tells the stage and key of what it begins to make."""
+def counted(cached: Callable[..., Any]) -> Callable[..., Any]:
+    """`cached`, which reports the stage and key of what it begins to compute."""
 
-    def told(ctx: Any, cell: Any, stage: str, spec: Any, *rest: Any) -> Any:
-        def make() -> Any:
+    def reporting(store: Any, stage: Any, spec: Any, compute: Any, *rest: Any) -> Any:
+        from varbench.store import digest
+
+        def report(writer: Any) -> None:
             with open(os.environ["COUNTED"], "a", encoding="utf-8") as file:
                 file.write(f"{stage}/{digest(spec)}\n")
-            return rest[-1]()
+            compute(writer)
 
-        return draw(ctx, cell, stage, spec, *rest[:-1], make)
+        return cached(store, stage, spec, report, *rest)
 
-    return told
+    return reporting
 
 
 if "COUNTED" in os.environ:

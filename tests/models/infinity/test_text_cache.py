@@ -22,9 +22,10 @@ from varbench.models.infinity.text import T5Source, TextCondition, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptFeatures
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.plan import Cell, Request, Sample, blocks, plan
-from varbench.pipeline.stages import generate
-from varbench.store import Store
+from varbench.pipeline.plan import Cell, Request, Sample, batches, plan
+from varbench.pipeline.stages.generate import images_task, sampling_spec
+from varbench.pipeline.task import perform
+from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
 
 MAXLEN = 8
@@ -262,7 +263,7 @@ def cell() -> Cell:
 
 
 def run_context(monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load: Any) -> RunContext:
-    """A workshop whose model is the tiny one with a cached text encoder."""
+    """A context whose model is the tiny one with a cached text encoder."""
 
     def load_model(config: Any, device: str) -> Any:
         model = tiny.tiny_model()
@@ -275,7 +276,13 @@ def run_context(monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load:
 
 def rows_of(prompts: Sequence[str]) -> list[list[Sample]]:
     rows = [Sample(Prompt(text, f"id-{i}", {}), 0) for i, text in enumerate(prompts)]
-    return list(blocks(rows, 2))
+    return list(batches(rows, 2))
+
+
+def images_of(ctx: RunContext, cell: Cell, todo: Sequence[Sequence[Sample]]) -> list[Entry]:
+    spec = sampling_spec(ctx, cell, None)
+    tasks = [images_task(cell, spec, samples, None) for samples in todo]
+    return list(perform(ctx, tasks).values())
 
 
 def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
@@ -284,20 +291,20 @@ def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
     loads = Loads()
     todo = rows_of(["a cat", "a dog", LONG, "a red hat", "cat"])
     ctx = run_context(monkeypatch, tmp_path, folder, loads)
-    made = generate.generate(ctx, cell, None, todo)
+    made = images_of(ctx, cell, todo)
     assert loads.count == 1  # for three blocks
     assert loads.freed()
     assert [entry.meta["tokens_lost"] for entry in made] == [{}, {"id-2": 3}, {}]
     # Another seed of the same prompts, in another process: no encoder at all.
     ctx = run_context(monkeypatch, tmp_path, folder, forbidden)
     other = [[Sample(row.prompt, 1) for row in block] for block in todo]
-    again = generate.generate(ctx, cell, None, other)
+    again = images_of(ctx, cell, other)
     assert [entry.meta["tokens_lost"] for entry in again] == [{}, {"id-2": 3}, {}]
 
 
 def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
     ctx = RunContext(Store(tmp_path), Progress(None))
-    (entry,) = generate.generate(ctx, cell, None, rows_of(["a cat " * 40])[:1])
+    (entry,) = images_of(ctx, cell, rows_of(["a cat " * 40])[:1])
     assert entry.meta["tokens_lost"]["id-0"] > 0
     assert not list(ctx.store.entries("text"))
 

@@ -26,8 +26,9 @@ from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.plan import Request, Sample, blocks, plan
-from varbench.pipeline.stages import generate
+from varbench.pipeline.plan import Request, Sample, batches, plan
+from varbench.pipeline.stages.generate import images_task, sampling_spec
+from varbench.pipeline.task import perform
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -124,7 +125,9 @@ def test_features_are_stored_and_the_encoders_read_once(
         ctx = RunContext(Store(tmp_path), Progress(None))
         prompts = ["a red cat", "a dog", "blue dog " * 50]
         rows = [Sample(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
-        return generate.generate(ctx, cell, None, list(blocks(rows, 2)))
+        spec = sampling_spec(ctx, cell, None)
+        tasks = [images_task(cell, spec, samples, None) for samples in batches(rows, 2)]
+        return list(perform(ctx, tasks).values())
 
     monkeypatch.setattr(CLIPSource, "load", counted)
     first = images(0)

@@ -14,6 +14,7 @@ from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.released import Parts, assemble
 from varbench.models.infinity.text import TextEncoder
+from varbench.models.protocol import Schedule
 from varbench.models.weights.rewrite import WeightsFile
 from varbench.utils.files import packaged
 
@@ -35,6 +36,11 @@ def fingerprint(folder: Path | None = None) -> str:
             digest.update(file.relative_to(folder).as_posix().encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def schedule(config: Any) -> Schedule:
+    """The token grids."""
+    return sizes.SCHEDULE
 
 
 def load(config: Any, device: str = "cpu", folder: Path | None = None) -> InfinityModel:

@@ -104,6 +104,11 @@ def assemble(
     return model
 
 
+def schedule(config: Any) -> Schedule:
+    """The token grids of a released model's pixel budget and aspect ratio."""
+    return schedule_for(config.pn, config.aspect_ratio)
+
+
 def load(config: Any, device: str = "cpu") -> InfinityModel:
     """Load a released model, fetching its files if they are absent and there is a network.
 
@@ -122,7 +127,7 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
     parts = Parts(
         transformer=config.transformer,
         tokenizer=config.tokenizer,
-        schedule=schedule_for(config.pn, config.aspect_ratio),
+        schedule=schedule(config),
         transformer_file=model.path(config.files.transformer),
         tokenizer_file=model.path(config.files.tokenizer),
         blocks_per_chunk=config.blocks_per_chunk,

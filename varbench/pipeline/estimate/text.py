@@ -15,7 +15,6 @@ from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
 from varbench.models.registry import card
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.dry_run import run_estimate
 from varbench.pipeline.estimate.memory import (
     SPARE,
     MemoryEstimate,
@@ -25,15 +24,16 @@ from varbench.pipeline.estimate.memory import (
     footprint,
 )
 from varbench.pipeline.estimate.time import (
-    asked_rates,
     rate_of,
+    required_rates,
     seconds,
     stored_rates,
     timed_rates,
     units,
 )
-from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, steers
+from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, run_estimate
 from varbench.pipeline.plan import Cell, Request, plan
+from varbench.pipeline.stages.edit import steers
 from varbench.store import Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
@@ -72,8 +72,8 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
     counted = footprint(config.model, config.suite.block, trainings)
     missing = _missing_weights(cells[0])
     seen = run_estimate(cells, ctx, not missing, counted)
-    parts = [_head(cells), *missing, _stages(seen.works), _disk(seen.works, seen.scratch, store)]
-    parts.append(_time(cells, ctx, seen.works, not missing, probe))
+    parts = [_head(cells), *missing, _stages(seen.stages), _disk(seen.stages, seen.scratch, store)]
+    parts.append(_time(cells, ctx, seen.stages, not missing, probe))
     if counted is None:
         parts.append(f"memory: not counted, nobody tells the shapes of {config.model.name}")
     else:
@@ -105,7 +105,7 @@ def _head(cells: Sequence[Cell]) -> str:
 
 def _stages(works: Sequence[StageWorkload]) -> str:
     rows = [
-        [w.stage, w.asked, "?" if w.held is None else w.held, w.todo, _size_of(w), w.what]
+        [w.stage, w.required, "?" if w.cached is None else w.cached, w.todo, _size_of(w), w.parts]
         for w in works
     ]
     header = ["stage", "asked", "in store", "to do", "disk", ""]
@@ -155,7 +155,7 @@ def _time(
         return "time: cannot be estimated, there are no weights to time"
     config = cells[0].config
     rates = stored_rates(cells, ctx)
-    unknown = [one for one in asked_rates(works) if one not in rates]
+    unknown = [one for one in required_rates(works) if one not in rates]
     if unknown and (config.model.embedded if probe is None else probe):
         rates |= timed_rates(cells, ctx, unknown)
     block, todo = config.suite.block, [work for work in works if work.todo]

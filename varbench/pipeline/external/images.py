@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, UnidentifiedImageError
 
 from varbench.pipeline.external.manifest import ManifestError, ManifestRow
+from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Sample
-from varbench.pipeline.stored_group import image_name
-from varbench.store import Entry
+from varbench.store import Entry, Writer
+from varbench.store.cached import cached
+from varbench.store.stage import Stage
 
 if TYPE_CHECKING:
     from varbench.pipeline.context import RunContext
 
 VERSION = 1
-STAGE = "pictures"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "LA")
 LARGEST_FILE = 1 << 28  # bytes
@@ -195,7 +196,7 @@ def import_images(
         ManifestError: files cannot be decoded, or have changed since they were read.
     """
     specs = [_spec(*batch) for batch in zip(batches, files, strict=True)]
-    entries = [ctx.store.get(STAGE, spec) for spec in specs]
+    entries = [ctx.store.get(Stage.IMAGES, spec) for spec in specs]
     missing = [i for i, entry in enumerate(entries) if entry is None]
     new = [file for i in missing for file in files[i]]
     errors: list[str] = []
@@ -230,7 +231,7 @@ def _unchanged(file: ImageFile) -> bytes:
 
 
 def _store(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile]) -> Entry:
-    with ctx.store.write(STAGE, spec) as writer:
+    def write(writer: Writer) -> None:
         for i, file in enumerate(files):
             try:
                 data = _unchanged(file)
@@ -243,5 +244,5 @@ def _store(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile])
             else:
                 _decoded(data).save(path, "PNG")
         writer.meta["tokens_lost"] = {}
-    assert writer.entry is not None
-    return writer.entry
+
+    return cached(ctx.store, Stage.IMAGES, spec, write)

@@ -1,88 +1,95 @@
 """Real images that a cell is compared with, by prompt group, as the role `features` sees them.
 
-A model with a world of its own has renders of the same prompts, made and scored like any image. A
-group whose prompt set is published together with statistics of the images that it describes
-(`coco-30k` and `coco-30k-statistics`) has these, once they are in the data folder: they are
-Inception's, so only the standard instruments can use them.
+A model with a world of its own has renders of the same prompts (stage ``reference``), made and
+scored like any image. A group whose prompt set is published together with statistics of the images
+that it describes (`coco-30k` and `coco-30k-statistics`) has these, once they are in the data
+folder: they are Inception's, so only the standard scorers can use them.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from varbench.data.groups import KEPT
 from varbench.data.published import PromptSetAsset, known, local_path, problem
 from varbench.errors import UserError
-from varbench.metrics.base import Array, Moments
+from varbench.metrics.base import Moments
+from varbench.models import registry
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.plan import Cell, blocks
-from varbench.pipeline.stages import generate
-from varbench.pipeline.stored_group import StoredGroup
+from varbench.pipeline.outputs import image_name
+from varbench.pipeline.plan import Cell, batches
+from varbench.pipeline.task import Task
 from varbench.scoring.evaluator import Evaluator
+from varbench.store import Entry, Writer
 from varbench.store.hashing import sha256
+from varbench.store.stage import Stage
 
 FEATURES = "features"
 _SET = "standard"  # whose features the published statistics are of
 
 
-def references(ctx: RunContext, cell: Cell) -> dict[str, Array | Moments]:
-    """Feature rows [r, d] of real images, or their moments, by group name.
+def reference_tasks(ctx: RunContext, cell: Cell) -> dict[str, list[Task]]:
+    """Renders of the model's own world by group; empty for models without one."""
+    model, groups = cell.config.model, cell.groups()
+    world = registry.reference(model.name)
+    if world is None or FEATURES not in ctx.evaluator(cell).scorers:
+        return {}
+    common = {"world": model.name, "version": world.VERSION}
+    common |= {"strict": True} if model.strict else {}
+    tasks: dict[str, list[Task]] = {}
+    for group in KEPT:
+        for samples in batches(groups.get(group, []), cell.config.suite.block):
+            rows = [[s.prompt.id, s.seed, dict(s.prompt.labels)] for s in samples]
+            task = Task(
+                Stage.REFERENCE, common | {"rows": rows}, cell, _render, samples, label=group
+            )
+            tasks.setdefault(group, []).append(task)
+    return tasks
 
-    Raises:
-        UserError: published statistics are damaged.
-    """
-    instruments = ctx.instruments(cell)
-    return {**_renders(ctx, cell, instruments), **statistics(cell, instruments)}
+
+def _render(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
+    world = registry.reference(task.cell.config.model.name)
+    for i, sample in enumerate(task.samples):
+        array = world.reference_image(sample.prompt.labels, sample.prompt.id, sample.seed)
+        Image.fromarray(array).save(writer.dir / image_name(i))
 
 
-def statistics(cell: Cell, instruments: Evaluator) -> dict[str, Moments]:
+def statistics(cell: Cell, evaluator: Evaluator) -> dict[str, Moments]:
     """Published moments of the features of real images, by group; also for folders of images.
 
     Raises:
         UserError: they are damaged.
     """
-    return {group: _read(one) for group, one in _published(cell, instruments).items()}
+    return {group: _read(asset) for group, asset in _published(cell, evaluator).items()}
 
 
-def statistics_spec(cell: Cell, instruments: Evaluator) -> dict[str, dict[str, str]]:
-    """What of these decides a cell's content besides what else does: the statistics' checksums.
+def statistics_spec(cell: Cell, evaluator: Evaluator) -> dict[str, dict[str, str]]:
+    """The part of a cell's spec that names published statistics: their checksums.
 
     Raises:
         UserError: published statistics are damaged.
     """
-    published = _published(cell, instruments)
-    found = {group: sha256(local_path(one)) for group, one in published.items()}
-    return {"statistics": found} if found else {}
+    assets = _published(cell, evaluator)
+    checksums = {group: sha256(local_path(asset)) for group, asset in assets.items()}
+    return {"statistics": checksums} if checksums else {}
 
 
-def _renders(ctx: RunContext, cell: Cell, instruments: Evaluator) -> dict[str, Array]:
-    if FEATURES not in instruments.scorers:
+def _published(cell: Cell, evaluator: Evaluator) -> Mapping[str, PromptSetAsset]:
+    """The published statistics in the data folder, by group."""
+    if evaluator.judge_spec.network_set != _SET or FEATURES not in evaluator.scorers:
         return {}
-    only, rows = {FEATURES: instruments.scorers[FEATURES]}, cell.groups()
-    found: dict[str, Array] = {}
-    for name in KEPT:
-        todo = list(blocks(rows.get(name, []), cell.config.suite.block))
-        if images := generate.reference(ctx, cell, todo):
-            scores = generate.score(ctx, only, images, todo)
-            found[name] = StoredGroup(todo, images, scores).group().array(FEATURES, FEATURES)
-    return found
-
-
-def _published(cell: Cell, instruments: Evaluator) -> Mapping[str, PromptSetAsset]:
-    """The published statistics that are here, by group."""
-    if instruments.judge_spec.network_set != _SET or FEATURES not in instruments.scorers:
-        return {}
-    found = {}
+    assets = {}
     for group, size in cell.config.suite.groups.items():
-        one = known().get(f"{size.set}-statistics")
-        if one is not None and one.format == "statistics" and local_path(one).is_file():
-            if wrong := problem(one):
-                raise UserError(f"{local_path(one)}: {wrong}; run `varbench fetch {one.name}`")
-            found[group] = one
-    return found
+        asset = known().get(f"{size.set}-statistics")
+        if asset is not None and asset.format == "statistics" and local_path(asset).is_file():
+            if wrong := problem(asset):
+                raise UserError(f"{local_path(asset)}: {wrong}; run `varbench fetch {asset.name}`")
+            assets[group] = asset
+    return assets
 
 
 def _read(published: PromptSetAsset) -> Moments:

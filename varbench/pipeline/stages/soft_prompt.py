@@ -4,7 +4,7 @@
 
 where r_n is a roll-out of another model, read by teacher forcing: mean over the symbols of a scale,
 then over scales, each weighing the same, and over prompts. One set of vectors serves all prompts.
-With the unerased model's roll-outs of a concept it is an attack on a model from which the concept
+With the base model's roll-outs of a concept it is an attack on a model from which the concept
 was erased: textual inversion (Pham et al., ICLR 2024, "Circumventing Concept Erasure Methods") and
 the prefix of UnlearnDiffAtk (Zhang et al., ECCV 2024), with a next-scale model's own likelihood in
 place of the diffusion loss. It is white-box: it reads gradients of the model that it attacks, and
@@ -35,7 +35,7 @@ RATE = 0.3
 
 @dataclass(frozen=True)
 class SoftPrompt:
-    """What an ascent found.
+    """The result of an ascent.
 
     Attributes:
         vectors: ``[m, C]``, see :class:`HasSoftPrompts`.

@@ -1,4 +1,4 @@
-"""Whether an image is one, and whether a scorer can look at it."""
+"""Detection of failed images: values that are not finite, and images that a scorer fails on."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ log = logging.getLogger("varbench.failed")
 
 
 def find_invalid(rollout: Rollout, images: Tensor) -> dict[int, str]:
-    """Which images of a batch are none, and why.
+    """Numbers of a batch's images that are not finite, with the reason.
 
     Args:
         rollout: what they were decoded from.
         images: ``[B, 3, H, W]``.
     """
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     wrong = (~images.isfinite()).flatten(1).sum(dim=1).tolist()
     size = images[0].numel() if len(images) else 0
-    found |= {i: f"{n} of {size} pixel values are not finite" for i, n in enumerate(wrong) if n}
+    reasons |= {i: f"{n} of {size} pixel values are not finite" for i, n in enumerate(wrong) if n}
     if rollout.finite is not None:
         lost = (~rollout.finite).nonzero().flatten().tolist()
-        found |= dict.fromkeys(lost, "the model's predictions are not finite")
-    return found
+        reasons |= dict.fromkeys(lost, "the model's predictions are not finite")
+    return reasons
 
 
 def score_or_isolate(
@@ -41,17 +41,16 @@ def score_or_isolate(
     *,
     singly: bool = False,
 ) -> tuple[dict[str, Array], dict[int, str]]:
-    """What a scorer gives for the images of a block, and which it fails on.
+    """Score a batch; on an error, retry image by image to isolate the bad ones.
 
-    Where it fails on several at once, they are tried one by one. One that fails on all of them is
-    broken itself, and its error is raised, as are errors of memory, of files, and those that name
-    a fix.
+    A scorer that fails on all of them is broken itself, and its error is raised, as are errors of
+    memory, of files, and those that name a fix.
 
     Args:
         score: of a scorer.
-        files: images by number in the block.
-        prompts: of the whole block.
-        singly: look at one after the other, so that no batch decides how sums are rounded.
+        files: images by number in the batch.
+        prompts: of the whole batch.
+        singly: score one after the other, so that no batch size decides how sums are rounded.
 
     Returns:
         Arrays with a row per image that did not fail, and the reasons of those that did.
@@ -62,7 +61,7 @@ def score_or_isolate(
         return _one_by_one(score, files, prompts)
     try:
         arrays = score(list(files.values()), [prompts[i] for i in files])
-    except _NO_IMAGES_FAULT:
+    except _NOT_THE_IMAGES:
         raise
     except Exception as error:
         if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
@@ -75,7 +74,7 @@ def score_or_isolate(
     return {name: rows[good] for name, rows in arrays.items()}, bad
 
 
-_NO_IMAGES_FAULT = (UserError, StoreError, OSError, MemoryError, ImportError)
+_NOT_THE_IMAGES = (UserError, StoreError, OSError, MemoryError, ImportError)
 
 
 def _one_by_one(
@@ -97,17 +96,17 @@ def _one_by_one(
 
 
 def _finite(arrays: Mapping[str, Array]) -> Array:
-    """``[n]`` whether all that is known of an image is finite."""
-    found = [
+    """``[n]`` True for images whose scores are all finite."""
+    finite = [
         np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         for rows in arrays.values()
         if rows.dtype.kind == "f"
     ]
     count = len(next(iter(arrays.values())))
-    return np.asarray(np.all([np.ones(count, np.bool_), *found], axis=0))
+    return np.asarray(np.all([np.ones(count, np.bool_), *finite], axis=0))
 
 
-def warn(stage: str, names: Mapping[int, str], failed: Mapping[int, str]) -> None:
-    """Tell of failed images, by what they show, as they fail."""
+def log_failures(stage: str, names: Mapping[int, str], failed: Mapping[int, str]) -> None:
+    """Warn of failed images, by name, as they fail."""
     for number, reason in failed.items():
         log.warning("%s failed for %s: %s", stage, names[number], reason)

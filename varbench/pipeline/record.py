@@ -1,0 +1,243 @@
+"""The record of a cell: all metrics of a model's outputs, written to ``cell.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from varbench.conf.schema import plain
+from varbench.metrics import MetricInputs, MetricValue, concept_hits
+from varbench.metrics.base import Key
+from varbench.metrics.record import CELL_SCHEMA, MetricRecord
+from varbench.metrics.stats.paired_samples import write_rows
+from varbench.pipeline import provenance
+from varbench.pipeline.context import RunContext
+from varbench.pipeline.outputs import CellOutputs, lost_in
+from varbench.pipeline.plan import Cell, concept_text
+from varbench.pipeline.stages import attack, generate, probe
+from varbench.pipeline.stages.edit import edit_spec, steering_spec
+from varbench.pipeline.stages.reference import statistics_spec
+from varbench.scoring.evaluator import judged
+from varbench.store import Entry, Store, Writer
+from varbench.store.cached import cached
+from varbench.store.failures import Failed, check_share, note_cell
+from varbench.store.sequence import next_sequence
+from varbench.store.stage import Stage
+
+FILE = "cell.json"
+
+
+@dataclass(frozen=True)
+class CellHeader:
+    """Spec and metadata under which a cell is recorded.
+
+    Attributes:
+        spec: what decides the cell's content.
+        fields: of ``cell.json``, besides those that all cells have.
+        origin: of its provenance, likewise.
+    """
+
+    spec: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+
+def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
+    """Spec of a cell of a run.
+
+    Raises:
+        UserError: published statistics are damaged, or a network is missing.
+    """
+    config, evaluator = plain(cell.config), ctx.evaluator(cell)
+    model = ctx.fingerprint(cell)
+    config["model"].pop("weights", None)  # a path; the fingerprint says what is there
+    config["model"].pop("methods", None)  # of all methods; the cell's own is in `method`
+    return {
+        "schema": CELL_SCHEMA,
+        "model": model,
+        "config": config,
+        "edit": edit_spec(cell, model),
+        "steering": steering_spec(cell),
+        "concept": cell.concept.digest(),
+        "erased": [concept.digest() for concept in cell.erased.concepts],
+        "seed": cell.seed,
+        **evaluator.spec(),
+        **statistics_spec(cell, evaluator),
+        "generate": generate.VERSION,
+        "probe": probe.VERSION,
+        "robustness": attack.VERSION,
+    }
+
+
+def complete(store: Store, cell: Entry) -> bool:
+    """True if everything that a recorded cell was computed from is in the store, undamaged."""
+    inputs = (key.partition("/") for key in cell.json(FILE)["inputs"])
+    return all(store.find(stage, key) is not None for stage, _, key in inputs)
+
+
+def record_cell(
+    ctx: RunContext,
+    cell: Cell,
+    outputs: CellOutputs,
+    base: CellOutputs,
+    header: CellHeader,
+    reference: Mapping[str, Any],
+    outdated: Entry | None = None,
+) -> Entry:
+    """Compute all metrics of a cell and write its entry.
+
+    Args:
+        ctx: the run context.
+        cell: what is recorded.
+        outputs: of its model.
+        base: of the base model; `outputs` itself for that model.
+        header: what decides the cell, and what it says of its images.
+        reference: features of real images by group, or their moments.
+        outdated: the entry of this cell whose inputs were lost and computed again. Other bits
+            than before, such as of another device, replace it; the same leave it.
+    """
+    lost, stored = lost_in(outputs, base), outputs.all_stored()
+    sizes = {name: len(group.samples) for name, group in stored.items()}
+    check_share({name: list(lost[name].values()) for name in sizes}, sizes, ctx.max_failed)
+    record = _Record(ctx, cell, outputs, base, header, reference, lost)
+
+    def write(writer: Writer) -> None:
+        (writer.dir / FILE).write_text(record.text())
+        values = record.values.items()
+        rows = {id: value.rows for id, value in values if value.rows is not None}
+        write_rows(writer.dir / "rows.npz", rows)
+        note_cell(writer, lost)
+        writer.meta |= next_sequence(ctx.store, Stage.CELL)
+
+    if outdated is not None and _differs(outdated.json(FILE), json.loads(record.text())):
+        ctx.store.remove(outdated)
+    return cached(ctx.store, Stage.CELL, header.spec, write)
+
+
+def _differs(before: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    devices = [one["provenance"]["device"] for one in (before, content)]
+    return devices[0] != devices[1] or any(before[n] != content[n] for n in ("records", "pictures"))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The content of a cell; arguments as of `record_cell`."""
+
+    ctx: RunContext
+    cell: Cell
+    outputs: CellOutputs
+    base: CellOutputs
+    header: CellHeader
+    reference: Mapping[str, Any]
+    lost: Mapping[str, Mapping[Key, Failed]]
+
+    @cached_property
+    def inputs(self) -> MetricInputs:
+        judge = self.ctx.evaluator(self.cell).judge_of(self.base.groups())
+        return MetricInputs(
+            concept=self.cell.concept,
+            judge_labels=judge.labels,
+            method=judged(self.outputs.all_groups(self.lost), judge),
+            base=judged(self.base.all_groups(self.lost), judge),
+            reference=self.reference,
+            method_probe=self.outputs.probe.groups(),
+            base_probe=self.base.probe.groups(),
+        )
+
+    @cached_property
+    def _measured(self) -> dict[str, tuple[MetricValue, int]]:
+        """By metric its value, and how many images are missing from the groups that it used."""
+        measured = {}
+        for id, metric in self.ctx.evaluator(self.cell).metrics.items():
+            inputs = replace(self.inputs, asked=set())
+            value = metric.compute(inputs)
+            failed = {key for name in inputs.asked for key in self.lost.get(name, ())}
+            measured[id] = value, len(failed)
+        return measured
+
+    @property
+    def values(self) -> dict[str, MetricValue]:
+        return {id: value for id, (value, _) in self._measured.items()}
+
+    def text(self) -> str:
+        cell, evaluator = self.cell, self.ctx.evaluator(self.cell).spec()
+        content = {
+            "schema": CELL_SCHEMA,
+            "model": cell.config.model.name,
+            "embedded": cell.config.model.embedded,
+            "method": cell.method,
+            "config": cell.config_hash(),
+            "concept": cell.label,
+            "erased": cell.erased.name,
+            "concept_file": concept_text(cell),
+            "family": cell.concept.family,
+            "suite": cell.config.suite.name,
+            "seed": cell.seed,
+            **self.header.fields,
+            "provenance": {
+                **self.header.origin,
+                "scorers": evaluator["scorers"],
+                "comparers": evaluator["comparers"],
+                "judge": [cell.concept.judge.name, *evaluator["judge"]],
+                "concept": cell.concept.digest(),
+                "versions": provenance.versions(),
+                "plugins": provenance.plugins(cell),
+                "commit": provenance.commit(),
+                "device": self.outputs.device() or provenance.device_name(self.ctx.device),
+            },
+            "records": [record.for_cell() for record in self._records()],
+            "pictures": self._images(),
+            "failed": self._failed(),
+            "inputs": list(dict.fromkeys([*self.outputs.keys(), *self.base.keys()])),
+        }
+        return json.dumps(content, indent=1, allow_nan=False)
+
+    def _records(self) -> Iterator[MetricRecord]:
+        cell, suite = self.cell, self.cell.config.suite.name
+        for metric, (value, failed) in self._measured.items():
+            yield MetricRecord.of_value(
+                value,
+                failed,
+                model=cell.config.model.name,
+                method=cell.method,
+                config=cell.config_hash(),
+                concept=cell.label,
+                suite=suite,
+                prompt_set=suite,
+                metric=metric,
+                seed=cell.seed,
+            )
+
+    def _images(self) -> dict[str, list[dict[str, Any]]]:
+        """All images by group: where they are, and whether the judge sees the concept."""
+        inputs, listed = self.inputs, {}
+        for name, stored in self.outputs.all_stored().items():
+            group, files = inputs.method[name], stored.files()
+            hits = concept_hits(group, inputs.concept, inputs.judge_labels)
+            listed[name] = [
+                {
+                    "prompt": prompt.text,
+                    "prompt_id": key[0],
+                    "seed": key[1],
+                    "stage": files[key][0].stage,
+                    "key": files[key][0].key,
+                    "file": files[key][1],
+                    "hit": bool(hit),
+                }
+                for key, prompt, hit in zip(group.keys(), group.prompts, hits, strict=True)
+            ]
+        return listed
+
+    def _failed(self) -> dict[str, list[dict[str, Any]]]:
+        """Failed images of the model, by group."""
+        return {
+            name: [
+                {"prompt_id": prompt, "seed": seed, "entry": why.entry, "reason": why.reason}
+                for (prompt, seed), why in failed.items()
+            ]
+            for name, failed in self.outputs.failed().items()
+            if failed
+        }

@@ -1,0 +1,50 @@
+"""The stage ``rollouts``: tokens that the base model samples, for the probe and the attacks.
+
+They are shared by all methods: made once per batch of samples, whatever the cell's method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from safetensors.torch import load_file, save
+
+from varbench.methods.registry import NONE
+from varbench.models.protocol import NextScaleModel, Rollout
+from varbench.pipeline.context import RunContext
+from varbench.pipeline.plan import Cell, Sample
+from varbench.pipeline.stages.generate import sample_batch, sampling_spec, with_samples
+from varbench.pipeline.task import Task
+from varbench.store import Entry, Writer
+from varbench.store.stage import Stage
+
+VERSION = 1
+FILE = "rollouts.safetensors"
+
+
+def rollouts_tasks(ctx: RunContext, cell: Cell, batches: Sequence[Sequence[Sample]]) -> list[Task]:
+    """The base model's roll-outs of batches."""
+    base = replace(cell, method=NONE)
+    spec = sampling_spec(ctx, base, None) | {"rollouts": VERSION}
+    return [_task(base, with_samples(spec, samples), samples) for samples in batches]
+
+
+def _task(base: Cell, spec: dict[str, Any], samples: Sequence[Sample]) -> Task:
+    return Task(Stage.ROLLOUTS, spec, base, _compute, samples, label="prompts")
+
+
+def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
+    model = ctx.model(task.cell)
+    rollout = sample_batch(task, model, ctx.guidance(task.cell, model))
+    arrays = {"tokens": rollout.tokens, "inputs": rollout.inputs}
+    count = len(task.samples)
+    tensors = {name: t[:count].cpu().contiguous() for name, t in arrays.items()}
+    (writer.dir / FILE).write_bytes(save(tensors))
+
+
+def read_rollouts(entry: Entry, model: NextScaleModel) -> Rollout:
+    """Stored roll-outs, where the model's weights are."""
+    tensors = load_file(entry.path(FILE), device=str(model.device))
+    return Rollout(tensors["tokens"], tensors["inputs"], model.schedule)

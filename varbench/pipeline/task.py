@@ -1,0 +1,125 @@
+"""Tasks: one entry of the store each, with all that is needed to find or compute it.
+
+The key of a task is the digest of its spec, and a spec names what it needs by key, so that all
+tasks of a run are known before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import groupby
+from typing import Any
+
+from varbench.pipeline import provenance
+from varbench.pipeline.context import RunContext, deterministic_threads
+from varbench.pipeline.plan import Cell, Sample
+from varbench.store import Entry, Writer, digest
+from varbench.store.cached import cached
+from varbench.store.stage import Stage
+
+SAMPLING = frozenset({Stage.IMAGES, Stage.ROLLOUTS, Stage.COMPLETIONS, Stage.ATTACKED})
+"""Stages that sample images."""
+_ENCODING = SAMPLING | {Stage.PROBE, Stage.ATTACK}
+_TITLES = {
+    Stage.IMAGES: "generate", Stage.SCORES: "score",
+    Stage.COMPLETIONS: "robustness", Stage.ATTACKED: "robustness",
+}  # fmt: skip
+_SINGLE = {Stage.EDIT, Stage.ATTACK, Stage.CELL}  # one item each; long ones show their own steps
+
+
+Compute = Callable[[RunContext, "Task", Sequence[Entry], Writer], None]
+"""Writes the entry of a task from the entries that it needs, in the order of `Task.needs`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One entry, in the store or to be computed.
+
+    Attributes:
+        stage: of the entry.
+        spec: what decides the entry; its digest is the key.
+        cell: whose model, method and scorers compute it.
+        compute: writes the entry.
+        samples: the prompts and seeds that it covers, in the order of its files or arrays.
+        needs: tasks whose entries it is computed from.
+        label: under which a plan counts it: method, prompt group or scorer.
+        cost: what its time depends on: the method or the scorer; "" where the stage says it all.
+    """
+
+    stage: Stage
+    spec: Mapping[str, Any]
+    cell: Cell
+    compute: Compute
+    samples: Sequence[Sample] = ()
+    needs: tuple[Task, ...] = ()
+    label: str = ""
+    cost: str = ""
+
+    def __str__(self) -> str:
+        cell = self.cell
+        return f"{self.stage} {self.key[:12]} ({cell.method} on {cell.label}, seed {cell.seed})"
+
+    @cached_property
+    def key(self) -> str:
+        """Key of the entry."""
+        return digest(self.spec)
+
+    @property
+    def items(self) -> int:
+        """Images, scored images, edits and so on that the entry holds."""
+        return 1 if self.stage in _SINGLE else len(self.samples)
+
+    def entry(self, ctx: RunContext) -> Entry:
+        """The entry; if the store lacks it, it is computed, and before it what it needs."""
+        if entry := ctx.store.find(self.stage, self.key):
+            return entry
+        inputs = [need.entry(ctx) for need in self.needs]  # before any weights are swapped for it
+        # Renders of a model's world are drawn on the CPU, whatever the device of the run.
+        device = None if self.stage is Stage.REFERENCE else provenance.device_name(ctx.device)
+        compute = partial(self.compute, ctx, self, inputs)
+        with deterministic_threads(self.cell):
+            return cached(ctx.store, self.stage, self.spec, compute, device)
+
+
+def of_stage(inputs: Sequence[Entry], stage: Stage) -> list[Entry]:
+    """The entries of a stage among those that a task needs."""
+    return [entry for entry in inputs if entry.stage == stage]
+
+
+def edit_of(inputs: Sequence[Entry]) -> Entry | None:
+    """The edit that a task is computed with; None for the base model."""
+    return next(iter(of_stage(inputs, Stage.EDIT)), None)
+
+
+def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
+    """Entries of tasks by key, computed where the store lacks them.
+
+    Args:
+        ctx: the run context.
+        tasks: in an order in which each comes after those that it needs.
+    """
+    entries = {task.key: ctx.store.find(task.stage, task.key) for task in tasks}
+    for title, some in groupby(tasks, _title):
+        group = list(some)
+        missing = [task for task in group if entries[task.key] is None]
+        if not missing:
+            continue
+        if missing[0].stage in _ENCODING:
+            prompts = [sample.prompt.text for task in missing for sample in task.samples]
+            ctx.prepare_text(missing[0].cell, prompts)
+        if missing[0].stage in _SINGLE:
+            entries |= {task.key: task.entry(ctx) for task in missing}
+            continue
+        total = sum(task.items for task in group)
+        done = total - sum(task.items for task in missing)
+        with ctx.progress.stage(title, total, done) as bar:
+            for task in missing:
+                entries[task.key] = task.entry(ctx)
+                bar.advance(task.items)
+    return {key: entry for key, entry in entries.items() if entry is not None}
+
+
+def _title(task: Task) -> str:
+    return _TITLES.get(task.stage, task.stage.value)
