@@ -105,7 +105,7 @@ class Folder:
 
     def unsupported(self) -> list[str]:
         """Options of the folder's transformer that varbench leaves out."""
-        wanted = {
+        required = {
             "rope2d_normalized_by_hw": 2,
             "add_lvl_embeding_only_first_block": 1,
             "shared_aln": True,
@@ -120,7 +120,7 @@ class Folder:
             "use_bit_label": 1,
         }
         given = self.config["transformer"]
-        return [f"{k} = {given[k]}" for k, v in wanted.items() if given.get(k, v) != v]
+        return [f"{k} = {given[k]}" for k, v in required.items() if given.get(k, v) != v]
 
     @cached_property
     def model(self) -> InfinityModel:
@@ -222,7 +222,7 @@ class Folder:
 
     @cached_property
     def block0(self) -> dict[str, Tensor]:
-        """What goes in and out of the first block and its attentions, and the logits."""
+        """Inputs and outputs of the first block and its attentions, and the logits."""
         caught: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[..., None]:

@@ -28,7 +28,7 @@ from varbench.models.protocol import Rollout, Sampling
 
 @dataclass(frozen=True)
 class Shape:
-    """What the generated folder looks like."""
+    """Layout of the generated folder."""
 
     ratio: float = 0.666
     depth: int = 3

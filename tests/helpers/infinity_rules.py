@@ -1,4 +1,4 @@
-"""How every tensor of a reference folder is checked, or why it is not."""
+"""The check of every tensor of a reference folder, or the reason to skip it."""
 
 from __future__ import annotations
 

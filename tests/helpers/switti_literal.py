@@ -83,10 +83,10 @@ def literal_logits(
             text_values.append(heads(v))
         for i, x in enumerate(list(hidden)):
             level = places[i][0]
-            seen = [
+            observed = [
                 j for j, p in enumerate(places) if p[0] == level or (config.causal and p[0] < level)
             ]
-            h = attend(queries[i], [keys[j] for j in seen], [values[j] for j in seen])
+            h = attend(queries[i], [keys[j] for j in observed], [values[j] for j in observed])
             x = x + gate1 * rms(linear(f"{b}attn.proj", h), w[f"{b}self_attention_norm2.weight"])
             q = normed(linear(f"{b}cross_attn.to_q", rms(x, w[f"{b}cross_attention_norm1.weight"])))
             h = linear(f"{b}cross_attn.proj", attend(heads(q), text_keys, text_values))

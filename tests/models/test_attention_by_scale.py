@@ -14,9 +14,9 @@ LENGTHS = (1, 4, 9, 2)
 def dense(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | None) -> Tensor:
     """Softmax over all keys, those of other scales masked out."""
     level = torch.cat([torch.full((n,), i) for i, n in enumerate(LENGTHS)])
-    seen = level[:, None] >= level if causal else level[:, None] == level
+    visible = level[:, None] >= level if causal else level[:, None] == level
     logits = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
-    out = logits.masked_fill(~seen[-q.shape[2] :], -torch.inf).softmax(-1) @ v
+    out = logits.masked_fill(~visible[-q.shape[2] :], -torch.inf).softmax(-1) @ v
     return out.transpose(1, 2).flatten(2)
 
 
@@ -28,11 +28,11 @@ def test_values_and_gradients_are_those_of_the_dense_mask(
     torch.manual_seed(0)
     inputs = [torch.randn(2, 3, sum(LENGTHS), 8, requires_grad=True) for _ in range(3)]
     q, k, v = inputs
-    found = attend_by_scale(q, k, v, LENGTHS, causal=causal, scale=scale)
+    actual = attend_by_scale(q, k, v, LENGTHS, causal=causal, scale=scale)
     expected = dense(q, k, v, causal, scale)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
     weights = torch.randn_like(expected)
-    mine, theirs = (torch.autograd.grad((o * weights).sum(), inputs) for o in (found, expected))
+    mine, theirs = (torch.autograd.grad((o * weights).sum(), inputs) for o in (actual, expected))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
@@ -43,5 +43,5 @@ def test_earlier_keys_in_front_belong_to_earlier_scales(causal: bool) -> None:
     torch.manual_seed(1)
     q, k, v = torch.randn(3, 1, 2, sum(LENGTHS), 8)
     late = sum(LENGTHS[2:])
-    found = attend_by_scale(q[:, :, -late:], k, v, LENGTHS[2:], causal=causal)
-    torch.testing.assert_close(found, dense(q, k, v, causal, 1.0)[:, -late:], atol=1e-5, rtol=0)
+    actual = attend_by_scale(q[:, :, -late:], k, v, LENGTHS[2:], causal=causal)
+    torch.testing.assert_close(actual, dense(q, k, v, causal, 1.0)[:, -late:], atol=1e-5, rtol=0)

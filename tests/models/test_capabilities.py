@@ -1,4 +1,4 @@
-"""What an Infinity shows of its inside is what its own forward pass computes."""
+"""The inside of an Infinity, as its capabilities show it, is what its forward pass computes."""
 
 from __future__ import annotations
 
@@ -142,9 +142,9 @@ def test_a_guidance_that_asks_sees_the_queries_of_every_scale(model: InfinityMod
 
 def test_keys_are_those_that_attention_uses(model: InfinityModel, rollout: Rollout) -> None:
     text = model.encode(PROMPTS)
-    found = model.text_keys(text, [1])
-    (keys,) = found.keys
-    assert torch.equal(found.mask, text.mask)
+    actual = model.text_keys(text, [1])
+    (keys,) = actual.keys
+    assert torch.equal(actual.mask, text.mask)
     with outputs([model.transformer.blocks[1].ca.mat_q]) as queries:  # type: ignore[list-item, union-attr]
         model.logits(rollout, text)
     q = queries[0].unflatten(-1, (2, -1)).transpose(1, 2)

@@ -44,12 +44,12 @@ def test_the_table_counts_what_the_modules_have(name: str) -> None:
     )
     transformer, tokenizer = NETWORKS[name.partition("-")[0]]
     one, two = (count(lambda d=d: transformer(replace(trunk, depth=d))) for d in (1, 2))
-    found = PARAMETERS[name]
-    assert found.blocks == trunk.depth * (two - one)
-    assert found.outer == one - (two - one)
-    assert found.tokenizer == count(lambda: tokenizer(codes))
+    actual = PARAMETERS[name]
+    assert actual.blocks == trunk.depth * (two - one)
+    assert actual.outer == one - (two - one)
+    assert actual.tokenizer == count(lambda: tokenizer(codes))
     if not small:
-        assert found.text_encoder == config.files.text_parameters
+        assert actual.text_encoder == config.files.text_parameters
 
 
 def test_text_encoders() -> None:

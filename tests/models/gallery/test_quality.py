@@ -1,4 +1,4 @@
-"""The shipped Gallery: does the unerased model draw what held-out prompts ask for?"""
+"""The shipped Gallery: the base model draws what held-out prompts describe."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def accuracy(
         condition = model.encode([p.text for p, _ in block])
         images = model.decode(model.generate(condition, [(p.id, s) for p, s in block]))
         with torch.no_grad():
-            seen = judge(images)[head].argmax(-1).tolist()
-        for (prompt, _), label in zip(block, seen, strict=True):
+            observed = judge(images)[head].argmax(-1).tolist()
+        for (prompt, _), label in zip(block, observed, strict=True):
             name = judge.labels[head][label]
             total += 1
             right += name == prompt.labels[head]
@@ -55,7 +55,7 @@ def accuracy(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", sorted(FAMILIES))
-def test_unerased_accuracy_on_500_held_out_images(model: InfinityModel, head: str) -> None:
+def test_base_accuracy_on_500_held_out_images(model: InfinityModel, head: str) -> None:
     prompts = [p for p in load_prompt_set(FAMILIES[head]).prompts if p.labels[head]]
     share, wrong = accuracy(model, head, stratified_subset(prompts, 125, head), 4)
     assert share >= WANTED, f"{head} {share:.3f}: {wrong.most_common(8)}"

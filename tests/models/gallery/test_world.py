@@ -65,12 +65,12 @@ def test_batch_is_the_single_images() -> None:
 
 
 def test_every_subject_style_and_background_is_an_image_of_its_own() -> None:
-    seen = set()
+    observed = set()
     for subject, style, background in itertools.product(_subjects(), STYLES, BACKGROUNDS):
         image = render(Scene(**subject, style=style, background=background), 3)
         assert image.std() > 15, (subject, style, background)
-        seen.add(hashlib.sha256(image.tobytes()).digest())
-    assert len(seen) == len(_subjects()) * len(STYLES) * len(BACKGROUNDS)
+        observed.add(hashlib.sha256(image.tobytes()).digest())
+    assert len(observed) == len(_subjects()) * len(STYLES) * len(BACKGROUNDS)
 
 
 def test_every_composition_and_colour_renders() -> None:
@@ -170,13 +170,13 @@ def test_captions_name_what_is_in_the_scene_and_nothing_else() -> None:
 def test_vocabulary_covers_all_captions() -> None:
     rng = np.random.default_rng(4)
     words = set(vocabulary())
-    seen: set[str] = set()
+    observed: set[str] = set()
     for scene in _scenes(6_000, seed=4):
-        seen |= set(caption(scene, rng).split())
+        observed |= set(caption(scene, rng).split())
         if scene.mannequin is not None:
-            seen |= set(caption(scene, rng, implied=True).split())
-    assert seen <= words
-    assert len(words - seen) < 3  # and has no words to spare
+            observed |= set(caption(scene, rng, implied=True).split())
+    assert observed <= words
+    assert len(words - observed) < 3  # and has no words to spare
     assert vocabulary() == sorted(words) and 100 <= len(words) <= 170
 
 

@@ -158,10 +158,10 @@ NESTS = [(), ("vae",), ("ema",), ("trainer", "gpt_fsdp"), ("trainer", "gpt_ema_f
 
 @pytest.mark.parametrize("nest", NESTS, ids=str)
 def test_nested_dicts(tmp_path: Path, nest: tuple[str, ...]) -> None:
-    found: Any = state(tokenizer(1))
+    actual: Any = state(tokenizer(1))
     for key in reversed(nest):
-        found = {key: found, "epoch": 3, "args": {"lr": 0.1}}
-    torch.save(found, tmp_path / "w.pth")
+        actual = {key: actual, "epoch": 3, "args": {"lr": 0.1}}
+    torch.save(actual, tmp_path / "w.pth")
     target = tokenizer(2)
     load_into(target, read_tensors(tmp_path / "w.pth"), TokenizerFormat())
     assert same(target, tokenizer(1))
@@ -178,9 +178,9 @@ def test_averaged_weights_only_where_the_plain_ones_are_absent(
         ({averaged: two}, two),
     ):
         torch.save(content, tmp_path / "w.pth")
-        found = read_tensors(tmp_path / "w.pth")
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[k], expected[k]) for k in expected)
+        actual = read_tensors(tmp_path / "w.pth")
+        assert actual.keys() == expected.keys()
+        assert all(torch.equal(actual[k], expected[k]) for k in expected)
 
 
 def test_shards_by_their_index(tmp_path: Path) -> None:
@@ -199,19 +199,19 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 def test_an_index_that_disagrees_with_its_shards(tmp_path: Path) -> None:
     index = sharded(tmp_path, state(transformer(1)))
-    told = json.loads(index.read_text())
-    gone = told["weight_map"].pop("head.bias")
-    index.write_text(json.dumps(told))
+    index_content = json.loads(index.read_text())
+    gone = index_content["weight_map"].pop("head.bias")
+    index.write_text(json.dumps(index_content))
     with pytest.raises(CheckpointError, match=rf"{gone} and its index differ in head\.bias"):
         read_tensors(index)
-    told["weight_map"] |= {"head.bias": gone, "tail.bias": gone}
-    index.write_text(json.dumps(told))
+    index_content["weight_map"] |= {"head.bias": gone, "tail.bias": gone}
+    index.write_text(json.dumps(index_content))
     with pytest.raises(CheckpointError, match=rf"{gone} and its index differ in tail\.bias"):
         read_tensors(index)
 
 
 @pytest.mark.parametrize("kind", ["pth", "old pth", "safetensors", "shards"])
-def test_a_new_module_has_the_files_values_in_the_wanted_precision(
+def test_a_new_module_has_the_files_values_in_the_requested_precision(
     tmp_path: Path, kind: str
 ) -> None:
     source = transformer(1)
@@ -232,10 +232,10 @@ def test_a_new_module_has_the_files_values_in_the_wanted_precision(
         dtype=lambda name: torch.bfloat16 if name.startswith("blocks.") else torch.float32,
     )
     for name, value in source.state_dict().items():
-        found = loaded.state_dict()[name]
-        assert found.dtype == (torch.bfloat16 if name.startswith("blocks.") else torch.float32)
-        assert torch.equal(found, value.to(found.dtype))
-        assert found.is_contiguous()
+        actual = loaded.state_dict()[name]
+        assert actual.dtype == (torch.bfloat16 if name.startswith("blocks.") else torch.float32)
+        assert torch.equal(actual, value.to(actual.dtype))
+        assert actual.is_contiguous()
     assert all(p.requires_grad for p in loaded.parameters())
     assert list(loaded.state_dict()) == list(source.state_dict())
 

@@ -70,13 +70,13 @@ def test_neighbours_of_other_lengths_do_not_matter() -> None:
     model = wide_model()
     alike, other = random_texts((20, 20, 20), 256, 40), random_texts((7, 40), 256, 40, seed=1)
     keys = [("a", 0), ("b", 1), ("c", 2)]
-    found = model.generate(alike, keys).tokens
+    actual = model.generate(alike, keys).tokens
     mixed = TextCondition(
         torch.cat([alike.rows[:1], other.rows]), torch.cat([alike.lengths[:1], other.lengths])
     )
-    assert torch.equal(model.generate(mixed, keys).tokens[0], found[0])
+    assert torch.equal(model.generate(mixed, keys).tokens[0], actual[0])
     assert torch.equal(
-        model.generate(mixed.select([1, 2, 0]), keys[1:] + keys[:1]).tokens[2], found[0]
+        model.generate(mixed.select([1, 2, 0]), keys[1:] + keys[:1]).tokens[2], actual[0]
     )
 
 
@@ -86,11 +86,11 @@ def test_sampling_in_place_leaves_what_it_was_given(
     state = model.read(texts)
     before = [t.clone() for t in vars(state).values()]
     weights = {name: p.clone() for name, p in model.transformer.state_dict().items()}
-    found = [
+    actual = [
         sample(model.transformer, [state], model.layout, KEYS, model.sampling, model.guidance(1.0))
         for _ in range(2)
     ]
-    assert torch.equal(found[0][0].tokens, found[1][0].tokens)
+    assert torch.equal(actual[0][0].tokens, actual[1][0].tokens)
     assert all(torch.equal(a, b) for a, b in zip(before, vars(state).values(), strict=True))
     after = model.transformer.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
@@ -102,8 +102,8 @@ def test_both_ways_of_turning_agree(head: int) -> None:
     x, angle = torch.randn(2, 7, 3, head).transpose(1, 2), torch.randn(7, head // 2)
     taught = rotate(x, angle.cos(), angle.sin())
     with torch.no_grad():
-        found = rotate(x, angle.cos(), angle.sin())
-    torch.testing.assert_close(found, taught, rtol=0, atol=1e-6)
+        actual = rotate(x, angle.cos(), angle.sin())
+    torch.testing.assert_close(actual, taught, rtol=0, atol=1e-6)
 
 
 # -- decoding -----------------------------------------------------------------------------------
@@ -144,11 +144,11 @@ def test_large_maps_alone_are_doubled_so(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("out", [32, 64])
 def test_in_place_blocks_give_the_same_bits(out: int) -> None:
     block, x = ResBlock(32, out), torch.randn(2, 32, 6, 5)
-    kept = x.clone()
+    retained = x.clone()
     expected = block(x)
     with torch.no_grad():
         assert torch.equal(block(x), expected)
-    assert torch.equal(x, kept)
+    assert torch.equal(x, retained)
 
 
 def test_decoding_needs_the_same_memory_for_any_number() -> None:
@@ -167,9 +167,9 @@ def test_decoding_needs_the_same_memory_for_any_number() -> None:
 def test_slices_give_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     model = wide_model()
     rollout = model.generate(random_texts((5, 9, 2), 256, 40), KEYS[:3])
-    found = model.decode(rollout)
+    actual = model.decode(rollout)
     monkeypatch.setattr(infinity, "DECODED_PIXELS", 2 * 256 * 256)
-    torch.testing.assert_close(model.decode(rollout), found, rtol=0, atol=1e-4)
+    torch.testing.assert_close(model.decode(rollout), actual, rtol=0, atol=1e-4)
     model.batch = 1
     alone = torch.cat([model.decode(rollout.select([i])) for i in range(3)])
     assert torch.equal(model.decode(rollout), alone)
@@ -180,9 +180,9 @@ def test_a_decoder_in_bfloat16() -> None:
     rollout = model.generate(random_texts((5,), 256, 40), KEYS[:1])
     expected = model.decode(rollout)
     model.execution = Execution(bf16_decoder=True)
-    found = model.decode(rollout)
-    assert found.dtype == torch.float32
-    difference = (found - expected).abs()
+    actual = model.decode(rollout)
+    assert actual.dtype == torch.float32
+    difference = (actual - expected).abs()
     assert 1e-5 < difference.mean() < 0.04 * expected.std()
     assert torch.equal(model.generate(random_texts((5,), 256, 40), KEYS[:1]).tokens, rollout.tokens)
 
@@ -203,13 +203,13 @@ class Queries:
     query_blocks: Sequence[int] = (1,)
 
     def __init__(self) -> None:
-        self.seen: list[Tensor] = []
+        self.observed: list[Tensor] = []
 
     def branches(self, model: object, condition: Any) -> list[Any]:
         return [condition]
 
     def see(self, scale: int, queries: list[Tensor]) -> None:
-        self.seen += [q.clone() for q in queries]
+        self.observed += [q.clone() for q in queries]
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
         return logits[0]
@@ -231,7 +231,7 @@ def test_compiled_blocks_agree(bf16: bool, texts: TextCondition) -> None:
     """One compilation serves all blocks, scales, batches and lengths of text."""
     torch.compiler.reset()
     model, few = tiny_model(seed=3), texts.select([1, 3])
-    found = []
+    actual = []
     for compiled in (False, True):
         model.execution = Execution(bf16=bf16, compile=compiled)
         logits = logits_of(model, texts, KEYS)
@@ -239,11 +239,11 @@ def test_compiled_blocks_agree(bf16: bool, texts: TextCondition) -> None:
             again = logits_of(model, few, KEYS[:2])
             guidance = Queries()
             model.generate(texts, KEYS, guidance=guidance)
-        found.append((logits, again, *guidance.seen))
-    assert len(found[1]) == 2 + len(model.schedule.scales)
+        actual.append((logits, again, *guidance.observed))
+    assert len(actual[1]) == 2 + len(model.schedule.scales)
     if bf16:  # until the first bit that rounding changes
-        found = [(logits[:, :5], again[:, :5], seen[0]) for logits, again, *seen in found]
-    for plain, fast in zip(*found, strict=True):
+        actual = [(logits[:, :5], again[:, :5], observed[0]) for logits, again, *observed in actual]
+    for plain, fast in zip(*actual, strict=True):
         difference = (fast - plain).abs()
         if bf16:
             assert difference.mean() < 0.05 * plain.std()
@@ -271,8 +271,8 @@ def test_a_gpu_gives_the_cpus_logits(bf16: bool, compiled: bool) -> None:
     gpu.tokenizer.to(device)
     gpu.execution = Execution(bf16=bf16, compile=compiled, bf16_decoder=bf16)
     there = TextCondition(texts.rows.to(device), texts.lengths.to(device))
-    found = logits_of(gpu, there, keys).cpu()
-    scales = found[:, :1], logits_of(cpu, texts, keys)[:, :1]  # before bits can part
+    actual = logits_of(gpu, there, keys).cpu()
+    scales = actual[:, :1], logits_of(cpu, texts, keys)[:, :1]  # before bits can part
     difference = (scales[0] - scales[1]).abs().mean() / scales[1].std()
     assert difference < (0.05 if bf16 else 1e-4)
     moved = Rollout(rollout.tokens.to(device), rollout.inputs.to(device), rollout.schedule)

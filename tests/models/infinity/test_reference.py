@@ -66,7 +66,7 @@ def test_no_tensor_is_without_a_rule(folder: Folder) -> None:
         find_rule(file, name)
 
 
-def test_needed_tensors_are_there(folder: Folder) -> None:
+def test_required_tensors_are_present(folder: Folder) -> None:
     assert required(folder) <= set(folder.names())
 
 
@@ -148,7 +148,7 @@ def test_generated_folder_errors_are_noticed(generated: Folder) -> None:
     _assert_teeth(generated)
 
 
-def test_one_by_one_equals_batch_of_two(generated: Folder) -> None:
+def test_single_images_equal_a_batch_of_two(generated: Folder) -> None:
     """Stored: each prompt alone and unpadded. Here: both at once, padded to the longest."""
     close(generated.block0["logits"], generated.get("train_io", "logits"), 1e-5)
     close(generated.logits_uncond, generated.get("train_io", "logits_uncond"), 1e-5)
@@ -164,8 +164,8 @@ def test_padding_is_never_read(generated: Folder) -> None:
         padded = TextCondition(rows, lengths)
         rows[~padded.mask] = 50.0
         with torch.no_grad():
-            found = model.logits(generated.rollout, padded).flatten(2)
-        close(found, generated.block0["logits"], 1e-5)
+            actual = model.logits(generated.rollout, padded).flatten(2)
+        close(actual, generated.block0["logits"], 1e-5)
 
 
 def test_patchify_is_channel_major(generated: Folder) -> None:
@@ -202,5 +202,5 @@ def test_tolerances_see_a_wrong_schedule_template(generated: Folder) -> None:
     turned = Schedule(tuple((w, h) for h, w in generated.layout.schedule.scales))
     with torch.no_grad():
         transformer, text = generated.model.transformer, generated.text
-        found = transformer(generated.rollout.inputs, text, turned).flatten(2)
-    assert (found - generated.block0["logits"]).abs().max() > 100 * LOGITS
+        actual = transformer(generated.rollout.inputs, text, turned).flatten(2)
+    assert (actual - generated.block0["logits"]).abs().max() > 100 * LOGITS

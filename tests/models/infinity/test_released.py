@@ -60,9 +60,9 @@ def test_bf16_is_for_the_blocks_only(folder: Path) -> None:
     reference, model = Folder(REFERENCE), load(folder)
     for name, value in model.transformer.state_dict().items():
         exact = reference.model.transformer.state_dict()[name]
-        wanted = torch.bfloat16 if name.startswith("blocks.") else torch.float32
-        assert value.dtype == wanted, name
-        assert torch.equal(value, exact.to(wanted)), name
+        required = torch.bfloat16 if name.startswith("blocks.") else torch.float32
+        assert value.dtype == required, name
+        assert torch.equal(value, exact.to(required)), name
     assert all(p.dtype == torch.float32 for p in model.tokenizer.parameters())
     with torch.no_grad():
         logits = model.logits(reference.rollout, reference.condition).flatten(2)

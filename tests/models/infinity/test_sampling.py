@@ -53,8 +53,8 @@ def splitmix(prompt: str, seed: int, scale: int, index: int) -> float:
 
 def test_frozen_numbers() -> None:
     """These must never change, on any platform: stored images depend on them."""
-    found = uniforms([("0123456789abcdef", 7), ("fedcba9876543210", 0)], 3, 2, 3, CPU)
-    assert (found.double() * 2**24).long().flatten().tolist() == [
+    actual = uniforms([("0123456789abcdef", 7), ("fedcba9876543210", 0)], 3, 2, 3, CPU)
+    assert (actual.double() * 2**24).long().flatten().tolist() == [
         3256231,
         11129045,
         639759,
@@ -71,11 +71,11 @@ def test_frozen_numbers() -> None:
 
 
 def test_numbers_follow_the_documented_generator() -> None:
-    found = uniforms(KEYS[:2], 4, 5, 3, CPU)
+    actual = uniforms(KEYS[:2], 4, 5, 3, CPU)
     for row, (prompt, seed) in enumerate(KEYS[:2]):
         for index in range(15):
             expected = splitmix(prompt, seed, 4, index)
-            assert float(found[row].flatten()[index]) == expected
+            assert float(actual[row].flatten()[index]) == expected
 
 
 def test_numbers_depend_on_their_key_alone() -> None:
@@ -116,9 +116,9 @@ def test_numbers_are_uniform_and_independent() -> None:
 def test_the_extremes_stay_inside(monkeypatch: pytest.MonkeyPatch, raw: int) -> None:
     """The smallest and largest raw numbers become neither 0 nor 1 in float32."""
     monkeypatch.setattr(keyed_random, "_mix", lambda x: torch.full_like(x, raw))
-    found = float(uniforms(KEYS[:1], 0, 1, 1, CPU))
-    assert 0 < found < 1
-    assert found == (2**-24 if raw == 0 else 1 - 2**-24)
+    actual = float(uniforms(KEYS[:1], 0, 1, 1, CPU))
+    assert 0 < actual < 1
+    assert actual == (2**-24 if raw == 0 else 1 - 2**-24)
 
 
 def test_prompt_ids() -> None:
@@ -155,11 +155,11 @@ def brute_filter(logits: list[float], top_k: int, top_p: float) -> np.ndarray:
 def test_filter_against_brute_force(values: int, top_k: int, top_p: float) -> None:
     generator = torch.Generator().manual_seed(values)
     logits = 2 * torch.randn(3, 40, values, generator=generator)
-    found = filter_probabilities(logits, top_k, top_p)
-    for mine, row in zip(found.view(-1, values), logits.view(-1, values), strict=True):
+    actual = filter_probabilities(logits, top_k, top_p)
+    for mine, row in zip(actual.view(-1, values), logits.view(-1, values), strict=True):
         expected = brute_filter(row.tolist(), top_k, top_p)
         assert np.abs(mine.double().numpy() - expected).max() < 1e-6
-    assert torch.equal(found.argmax(-1), logits.argmax(-1))
+    assert torch.equal(actual.argmax(-1), logits.argmax(-1))
 
 
 def test_filter_makes_rare_bits_certain() -> None:
@@ -174,12 +174,12 @@ def test_draw_against_brute_force(values: int) -> None:
     logits = torch.randn(2, 50, 3, values, generator=generator)
     probabilities = filter_probabilities(logits, 0, 0.8)
     numbers = torch.rand(2, 50, 3, generator=generator)
-    found = draw(probabilities, numbers)
-    assert found.shape == numbers.shape
+    actual = draw(probabilities, numbers)
+    assert actual.shape == numbers.shape
     flat = zip(
         probabilities.view(-1, values).tolist(),
         numbers.flatten().tolist(),
-        found.flatten().tolist(),
+        actual.flatten().tolist(),
         strict=True,
     )
     for p, u, symbol in flat:
@@ -192,11 +192,11 @@ def test_draw_against_brute_force(values: int) -> None:
 def test_draw_follows_the_probabilities() -> None:
     for p in ([0.2, 0.8], [0.1, 0.0, 0.4, 0.3, 0.2]):
         numbers = uniforms([("draw", 0)], 0, 20_000, 1, CPU)
-        found = draw(torch.tensor(p).expand(1, 20_000, 1, len(p)), numbers).flatten()
-        count = np.bincount(found.numpy(), minlength=len(p))
-        kept = np.array(p) > 0
-        assert not count[~kept].any()
-        assert stats.chisquare(count[kept], 20_000 * np.array(p)[kept]).pvalue > 1e-3
+        actual = draw(torch.tensor(p).expand(1, 20_000, 1, len(p)), numbers).flatten()
+        count = np.bincount(actual.numpy(), minlength=len(p))
+        retained = np.array(p) > 0
+        assert not count[~retained].any()
+        assert stats.chisquare(count[retained], 20_000 * np.array(p)[retained]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("u", [2.0**-24, 1 - 2.0**-24])
@@ -206,8 +206,8 @@ def test_filtered_values_are_never_drawn(u: float) -> None:
     logits = torch.randn(1, 2000, 1, 7, generator=generator)
     logits[..., 6] = logits[..., 0] = -torch.inf
     probabilities = filter_probabilities(logits, 0, 0.9)
-    found = draw(probabilities * 0.9999, torch.full((1, 2000, 1), u))
-    assert (probabilities.gather(-1, found[..., None]) > 0).all()
+    actual = draw(probabilities * 0.9999, torch.full((1, 2000, 1), u))
+    assert (probabilities.gather(-1, actual[..., None]) > 0).all()
     certain = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).view(1, 2, 1, 2)
     assert draw(certain, torch.full((1, 2, 1), u)).flatten().tolist() == [1, 0]
 
@@ -298,16 +298,16 @@ def trace(model: InfinityModel, texts: TextCondition, sampling: Sampling) -> tup
     """A roll-out without guidance and the logits that it was drawn from."""
     state = model.read(texts)
     guidance = ClassifierFreeGuidance(1.0)
-    found, made = sample(model.transformer, [state], model.layout, KEYS, sampling, guidance)
-    return found, torch.cat(made, dim=1)
+    actual, made = sample(model.transformer, [state], model.layout, KEYS, sampling, guidance)
+    return actual, torch.cat(made, dim=1)
 
 
 @torch.no_grad()
 def test_teacher_forcing_gives_the_sampling_logits(
     model: InfinityModel, texts: TextCondition
 ) -> None:
-    found, logits = trace(model, texts, Sampling(guidance=1.0))
-    taught = model.logits(found, texts)
+    actual, logits = trace(model, texts, Sampling(guidance=1.0))
+    taught = model.logits(actual, texts)
     assert taught.shape == (7, 121, 6, 2)
     assert (taught - logits).abs().max() < 1e-4
     assert logits.std() > 0.3
@@ -315,9 +315,9 @@ def test_teacher_forcing_gives_the_sampling_logits(
 
 @torch.no_grad()
 def test_greedy_takes_the_best(model: InfinityModel, texts: TextCondition) -> None:
-    found, logits = trace(model, texts, Sampling(top_k=1, top_p=0.0))
-    assert torch.equal(found.tokens, logits.argmax(-1).to(torch.uint8))
-    assert 0.1 < found.tokens.float().mean() < 0.9
+    actual, logits = trace(model, texts, Sampling(top_k=1, top_p=0.0))
+    assert torch.equal(actual.tokens, logits.argmax(-1).to(torch.uint8))
+    assert 0.1 < actual.tokens.float().mean() < 0.9
 
 
 def test_weight_one_is_no_guidance(model: InfinityModel, texts: TextCondition) -> None:
@@ -325,8 +325,8 @@ def test_weight_one_is_no_guidance(model: InfinityModel, texts: TextCondition) -
     per_scale = model.generate(texts, KEYS, guidance=ClassifierFreeGuidance([1.0] * 5))
     assert torch.equal(plain.tokens, per_scale.tokens)
     with torch.no_grad():
-        found, _ = trace(model, texts, Sampling())
-    assert torch.equal(plain.tokens, found.tokens)
+        actual, _ = trace(model, texts, Sampling())
+    assert torch.equal(plain.tokens, actual.tokens)
     assert len(ClassifierFreeGuidance(1).branches(model, texts)) == 1
 
 
@@ -385,7 +385,7 @@ def test_null_and_prompts_mix_in_one_batch(model: InfinityModel, texts: TextCond
     assert torch.equal(chosen.rows[1], texts.rows[1])
 
 
-def test_no_text_encoder_is_said(model: InfinityModel) -> None:
+def test_a_missing_text_encoder_is_reported(model: InfinityModel) -> None:
     with pytest.raises(CapabilityError, match="without a text encoder"):
         model.encode(["a cat"])
 

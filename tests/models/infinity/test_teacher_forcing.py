@@ -26,13 +26,13 @@ from varbench.models.protocol import Rollout, Sampling
 from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 
-def dense(seen: str, levels: Tensor) -> Any:
+def dense(visible: str, levels: Tensor) -> Any:
     """One attention call over all keys with an ``[L, L]`` mask, in place of one per scale."""
     mask = {
         "own and earlier scales": levels[:, None] >= levels,
         "earlier scales only": (levels[:, None] > levels) | (levels[:, None] == 0) & (levels == 0),
         "everything": torch.ones(len(levels), len(levels), dtype=torch.bool),
-    }[seen]
+    }[visible]
 
     def attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
         weights = (q @ k.transpose(-1, -2)).masked_fill(~mask, -torch.inf).softmax(dim=-1)
@@ -49,17 +49,17 @@ def test_attention_by_scale_equals_the_dense_mask(
     schedule = SCHEDULES[name]
     model, (pairs, text) = model_of(schedule), pairs_of(schedule)
     levels = model.transformer.layout(schedule)[0]
-    found = logits_and_gradients(model, pairs, text)
+    actual = logits_and_gradients(model, pairs, text)
     other = {}
-    for seen in ("own and earlier scales", "earlier scales only", "everything"):
-        monkeypatch.setattr(attention, "attend_by_scale", dense(seen, levels))
-        other[seen] = logits_and_gradients(model, pairs, text)
+    for visible in ("own and earlier scales", "earlier scales only", "everything"):
+        monkeypatch.setattr(attention, "attend_by_scale", dense(visible, levels))
+        other[visible] = logits_and_gradients(model, pairs, text)
     expected = other.pop("own and earlier scales")
-    assert found.keys() == expected.keys() and len(found) > 40
-    for key, value in found.items():
+    assert actual.keys() == expected.keys() and len(actual) > 40
+    for key, value in actual.items():
         torch.testing.assert_close(value, expected[key], atol=1e-5, rtol=1e-5, msg=key)
-    for seen, wrong in other.items():  # the tolerance sees a wrong mask
-        assert (wrong["logits"] - found["logits"]).abs().max() > 1e-2, seen
+    for visible, wrong in other.items():  # the tolerance sees a wrong mask
+        assert (wrong["logits"] - actual["logits"]).abs().max() > 1e-2, visible
 
 
 class Largest(TorchDispatchMode):
@@ -92,30 +92,30 @@ def test_nothing_has_tokens_squared_elements(monkeypatch: pytest.MonkeyPatch) ->
 def test_recomputed_blocks_give_the_same_bits_in_less_memory(bf16: bool) -> None:
     schedule = SCHEDULES["square, 5 scales"]
     model, (pairs, text) = model_of(schedule, depth=4), pairs_of(schedule)
-    found, kept = [], []
+    actual, retained = [], []
     for checkpointing in (False, True):
         model.execution = Execution(bf16, checkpointing)
-        found.append(logits_and_gradients(model, pairs, text))
+        actual.append(logits_and_gradients(model, pairs, text))
         with LiveBytes() as live:
             logits = model.logits(pairs, text)
-            kept.append(live.now)
+            retained.append(live.now)
             del logits
-    assert found[0].keys() == found[1].keys()
-    for key, value in found[0].items():
-        assert torch.equal(value, found[1][key]), key
-    assert kept[1] < kept[0] / 4
+    assert actual[0].keys() == actual[1].keys()
+    for key, value in actual[0].items():
+        assert torch.equal(value, actual[1][key]), key
+    assert retained[1] < retained[0] / 4
     with torch.no_grad():
-        assert torch.equal(model.logits(pairs, text), found[0]["logits"])
+        assert torch.equal(model.logits(pairs, text), actual[0]["logits"])
 
 
 def dtypes_of(model: InfinityModel, pairs: Rollout, text: TextCondition) -> dict[str, torch.dtype]:
     """The dtype that every module of the transformer puts out."""
-    seen: dict[str, torch.dtype] = {}
+    observed: dict[str, torch.dtype] = {}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                seen[name] = output.dtype
+                observed[name] = output.dtype
 
         return hook
 
@@ -124,7 +124,7 @@ def dtypes_of(model: InfinityModel, pairs: Rollout, text: TextCondition) -> dict
     model.logits(pairs, text)
     for handle in handles:
         handle.remove()
-    return seen
+    return observed
 
 
 @pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
@@ -138,14 +138,14 @@ def test_only_the_blocks_products_are_bfloat16(weights: torch.dtype) -> None:
         model.execution = Execution(bf16=True)
         for p in model.block_parameters().values():
             p.data = p.data.to(weights)
-        seen = dtypes_of(model, pairs, text)
-        found = model.logits(pairs, text)
-    half = {name for name, dtype in seen.items() if dtype == torch.bfloat16}
+        observed = dtypes_of(model, pairs, text)
+        actual = model.logits(pairs, text)
+    half = {name for name, dtype in observed.items() if dtype == torch.bfloat16}
     inside = ("sa", "sa.mat_qkv", "sa.proj", "ca", "ca.mat_q", "ca.mat_kv", "ca.proj")
     inside += ("ffn", "ffn.fc1", "ffn.fc2")
     assert half == {f"blocks.{i}.{name}" for i in range(2) for name in inside}
-    assert found.dtype == torch.float32
-    error = (found - exact).abs()
+    assert actual.dtype == torch.float32
+    error = (actual - exact).abs()
     assert float(error.max()) > 1e-4
     assert float(error.mean()) < 0.02 * float(exact.std())
 
@@ -170,8 +170,8 @@ def test_sampling_in_bfloat16_agrees_with_teacher_forcing() -> None:
         assert forced.dtype == trace[0].dtype == torch.float32
         differences[bf16] = float((forced - torch.cat(trace, dim=1)).abs().mean())
         past = model.transformer.new_cache(model.read(text), schedule).blocks[0]
-        kept = {t.dtype for t in (past.keys, past.values, *past.text[0])}
-        assert kept == {torch.bfloat16 if bf16 else torch.float32}
+        retained = {t.dtype for t in (past.keys, past.values, *past.text[0])}
+        assert retained == {torch.bfloat16 if bf16 else torch.float32}
     assert differences[False] < 1e-5
     assert differences[True] < 0.02 * float(forced.std())
 

@@ -58,16 +58,16 @@ def test_a_batch_of_eight_prompts_is_eight_batches_of_one(encoder: TextEncoder) 
 
 def test_single_encoding_is_masked_batch_encoding_up_to_rounding(encoder: TextEncoder) -> None:
     """Against transformers' own batch: padded to the longest prompt, and to 512 as upstream."""
-    found = encoder.encode(PROMPTS)
+    actual = encoder.encode(PROMPTS)
     for padding in ({"padding": True}, {"padding": "max_length", "max_length": 512}):
         batch = encoder.tokenizer(list(PROMPTS), return_tensors="pt", **padding)
         with torch.no_grad():
             rows = encoder.encoder(**batch).last_hidden_state
             unmasked = encoder.encoder(batch.input_ids).last_hidden_state
-        assert batch.attention_mask.sum(1).tolist() == found.lengths.tolist()
-        for i, length in enumerate(found.lengths.tolist()):
-            close(rows[i, :length], found.rows[i, :length])
-        assert (unmasked[0, 0] - found.rows[0, 0]).abs().max() > 0.1  # the mask matters here
+        assert batch.attention_mask.sum(1).tolist() == actual.lengths.tolist()
+        for i, length in enumerate(actual.lengths.tolist()):
+            close(rows[i, :length], actual.rows[i, :length])
+        assert (unmasked[0, 0] - actual.rows[0, 0]).abs().max() > 0.1  # the mask matters here
 
 
 def test_repeated_prompts_and_their_order(encoder: TextEncoder) -> None:
@@ -140,9 +140,9 @@ def test_precisions(
     for name, value in low.encoder.named_parameters():
         assert value.dtype == (wo if ".wo." in name else dtype), name
         assert not value.requires_grad
-    found, exact = low.encode(PROMPTS), encoder.encode(PROMPTS)
-    assert found.rows.dtype == torch.float32
-    error = (found.rows - exact.rows).abs().max()
+    actual, exact = low.encode(PROMPTS), encoder.encode(PROMPTS)
+    assert actual.rows.dtype == torch.float32
+    error = (actual.rows - exact.rows).abs().max()
     assert error <= tolerance
     assert (error == 0) == (dtype == torch.float32)
     assert low.features("a cat").tensors["rows"].dtype == dtype

@@ -102,10 +102,10 @@ def test_a_second_encode_reads_no_encoder_and_gives_the_same_bits(
     assert loads.count == 1
     again = cached(folder, Store(tmp_path), forbidden, dtype=dtype).encode(PROMPTS[::-1])
     plain = TextEncoder.from_folder(folder, MAXLEN, CPU, dtype).encode(PROMPTS)
-    for found in (first, again.select(range(7, -1, -1))):
-        assert found.rows.dtype == torch.float32
-        assert torch.equal(found.rows, plain.rows)
-        assert torch.equal(found.lengths, plain.lengths)
+    for actual in (first, again.select(range(7, -1, -1))):
+        assert actual.rows.dtype == torch.float32
+        assert torch.equal(actual.rows, plain.rows)
+        assert torch.equal(actual.lengths, plain.lengths)
 
 
 def test_what_decides_features_is_in_the_key(folder: Path, tmp_path: Path) -> None:
@@ -221,11 +221,11 @@ def test_files_can_be_read_by_colleagues(folder: Path, tmp_path: Path) -> None:
 def test_stored_features_do_not_depend_on_the_number_of_threads(
     folder: Path, tmp_path: Path
 ) -> None:
-    seen = []
+    observed = []
 
     def watching(*args: Any) -> TextEncoder:
         encoder = TextEncoder.from_folder(*args)
-        encoder.encoder.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+        encoder.encoder.register_forward_hook(lambda *_: observed.append(torch.get_num_threads()))
         return encoder
 
     before = torch.get_num_threads()
@@ -235,7 +235,7 @@ def test_stored_features_do_not_depend_on_the_number_of_threads(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 1]
+    assert observed == [1, 1]
 
 
 def test_lost_tokens_are_reported_without_the_encoder(
@@ -318,7 +318,7 @@ def test_the_gpu_memory_is_given_back(folder: Path, tmp_path: Path) -> None:
     before = torch.cuda.memory_allocated()
     text.prepare(PROMPTS)
     assert torch.cuda.memory_allocated() == before
-    found = text.encode(PROMPTS)
-    assert found.rows.device.type == "cuda"
+    actual = text.encode(PROMPTS)
+    assert actual.rows.device.type == "cuda"
     exact = TextEncoder.from_folder(folder, MAXLEN, CPU).encode(PROMPTS)
-    torch.testing.assert_close(found.rows.cpu(), exact.rows, rtol=0, atol=0.01)
+    torch.testing.assert_close(actual.rows.cpu(), exact.rows, rtol=0, atol=0.01)

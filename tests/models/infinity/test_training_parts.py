@@ -55,8 +55,8 @@ def two_b() -> InfinityModel:
 def test_transformer_sizes(name: str) -> None:
     config, expected, tolerance = RELEASED[name]
     with torch.device("meta"):
-        found = sum(p.numel() for p in InfinityTransformer(config).parameters())
-    assert abs(found - expected) <= tolerance
+        actual = sum(p.numel() for p in InfinityTransformer(config).parameters())
+    assert abs(actual - expected) <= tolerance
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -145,10 +145,10 @@ def test_unknown_part() -> None:
 
 def test_union_of_parts_in_state_dict_order() -> None:
     model = tiny_model()
-    found = trainable(model, ["ffn", "cross_attention", "ffn"])
-    order = [n for n, _ in model.weights().named_parameters() if n in found]
-    assert list(found) == order
-    assert len(found) == 10 * model.transformer.config.depth
+    actual = trainable(model, ["ffn", "cross_attention", "ffn"])
+    order = [n for n, _ in model.weights().named_parameters() if n in actual]
+    assert list(actual) == order
+    assert len(actual) == 10 * model.transformer.config.depth
 
 
 def test_model_follows_the_protocol() -> None:
@@ -179,7 +179,7 @@ def test_fingerprint_changes_with_weights_sizes_and_schedule() -> None:
     assert first == tiny_model(seed=1).fingerprint()
     assert len(first) == 16
     assert first != tiny_model(seed=2).fingerprint()
-    seen = {first}
+    observed = {first}
     places: list[tuple[str, nn.Module]] = [
         ("blocks.1.ca.v_bias", model.transformer),
         ("head.bias", model.transformer),
@@ -189,7 +189,7 @@ def test_fingerprint_changes_with_weights_sizes_and_schedule() -> None:
         value = module.state_dict()[name]
         old = value.clone()
         value.view(-1)[0] = math.nextafter(float(value.view(-1)[0]), math.inf) + 1e-6
-        assert model.fingerprint() not in seen
+        assert model.fingerprint() not in observed
         value.copy_(old)
         assert model.fingerprint() == first
     shorter = Schedule(model.schedule.scales[:4])

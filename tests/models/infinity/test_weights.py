@@ -1,4 +1,4 @@
-"""Where weights are found, what they hash to, and what is said when they are not there."""
+"""Locating weights, their hashes, and the errors when they are missing."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_a_local_folder_laid_out_like_the_hub(tmp_path: Path) -> None:
     assert model.path(config.files.transformer).read_text() == "infinity_2b_reg.pth"
     assert text.path("model.safetensors").parent == tmp_path / "w" / "flan-t5-xl"
     assert (model.revision, model.commit, model.missing, text.missing) == (None, None, (), ())
-    found = registry.provenance(config)
-    assert found["FoundationVision/Infinity"] == {
+    actual = registry.provenance(config)
+    assert actual["FoundationVision/Infinity"] == {
         "revision": None,
         "commit": None,
         "sha256": {n: sha(n) for n in (config.files.transformer, config.files.tokenizer)},
     }
-    assert found["google/flan-t5-xl"]["sha256"] == {n: sha(n) for n in TEXT}
+    assert actual["google/flan-t5-xl"]["sha256"] == {n: sha(n) for n in TEXT}
 
 
 def test_the_hubs_cache_and_the_commit_it_resolved_to(caches: Path) -> None:
@@ -90,8 +90,8 @@ def test_the_hubs_cache_and_the_commit_it_resolved_to(caches: Path) -> None:
     files = (config.files.transformer, config.files.tokenizer)
     cached(caches, "FoundationVision/Infinity", files)
     cached(caches, "google/flan-t5-xl", TEXT, commit=COMMIT[::-1])
-    found = registry.provenance(config)
-    ours, text = found["FoundationVision/Infinity"], found["google/flan-t5-xl"]
+    actual = registry.provenance(config)
+    ours, text = actual["FoundationVision/Infinity"], actual["google/flan-t5-xl"]
     assert (ours["revision"], ours["commit"]) == ("main", COMMIT)
     assert ours["sha256"] == {n: sha(n) for n in files}
     assert text["commit"] == COMMIT[::-1]
@@ -110,7 +110,7 @@ def test_a_pinned_revision_finds_its_own_snapshot(caches: Path) -> None:
         locate.locate(config)  # main is the empty commit now
 
 
-def test_folder_and_cache_with_the_same_files_have_one_fingerprint(
+def test_folder_and_cache_with_the_same_files_share_a_fingerprint(
     caches: Path, tmp_path: Path
 ) -> None:
     config = local_folder(tmp_path / "w")
@@ -124,19 +124,19 @@ def test_folder_and_cache_with_the_same_files_have_one_fingerprint(
 
 def test_the_fingerprint_tells_apart_whatever_changes_an_image(tmp_path: Path) -> None:
     config = local_folder(tmp_path / "w")
-    seen = {registry.fingerprint(config)}
+    observed = {registry.fingerprint(config)}
     sizes = replace(config.transformer, heads=32)
     for change in (
         {"pn": "0.25M"}, {"aspect_ratio": 1.5}, {"precision": "fp32"},
         {"text_precision": "bf16"}, {"transformer": sizes},
     ):  # fmt: skip
-        seen.add(registry.fingerprint(replace(config, **change)))
-    assert len(seen) == 6
-    assert registry.fingerprint(replace(config, aspect_ratio=1.05, chunks=4)) in seen
+        observed.add(registry.fingerprint(replace(config, **change)))
+    assert len(observed) == 6
+    assert registry.fingerprint(replace(config, aspect_ratio=1.05, chunks=4)) in observed
     for name in (config.files.transformer, config.files.tokenizer, "flan-t5-xl/tokenizer.json"):
         fill(tmp_path / "w", (name,), tag="other ")
-        seen.add(registry.fingerprint(config))
-    assert len(seen) == 9
+        observed.add(registry.fingerprint(config))
+    assert len(observed) == 9
 
 
 def test_missing_files_are_named_with_hub_id_and_folder(tmp_path: Path) -> None:
@@ -173,14 +173,14 @@ def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
     """The hub's client is replaced by one that notes what it is asked for and delivers it."""
     import huggingface_hub
 
-    asked: list[tuple[str, str, list[str]]] = []
+    requests: list[tuple[str, str, list[str]]] = []
     look = huggingface_hub.snapshot_download
 
     def fetch(repository: str, *, local_files_only: bool, **given: Any) -> str:
         if not local_files_only:
             assert f"fetching {released().files.transformer}" in caplog.text, "said before done"
             assert repository in caplog.text and str(caches) in caplog.text
-            asked.append((repository, given["revision"], given["allow_patterns"]))
+            requests.append((repository, given["revision"], given["allow_patterns"]))
             names = [p for p in given["allow_patterns"] if "*" not in p]
             cached(caches, repository, tuple(names))
         return look(repository, local_files_only=True, **given)
@@ -189,7 +189,7 @@ def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
     config = released()
     cached(caches, "google/flan-t5-xl", TEXT)
     locate.locate(config)
-    assert asked == [
+    assert requests == [
         (
             "FoundationVision/Infinity",
             "main",
@@ -198,11 +198,11 @@ def test_what_is_missing_is_announced_and_fetched_and_nothing_else(
     ]
     caplog.clear()
     locate.locate(config)
-    assert len(asked) == 1, "what is in the cache is not asked for again"
+    assert len(requests) == 1, "what is in the cache is not fetched again"
     assert not caplog.text
 
 
-def test_a_failed_fetch_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fetch_reports_the_reason_and_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     class ConnectError(Exception):
@@ -220,7 +220,7 @@ def test_a_failed_fetch_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch)
         locate.locate(released())
 
 
-def test_shards_are_needed_once_their_index_is_there(tmp_path: Path) -> None:
+def test_shards_are_required_by_their_index(tmp_path: Path) -> None:
     config = released("infinity-8b", weights=str(tmp_path))
     index = hollow_shards(tmp_path / "infinity_8b_weights", {"a": (2,), "b": (3,)}, 2)
     fill(tmp_path, (config.files.tokenizer,))
@@ -233,7 +233,7 @@ def test_shards_are_needed_once_their_index_is_there(tmp_path: Path) -> None:
         locate.locate(config)
 
 
-def test_an_index_cannot_point_elsewhere(tmp_path: Path) -> None:
+def test_an_index_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     config = released("infinity-8b", weights=str(tmp_path))
     fill(tmp_path, (config.files.tokenizer,))
     index = tmp_path / config.files.transformer
@@ -279,8 +279,8 @@ def test_a_checksum_is_computed_once_per_version_of_a_file(
     path.write_text("two")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert hashing.sha256(path) == sha("two"), "equal size and mtime do not fool it"
-    for kept in hashing.kept_folder().iterdir():
-        kept.write_text("nonsense")
+    for retained in hashing.kept_folder().iterdir():
+        retained.write_text("nonsense")
     assert hashing.sha256(path) == sha("two")
 
 

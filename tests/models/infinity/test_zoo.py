@@ -91,9 +91,9 @@ def test_figures(name: str) -> None:
     )
     assert (v.bits, v.factor, v.base_width) == (expected["vae_bits"], expected["factor"], 128)
     assert schedule_for(config.pn, config.aspect_ratio).total == expected["tokens"]
-    found = PARAMETERS[name]
-    assert found.blocks + found.outer == pytest.approx(expected["parameters"], rel=5e-5)
-    assert found.tokenizer == pytest.approx(expected["vae_parameters"], rel=1e-3)
+    actual = PARAMETERS[name]
+    assert actual.blocks + actual.outer == pytest.approx(expected["parameters"], rel=5e-5)
+    assert actual.tokenizer == pytest.approx(expected["vae_parameters"], rel=1e-3)
     s = config.sampling
     assert (s.guidance, s.temperature) == (expected["guidance"], expected["temperature"])
     assert (s.top_k, s.top_p) == (0, 0.97)
@@ -141,7 +141,7 @@ def test_the_gallery_has_no_weights_to_choose() -> None:
         resolve("gallery", "smoke", "none", ["model.weights=here"])
 
 
-def test_list_says_size_memory_and_where_weights_are_looked_for(
+def test_list_shows_sizes_memory_and_the_weights_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -211,7 +211,7 @@ def test_full_size_files_load(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["infinity-2b", "infinity-8b"])
-def test_one_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> None:
+def test_a_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> None:
     last = f"block_chunks.7.module.{ZOO[name]['depth'] // 8 - 1}."
     own = f"blocks.{ZOO[name]['depth'] - 1}."
     width = ZOO[name]["width"]

@@ -44,8 +44,8 @@ def trace(model: SwittiModel, sampling: Sampling) -> tuple[Rollout, Tensor]:
     with torch.no_grad():
         text = model.read(texts())
     codebook, guidance = model.tokenizer.quantize, ClassifierFreeGuidance(1.0)
-    found, logits = sample(model.transformer, codebook, text, SCHEDULE, KEYS, sampling, guidance)
-    return found, torch.cat(logits, dim=1)
+    actual, logits = sample(model.transformer, codebook, text, SCHEDULE, KEYS, sampling, guidance)
+    return actual, torch.cat(logits, dim=1)
 
 
 # -- who sees whom ----------------------------------------------------------------------------
@@ -90,13 +90,13 @@ def test_a_scale_reads_its_own_inputs_or_also_earlier_ones(causal: bool) -> None
             logits[:, rows].square().sum(), inputs, retain_graph=True, allow_unused=True
         )
         for other, part in enumerate(ROWS[1:], start=1):
-            found = (
+            actual = (
                 0.0
                 if gradient is None
                 else float(gradient[:, part.start - 1 : part.stop - 1].abs().sum())
             )
             sees = other == level or (causal and other < level)
-            assert (found > 1e-3) if sees else (found == 0.0), (level, other)
+            assert (actual > 1e-3) if sees else (actual == 0.0), (level, other)
 
 
 def test_a_scale_reaches_later_ones_through_the_sum_of_codes() -> None:
@@ -244,11 +244,11 @@ def test_guided_logits_come_from_both_branches(causal: bool) -> None:
 
 def test_null_is_the_empty_prompt() -> None:
     model = tiny_model()
-    found, empty = model.null(model.encode(["a cat", "a red dog"])), HashedText().encode([""])
+    actual, empty = model.null(model.encode(["a cat", "a red dog"])), HashedText().encode([""])
     for row in range(2):
-        assert torch.equal(found.rows[row], empty.rows[0])
-        assert torch.equal(found.mask[row], empty.mask[0])
-        assert torch.equal(found.pooled[row], empty.pooled[0])
+        assert torch.equal(actual.rows[row], empty.rows[0])
+        assert torch.equal(actual.mask[row], empty.mask[0])
+        assert torch.equal(actual.pooled[row], empty.pooled[0])
 
 
 @BOTH
@@ -258,10 +258,10 @@ def test_conditions_mix_row_by_row(causal: bool) -> None:
     null = model.null(texts())
     mixed = texts().choose(null, [True, False, False, True])
     with torch.no_grad():
-        found = model.logits(rollout, mixed)
+        actual = model.logits(rollout, mixed)
         own, other = model.logits(rollout, texts()), model.logits(rollout, null)
-    torch.testing.assert_close(found[[0, 3]], other[[0, 3]])
-    torch.testing.assert_close(found[[1, 2]], own[[1, 2]])
+    torch.testing.assert_close(actual[[0, 3]], other[[0, 3]])
+    torch.testing.assert_close(actual[[1, 2]], own[[1, 2]])
     assert not torch.allclose(own, other, atol=0.1)
 
 

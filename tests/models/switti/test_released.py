@@ -72,19 +72,19 @@ def test_frequencies_that_are_not_trained_stay_a_buffer(hub: Path) -> None:
 
 def test_files_hashes_and_whatever_changes_an_image(hub: Path, tmp_path: Path) -> None:
     config = config_of(hub)
-    found = registry.provenance(config)
-    assert list(found) == [
+    actual = registry.provenance(config)
+    assert list(actual) == [
         "yresearch/Switti",
         "yresearch/VQVAE-Switti",
         "openai/clip-vit-large-patch14",
         "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
     ]
-    assert list(found["yresearch/Switti"]["sha256"]) == [WEIGHTS]
-    assert {"config.json", "tokenizer.json", WEIGHTS} <= set(found[list(found)[3]]["sha256"])
+    assert list(actual["yresearch/Switti"]["sha256"]) == [WEIGHTS]
+    assert {"config.json", "tokenizer.json", WEIGHTS} <= set(actual[list(actual)[3]]["sha256"])
     moved = copy(hub, tmp_path / "moved")
     ours = registry.fingerprint(config)
     assert ours == registry.fingerprint(config_of(moved))
-    seen = {
+    observed = {
         ours,
         registry.fingerprint(replace(config, sides=(1, 2, 3, 5))),
         registry.fingerprint(replace(config, transformer=replace(TRANSFORMER, causal=True))),
@@ -92,8 +92,8 @@ def test_files_hashes_and_whatever_changes_an_image(hub: Path, tmp_path: Path) -
     for folder in FOLDERS:
         with (moved / folder / WEIGHTS).open("ab") as file:
             file.write(b" ")
-        seen.add(registry.fingerprint(config_of(moved)))
-    assert len(seen) == 7
+        observed.add(registry.fingerprint(config_of(moved)))
+    assert len(observed) == 7
 
 
 def test_missing_files_are_named_with_hub_id_and_folder(hub: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_offline_with_an_empty_cache() -> None:
     assert "Traceback" not in result.output
 
 
-def test_list_says_size_memory_and_where_weights_are_looked_for(tmp_path: Path) -> None:
+def test_list_shows_sizes_memory_and_the_weights_folder(tmp_path: Path) -> None:
     rows = {
         line.split()[0]: line for line in varbench("list", "models").output.splitlines() if line
     }

@@ -55,10 +55,10 @@ def text(hub: Path) -> CachedTextEncoder[SwittiCondition]:
 def test_text_rows_are_both_encoders_side_by_side(hub: Path) -> None:
     """Compared with the encoders on prompts padded to one length and masked, as the original."""
     pair, prompts = source(hub).load(), ["a red cat", "dog"]
-    found = source(hub).condition([pair.features(prompt) for prompt in prompts])
-    assert found.rows.shape == (2, MAXLEN, 20)
-    assert found.pooled.shape == (2, 12)
-    assert found.mask.sum(1).tolist() == [5, 3]
+    actual = source(hub).condition([pair.features(prompt) for prompt in prompts])
+    assert actual.rows.shape == (2, MAXLEN, 20)
+    assert actual.pooled.shape == (2, 12)
+    assert actual.mask.sum(1).tolist() == [5, 3]
     out = []
     for tokenize, encoder in zip(pair.tokenizers, pair.encoders, strict=True):
         batch = tokenize(prompts, padding="max_length", max_length=MAXLEN, return_tensors="pt")
@@ -66,10 +66,10 @@ def test_text_rows_are_both_encoders_side_by_side(hub: Path) -> None:
             out.append(encoder(batch.input_ids, attention_mask=batch.attention_mask))
     rows = torch.cat([o.last_hidden_state for o in out], dim=-1)
     for row, length in enumerate((5, 3)):
-        torch.testing.assert_close(found.rows[row, :length], rows[row, :length])
-        assert not found.rows[row, length:].any()
-        torch.testing.assert_close(found.pooled[row], out[1].pooler_output[row])
-        torch.testing.assert_close(found.pooled[row], rows[row, length - 1, 8:])
+        torch.testing.assert_close(actual.rows[row, :length], rows[row, :length])
+        assert not actual.rows[row, length:].any()
+        torch.testing.assert_close(actual.pooled[row], out[1].pooler_output[row])
+        torch.testing.assert_close(actual.pooled[row], rows[row, length - 1, 8:])
 
 
 def test_a_prompt_does_not_depend_on_its_neighbours(
@@ -87,8 +87,8 @@ def test_a_long_prompt_is_cut_and_reported_once(
 ) -> None:
     long = "a red cat a blue dog a cat"
     with caplog.at_level(logging.WARNING):
-        found = text.encode([long, long])
-    assert found.mask.all()
+        actual = text.encode([long, long])
+    assert actual.mask.all()
     assert text.truncated == {long: 2}
     assert len(caplog.records) == 1
     assert text.tokens(long)[-2:] == ["dog", "</s>"]

@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varbench.models.common.execution import Execution, autocast, compiled
+from varbench.models.common.head_norm import EPS, HeadNorm
 from varbench.models.infinity.attention import CrossAttention, Past, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.rope import rope_tables
 from varbench.models.protocol import Schedule
-
-EPS = 1e-6
 
 
 @dataclass
@@ -112,19 +111,6 @@ class Block(nn.Module):
     def _ca_input(self, x_BLD: Tensor) -> Tensor:
         norm = (self.ca_norm.weight.float(), self.ca_norm.bias.float())
         return F.layer_norm(x_BLD, (self.width,), *norm, eps=EPS)
-
-
-class HeadNorm(nn.Module):
-    """AdaLN before the head: scale first, shift second."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-
-    def forward(self, x_BLD: Tensor, pooled_BD: Tensor) -> Tensor:
-        scale, shift = self.ada_lin(pooled_BD).unsqueeze(1).chunk(2, dim=-1)
-        return F.layer_norm(x_BLD, (self.width,), eps=EPS) * (1 + scale) + shift  # type: ignore[no-any-return]
 
 
 class InfinityTransformer(nn.Module):

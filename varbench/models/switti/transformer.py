@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varbench.models.common.head_norm import HeadNorm
 from varbench.models.protocol import Schedule
 from varbench.models.switti.attention import EPS, BlockText, CrossAttention, Past, SelfAttention
 from varbench.models.switti.config import TransformerConfig
@@ -116,18 +117,6 @@ class CropEmbedding(nn.Module):
     def forward(self) -> Tensor:
         phases = self.weight.new_tensor(CROP)[:, None] * self.weight * 2 * math.pi
         return torch.cat([phases.sin(), phases.cos()], dim=-1).flatten()
-
-
-class HeadNorm(nn.Module):
-    """AdaLN before the head: scale first, shift second."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-
-    def forward(self, x_BLC: Tensor, pooled_BC: Tensor) -> Tensor:
-        scale, shift = self.ada_lin(pooled_BC)[:, None].chunk(2, dim=-1)
-        return F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS) * (1 + scale) + shift  # type: ignore[no-any-return]
 
 
 class SwittiTransformer(nn.Module):
