@@ -33,7 +33,6 @@ REQUESTS: list[tuple[list[str], list[str]]] = [
     (["method.alfa=0.5"], ["method.alpha"]),
     (["method.alpha=two"], ["alpha"]),
     (["method.alpha=3"], ["share between 0 and 1"]),
-    (["method.alpha=0.1", "method.alpha=0.2"], ["method.alpha is given twice"]),
     (["model.name=gallery"], ["--model"]),
     (["suite.name=smoke"], ["--suite"]),
     (["engine=slurm"], ["'slurm'", "local, ray"]),

@@ -83,17 +83,12 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    keys: set[str] = set()
-    for override in overrides:
+    for override in overrides:  # of two with the same key the last counts
         key, equals, _ = override.partition("=")
-        key = key.lstrip("+~")
         if not equals:
             raise UserError(f"overrides have the form KEY=VALUE, got {override!r}")
-        if key in _NAMES:
+        if (key := key.lstrip("+~")) in _NAMES:
             raise UserError(f"{key} is no setting of its own; choose with {_NAMES[key]}")
-        if key in keys:
-            raise UserError(f"{key} is given twice; drop one")
-        keys.add(key)
 
 
 def check(requests: Sequence[Request]) -> list[str]:
