@@ -14,14 +14,14 @@ import pandas as pd
 from PIL import Image
 
 from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
-from varbench.report import write_report
+from varbench.report import Filters, build_records, load_cells, select, write_views
 from varbench.report.panels import build_panels
 from varbench.report.tables import panel_table
 from varbench.store import Store, digest
 
 HOSTILE = "<script>alert('x')</script> \"ada\" & \u202eevil\u202c {{ 7 * 7 }} \x1b[31m"
 RED, BLUE = (200, 30, 20), (20, 40, 200)
-# method -> metric -> (value, low, high); the unerased model's values are the baselines
+# method -> metric -> (value, low, high); the base model's values are the baselines
 NUMBERS: dict[str, dict[str, tuple[float | None, float | None, float | None]]] = {
     "none": {"acc_e": (0.96, 0.93, 0.98), "acc_n": (0.95, 0.92, 0.97), "acc_u": (0.98, 0.96, 0.99)},
     "naive": {
@@ -110,6 +110,16 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         write_rows(writer.dir / "rows.npz", rows)
     return cell
+
+
+def write_report(
+    store: Store, out: Path, formats: Sequence[str], filters: Filters | None = None
+) -> list[Path]:
+    """Reports on the cells of a store that `filters` accept, a file per format."""
+    every = load_cells(store)
+    cells = select(every, filters or Filters())
+    records = build_records(cells)
+    return write_views(records, cells, out, formats, store=store, all_cells=every)
 
 
 def table_text(

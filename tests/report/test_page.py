@@ -6,8 +6,17 @@ import dataclasses
 import re
 from pathlib import Path
 
-from tests.helpers.report import HOSTILE, NUMBERS, RED, Page, image_in, page_of, put_cell
-from varbench.report import Filters, build_records, load_cells, load_records, render, write_report
+from tests.helpers.report import (
+    HOSTILE,
+    NUMBERS,
+    RED,
+    Page,
+    image_in,
+    page_of,
+    put_cell,
+    write_report,
+)
+from varbench.report import Filters, build_records, load_cells, load_records, render
 from varbench.report.image_grid import choose
 from varbench.report.page import render_page
 from varbench.report.panels import build_panels
@@ -58,7 +67,7 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
     assert "\x1b" not in render(load_records(store), "table")
 
 
-def test_covered_images_are_not_shown_unasked(tmp_path: Path) -> None:
+def test_covered_images_are_shown_on_request_only(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for method in ("none", "svare"):
         put_cell(store, method, concept="bare", family="nudity")

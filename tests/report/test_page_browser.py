@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.report import HOSTILE, NUMBERS, put_cell
+from tests.helpers.report import HOSTILE, NUMBERS, put_cell, write_report
 from varbench.metrics.stats.paired_samples import write_rows
-from varbench.report import write_report
 from varbench.store import Store
 
 pytestmark = pytest.mark.browser
@@ -72,27 +71,27 @@ def _detect(store: Store, block: str) -> None:
 
 
 class Watched:
-    """A page with all that it said, asked for and went wrong with."""
+    """A page with its messages, errors and requests."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("dialog", lambda dialog: self.said.append(f"dialog {dialog.message}"))
+        self.messages: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("dialog", lambda dialog: self.messages.append(f"dialog {dialog.message}"))
 
 
 @pytest.fixture
 def watched(browser: Any, file: Path) -> Iterator[Watched]:
-    """The page, opened; afterwards it must have been quiet and have asked for nothing else."""
+    """The page, opened; afterwards it must have been quiet and have requested nothing else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
-    found = Watched(context.new_page())
-    found.page.goto(file.as_uri())
-    yield found
-    assert found.said == []
-    assert all(url.startswith((file.as_uri(), "data:")) for url in found.asked), found.asked
+    opened = Watched(context.new_page())
+    opened.page.goto(file.as_uri())
+    yield opened
+    assert opened.messages == []
+    assert all(url.startswith((file.as_uri(), "data:")) for url in opened.requests), opened.requests
     context.close()
 
 
@@ -100,7 +99,7 @@ def first_column(page: Any, table: str = TABLE) -> list[str]:
     return [row.inner_text().strip() for row in page.query_selector_all(f"{table} tbody th")]
 
 
-def test_sorting_by_number_and_back_with_the_unerased_model_on_top(watched: Watched) -> None:
+def test_sorting_by_number_and_back_with_the_base_model_on_top(watched: Watched) -> None:
     page = watched.page
     head = page.locator(f"{TABLE} thead th").filter(has_text="ACC_n")
     head.get_by_role("button").click()
@@ -125,10 +124,10 @@ def test_filters_hide_methods_and_concepts_and_are_in_the_address(watched: Watch
     page.goto(address)
     assert page.locator("section.panel:visible").count() == 1
     assert page.get_by_label("Methods").input_value() == "svare"
-    watched.asked = [url for url in watched.asked if url != "about:blank"]
+    watched.requests = [url for url in watched.requests if url != "about:blank"]
 
 
-def test_covered_until_asked_one_by_one_or_all_after_a_question(watched: Watched) -> None:
+def test_covered_until_requested_one_by_one_or_all_after_a_question(watched: Watched) -> None:
     page = watched.page
     covers = page.locator("button.cover")
     before = covers.count()
@@ -165,7 +164,7 @@ def test_boxes_and_confidence_on_hover_but_not_over_a_covered_image(watched: Wat
     assert "identity 1.00" in shot.locator(".told").inner_text()
 
 
-def test_every_number_tells_where_it_comes_from_and_has_a_link(watched: Watched) -> None:
+def test_every_number_has_its_provenance_and_a_link(watched: Watched) -> None:
     page = watched.page
     row = page.locator(f"{TABLE} tbody tr[data-method=svare]")
     row.locator("button.number").first.click()
@@ -177,12 +176,12 @@ def test_every_number_tells_where_it_comes_from_and_has_a_link(watched: Watched)
     page.keyboard.press("Escape")
     assert not drawer.is_visible()
     page.goto("about:blank")
-    page.goto(watched.asked[0].partition("#")[0] + link)
+    page.goto(watched.requests[0].partition("#")[0] + link)
     assert drawer.is_visible() and "svare" in drawer.inner_text()
-    watched.asked = [url for url in watched.asked if url != "about:blank"]
+    watched.requests = [url for url in watched.requests if url != "about:blank"]
 
 
-def test_links_lead_to_what_is_there(watched: Watched) -> None:
+def test_every_link_has_a_target(watched: Watched) -> None:
     targets = watched.page.eval_on_selector_all("nav a", "all => all.map((a) => a.hash)")
     assert len(targets) == 2
     for target in targets:

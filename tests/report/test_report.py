@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.leaderboard import run_cli
-from tests.helpers.report import page_of, put_cell, put_edit, table_text
+from tests.helpers.report import page_of, put_cell, put_edit, table_text, write_report
 from varbench.errors import UserError
 from varbench.metrics.record import RECORD_FIELDS
 from varbench.report import (
@@ -26,7 +26,6 @@ from varbench.report import (
     load_records,
     only_metrics,
     render,
-    write_report,
 )
 from varbench.report.columns import column
 from varbench.report.page import render_page
@@ -97,7 +96,7 @@ def test_terminal_markdown_and_latex(store: Store) -> None:
         render(records, "table", "mian")
 
 
-def test_what_is_not_our_measurement_is_labelled(tmp_path: Path) -> None:
+def test_a_number_that_varbench_did_not_measure_is_labelled(tmp_path: Path) -> None:
     store = Store(tmp_path)
     cell = put_cell(store, "naive")
     reported = [{**r, "status": "reported"} for r in cell["records"]]
@@ -145,7 +144,7 @@ def test_tables_without_numbers_are_left_out_and_all_formats_hold_all_tables(
     assert "Language drift" in page.text and "0.875" in page.text and "12.5" in page.text
 
 
-def test_filters_keep_the_base_and_name_what_there_is(store: Store) -> None:
+def test_filters_keep_the_base_model_and_name_the_choices(store: Store) -> None:
     records = load_records(store, Filters(method=("svare",)))
     assert set(records["method"]) == {"none", "svare"}
     with pytest.raises(ReportError, match="no results for concept 'x'; there are: face-ada"):
@@ -154,7 +153,7 @@ def test_filters_keep_the_base_and_name_what_there_is(store: Store) -> None:
         load_records(Store(store.root / "empty"))
 
 
-def test_only_some_metrics(store: Store) -> None:
+def test_a_selection_of_metrics(store: Store) -> None:
     records = load_records(store)
     found = render(only_metrics(records, ("acc_u", "erasure_rate")), "md", "main")
     assert "Erasure rate" in found and "ACC\\_u" in found and "CLIP score" not in found
@@ -178,7 +177,7 @@ def test_small_helpers() -> None:
     assert mosaic(Image.new("RGB", (1024, 700))).size == (64, 64)
 
 
-def test_the_base_alone_and_cells_without_records(tmp_path: Path) -> None:
+def test_the_base_model_alone_and_cells_without_records(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     put_cell(store, "naive", records=[])
     forms = ["table", "md", "csv", "json", "latex", "html"]

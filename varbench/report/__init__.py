@@ -25,7 +25,7 @@ FILES = {
     "latex": "report.tex",
     "html": "index.html",
 }
-
+"""Name of a report's file by format."""
 PAPER = "paper"
 """The table option for all tables of a paper."""
 FORMATS_OF_A_FOLDER = ("md", "csv", "json", "html")
@@ -47,32 +47,8 @@ __all__ = [
     "render",
     "render_page",
     "select",
-    "write_report",
     "write_views",
 ]
-
-
-def write_report(
-    store: Store,
-    out: Path,
-    formats: Sequence[str] = FORMATS_OF_A_FOLDER,
-    filters: Filters | None = None,
-) -> list[Path]:
-    """Write one file per format (named in `FILES`) into folder `out`; return their paths.
-
-    The same store gives the same bytes. A file appears whole or not at all, so a page that is open
-    in a browser never shows half of a report.
-
-    Raises:
-        UserError: an unknown format; nothing is written then.
-        ReportError: nothing matches; nothing is written then.
-    """
-    for form in formats:
-        check_choices(form, in_folder=True)
-    everything = load_cells(store)
-    cells = select(everything, filters or Filters())
-    records = build_records(cells)
-    return write_views(records, cells, out, formats, store=store, all_cells=everything)
 
 
 def write_views(
@@ -84,7 +60,19 @@ def write_views(
     store: Store | None = None,
     all_cells: Sequence[Cell] | None = None,
 ) -> list[Path]:
-    """As `write_report`, of records that are at hand; without a store the page has no images."""
+    """Write one file per format (named in `FILES`) into folder `out`; return their paths.
+
+    The same results give the same bytes. A file appears whole or not at all, so a page that is open
+    in a browser never shows half of a report.
+
+    Args:
+        records, cells, store, all_cells: as `render_page` takes them.
+        out: the folder, made if missing.
+        formats: keys of `FILES`.
+
+    Raises:
+        UserError: an unknown format; nothing is written then.
+    """
     for form in formats:
         check_choices(form, in_folder=True)
     out.mkdir(parents=True, exist_ok=True)

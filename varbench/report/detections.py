@@ -1,4 +1,4 @@
-"""What scorers saw in an image, for hovering over it: detectors' boxes, a judge's confidence."""
+"""The scores of an image, for hovering over it: detectors' boxes, a judge's confidence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from varbench.metrics.nudenet_classes import CLASSES
+from varbench.metrics.nudity_protocols import FLOOR
 from varbench.report.cells import Cell
 from varbench.store import Store
 from varbench.store.failures import left_in
 
 _DETECTION = ("class", "score", "box", "size")
-_LEAST = 0.25  # NudeNet's own floor
 _Scores = tuple[list[int], dict[str, Any]]  # numbers of the images, and arrays with a row of each
 
 
@@ -32,7 +32,7 @@ class Box:
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """What is known of one image: a line of text, and boxes where a detector looked."""
+    """A judge's confidences in a line of text, and a detector's boxes; empty where none scored."""
 
     text: str = ""
     boxes: tuple[Box, ...] = ()
@@ -59,34 +59,34 @@ class ScoreBook:
         self._by_images: dict[str, list[_Scores]] | None = None
 
     def of(self, images: str, index: int) -> ImageDetections:
-        """What was seen in image `index` of the entry with key `images`."""
+        """The scores of image `index` of the entry with key `images`."""
         if self._by_images is None:
             self._by_images = self._read()
         text: list[str] = []
         boxes: list[Box] = []
-        for there, arrays in self._by_images.get(images, ()):
-            if index in there:
-                boxes += _boxes(arrays, there.index(index))
-                text += _confidences(arrays, there.index(index))
+        for numbers, arrays in self._by_images.get(images, ()):
+            if index in numbers:
+                boxes += _boxes(arrays, numbers.index(index))
+                text += _confidences(arrays, numbers.index(index))
         return ImageDetections(", ".join(text), tuple(boxes))
 
     def _read(self) -> dict[str, list[_Scores]]:
-        found: dict[str, list[_Scores]] = {}
+        by_images: dict[str, list[_Scores]] = {}
         for key in self._keys:
             entry = self._store.find("scores", key, verify=False)
             if entry is None or "scores.npz" not in entry.files or "pictures" not in entry.spec:
                 continue
             with np.load(entry.path("scores.npz"), allow_pickle=False) as arrays:
-                told = [n for n in arrays.files if n.endswith("_p") or n in _DETECTION]
-                if told:
-                    small = {name: arrays[name] for name in told}
-                    there = left_in(entry, len(entry.spec["prompts"]))
-                    found.setdefault(str(entry.spec["pictures"]), []).append((there, small))
-        return found
+                names = [n for n in arrays.files if n.endswith("_p") or n in _DETECTION]
+                shown = {name: arrays[name] for name in names}
+            if shown:
+                numbers = left_in(entry, len(entry.spec["prompts"]))
+                by_images.setdefault(str(entry.spec["pictures"]), []).append((numbers, shown))
+        return by_images
 
 
 def _confidences(arrays: dict[str, Any], index: int) -> list[str]:
-    """A judge's probability of what it answered, by head."""
+    """A judge's probability of its answer, by attribute."""
     return [
         f"{name.removesuffix('_p')} {float(values[index]):.2f}"
         for name, values in arrays.items()
@@ -98,14 +98,14 @@ def _boxes(arrays: dict[str, Any], index: int) -> list[Box]:
     if not {*_DETECTION} <= arrays.keys() or index >= len(arrays["size"]):
         return []
     width, height = (max(1, int(side)) for side in arrays["size"][index])
-    found = []
+    boxes = []
     for number, score, box in zip(
         arrays["class"][index], arrays["score"][index], arrays["box"][index], strict=True
     ):
-        if number < 0 or score < _LEAST or number >= len(CLASSES):
+        if number < 0 or score < FLOOR or number >= len(CLASSES):
             continue
         x, y, w, h = (float(part) for part in box)
         places = (100 * x / width, 100 * y / height, 100 * w / width, 100 * h / height)
         name = CLASSES[int(number)].replace("_", " ").lower()
-        found.append(Box(name, float(score), *(round(place, 1) for place in places)))
-    return found
+        boxes.append(Box(name, float(score), *(round(place, 1) for place in places)))
+    return boxes

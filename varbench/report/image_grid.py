@@ -63,7 +63,7 @@ class GridCell:
 
     @property
     def covered(self) -> bool:
-        """Whether the image itself is shown on request only."""
+        """True if the image itself is shown on request only."""
         return self.clear is not None
 
 
@@ -168,7 +168,7 @@ class ImageGrid:
 
 
 def is_covered(cell: Cell) -> bool:
-    """Whether a cell's concept, or one of a joint edit, is of a covered family."""
+    """True if a cell's concept, or one of a joint edit, is of a covered family."""
     return not COVERED.isdisjoint(families_of(cell.family))
 
 

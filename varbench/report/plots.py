@@ -124,6 +124,14 @@ def draw_tradeoff(
     axes.set_ylabel(f"{RETENTION[metric]}, % →")
 
 
+def add_legend(axes: Axes, **look: Any) -> None:
+    """Name the methods of a trade-off plot by their markers; `look` as `Figure.legend` takes it."""
+    points = axes.containers
+    handles = [bars[0] for bars in points]
+    labels = [str(bars.get_label()) for bars in points]
+    axes.figure.legend(handles, labels, frameon=False, **look)
+
+
 def tradeoff_svg(panel: Panel, metric: str, numbers: Mapping[str, int]) -> str | None:
     """The trade-off plot of a panel as an `<svg>` element.
 
@@ -140,9 +148,7 @@ def tradeoff_svg(panel: Panel, metric: str, numbers: Mapping[str, int]) -> str |
         draw_tradeoff(axes, panel, metric, numbers, markersize=7, elinewidth=1.2, alpha=0.95)
         axes.margins(0.12)
         axes.set_axisbelow(True)
-        axes.figure.legend(
-            loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False, fontsize=10
-        )
+        add_legend(axes, loc="outside lower center", ncols=_LEGEND_COLUMNS, fontsize=10)
 
     title = f"{RETENTION[metric]} against erasure rate, by method"
     return _svg(draw, title, f"{panel.title} {metric}", height=3.5 + 0.22 * rows)
@@ -197,7 +203,7 @@ def _scale_svg(
 
 
 def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:
-    """What `draw` puts on axes in the page's look, as an `<svg>` element for the page.
+    """A drawing in the page's look as an `<svg>` element.
 
     Args:
         draw: is given empty axes.

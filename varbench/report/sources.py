@@ -1,4 +1,4 @@
-"""Where the numbers of a page come from, told per method: what ran, with what, for how long."""
+"""The provenance of a page's numbers by method: command, settings, versions and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from varbench.report.text import MISSING
 
 @dataclass(frozen=True)
 class Source:
-    """Where one method's numbers come from: (name, value) facts and longer texts."""
+    """The provenance of one method's numbers: (name, value) facts, and the resolved settings."""
 
     label: str
     facts: tuple[tuple[str, str], ...]
@@ -22,7 +22,7 @@ class Source:
 
 
 def sources_of(cells: Sequence[Cell], labels: Mapping[tuple[str, str], str]) -> list[Source]:
-    """What is known of each method's runs: one entry per config, its seeds together."""
+    """The provenance of each method: one entry per config, its seeds together."""
     sources = []
     for label, first in columns_of(cells, labels):
         seeds = [c for c in cells if (c.method, c.config) == (first.method, first.config)]

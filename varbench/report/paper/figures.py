@@ -23,6 +23,7 @@ from varbench.report.paper.training_figures import training_figures
 from varbench.report.plots import (
     PALETTE,
     RETENTION,
+    add_legend,
     draw_tradeoff,
     error_bars,
     new_figure,
@@ -112,8 +113,7 @@ def tradeoff_figure(panel: Panel, numbers: Mapping[str, int]) -> Figure:
     figure = new_figure(6.6, 2.7)
     for axes, metric in zip(figure.subplots(1, len(RETENTION)), RETENTION, strict=True):
         draw_tradeoff(axes, panel, metric, numbers, markersize=4, elinewidth=0.8)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside right center", fontsize=7)
+    add_legend(figure.axes[0], loc="outside right center", fontsize=7)
     return figure
 
 
