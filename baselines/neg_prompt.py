@@ -34,19 +34,19 @@ class NegativePrompt:
     """The model's own guidance against another condition than null.
 
     Args:
-        own: the model's guidance at the weight that it is sampled with.
+        guidance: the model's guidance at the weight that it is sampled with.
         negative: condition of one prompt.
     """
 
-    def __init__(self, own: Guidance, negative: Condition) -> None:
-        self.own = own
+    def __init__(self, guidance: Guidance, negative: Condition) -> None:
+        self.guidance = guidance
         self.negative = negative
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         return [condition, self.negative.select([0] * len(condition))]
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
-        return self.own.combine(scale, logits)
+        return self.guidance.combine(scale, logits)
 
 
 class NegPrompt:

@@ -124,7 +124,7 @@ class SelectiveGuidance:
     """The model's own guidance, steered at selected scales, tokens and symbols.
 
     Args:
-        own: the model's guidance at the weight that it is sampled with.
+        guidance: the model's guidance at the weight that it is sampled with.
         safe, concept: condition of one prompt each.
         references: per block, see :func:`reference_keys`; the concept's first.
         scales: number of scales of the model's schedule.
@@ -133,14 +133,14 @@ class SelectiveGuidance:
 
     def __init__(
         self,
-        own: Guidance,
+        guidance: Guidance,
         safe: Condition,
         concept: Condition,
         references: Sequence[Tensor],
         scales: int,
         config: ScaleErasureConfig,
     ) -> None:
-        self.own = own
+        self.guidance = guidance
         self.safe = safe
         self.concept = concept
         self.references = references
@@ -163,10 +163,12 @@ class SelectiveGuidance:
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
         prompt, null, safe, concept = logits
-        plain = self.own.combine(scale, [prompt, null])
+        plain = self.guidance.combine(scale, [prompt, null])
         if scale not in self.window:
             return plain
-        steered = self.own.combine(scale, [safe, null]) - self.config.penalty * (concept - null)
+        steered = self.guidance.combine(scale, [safe, null]) - self.config.penalty * (
+            concept - null
+        )
         delta = self.config.delta * self.config.growth ** (scale * STATED_SCALES / self.scales)
         chosen = self.relevant[..., None] & (distance(concept, prompt) < delta)
         return torch.where(chosen[..., None], steered, plain)
@@ -198,7 +200,7 @@ class ScaleErasure:
         safe = config.safe or ", ".join(concept.replacement) or PLAIN
         prompts = model.encode([concept_prompt(concept), safe, config.others])
         return SelectiveGuidance(
-            own=model.guidance(weight),
+            guidance=model.guidance(weight),
             safe=prompts.select([1]),
             concept=prompts.select([0]),
             references=reference_keys(text_keys(prompts, blocks)),

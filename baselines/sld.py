@@ -80,16 +80,16 @@ class SafeGuidance:
     """The model's own guidance with the prompt's logits steered away from the concept.
 
     Args:
-        own: the model's guidance at the weight that it is sampled with.
+        guidance: the model's guidance at the weight that it is sampled with.
         concept: condition of one prompt.
         schedule: the grids that are sampled.
         config: settings.
     """
 
     def __init__(
-        self, own: Guidance, concept: Condition, schedule: Schedule, config: SldConfig
+        self, guidance: Guidance, concept: Condition, schedule: Schedule, config: SldConfig
     ) -> None:
-        self.own = own
+        self.guidance = guidance
         self.concept = concept
         self.grids = schedule.scales
         self.config = config
@@ -102,8 +102,8 @@ class SafeGuidance:
         prompt, null, _ = logits
         gamma = self.steering(scale, *(centred(z.float()) for z in logits))
         if scale < self.config.warmup:
-            return self.own.combine(scale, [prompt, null])
-        return self.own.combine(scale, [prompt - gamma, null])
+            return self.guidance.combine(scale, [prompt, null])
+        return self.guidance.combine(scale, [prompt - gamma, null])
 
     def steering(self, scale: int, prompt: Tensor, null: Tensor, concept: Tensor) -> Tensor:
         """Gamma of one scale ``[B, l, D, V]`` from centred logits; updates the momentum."""

@@ -91,7 +91,7 @@ def test_identical_prompts_leave_nothing_to_match(tmp_path: Path) -> None:
     assert edit.log[0]["erase"] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_pooled_path_is_trained_where_asked(tmp_path: Path) -> None:
+def test_the_pooled_path_is_trained_if_it_is_among_the_parts(tmp_path: Path) -> None:
     parts = ("cross_attention.kv", "pooled_text")
     own = AcConfig(train=replace(TRAIN, steps=2, parts=parts))
     edit = Ac().erase(tiny_model(), TinyConcept(), own, context(tmp_path))

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: gone on with if whole, dropped with a warning if not."""
+"""Checkpoints of a training: resumed if whole, dropped with a warning if not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def saved(path: Path) -> dict[str, nn.Parameter]:
     return parameters
 
 
-def test_a_whole_checkpoint_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_whole_checkpoint_is_resumed(tmp_path: Path) -> None:
     kept = saved(tmp_path / "t.pt")
     other, optimiser = training(seed=1)
     assert checkpoints.resume(tmp_path / "t.pt", other, optimiser) == (

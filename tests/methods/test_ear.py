@@ -35,7 +35,7 @@ def material(model: InfinityModel, prefix: str = "neutral") -> tuple[Rollout, An
 
 
 def last_states(model: InfinityModel, rollout: Rollout, text: Any) -> list[list[list[float]]]:
-    """What the last block gives, as plain numbers ``[N][L][W]``."""
+    """Outputs of the last block as plain numbers ``[N][L][W]``."""
     with outputs([model.transformer.blocks[-1]]) as seen, torch.no_grad():
         model.logits(rollout, text)
     found: list[list[list[float]]] = seen[-1].double().tolist()
@@ -176,7 +176,7 @@ def test_its_own_defaults_survive_the_configuration() -> None:
     assert config.train.steps == 7
 
 
-def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
+def test_missing_capabilities_and_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="ear needs a model that offers HasHidden"):
         Ear().erase(switti_tiny.tiny_model(), TinyConcept(), EarConfig(), context(tmp_path))
     for settings, message in (

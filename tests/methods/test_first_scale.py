@@ -139,7 +139,7 @@ def test_weights_of_zero_leave_their_part_out(tmp_path: Path) -> None:
     )
 
 
-def test_what_it_needs_and_what_it_refuses(tmp_path: Path) -> None:
+def test_missing_capabilities_and_bad_settings_are_refused(tmp_path: Path) -> None:
     class Bare:
         name = "bare"
 

@@ -23,7 +23,7 @@ def noise(name: str, model: object) -> Edit:
 def test_leak_by_brute_force() -> None:
     model, pairs = tiny_model(), TinyConcept().pairs()
     edit = noise("blocks.0.ca.mat_kv.weight", model)
-    found = leakage(model, edit, pairs, seed=5)
+    shares = leakage(model, edit, pairs, seed=5)
     rollout = pair_rollouts(model, pairs, RolloutConfig(), 5, "neutral")
     concept = model.encode([p.concept for p in pairs])
     neutral = model.encode([p.neutral for p in pairs])
@@ -46,27 +46,27 @@ def test_leak_by_brute_force() -> None:
         ]
         return sum(gaps) / len(gaps)
 
-    assert list(found) == [f"{kind}_{k}" for k in range(3) for kind in ("leak", "null_drift")]
+    assert list(shares) == [f"{kind}_{k}" for k in range(3) for kind in ("leak", "null_drift")]
     for k, scale in enumerate(SCALES):
         before = mean_gap(old[0], old[1], scale)
-        assert found[f"leak_{k}"] == pytest.approx(mean_gap(new[0], new[1], scale) / before, 1e-4)
+        assert shares[f"leak_{k}"] == pytest.approx(mean_gap(new[0], new[1], scale) / before, 1e-4)
         drift = mean_gap(new[2], old[2], scale) / before
-        assert found[f"null_drift_{k}"] == pytest.approx(drift, 1e-4)
-        assert abs(found[f"leak_{k}"] - 1) > 1e-3 and drift > 1e-3
+        assert shares[f"null_drift_{k}"] == pytest.approx(drift, 1e-4)
+        assert abs(shares[f"leak_{k}"] - 1) > 1e-3 and drift > 1e-3
 
 
 @pytest.mark.parametrize("model", [tiny_model(), switti_model()], ids=["bits", "indices"])
 def test_no_edit_leaks_all_and_drifts_nowhere(model: object) -> None:
-    found = leakage(model, Edit({}), TinyConcept().pairs(), seed=0)  # type: ignore[arg-type]
-    assert all(v == (1.0 if k.startswith("leak") else 0.0) for k, v in found.items())
+    shares = leakage(model, Edit({}), TinyConcept().pairs(), seed=0)  # type: ignore[arg-type]
+    assert all(v == (1.0 if k.startswith("leak") else 0.0) for k, v in shares.items())
 
 
 def test_a_deaf_model_leaks_nothing() -> None:
     model = tiny_model()
     own = model.weights().state_dict()
     deaf = Edit({name: torch.zeros_like(own[name]) for name in own if "mat_kv" in name})
-    found = leakage(model, deaf, TinyConcept().pairs(), seed=0)
-    assert all(found[f"leak_{k}"] == pytest.approx(0.0, abs=1e-5) for k in range(3))
+    shares = leakage(model, deaf, TinyConcept().pairs(), seed=0)
+    assert all(shares[f"leak_{k}"] == pytest.approx(0.0, abs=1e-5) for k in range(3))
 
 
 def test_equal_sides_leak_nothing_and_only_the_first_pairs_count() -> None:

@@ -192,7 +192,7 @@ def test_a_killed_masked_training_resumes_to_the_same_bits(tmp_path: Path) -> No
     assert all(torch.equal(v, resumed.tensors[k]) for k, v in straight.tensors.items())
 
 
-def test_without_preservation_no_retained_prompt_is_asked_for(tmp_path: Path) -> None:
+def test_without_preservation_no_retained_prompt_is_needed(tmp_path: Path) -> None:
     class Alone(TinyConcept):
         def retain_prompts(self) -> list[str]:
             return []

@@ -208,7 +208,7 @@ def test_distance_knows_no_common_shift() -> None:
     torch.testing.assert_close(distance(bits, -bits), torch.tensor([[[1.0, 1.0]]]))
 
 
-def test_what_it_needs_and_what_it_refuses() -> None:
+def test_missing_capabilities_and_bad_settings_are_refused() -> None:
     @dataclass(frozen=True)
     class Nothing(TinyConcept):
         replacement: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ def test_dropped_texts_are_the_empty_prompt(tmp_path: Path) -> None:
     assert first.log[0]["erase"] != kept.log[0]["erase"]
 
 
-def test_what_it_does_not_offer_is_refused_by_name(tmp_path: Path) -> None:
+def test_parts_and_precisions_it_lacks_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="text_projection"):
         erase(tiny_model(), "vare", tmp_path, parts=("text_projection",))
     with pytest.raises(CapabilityError, match="precision=fp32"):

@@ -1,4 +1,4 @@
-"""Which neutral row takes the place of which: by hand, by brute force, and the weights."""
+"""Alignment of concept and neutral rows: by hand, by brute force, and the weights."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CONCEPT = NamedConcept(FACES, Judge("faces", "identity", "ada"), "face-ada")
 
 @pytest.fixture(scope="module")
 def rows() -> NDArray[np.float64]:
-    """What the Gallery's judge makes of its renders, [names * PER_NAME, d], name by name."""
+    """Features of renders by the Gallery's judge, [names * PER_NAME, d], name by name."""
     from varbench.scoring.gallery_networks import load_judge
 
     backgrounds = itertools.cycle(("meadow", "beach", "night", "room", "snow", "city"))

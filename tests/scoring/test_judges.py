@@ -21,6 +21,7 @@ from tools.gallery.judge_data import (
     reconstruct,
     targets_of,
 )
+from tools.gallery.save_network import save_network
 from tools.gallery.train_judges import SMOKE, train_judges
 from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, sizes
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -31,7 +32,6 @@ from varbench.scoring.gallery_networks import (
     load_features,
     load_judge,
     read_metadata,
-    save_network,
 )
 
 SHIPPED = (gallery_networks.default_folder() / gallery_networks.JUDGE_FILE).exists()

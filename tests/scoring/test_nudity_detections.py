@@ -96,7 +96,9 @@ def test_detections_are_those_of_the_package_bit_by_bit(package: Any, files: lis
                          "size": np.int32}  # fmt: skip
 
 
-def test_other_channels_and_other_images_are_told_apart(package: Any, files: list[Path]) -> None:
+def test_other_channels_and_other_images_give_other_detections(
+    package: Any, files: list[Path]
+) -> None:
     """Otherwise the test above would not notice red and blue in each other's place."""
     image = np.asarray(Image.open(files[2]).convert("RGB"))
     flipped = np.ascontiguousarray(image[:, :, ::-1])

@@ -175,7 +175,7 @@ def test_images_of_other_sizes_and_modes_are_scored_in_order(
             np.testing.assert_allclose(rows[2:], alone[name], atol=1e-5)
 
 
-def test_the_default_clip_is_told_by_its_files_without_open_clip() -> None:
+def test_the_default_clip_is_identified_by_its_files_without_open_clip() -> None:
     import subprocess
     import sys
 

@@ -40,7 +40,7 @@ shallow = functools.partial(timm.create_model, depth=1)
 
 
 class Archived(nn.Module):
-    """What OpenAI's archives look like from outside: weights in half precision, and settings."""
+    """Stands in for OpenAI's archives: weights in half precision, and settings."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()

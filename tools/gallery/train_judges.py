@@ -37,10 +37,11 @@ from tools.gallery.judge_data import (
 )
 from tools.gallery.optimise import optimise
 from tools.gallery.recipe import StageRecipe
+from tools.gallery.save_network import save_network
 from varbench.models.gallery import sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
-from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge, save_network
+from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge
 
 log = logging.getLogger(__name__)
 

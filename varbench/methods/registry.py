@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from varbench.errors import unknown
 from varbench.utils.plugins import ObjectKind
@@ -14,88 +13,83 @@ if TYPE_CHECKING:
     from varbench.methods.base import Method, SamplingMethod
 
 
-@dataclass(frozen=True)
-class MethodEntry:
-    """Where a method lives and what it is, in one line."""
+class MethodEntry(NamedTuple):
+    """A built-in method.
 
-    module: str
-    attribute: str
+    Attributes:
+        target: ``module:class``, the module relative to ``varbench``.
+        summary: one line for `varbench list methods`.
+    """
+
+    target: str
     summary: str
 
 
 NONE = "none"
-"""The unerased model; always runs along as the baseline."""
+"""Name of the base model in the place of a method; every run includes it."""
 
 METHODS = {
-    "svare": MethodEntry("varbench.methods.svare", "Svare", "S-VARE: filtered CE + preservation"),
-    "vare": MethodEntry("varbench.methods.vare", "Vare", "VARE: match on auxiliary visual tokens"),
-    "naive": MethodEntry("varbench.baselines.naive", "Naive", "fine-tuning, each side its history"),
+    "svare": MethodEntry("methods.svare:Svare", "S-VARE: filtered CE + preservation"),
+    "vare": MethodEntry("methods.vare:Vare", "VARE: match on auxiliary visual tokens"),
+    "naive": MethodEntry("baselines.naive:Naive", "fine-tuning, each side its history"),
     "nft-anchor": MethodEntry(
-        "varbench.baselines.controls", "NftAnchor", "naive's control: CE to the neutral roll-out"
+        "baselines.controls:NftAnchor", "naive's control: CE to the neutral roll-out"
     ),
     "nft-distill": MethodEntry(
-        "varbench.baselines.controls", "NftDistill", "naive's control: KL on the concept's roll-out"
+        "baselines.controls:NftDistill", "naive's control: KL on the concept's roll-out"
     ),
     "nft-ascent": MethodEntry(
-        "varbench.baselines.controls", "NftAscent", "naive's control: unlearn, up to chance level"
+        "baselines.controls:NftAscent", "naive's control: unlearn, up to chance level"
     ),
-    "ac": MethodEntry("varbench.baselines.ac", "Ac", "concept ablation: anchor's KL or tokens"),
-    "salun": MethodEntry("varbench.baselines.salun", "Salun", "distil into the salient half"),
-    "fmn": MethodEntry("varbench.baselines.fmn", "Fmn", "attention taken off the concept's tokens"),
-    "ear": MethodEntry("varbench.baselines.ear", "Ear", "EAR: steer hidden states, scale by scale"),
+    "ac": MethodEntry("baselines.ac:Ac", "concept ablation: anchor's KL or tokens"),
+    "salun": MethodEntry("baselines.salun:Salun", "distil into the salient half"),
+    "fmn": MethodEntry("baselines.fmn:Fmn", "attention taken off the concept's tokens"),
+    "ear": MethodEntry("baselines.ear:Ear", "EAR: steer hidden states, scale by scale"),
     "obliviate": MethodEntry(
-        "varbench.baselines.obliviate", "Obliviate", "KL off the concept on its own roll-outs"
+        "baselines.obliviate:Obliviate", "KL off the concept on its own roll-outs"
     ),
     "scaleerasure": MethodEntry(
-        "varbench.baselines.scaleerasure",
-        "ScaleErasure",
-        "sampling only: steer tokens that show it",
+        "baselines.scaleerasure:ScaleErasure", "sampling only: steer tokens that show it"
     ),
     "first-scale": MethodEntry(
-        "varbench.baselines.first_scale",
-        "FirstScaleTuning",
-        "first scale alone, our reading of SACE",
+        "baselines.first_scale:FirstScaleTuning", "first scale alone, our reading of SACE"
     ),
-    "uce": MethodEntry("varbench.baselines.uce", "Uce", "text matrices edited in closed form"),
-    "rece": MethodEntry("varbench.baselines.rece", "Rece", "UCE, attacked and answered in turn"),
-    "esd": MethodEntry("varbench.baselines.esd", "Esd", "guidance off the concept, trained in"),
-    "sld": MethodEntry("varbench.baselines.sld", "Sld", "sampling only: safety guidance per scale"),
+    "uce": MethodEntry("baselines.uce:Uce", "text matrices edited in closed form"),
+    "rece": MethodEntry("baselines.rece:Rece", "UCE, attacked and answered in turn"),
+    "esd": MethodEntry("baselines.esd:Esd", "guidance off the concept, trained in"),
+    "sld": MethodEntry("baselines.sld:Sld", "sampling only: safety guidance per scale"),
     "neg-prompt": MethodEntry(
-        "varbench.baselines.neg_prompt", "NegPrompt", "sampling only: concept in the null's place"
+        "baselines.neg_prompt:NegPrompt", "sampling only: concept in the null's place"
     ),
 }
 
 
 def _checked(name: str, offered: Any) -> Any:
-    """The method of a plugin; ValueError says what is wrong with it."""
+    """The method of a plugin; raises ValueError with the reason if it is unusable."""
     from varbench.methods.base import Method, SamplingMethod
 
-    made = offered()
-    if isinstance(made, Method) == isinstance(made, SamplingMethod):
+    method = offered()
+    if isinstance(method, Method) == isinstance(method, SamplingMethod):
         raise ValueError(
             "a method has id, version, Config and either erase() or guidance(); "
             "see docs/adding-a-method.md"
         )
-    if made.id != name:
-        raise ValueError(f"its id is {made.id!r}; give id and entry point the same name")
-    if not _is_config(made.Config):
+    if method.id != name:
+        raise ValueError(f"its id is {method.id!r}; give id and entry point the same name")
+    if not isinstance(method.Config, type) or not dataclasses.is_dataclass(method.Config):
         raise ValueError("its Config is no dataclass")
-    made.Config()  # raises if a setting has no default
-    return made
-
-
-def _is_config(kind: Any) -> bool:
-    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    method.Config()  # raises if a setting has no default
+    return method
 
 
 PLUGINS = ObjectKind("method", "varbench.methods", lambda: (*METHODS, NONE), _checked)
 
 
 def summaries() -> dict[str, str]:
-    """Every method that can be used, with its one line; plugins are imported for theirs."""
-    own = {name: entry.summary for name, entry in METHODS.items()}
-    docs = {name: type(made).__doc__ or "" for name, made in PLUGINS.usable().items()}
-    return own | {name: doc.strip().partition("\n")[0] for name, doc in docs.items()}
+    """The usable methods with a one-line summary each; plugins are imported for theirs."""
+    built_in = {name: entry.summary for name, entry in METHODS.items()}
+    docs = {name: type(plugin).__doc__ or "" for name, plugin in PLUGINS.usable().items()}
+    return built_in | {name: doc.strip().partition("\n")[0] for name, doc in docs.items()}
 
 
 def check_method(name: str) -> None:
@@ -119,13 +113,13 @@ def load_method(name: str) -> Method | SamplingMethod:
     if name not in METHODS:
         method = PLUGINS.load(name)
         return method
-    entry = METHODS[name]
-    method = getattr(importlib.import_module(entry.module), entry.attribute)()
+    module, _, attribute = METHODS[name].target.partition(":")
+    method = getattr(importlib.import_module(f"varbench.{module}"), attribute)()
     return method
 
 
 def uses_seed(name: str) -> bool:
-    """Whether the edit seed decides anything: else several seeds would be one measurement."""
+    """True if the edit seed matters; otherwise several seeds would be one measurement."""
     if name == NONE:
         return False
     method = load_method(name)

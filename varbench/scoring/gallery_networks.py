@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from varbench.utils.files import packaged
@@ -174,21 +173,8 @@ def default_folder() -> Path:
     return packaged("scoring/weights")
 
 
-def save_network(
-    module: nn.Module, path: Path, metadata: Mapping[str, Any], *, half: bool = True
-) -> None:
-    """Write a network's tensors and metadata (values as JSON); matrices as float16 if ``half``."""
-    state = {
-        key: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value)
-        for key, value in module.state_dict().items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = {key: json.dumps(value) for key, value in metadata.items()}
-    save_file({k: v.contiguous() for k, v in state.items()}, path, metadata=text)
-
-
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that `save_network` wrote: labels, version, recipe, accuracy.
+    """The metadata of a network's file: labels, version, recipe, accuracy.
 
     Raises:
         FileNotFoundError: the weights are missing.

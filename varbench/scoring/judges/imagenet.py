@@ -42,15 +42,15 @@ class ImagenetJudge:
     version = 1
 
     def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
-        self.head, own = concept.judge.head, concept.judge.label
-        words = {word: class_of(word) for word in sorted({*concept.labels(self.head), own})}
+        self.head, label = concept.judge.head, concept.judge.label
+        words = {word: class_of(word) for word in sorted({*concept.labels(self.head), label})}
         self._classes = {word: index for word, index in words.items() if index is not None}
-        if own not in self._classes:
-            near = get_close_matches(own, _by_name(), n=3)
+        if label not in self._classes:
+            near = get_close_matches(label, _by_name(), n=3)
             hint = f"; similar classes: {', '.join(near)}" if near else ""
             raise UserError(
                 f"concept {concept.name!r}: judge {concept.judge.name!r} knows ImageNet's classes, "
-                f"and {own!r} is none of them{hint}; use the judge clip-objects instead"
+                f"and {label!r} is none of them{hint}; use the judge clip-objects instead"
             )
         by_class = {index: word for word, index in self._classes.items()}
         if len(by_class) < len(self._classes):
