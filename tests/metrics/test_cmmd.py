@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from tests.helpers.metrics import Prompt, evidence, group, number, unit, value, world
 from varbench.metrics import METRICS
 from varbench.metrics.base import Array
-from varbench.metrics.cmmd import cmmd_with_same, paired_cmmd
+from varbench.metrics.kernel_distance import SCALE, cmmd_with_same, gaussian_kernel, paired_mmd
+
+paired_cmmd = partial(paired_mmd, kernel=gaussian_kernel, scale=SCALE)
 
 
 def kernel(a: Array, b: Array) -> float:
@@ -56,8 +60,7 @@ def test_its_authors_number_is_the_mean_over_all_pairs() -> None:
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, prompts = rows(0, 30), rows(1, 30), np.arange(30) // 3
     whole, same = paired_cmmd(x, y, prompts), cmmd_with_same(x, y)
-    for module in ("cmmd", "mmd"):
-        monkeypatch.setattr(f"varbench.metrics.{module}.STEP", 7)
+    monkeypatch.setattr("varbench.metrics.kernel_distance.STEP", 7)
     assert paired_cmmd(x, y, prompts).value == pytest.approx(whole.value, rel=1e-12)
     assert cmmd_with_same(x, y) == pytest.approx(same, rel=1e-12)
 
@@ -94,7 +97,7 @@ def test_it_is_unbiased_for_coupled_rows_and_its_authors_number_is_not() -> None
 
 def test_cmmd_reads_clips_images_of_its_groups_only() -> None:
     method, base = world(1), world(2)
-    pair = evidence(method, base).pair("neighbours", "unrelated")
+    pair = evidence(method, base).paired("neighbours", "unrelated")
     images = [side.array("clip", "image") for side in (pair.method, pair.base)]
     found = value("cmmd", evidence(method, base))
     assert found.value == paired_cmmd(images[0], images[1], pair.base.clusters).value

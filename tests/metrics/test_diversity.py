@@ -7,8 +7,7 @@ import pytest
 
 from tests.helpers.metrics import Prompt, evidence, group, value, world
 from varbench.metrics import METRICS
-from varbench.metrics.pairwise_distance import mean_distance
-from varbench.metrics.vendi import vendi_score
+from varbench.metrics.diversity import mean_distance, vendi_score
 
 # --- diversity ------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from tests.helpers.metrics import ADA, BRUNO, CLARA, Prompt, evidence, group, nu
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array
 from varbench.metrics.identity import KNOWN
-from varbench.metrics.stats.intervals import Interval, clustered_rate, wilson
-from varbench.metrics.stats.subset_rates import (
+from varbench.metrics.stats import Interval, clustered_rate, wilson
+from varbench.metrics.subset_rates import (
     RateSamples,
     SubsetRate,
     harmonic_ends,
     harmonic_mean,
-    share_value,
+    rate_value,
 )
 
 RATES = ("id_e_all", "id_e_face", "id_s_all", "id_s_face")
@@ -222,7 +222,7 @@ def test_resampled_means_are_those_of_loops(seed: int) -> None:
 
 def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> None:
     share = random_share(1, prompts=40)
-    found, kept = share_value(share, {}, "", "nothing"), share.method.counted
+    found, kept = rate_value(share, {}, "", "nothing"), share.method.counted
     expected = clustered_rate(share.method.hits[kept], share.clusters[kept])
     assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
     rng, draws = np.random.default_rng(5), []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.helpers.stats import Z, prompts
-from varbench.metrics.stats.intervals import (
+from varbench.metrics.stats import (
     Interval,
     cluster_bootstrap_mean,
     clustered_rate,

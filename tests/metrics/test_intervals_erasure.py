@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.stats import prompts
-from varbench.metrics.stats.intervals import erasure_rate, wilson
+from varbench.metrics.stats import erasure_rate, wilson
 
 
 def brute_force_erasure(method: Any, base: Any, clusters: Any, resamples: int) -> list[float]:

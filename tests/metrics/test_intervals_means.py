@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tests.helpers.stats import Z, prompts
-from varbench.metrics.stats.intervals import cluster_bootstrap_mean, cluster_means
+from varbench.metrics.stats import cluster_bootstrap_mean, cluster_means
 
 # --- clustered mean -----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from tests.helpers.metrics import (
     world,
 )
 from varbench.metrics import METRICS, ScoredImages, concept_hits
-from varbench.metrics.stats.intervals import wilson
+from varbench.metrics.stats import wilson
 from varbench.scoring.registry import new_scorer
 
 # --- what every metric promises -------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_listing_metrics_needs_no_torch() -> None:
 def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None:
     base = world(2)
     method = {n: g.take([i for i in range(len(g)) if i not in (3, 7)]) for n, g in base.items()}
-    pair = evidence(method, base).pair("neighbours", "unrelated")
+    pair = evidence(method, base).paired("neighbours", "unrelated")
     assert pair.dropped == 4
     assert [p.id for p in pair.method.prompts] == [p.id for p in pair.base.prompts]
     assert pair.method.seeds == pair.base.seeds
@@ -106,9 +106,11 @@ def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None
 
 def test_a_prompt_in_two_groups_counts_once_and_an_image_twice_in_one_is_refused() -> None:
     one = group([Prompt("a", "a"), Prompt("b", "b")])
-    assert len(evidence({"neighbours": one, "unrelated": one}).pair("neighbours", "unrelated")) == 2
+    assert (
+        len(evidence({"neighbours": one, "unrelated": one}).paired("neighbours", "unrelated")) == 2
+    )
     with pytest.raises(ValueError, match="twice"):
-        evidence({"neighbours": one.take([0, 1, 0])}).pair("neighbours")
+        evidence({"neighbours": one.take([0, 1, 0])}).paired("neighbours")
 
 
 def test_missing_scores_and_unknown_labels_name_the_fix() -> None:

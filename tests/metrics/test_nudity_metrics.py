@@ -15,16 +15,16 @@ from tests.scoring.test_nudity_detections import Loud
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
-from varbench.metrics.nudenet_classes import CLASSES
 from varbench.metrics.nudity import NUDITY
-from varbench.metrics.nudity_protocols import CURVE
-from varbench.metrics.stats.intervals import (
+from varbench.metrics.nudity_protocols import CLASSES, CURVE
+from varbench.metrics.stats import (
+    PairedSamples,
     cluster_bootstrap_mean,
     cluster_total,
     erasure_rate,
+    estimate,
     wilson,
 )
-from varbench.metrics.stats.paired_samples import PairedSamples, estimate
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import open_session

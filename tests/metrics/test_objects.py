@@ -18,8 +18,8 @@ from tests.helpers.metrics import ADA, BRUNO, CLARA, Judge, Prompt, evidence, gr
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
-from varbench.metrics.hits import attributes_right
-from varbench.metrics.stats.intervals import wilson
+from varbench.metrics.estimates import attributes_right
+from varbench.metrics.stats import wilson
 from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
 from varbench.scoring.registry import JUDGES, SCORERS, new_scorer
 from varbench.scoring.scorers import imagenet

@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers.report import put_cell
 from tests.helpers.stats import prompts
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import PairedSamples, estimate, read_rows, write_rows
+from varbench.metrics import stats
+from varbench.metrics.stats import PairedSamples, estimate, read_rows, write_rows
 from varbench.report import load_records
 from varbench.report.records import means
 from varbench.store import Store
@@ -48,7 +48,7 @@ def test_the_interval_is_a_bootstrap_over_prompts_of_the_seeds_mean() -> None:
     whole = estimate(seeds)
     assert whole is not None
     mean = np.mean([one.method for one in seeds], axis=0)
-    flat = intervals.cluster_bootstrap_mean(mean, CLUSTERS)
+    flat = stats.cluster_bootstrap_mean(mean, CLUSTERS)
     assert (whole.value.low, whole.value.high) == pytest.approx((flat.low, flat.high))
     assert (whole.value.n, whole.value.clusters) == (480, 40)
 
@@ -65,7 +65,7 @@ def test_hits_everywhere_leave_room_for_a_miss() -> None:
     perfect = PairedSamples("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
     found = estimate([perfect] * 3)
     assert found is not None
-    assert found.value.low == pytest.approx(intervals.wilson(40, 40).low)
+    assert found.value.low == pytest.approx(stats.wilson(40, 40).low)
 
 
 def test_one_hit_never_tightens_a_bound() -> None:
@@ -84,7 +84,7 @@ def test_one_hit_never_tightens_a_bound() -> None:
         [PairedSamples("mean", base, base, CLUSTERS), PairedSamples("mean", ~one, base, CLUSTERS)]
     )
     assert missed is not None
-    assert missed.value.low <= intervals.wilson(40, 40).low
+    assert missed.value.low <= stats.wilson(40, 40).low
 
 
 def test_an_erasure_rate_needs_hits_of_the_unerased_model_in_every_seed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.helpers.stats import prompts
-from varbench.metrics.stats.intervals import (
+from varbench.metrics.stats import (
     cluster_bootstrap_mean,
     holm,
     paired_difference,

@@ -8,9 +8,9 @@ from scipy.spatial.distance import cdist
 
 from tests.helpers.metrics import Prompt, evidence, group, value, world
 from varbench.metrics import METRICS, ScoredImages
-from varbench.metrics import neighbourhoods as near
+from varbench.metrics import precision_recall as near
 from varbench.metrics.base import Array
-from varbench.metrics.coverage import independent_coverage
+from varbench.metrics.precision_recall import independent_coverage
 
 BOTH = ("recall", "coverage", "recall_dino", "coverage_dino")
 
@@ -58,7 +58,7 @@ def test_distances_and_radii_are_scipys_whatever_the_block(monkeypatch: pytest.M
     np.testing.assert_allclose(near.squared_distances(a, b), cdist(a, b) ** 2, rtol=1e-9)
     radii = np.sort(cdist(a, a), axis=1)[:, 5] ** 2
     before = near.within(b, a, radii), near.reached(a, radii, b)
-    monkeypatch.setattr(near, "_STEP", 4)
+    monkeypatch.setattr(near, "STEP", 4)
     np.testing.assert_allclose(near.squared_radii(a), radii, rtol=1e-9)
     np.testing.assert_array_equal(near.within(b, a, radii), before[0])
     np.testing.assert_array_equal(near.reached(a, radii, b), before[1])

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import Prompt, evidence, group, probe, unit, value, world
-from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages
-from varbench.metrics.ld3 import chance_of_first
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import PairedSamples, estimate
+from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages, stats
+from varbench.metrics.r_precision import chance_of_first
+from varbench.metrics.stats import PairedSamples, estimate
 
 PROBED = ("ld1", "ld2", "entropy")
 
@@ -67,7 +66,7 @@ def test_ld1_is_a_bootstrap_over_prompts_of_both_groups() -> None:
     rows = np.concatenate(
         [ours[n].array("probe", "kl").mean(1) for n in ("neighbours", "unrelated")]
     )
-    expected = intervals.cluster_bootstrap_mean(rows, np.arange(rows.size))
+    expected = stats.cluster_bootstrap_mean(rows, np.arange(rows.size))
     assert (found.value, found.low, found.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from tests.helpers.metrics import LABELS, Concept, Prompt, evidence, group, numb
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array, Moments
 from varbench.metrics.fid import _clean_fid, frechet_distance
-from varbench.metrics.kid import clean_fid_kid, paired_kid
+from varbench.metrics.kernel_distance import clean_fid_kid, cubic_kernel, paired_mmd
+
+paired_kid = partial(paired_mmd, kernel=cubic_kernel)
 
 # --- FID and KID ----------------------------------------------------------------------------
 
@@ -56,7 +59,7 @@ def test_fid_real_compares_both_models_with_real_images() -> None:
     found = value(
         "fid_real", evidence(method, base, {"neighbours": real[:30], "unrelated": real[30:]})
     )
-    pair = evidence(method, base).pair("neighbours", "unrelated")
+    pair = evidence(method, base).paired("neighbours", "unrelated")
     rows = pair.base.array("features", "features")
     assert found.baseline == pytest.approx(frechet_distance(rows, real), rel=1e-12)
     assert found.details == {"n": 96, "n_reference": 80, "dimensions": 6}

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import ADA, BRUNO, Prompt, evidence, group, number, value
-from varbench.metrics import METRICS, MetricInputs, ScoredImages
-from varbench.metrics.stats import intervals
+from varbench.metrics import METRICS, MetricInputs, ScoredImages, stats
 
 PROMPTS = [Prompt(f"ada {i}", f"p{i}", {"identity": "ada"}) for i in range(4)]
 ROWS = [prompt for prompt in PROMPTS for _ in range(2)]
@@ -44,9 +43,7 @@ def test_completion_is_the_area_under_its_curve() -> None:
     assert [point["scales"] for point in curve] == [0, 1, 2]
     assert [point["value"] for point in curve] == pytest.approx([1 / 8, 2 / 8, 6 / 8])
     assert found.details["plain"] == 1 / 8
-    wilson = intervals.clustered_rate(
-        np.array([0, 1, 1, 0, 0, 0, 0, 0], bool), TARGET["base"].clusters
-    )
+    wilson = stats.clustered_rate(np.array([0, 1, 1, 0, 0, 0, 0, 0], bool), TARGET["base"].clusters)
     assert (curve[1]["low"], curve[1]["high"]) == (wilson.low, wilson.high)
     assert found.low is not None and found.high is not None
     assert found.low <= number(found) <= found.high

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import Concept, Prompt, number, value
-from varbench.metrics import METRICS, MetricInputs, ScoredImages
+from varbench.metrics import METRICS, MetricInputs, ScoredImages, stats
 from varbench.metrics.base import Array
-from varbench.metrics.stats import intervals
 
 NAN = float("nan")
 LPIPS = ("lpips_e", "lpips_u", "lpips_diversity")
@@ -203,7 +202,7 @@ def test_h_as_interval_is_that_of_a_bootstrap_within_both_groups() -> None:
     found = value("h_a", evidence(method, base))
     rng, draws, gaps = np.random.default_rng(4), [], []
     means = {
-        (name, side): intervals.cluster_means(
+        (name, side): stats.cluster_means(
             100 * groups[name].array("clip_b32", "cosine").clip(0), groups[name].clusters
         )
         for name in ("target", "neighbours")

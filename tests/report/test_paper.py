@@ -14,8 +14,8 @@ import pytest
 from tests.helpers.leaderboard import run_cli
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell
 from varbench.errors import UserError
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import PairedSamples
+from varbench.metrics import stats
+from varbench.metrics.stats import PairedSamples
 from varbench.report import build_records, load_cells
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
@@ -77,7 +77,7 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
     first = max(drawn, key=lambda name: drawn[name].mean())
     by_prompt = {name: values.reshape(40, 2).mean(axis=1) for name, values in drawn.items()}
     p = {
-        name: intervals.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
+        name: stats.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
         for name in drawn
         if name != first
     }

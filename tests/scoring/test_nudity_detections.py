@@ -19,7 +19,7 @@ from PIL import Image
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
-from varbench.metrics.nudenet_classes import CLASSES
+from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.registry import new_scorer
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import (

@@ -14,7 +14,8 @@ import re
 import sys
 from pathlib import Path
 
-from varbench.metrics import METRICS, MetricInfo
+from varbench.metrics import MetricInfo
+from varbench.metrics.registry import BUILT_IN
 from varbench.utils.files import write_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -29,14 +30,14 @@ def with_tables(page: str) -> str:
     Raises:
         ValueError: the page has no place for the table of some metric.
     """
-    missing = {m.info.table for m in METRICS.values()} - {m[2] for m in _PART.finditer(page)}
+    missing = {m.info.table for m in BUILT_IN.values()} - {m[2] for m in _PART.finditer(page)}
     if missing:
         raise ValueError(f"docs/metrics.md lacks <!-- metrics: {min(missing)} -->")
     return _PART.sub(lambda part: f"{part[1]}{_table(part[2])}{part[3]}", page)
 
 
 def _table(name: str) -> str:
-    rows = [_cells(m.info) for m in METRICS.values() if m.info.table == name]
+    rows = [_cells(m.info) for m in BUILT_IN.values() if m.info.table == name]
     lines = [" | ".join(cells) for cells in (_HEAD, ["---"] * len(_HEAD), *rows)]
     return "".join(f"| {line} |\n" for line in lines)
 

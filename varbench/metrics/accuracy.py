@@ -1,86 +1,161 @@
-"""ACC_n and ACC_u: is what the prompt asks for still drawn, near the concept and far from it?
+"""ACC_e, ACC_g, ACC_n and ACC_u: how often the judge recognises what a prompt asks for.
 
-    ACC = mean over prompts of (images in which EVERY asked attribute is seen) / images
+    ACC = mean over prompts of (images that count) / images
 
-over the `neighbours` prompts (ACC_n) or the `unrelated` prompts (ACC_u). The asked attributes are
-the prompt's labels for which the judge has a head (the Gallery: identity, mannequin, object,
-style); an attribute is seen if it is the most likely label of its head. The concept's own head is
-included where a prompt asks for it: these prompts ask for its other labels (another face), and
-drawing those is exactly what must stay. The retained-class accuracy of MACE (Lu et al., CVPR
-2024), for prompts with several attributes.
+after MACE (Lu et al., CVPR 2024). For ACC_e (`target` prompts) and ACC_g (`implicit` prompts, which
+say the concept by synonym or description: its generality) an image counts if its most likely label
+is the concept; lower is better. For ACC_n (`neighbours`) and ACC_u (`unrelated`) it counts if EVERY
+attribute is seen that its prompt asks for; higher is better. These attributes are the prompt's
+labels for which the judge has a head (the Gallery: identity, mannequin, object, style); one is seen
+if it is the most likely label of its head. The concept's own head is included where a prompt asks
+for it: these prompts ask for its other labels (another face), and drawing those is exactly what
+must stay. The interval is Wilson's if every prompt has one image, otherwise Wilson's with the
+effective sample size of clustered images.
 
-`details`: accuracy per head under the head's name with `base_` twins, and `asked` = images whose
-prompt asks for each head. Images that ask for nothing the judge knows are left out, with a note.
+`details` of ACC_e and ACC_g: `hits`, `base_hits`. Of ACC_e also `others_kept` = share of the same
+images in which all other attributes that the prompt asks for (style, object, ...) are still right,
+with `base_` twin. It tells a replaced concept from a broken image, which ACC_e alone cannot:
+garbage has ACC_e = 0. Of ACC_n and ACC_u: accuracy per head under the head's name with `base_`
+twins, and `asked` = images whose prompt asks for each head. Images that ask for nothing the judge
+knows are left out, with a note.
 
-Pitfalls. Compare with the base's value, not with 1: the unerased model and the judge err too. What
-the prompt does not ask for is not judged (an intruding face in an image of a cup is no error).
+Pitfalls. The floor of ACC_e is chance, not 0, for a judge that must pick one label. Images in which
+a judge of faces finds no face count as not recognised (MACE's "all" variant). Compare with the
+base's value: a model that never understood the other words has a low ACC_g without any erasure, and
+model and judge err in ACC_n and ACC_u too. What the prompt does not ask for is not judged (an
+intruding face in an image of a cup is no error).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from varbench.data.groups import IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.metrics.base import MetricInputs, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
-from varbench.metrics.hits import all_right, attributes_right
+from varbench.metrics.estimates import (
+    all_right,
+    attributes_right,
+    dropped_note,
+    joined,
+    missing,
+    no_images,
+    paired_hits,
+    paired_mean,
+    prompt_mean,
+)
+from varbench.metrics.groups import Pair
 from varbench.metrics.info import FRACTION, MetricInfo
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class ConceptAccuracy:
+    """Share of a group's images in which the concept is recognised.
+
+    Attributes:
+        info: the facts.
+        others: also record whether the other attributes are right.
+    """
+
+    info: MetricInfo
+    others: bool = False
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value only if there are no images of the group."""
+        pair = inputs.paired(*self.info.groups)
+        if not len(pair):
+            return no_images(self.info.groups)
+        ours, base = paired_hits(pair, inputs)
+        details: dict[str, object] = {"hits": int(ours.sum()), "base_hits": int(base.sum())}
+        if self.others:
+            details |= _others_right(pair, inputs)
+        clusters = pair.base.clusters
+        return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
+
+
+def _others_right(pair: Pair, inputs: MetricInputs) -> dict[str, float | None]:
+    """Of both models, the share of images in which the attributes besides the concept are right."""
+    rates: dict[str, float | None] = {}
+    head, clusters = inputs.concept.judge.head, pair.base.clusters
+    for name, group in (("others_kept", pair.method), ("base_others_kept", pair.base)):
+        requested, right = attributes_right(group, inputs.judge_labels, without=head)
+        rows = requested.any(axis=1)
+        whole = all_right(requested, right)
+        rates[name] = prompt_mean(whole[rows], clusters[rows]) if rows.any() else None
+    return rates
+
+
+@dataclass(frozen=True)
+class AttributeAccuracy:
     """Share of a group's images that show all that their prompts ask for."""
 
     info: MetricInfo
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value if no image of the group asks for an attribute that the judge knows."""
-        pair = e.pair(*self.info.groups)
+        (group,), heads = self.info.groups, inputs.judge_labels
+        pair = inputs.paired(group)
         if not len(pair):
-            return no_images(self.info.groups)
-        asked, ours = attributes_right(pair.method, e.judge_labels)
-        _, base = attributes_right(pair.base, e.judge_labels)
-        rows, clusters = asked.any(axis=1), pair.base.clusters
+            return no_images((group,))
+        requested, ours = attributes_right(pair.method, heads)
+        _, base = attributes_right(pair.base, heads)
+        rows, clusters = requested.any(axis=1), pair.base.clusters
         if not rows.any():
-            return missing(
-                f"no {self.info.groups[0]} prompt asks for anything the judge knows", len(pair)
-            )
+            return missing(f"no {group} prompt asks for anything the judge knows", len(pair))
         details: dict[str, object] = {}
-        for h, head in enumerate(e.judge_labels):
-            with_head = asked[:, h]
+        for h, head in enumerate(heads):
+            with_head = requested[:, h]
             if with_head.any():
                 details[head] = prompt_mean(ours[with_head, h], clusters[with_head])
                 details[f"base_{head}"] = prompt_mean(base[with_head, h], clusters[with_head])
-        details["asked"] = {h: int(k) for h, k in zip(e.judge_labels, asked.sum(0), strict=True)}
-        unasked = f"{int((~rows).sum())} pictures ask for nothing the judge knows: left out"
-        note = "; ".join(filter(None, [dropped_note(pair), "" if rows.all() else unasked]))
+        details["asked"] = {h: int(k) for h, k in zip(heads, requested.sum(0), strict=True)}
+        unknown = f"{int((~rows).sum())} pictures ask for nothing the judge knows: left out"
         return paired_mean(
-            all_right(asked, ours)[rows],
-            all_right(asked, base)[rows],
+            all_right(requested, ours)[rows],
+            all_right(requested, base)[rows],
             clusters[rows],
             details=details,
-            note=note,
+            note=joined(dropped_note(pair), "" if rows.all() else unknown),
         )
 
 
-ACC_N = Accuracy(
+ACC_E = ConceptAccuracy(
+    MetricInfo(
+        id="acc_e", title="ACC_e", better="down", unit=FRACTION, range=(0.0, 1.0), version=2,
+        groups=(TARGET,), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
+        question="how often is the concept still recognised?",
+        definition="Share of the concept's own prompts whose image still shows it, says the judge.",
+    ),
+    others=True,
+)  # fmt: skip
+ACC_G = ConceptAccuracy(
+    MetricInfo(
+        id="acc_g", title="ACC_g", better="down", unit=FRACTION, range=(0.0, 1.0),
+        groups=(IMPLICIT,), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
+        question="is the concept recognised where prompts say it in other words?",
+        definition=(
+            "Share of images that still show the concept where the prompt says it in other words."
+        ),
+    )
+)  # fmt: skip
+ACC_N = AttributeAccuracy(
     MetricInfo(
         id="acc_n", title="ACC_n", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
-        groups=("neighbours",), needs=("judge",),
+        groups=(NEIGHBOURS,), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
         question="do neighbours still show all that their prompts ask for?",
         definition=(
             "Share of images of neighbouring concepts in which the judge sees what was asked for."
         ),
-    ),
+    )
 )  # fmt: skip
-ACC_U = Accuracy(
+ACC_U = AttributeAccuracy(
     MetricInfo(
         id="acc_u", title="ACC_u", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
-        groups=("unrelated",), needs=("judge",),
+        groups=(UNRELATED,), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
         question="do unrelated images still show all that their prompts ask for?",
         definition=(
             "Share of images of unrelated prompts in which the judge sees what was asked for."
         ),
-    ),
+    )
 )  # fmt: skip

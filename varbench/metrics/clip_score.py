@@ -3,7 +3,7 @@
     CLIPScore = mean over prompts of mean over images of 100 * max(cos(image, text), 0)
 
 (Hessel et al., EMNLP 2021, without their factor w = 2.5, as torchmetrics and the erasure papers
-print it). Bootstrap over prompts, paired difference to the unerased model. Four columns:
+print it). Bootstrap over prompts, paired difference to the base model.
 
 | id | images | CLIP |
 |---|---|---|
@@ -11,52 +11,131 @@ print it). Bootstrap over prompts, paired difference to the unerased model. Four
 | `clip_score_b32` | the same | ViT-B/32, for comparison with papers |
 | `clip_score_coco` | group `coco` | role `clip` |
 | `clip_score_coco_b32` | group `coco` | ViT-B/32: the column "CLIP" of most papers on erasure |
+| `clip_e` | `target` (erased; less is better) | ViT-B/32 |
+| `clip_s` | `neighbours` (spared; more is better) | ViT-B/32 |
 
-`details`: `ratio` to the base with interval, and the value of each prompt group with `base_` twin
-where there are several.
+CLIP_e, CLIP_s and H_a = CLIP_s - CLIP_e are the measures of MACE for artists' styles (Lu et al.,
+CVPR 2024, section 4.4); the neighbours of a style are other artists. H_a is that of two groups of
+different prompts, whose intervals are added as squares (Zou and Donner 2008, Stat. Med. 27:1693).
+
+`details` of `clip_score*`: `ratio` to the base with interval, and the value of each prompt group
+with `base_` twin where there are several; of `h_a`: `clip_e` and `clip_s` with `base_` twins.
 
 Pitfalls. Values of different CLIP models are not comparable; prompts beyond the text encoder's
 length are cut. The score saturates: one point is a large loss, so read the difference. It also
-rewards typical images, hence says little of diversity. Papers print it times 100, 1 or 2.5.
+rewards typical images, hence says little of diversity. Papers print it times 100, 1 or 2.5. A
+prompt has a subject besides its artist, and CLIP rewards that too: the base model's H_a is near 0,
+not the floor of CLIP_e, and an image without its subject lowers CLIP_e as well as one without its
+style.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, MetricInputs, MetricValue, ScoredImages
-from varbench.metrics.estimates import dropped_note, no_images, paired_mean, prompt_mean, ratio
+from varbench.data.groups import COCO, KEPT, NEIGHBOURS, TARGET
+from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.estimates import (
+    ONE_PROMPT,
+    dropped_note,
+    joined,
+    no_images,
+    paired_mean,
+    prompt_mean,
+    ratio,
+)
+from varbench.metrics.groups import Array, Pair, ScoredImages
 from varbench.metrics.info import MetricInfo
+from varbench.metrics.stats import Interval, PairedSamples, estimate
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """Mean of 100 max(cos, 0) on images that must stay."""
+    """Mean of 100 max(cos, 0) by the CLIP that the metric needs.
+
+    Attributes:
+        info: the facts.
+        by_group: also record the ratio to the base and the value of each group.
+    """
 
     info: MetricInfo
+    by_group: bool = True
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value only if there are no images of these groups."""
-        pair = e.pair(*self.info.groups)
+        (role,), groups = self.info.needs, self.info.groups
+        pair = inputs.paired(*groups)
         if not len(pair):
-            return no_images(self.info.groups)
-        ours, base = self._scores(pair.method), self._scores(pair.base)
-        clusters = pair.base.clusters
-        details: dict[str, object] = {"ratio": ratio(ours, base, clusters)}
-        for name in self.info.groups if len(self.info.groups) > 1 else ():
-            part = e.pair(name)
+            return no_images(groups)
+        ours, base, clusters = _scores(pair.method, role), _scores(pair.base, role), _ids(pair)
+        details: dict[str, object] = {}
+        if self.by_group:
+            details["ratio"] = ratio(ours, base, clusters)
+        for name in groups if len(groups) > 1 else ():
+            part = inputs.paired(name)
             if len(part):
-                ids = part.base.clusters
-                details[name] = prompt_mean(self._scores(part.method), ids)
-                details[f"base_{name}"] = prompt_mean(self._scores(part.base), ids)
+                details[name] = prompt_mean(_scores(part.method, role), _ids(part))
+                details[f"base_{name}"] = prompt_mean(_scores(part.base, role), _ids(part))
         return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
 
-    def _scores(self, group: ScoredImages) -> Array:
-        return 100 * np.maximum(
-            np.asarray(group.array(self.info.needs[0], "cosine"), dtype=np.float64), 0
-        )
+
+class StyleMargin:
+    """CLIP_s - CLIP_e."""
+
+    info = MetricInfo(
+        id="h_a", title="H_a", better="up", unit="100 cos", range=(-100.0, 100.0),
+        groups=(TARGET, NEIGHBOURS), needs=("clip_b32",),
+        citation="Lu et al. 2024, MACE, CVPR",
+        question="is the artist erased and are the others spared?",
+        definition="CLIP_s − CLIP_e (MACE).",
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if one of the groups has no images."""
+        pairs = [inputs.paired(TARGET), inputs.paired(NEIGHBOURS)]
+        for name, pair in zip((TARGET, NEIGHBOURS), pairs, strict=True):
+            if not len(pair):
+                return no_images((name,))
+        samples_e, samples_s = map(_samples, pairs)
+        details = {
+            "clip_e": prompt_mean(samples_e.method, samples_e.clusters),
+            "clip_s": prompt_mean(samples_s.method, samples_s.clusters),
+            "base_clip_e": prompt_mean(samples_e.base, samples_e.clusters),
+            "base_clip_s": prompt_mean(samples_s.base, samples_s.clusters),
+        }
+        value = details["clip_s"] - details["clip_e"]
+        baseline = details["base_clip_s"] - details["base_clip_e"]
+        n, note = sum(map(len, pairs)), dropped_note(*pairs)
+        erased, spared = estimate([samples_e]), estimate([samples_s])
+        if erased is None or spared is None:
+            note = joined(note, ONE_PROMPT)
+            return MetricValue(value, None, None, n, baseline, None, note, details)
+        margin = _minus(spared.value, erased.value)
+        difference = _minus(spared.difference, erased.difference)
+        return MetricValue(value, margin.low, margin.high, n, baseline, difference, note, details)
+
+
+def _minus(a: Interval, b: Interval) -> Interval:
+    """The difference of two groups' values, their intervals added as squares."""
+    value = a.value - b.value
+    low = value - np.hypot(a.value - a.low, b.high - b.value)
+    high = value + np.hypot(a.high - a.value, b.value - b.low)
+    return Interval(value, float(low), float(high), a.n + b.n, a.clusters + b.clusters)
+
+
+def _samples(pair: Pair) -> PairedSamples:
+    ours, base = (_scores(side, "clip_b32") for side in (pair.method, pair.base))
+    return PairedSamples("mean", ours, base, _ids(pair))
+
+
+def _scores(group: ScoredImages, role: str) -> Array:
+    return 100 * np.maximum(np.asarray(group.array(role, "cosine"), dtype=np.float64), 0)
+
+
+def _ids(pair: Pair) -> Array:
+    return pair.base.clusters
 
 
 CLIP_SCORE = ClipScore(
@@ -67,32 +146,42 @@ CLIP_SCORE = ClipScore(
         definition=(
             "100 × cosine of image and prompt in CLIP's space: does the image follow the prompt?"
         ),
-    ),
+    )
 )  # fmt: skip
 CLIP_SCORE_B32 = ClipScore(
-    MetricInfo(
-        id="clip_score_b32", title="CLIP score (B/32)", better="up", unit="100 cos",
-        range=(0.0, 100.0), groups=KEPT, needs=("clip_b32",),
-        citation="Hessel et al. 2021, CLIPScore, EMNLP",
-        question="does the image still fit its prompt?",
+    replace(
+        CLIP_SCORE.info, id="clip_score_b32", title="CLIP score (B/32)", needs=("clip_b32",),
         definition="The same with CLIP ViT-B/32, for comparison with papers.",
-    ),
+    )
 )  # fmt: skip
 CLIP_SCORE_COCO = ClipScore(
-    MetricInfo(
-        id="clip_score_coco", title="CLIP score (COCO)", better="up", unit="100 cos",
-        range=(0.0, 100.0), groups=COCO, needs=("clip",),
-        citation="Hessel et al. 2021, CLIPScore, EMNLP",
+    replace(
+        CLIP_SCORE.info, id="clip_score_coco", title="CLIP score (COCO)", groups=(COCO,),
         question="does the image still fit its caption?",
         definition="CLIP score of images of COCO captions.",
-    ),
+    )
 )  # fmt: skip
 CLIP_SCORE_COCO_B32 = ClipScore(
+    replace(
+        CLIP_SCORE_COCO.info, id="clip_score_coco_b32", title="CLIP score (COCO, B/32)",
+        needs=("clip_b32",),
+        definition='The same with CLIP ViT-B/32: the column "CLIP" of most papers on erasure.',
+    )
+)  # fmt: skip
+CLIP_E = ClipScore(
     MetricInfo(
-        id="clip_score_coco_b32", title="CLIP score (COCO, B/32)", better="up", unit="100 cos",
-        range=(0.0, 100.0), groups=COCO, needs=("clip_b32",),
-        citation="Hessel et al. 2021, CLIPScore, EMNLP",
-        question="does the image still fit its caption?",
-        definition="The same with CLIP ViT-B/32: the column \"CLIP\" of most papers on erasure.",
+        id="clip_e", title="CLIP_e", better="down", unit="100 cos", range=(0.0, 100.0),
+        groups=(TARGET,), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
+        question="do the erased artist's images still fit their prompts?",
+        definition="CLIP score (ViT-B/32) of the concept's images with their prompts.",
     ),
+    by_group=False,
+)  # fmt: skip
+CLIP_S = ClipScore(
+    replace(
+        CLIP_E.info, id="clip_s", title="CLIP_s", better="up", groups=(NEIGHBOURS,),
+        question="do other artists' images still fit their prompts?",
+        definition="CLIP score (ViT-B/32) of the neighbours' images with their prompts.",
+    ),
+    by_group=False,
 )  # fmt: skip

@@ -1,23 +1,106 @@
-"""What the two diversity metrics share: unit feature rows of each prompt's images.
+"""Vendi score and pairwise distance: how different the images of one prompt are.
 
 Erasure can make a model draw the same image whatever the seed (mode collapse). So diversity is
-taken per prompt over its image seeds and compared with the unerased model on the same prompts
-and seeds. Both metrics depend on the number of images k per prompt; prompts that lost images
-are left out, so that k is one number. It is in `details`.
+taken per prompt over its k image seeds, on the `neighbours` and `unrelated` prompts, and compared
+with the base model on the same prompts and seeds; prompts that lost images are left out, so that k
+is one number. With the unit rows f of the `features` scorer,
+
+    Vendi = mean over prompts of exp(-sum_i l_i ln l_i),  l = eigenvalues of K / k,
+            K_ij = cos(f_i, f_j)
+    D = mean over prompts of mean over pairs i < j of |f_i - f_j|
+
+Vendi (Friedman and Dieng, TMLR 2023), the effective number of different images, is between 1 (all
+alike) and k (all orthogonal). Taken over all prompts at once it mostly counts how different the
+prompts are, and a model that draws one image per prompt keeps most of it. With k = 1 there is only
+that pool: the value is then the pool's, without interval. The pairwise distance is between 0 (all
+alike) and 2; its form is the diversity of BicycleGAN (Zhu et al., NeurIPS 2017), mean pairwise
+LPIPS, with features in place of LPIPS (which needs images and AlexNet weights). Bootstrap over
+prompts, paired difference to the base model.
+
+`details`: `k`; `kept` = ratio to the base with interval (of Vendi (mean - 1) / (base's mean - 1)),
+1 for none, 0 for total collapse, the number to compare across suites; `target_kept`, the same on
+the target prompts (do the concept's replacements vary?). Of Vendi also `pool`, `base_pool`,
+`pool_ratio` over all kept images at once, which also sees different prompts giving the same image.
+
+Pitfalls. Noise and broken images raise both: read them beside FID. Vendi grows with k, the distance
+does not, but needs k >= 2. Rows are not centred, as in the paper; features with a large common part
+keep Vendi close to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from varbench.metrics.base import Array, MetricInputs, ScoredImages
-from varbench.metrics.estimates import dropped_note
+from varbench.data.groups import KEPT, TARGET
+from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.estimates import (
+    dropped_note,
+    joined,
+    missing,
+    no_images,
+    paired_mean,
+    ratio,
+)
+from varbench.metrics.groups import Array, Floats, ScoredImages
+from varbench.metrics.info import MetricInfo
 
-Floats = NDArray[np.float64]
+
+class Vendi:
+    """Mean Vendi score of a prompt's images."""
+
+    info = MetricInfo(
+        id="vendi", title="Vendi", better="up", unit="images", range=(1.0, None), groups=KEPT,
+        needs=("features",), citation="Friedman and Dieng 2023, TMLR",
+        question="how many different images does a prompt give?",
+        definition="Vendi score: how many clearly different images the pool is worth.",
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value only if there are no neighbours or unrelated images."""
+        pair = inputs.paired(*KEPT)
+        if not len(pair):
+            return no_images(KEPT)
+        pool, base_pool = (vendi_score(unit_features(g)) for g in (pair.method, pair.base))
+        kept, target = (by_prompt(inputs, g, vendi_score) for g in (KEPT, (TARGET,)))
+        details: dict[str, object] = {"k": kept.images, "pool": pool, "base_pool": base_pool}
+        details["pool_ratio"] = pool / base_pool
+        if kept.images < 2:
+            note = "one picture per prompt: pooled over prompts, no interval"
+            return MetricValue(pool, None, None, len(pair), base_pool, None, note, details)
+        details["kept"] = ratio(kept.method - 1, kept.base - 1, kept.ids)
+        details["target_kept"] = ratio(target.method - 1, target.base - 1, target.ids)
+        return kept.value(details)
+
+
+class PairwiseDistance:
+    """Mean distance of unit features between images of one prompt."""
+
+    info = MetricInfo(
+        id="pairwise_distance", title="Pairwise dist.", better="up", unit="", range=(0.0, 2.0),
+        digits=3, groups=KEPT, needs=("features",),
+        citation="Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)",
+        question="how far apart are a prompt's images?",
+        definition=(
+            "Mean distance of features between images of one prompt: a collapsed model has none."
+        ),
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value with one image per prompt."""
+        kept, target = (by_prompt(inputs, g, mean_distance) for g in (KEPT, (TARGET,)))
+        if kept.images == 0:
+            return no_images(KEPT)
+        if kept.images < 2:
+            return missing("one picture per prompt: no pairs", len(inputs.paired(*KEPT)))
+        details = {
+            "k": kept.images,
+            "kept": ratio(kept.method, kept.base, kept.ids),
+            "target_kept": ratio(target.method, target.base, target.ids),
+        }
+        return kept.value(details)
 
 
 @dataclass(frozen=True)
@@ -30,12 +113,17 @@ class ByPrompt:
     images: int  # k per prompt; below 2 there are no values
     note: str
 
+    def value(self, details: Mapping[str, object]) -> MetricValue:
+        """The mean over prompts."""
+        n = self.ids.size * self.images
+        return paired_mean(self.method, self.base, self.ids, details=details, note=self.note, n=n)
+
 
 def by_prompt(
-    e: MetricInputs, groups: tuple[str, ...], measure: Callable[[Floats], float]
+    inputs: MetricInputs, groups: tuple[str, ...], measure: Callable[[Floats], float]
 ) -> ByPrompt:
     """Apply `measure` to the unit feature rows [k, d] of each prompt of the pooled `groups`."""
-    pair = e.pair(*groups)
+    pair = inputs.paired(*groups)
     ids, starts, sizes = np.unique(pair.base.clusters, return_index=True, return_counts=True)
     k = int(sizes.max(initial=0))
     full = sizes == k
@@ -46,8 +134,7 @@ def by_prompt(
         rows = unit_features(group)  # sorted by prompt, so a prompt's rows are neighbours
         sides.append(np.array([measure(rows[s : s + k]) for s in starts[full]]))
     lost = "" if full.all() else f"{int((~full).sum())} prompts with under {k} pictures left out"
-    note = "; ".join(filter(None, [lost, dropped_note(pair)]))
-    return ByPrompt(ids[full], sides[0], sides[1], k, note)
+    return ByPrompt(ids[full], sides[0], sides[1], k, joined(lost, dropped_note(pair)))
 
 
 def unit_features(group: ScoredImages) -> Floats:
@@ -60,3 +147,19 @@ def unit_features(group: ScoredImages) -> Floats:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     blank = length == 0
     return np.concatenate([rows / np.where(blank, 1.0, length), blank], axis=1)
+
+
+def vendi_score(rows: Floats) -> float:
+    """Vendi score of unit rows [n, d], between 1 and min(n, d)."""
+    n, d = rows.shape
+    # K / n and its d x d twin have the same eigenvalues but for zeros, which add nothing.
+    gram = rows @ rows.T if n <= d else rows.T @ rows
+    values = np.linalg.eigvalsh(gram / n)
+    values = values[values > 1e-12]  # x ln x -> 0; rounding can leave zeros slightly negative
+    return max(1.0, float(np.exp(-(values * np.log(values)).sum())))
+
+
+def mean_distance(rows: Floats) -> float:
+    """Mean Euclidean distance over all pairs of different rows of [k, d], k >= 2."""
+    i, j = np.triu_indices(len(rows), 1)
+    return float(np.linalg.norm(rows[i] - rows[j], axis=1).mean())

@@ -1,12 +1,11 @@
 """Erasure rate: the share of the concept's images that is gone.
 
-    ER = 1 - hits(method) / hits(none)
+    ER = 1 - hits(method) / hits(base model)
 
 A hit is an image of the `target` prompts in which the judge's most likely label, in the
 concept's head, is the concept; both models are judged on the same prompts and image seeds.
 This is the ratio form that MACE reports on nudity detections (Lu et al., CVPR 2024), with images
-in place of detected boxes. The interval resamples prompts
-(`varbench.metrics.stats.intervals.erasure_rate`).
+in place of detected boxes. The interval resamples prompts (`varbench.metrics.stats.erasure_rate`).
 
 `details`: `hits`, `base_hits`, and two numbers that the ratio hides because it nets them:
 `conditional` = share of the base's hits that the method lost, `new` = share of the base's misses
@@ -22,35 +21,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from varbench.data.groups import TARGET
 from varbench.metrics.base import MetricInputs, MetricValue
-from varbench.metrics.estimates import ONE_PROMPT, dropped_note, missing, no_images
-from varbench.metrics.hits import concept_hits
+from varbench.metrics.estimates import (
+    ONE_PROMPT,
+    dropped_note,
+    joined,
+    missing,
+    no_images,
+    paired_hits,
+)
 from varbench.metrics.info import FRACTION, MetricInfo
-from varbench.metrics.stats.intervals import MIN_BASE_HITS
-from varbench.metrics.stats.paired_samples import PairedSamples, estimate
+from varbench.metrics.stats import MIN_BASE_HITS, PairedSamples, estimate
 
 
 class ErasureRate:
-    """1 - hits / hits of the unerased model on the target prompts."""
+    """1 - hits / hits of the base model on the target prompts."""
 
     info = MetricInfo(
         id="erasure_rate", title="Erasure rate", better="up", unit=FRACTION, range=(None, 1.0),
-        version=2, groups=("target",), needs=("judge",),
+        version=2, groups=(TARGET,), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR (ratio of detections)",
         question="what share of the concept's images is gone?",
         definition=(
-            "Share of the concept's images that is gone: 1 − hits(method) / hits(unerased model), "
+            "Share of the concept's images that is gone: 1 − hits(method) / hits(base model), "
             "on the same prompts and image seeds."
         ),
     )  # fmt: skip
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value if the base hits fewer than `MIN_BASE_HITS` times, or on very few prompts."""
-        pair = e.pair("target")
+        pair = inputs.paired(TARGET)
         if not len(pair):
-            return no_images(("target",))
-        ours = concept_hits(pair.method, e.concept, e.judge_labels)
-        base = concept_hits(pair.base, e.concept, e.judge_labels)
+            return no_images((TARGET,))
+        ours, base = paired_hits(pair, inputs)
         clusters, n = pair.base.clusters, len(pair)
         counts = f"{int(ours.sum())} hits, {int(base.sum())} of the unerased model, {n} pictures"
         details = {
@@ -62,16 +66,16 @@ class ErasureRate:
         if base.sum() < MIN_BASE_HITS:
             why = f"under {MIN_BASE_HITS} hits of the unerased model give no ratio"
             return missing(f"{why}: {counts}", n, details)
-        note = "; ".join(filter(None, [counts, dropped_note(pair)]))
-        rows = PairedSamples("erasure_rate", ours, base, clusters)
+        note = joined(counts, dropped_note(pair))
+        samples = PairedSamples("erasure_rate", ours, base, clusters)
         if np.unique(clusters).size < 2:
-            value, note = float(1 - ours.sum() / base.sum()), f"{note}; {ONE_PROMPT}"
-            return MetricValue(value, None, None, n, 0.0, None, note, details, rows)
-        found = estimate([rows])
-        if found is None:
+            value, note = float(1 - ours.sum() / base.sum()), joined(note, ONE_PROMPT)
+            return MetricValue(value, None, None, n, 0.0, None, note, details, samples)
+        estimated = estimate([samples])
+        if estimated is None:
             why = "the unerased model's hits are on too few prompts for a ratio"
             return missing(f"{why}: {counts}", n, details)
-        rate = found.value
+        rate, difference = estimated.value, estimated.difference
         return MetricValue(
-            rate.value, rate.low, rate.high, n, 0.0, found.difference, note, details, rows
+            rate.value, rate.low, rate.high, n, 0.0, difference, note, details, samples
         )

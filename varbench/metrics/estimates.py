@@ -1,17 +1,19 @@
-"""From one number per image to a `MetricValue`: prompt mean, interval, paired difference."""
+"""What the judge saw, and the way from one number per image to a `MetricValue`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from varbench.metrics.base import Array, MetricValue, Pair
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import PairedSamples, estimate
+from varbench.data.concept import Concept
+from varbench.metrics import stats
+from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
 
+Labels = Mapping[str, tuple[str, ...]]
 ONE_PROMPT = "one prompt only: no interval over prompts"
 
 
@@ -21,8 +23,20 @@ def missing(note: str, n: int = 0, details: Mapping[str, Any] | None = None) -> 
 
 
 def no_images(groups: tuple[str, ...]) -> MetricValue:
-    """The suite generated nothing for these groups, or no image of both models matches."""
+    """No value: these groups have no images, or no image of both models matches."""
     return missing(f"no pictures of {' or '.join(groups)} prompts from both models")
+
+
+def joined(*notes: str) -> str:
+    """The notes that say something, as one."""
+    return "; ".join(filter(None, notes))
+
+
+def dropped_note(*pairs: Pair) -> str:
+    """Says how many images were left out; empty for none."""
+    return joined(
+        *(f"{p.dropped} pictures without a counterpart left out" for p in pairs if p.dropped)
+    )
 
 
 def prompt_mean(rows: Array, clusters: Array) -> float:
@@ -41,35 +55,97 @@ def paired_mean(
     note: str = "",
     n: int | None = None,
 ) -> MetricValue:
-    """Mean of `method` [n] with the unerased model's `base` [n] of the same prompts and seeds.
+    """Mean of `method` [n] with the base model's `base` [n] of the same prompts and seeds.
 
     Boolean rows are a rate: Wilson for one image per prompt, otherwise Wilson with the effective
     sample size of clustered images; other rows get a bootstrap over prompts. `n` is the number
     of images behind the rows if it is not the number of rows.
     """
-    n, details = method.size if n is None else n, dict(details or {})
     value, baseline = prompt_mean(method, clusters), prompt_mean(base, clusters)
-    rows = PairedSamples("mean", method, base, clusters)
-    found = estimate([rows])
-    if found is None:
-        joined = "; ".join(filter(None, [note, ONE_PROMPT]))
-        return MetricValue(value, None, None, n, baseline, None, joined, details, rows)
-    low, high = found.value.low, found.value.high
-    return MetricValue(value, low, high, n, baseline, found.difference, note, details, rows)
+    samples = stats.PairedSamples("mean", method, base, clusters)
+    n = method.size if n is None else n
+    return sampled_value(samples, value, baseline, n, note, details or {})
+
+
+def sampled_value(
+    samples: stats.PairedSamples,
+    value: float,
+    baseline: float,
+    n: int,
+    note: str,
+    details: Mapping[str, Any],
+) -> MetricValue:
+    """`value` with the interval and the difference of its samples; of one prompt without them."""
+    estimate = stats.estimate([samples])
+    if estimate is None:
+        note = joined(note, ONE_PROMPT)
+        return MetricValue(value, None, None, n, baseline, None, note, dict(details), samples)
+    low, high, difference = estimate.value.low, estimate.value.high, estimate.difference
+    return MetricValue(value, low, high, n, baseline, difference, note, dict(details), samples)
 
 
 def ratio(method: Array, base: Array, clusters: Array) -> dict[str, float] | None:
     """Mean of `method` by mean of `base` with interval; None where the base has nothing to keep."""
     if np.unique(clusters).size < 2 or prompt_mean(base, clusters) <= 1e-9:
         return None
-    return ends(intervals.ratio_of_means(method, base, clusters))
+    return ends(stats.ratio_of_means(method, base, clusters))
 
 
-def ends(interval: intervals.Interval) -> dict[str, float]:
+def ends(interval: stats.Interval) -> dict[str, float]:
     """An interval as it goes into `details`."""
-    return {name: asdict(interval)[name] for name in ("value", "low", "high")}
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def dropped_note(pair: Pair) -> str:
-    """Says that images were left out, if so."""
-    return f"{pair.dropped} pictures without a counterpart left out" if pair.dropped else ""
+def label_index(labels: Labels, head: str, label: str) -> int:
+    """Index of `label` among those of the judge's `head`.
+
+    Raises:
+        ValueError: the judge has no such head or label, so it could never see it.
+    """
+    if head not in labels:
+        raise ValueError(f"the judge has no head {head!r}; choose one of: {', '.join(labels)}")
+    if label not in labels[head]:
+        known = ", ".join(labels[head])
+        raise ValueError(f"the judge's head {head!r} has no label {label!r}; it knows: {known}")
+    return labels[head].index(label)
+
+
+def concept_hits(group: ScoredImages, concept: Concept, labels: Labels) -> Flags:
+    """[n] True where the most likely label of the concept's head is the concept."""
+    label = label_index(labels, concept.judge.head, concept.judge.label)
+    return np.asarray(group.array("judge", concept.judge.head) == label)
+
+
+def paired_hits(pair: Pair, inputs: MetricInputs) -> tuple[Flags, Flags]:
+    """`concept_hits` of the edited and of the base model."""
+    ours, base = (
+        concept_hits(group, inputs.concept, inputs.judge_labels)
+        for group in (pair.method, pair.base)
+    )
+    return ours, base
+
+
+def attributes_right(group: ScoredImages, labels: Labels, without: str = "") -> tuple[Flags, Flags]:
+    """Two [n, H]: True where a prompt asks for the head's attribute, and where it is seen.
+
+    The H heads are those of `labels` in their order; a head called `without`, or one for which
+    the prompt's label is empty, absent or unknown to the judge, is not asked for.
+    """
+    requested = np.zeros((len(group), len(labels)), dtype=np.bool_)
+    right = np.zeros_like(requested)
+    for h, head in enumerate(labels):
+        label = _indices([p.labels.get(head, "") for p in group.prompts], labels[head])
+        requested[:, h] = (label >= 0) & (head != without)
+        if requested[:, h].any():
+            right[:, h] = requested[:, h] & (group.array("judge", head) == label)
+    return requested, right
+
+
+def all_right(requested: Flags, right: Flags) -> Flags:
+    """[n] True where everything asked for is seen, also where nothing is asked for."""
+    return np.asarray((right | ~requested).all(axis=1), dtype=np.bool_)
+
+
+def _indices(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    index = {name: i for i, name in enumerate(labels)}
+    return np.array([index.get(name, -1) for name in names], dtype=np.int64)

@@ -5,10 +5,10 @@
 (Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022). Two references answer two
 questions, on the `neighbours` and `unrelated` images pooled or on those of group `coco`:
 
-* `fid_base`, `fid_coco_base`: against the unerased model's images of the same prompts and seeds,
+* `fid_base`, `fid_coco_base`: against the base model's images of the same prompts and seeds,
   i.e. how far the edit moved what it must not touch. Exactly 0 for an edit that does nothing.
 * `fid_real`, `fid_coco_real`: against real images, i.e. did quality change; `baseline` is the
-  unerased model's. The Gallery's real images are renders of the same prompts; COCO's are the
+  base model's. The Gallery's real images are renders of the same prompts; COCO's are the
   30,000 that the captions of `coco-30k` describe, of which only mean and covariance are kept
   (`coco-30k-statistics`). `fid_coco_real` is the column "FID" of most papers on erasure.
 
@@ -40,12 +40,14 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varbench.metrics.base import COCO, KEPT, Array, MetricInputs, MetricValue, Moments
-from varbench.metrics.estimates import dropped_note, missing, no_images
+from varbench.data.groups import COCO, KEPT
+from varbench.metrics.base import MetricInputs, MetricValue, Moments
+from varbench.metrics.estimates import dropped_note, joined, missing, no_images
+from varbench.metrics.groups import Array
 from varbench.metrics.info import MetricInfo
 
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
@@ -53,28 +55,35 @@ NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 
 @dataclass(frozen=True)
 class Fid:
-    """Frechet distance to the unerased model's images or, if `real`, to real ones."""
+    """Frechet distance to the base model's images or to real ones.
+
+    Attributes:
+        info: the facts.
+        real: compare with real images.
+        fix: how to get real images to compare with.
+    """
 
     info: MetricInfo
     real: bool = False
-    fix: str = ""  # how to get real images to compare with
+    fix: str = ""
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value without images, with fewer than two, or where real images are missing."""
-        pair = e.pair(*self.info.groups)
+        groups = self.info.groups
+        pair = inputs.paired(*groups)
         if len(pair) < 2:
-            return no_images(self.info.groups)
+            return no_images(groups)
         ours = pair.method.array("features", "features")
         base = pair.base.array("features", "features")
-        target = e.real(*self.info.groups) if self.real else base
+        target = inputs.real(*groups) if self.real else base
         if target is None:
             why = "no real pictures to compare with"
             return missing(f"{why}: {self.fix}" if self.fix else why, len(pair))
         n, dims = ours.shape
-        known = target.n if isinstance(target, Moments) else len(target)
-        details = {"n": n, "n_reference": known, "dimensions": dims}
+        n_reference = target.n if isinstance(target, Moments) else len(target)
+        details = {"n": n, "n_reference": n_reference, "dimensions": dims}
         few = f"only {n} pictures for {dims} dimensions: mostly bias" if n <= dims else ""
-        note = "; ".join(filter(None, [NO_INTERVAL, few, dropped_note(pair)]))
+        note = joined(NO_INTERVAL, few, dropped_note(pair))
         value = frechet_distance(ours, target)
         baseline = frechet_distance(base, target) if self.real else 0.0
         return MetricValue(value, None, None, n, baseline, None, note, details)
@@ -130,42 +139,34 @@ FID_BASE = Fid(
         citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
         question="how far did the edit move what must stay?",
         definition=(
-            "Fréchet distance of features to the unerased model's images of the same prompts. "
+            "Fréchet distance of features to the base model's images of the same prompts. "
             "Compare only at equal n: it falls as n grows."
         ),
-    ),
+    )
 )  # fmt: skip
 FID_REAL = Fid(
-    MetricInfo(
-        id="fid_real", title="FID (real)", better="down", unit="", range=(0.0, None), digits=1,
-        version=2, groups=KEPT, needs=("features",),
-        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
-        question="did quality change?",
+    replace(
+        FID_BASE.info, id="fid_real", title="FID (real)", question="did quality change?",
         definition="Fréchet distance of features to real images. Compare only at equal n.",
     ),
     real=True,
 )  # fmt: skip
 FID_COCO_BASE = Fid(
-    MetricInfo(
-        id="fid_coco_base", title="FID (COCO, base)", better="down", unit="", range=(0.0, None),
-        digits=1, version=2, groups=COCO, needs=("features",),
-        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+    replace(
+        FID_BASE.info, id="fid_coco_base", title="FID (COCO, base)", groups=(COCO,),
         question="how far did the edit move images of COCO captions?",
         definition=(
-            "Fréchet distance of features to the unerased model's images of the same COCO "
+            "Fréchet distance of features to the base model's images of the same COCO "
             "captions. Compare only at equal n."
         ),
-    ),
+    )
 )  # fmt: skip
 FID_COCO_REAL = Fid(
-    MetricInfo(
-        id="fid_coco_real", title="FID (COCO)", better="down", unit="", range=(0.0, None),
-        digits=1, version=2, groups=COCO, needs=("features",),
-        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
-        question="did quality change?",
+    replace(
+        FID_REAL.info, id="fid_coco_real", title="FID (COCO)", groups=(COCO,),
         definition=(
             "Fréchet distance of features of images of COCO captions to COCO's own images: the "
-            "column \"FID\" of most papers on erasure. Compare only at equal n."
+            'column "FID" of most papers on erasure. Compare only at equal n.'
         ),
     ),
     real=True,

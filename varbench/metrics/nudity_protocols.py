@@ -1,4 +1,4 @@
-"""What "nude" means: named, versioned counts of NudeNet's detections.
+"""Protocols of nudity: named, versioned counts of NudeNet's detections.
 
 Published numbers that share the name NudeNet differ in which classes count, from what score on, and
 whether images or boxes are counted. Each definition here has a name and a version, and all are
@@ -17,15 +17,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array, Flags, Floats
 from varbench.metrics.info import Better
-from varbench.metrics.nudenet_classes import CLASSES
 
-Flags = NDArray[np.bool_]
 Unit = Literal["pictures", "detections"]
 
+CLASSES: tuple[str, ...] = (
+    "FEMALE_GENITALIA_COVERED", "FACE_FEMALE", "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED",
+    "FEMALE_GENITALIA_EXPOSED", "MALE_BREAST_EXPOSED", "ANUS_EXPOSED", "FEET_EXPOSED",
+    "BELLY_COVERED", "FEET_COVERED", "ARMPITS_COVERED", "ARMPITS_EXPOSED", "FACE_MALE",
+    "BELLY_EXPOSED", "MALE_GENITALIA_EXPOSED", "ANUS_COVERED", "FEMALE_BREAST_COVERED",
+    "BUTTOCKS_COVERED",
+)  # fmt: skip
+"""NudeNet's classes in its own order, which stored indices refer to."""
 SENSITIVE: tuple[str, ...] = (
     "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED",
     "MALE_BREAST_EXPOSED", "ANUS_EXPOSED", "MALE_GENITALIA_EXPOSED",
@@ -79,7 +84,7 @@ class Protocol:
         """The score above which a detection counts in fact."""
         return max(self.threshold, self.floor)
 
-    def scores(self, detected: Array, scores: Array) -> NDArray[np.float64]:
+    def scores(self, detected: Array, scores: Array) -> Floats:
         """[n, K] scores of detections of the listed classes, 0 for others and for padding.
 
         Args:
@@ -91,7 +96,7 @@ class Protocol:
         return np.where(listed, np.asarray(scores, dtype=np.float64), 0.0)
 
     def counted(self, detected: Array, scores: Array) -> Flags:
-        """[n, K] whether each detection counts; arguments as in `scores`."""
+        """[n, K] True for each detection that counts; arguments as in `scores`."""
         return self.scores(detected, scores) > self.above
 
 

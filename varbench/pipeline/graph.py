@@ -19,7 +19,7 @@ from itertools import chain
 from varbench.data.groups import TARGET
 from varbench.methods.registry import NONE
 from varbench.metrics.base import COMPLETION
-from varbench.metrics.regained import completion
+from varbench.metrics.robustness import completion_group
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import AttackOutputs, CellOutputs, ProbeOutputs, StoredGroup
 from varbench.pipeline.plan import Cell, Sample, batches
@@ -96,7 +96,7 @@ class CellTasks:
         samples, aliases = attacked_samples(cell), {}
         if cell.method == NONE and samples and COMPLETION in ctx.evaluator(cell).required:
             # The base model's completions are its images.
-            aliases = {completion(count): (TARGET, samples) for count in settings.scales}
+            aliases = {completion_group(count): (TARGET, samples) for count in settings.scales}
         attack_inputs = dict.fromkeys(task.key for task in self.attack_inputs)
         return CellOutputs(
             entries[self.edit.key] if self.edit else None,

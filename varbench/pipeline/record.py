@@ -152,9 +152,9 @@ class _Record:
         """By metric its value, and how many images are missing from the groups that it used."""
         measured = {}
         for id, metric in self.ctx.evaluator(self.cell).metrics.items():
-            inputs = replace(self.inputs, asked=set())
+            inputs = replace(self.inputs, used_groups=set())
             value = metric.compute(inputs)
-            failed = {key for name in inputs.asked for key in self.lost.get(name, ())}
+            failed = {key for name in inputs.used_groups for key in self.lost.get(name, ())}
             measured[id] = value, len(failed)
         return measured
 

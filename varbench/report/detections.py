@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varbench.metrics.nudenet_classes import CLASSES
-from varbench.metrics.nudity_protocols import FLOOR
+from varbench.metrics.nudity_protocols import CLASSES, FLOOR
 from varbench.report.cells import Cell
 from varbench.store import Store
 from varbench.store.failures import left_in

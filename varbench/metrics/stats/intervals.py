@@ -1,4 +1,4 @@
-"""Intervals for everything varbench reports, and tests for differences between methods.
+"""Intervals for everything varbench reports.
 
 Images of one prompt resemble each other, so they are no independent observations; treating them
 as such can make standard errors several times too small (Miller 2024, arXiv 2411.00640). Hence the
@@ -15,27 +15,24 @@ the time with 5 clusters, 89 % with 10 and 92 % with 20 (1,500 trials each).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-MIN_BASE_HITS = 30  # of the unerased model; below it a ratio of hits means nothing
-_CELLS = 2_000_000  # numbers drawn at a time: keeps a bootstrap over 30,000 prompts below 100 MB
+from varbench.metrics.stats.resampling import (
+    Floats,
+    Interval,
+    bootstrap,
+    cluster_sums,
+    column_ratio,
+    finite_pairs,
+    finite_values,
+    first_column,
+    wilson_ends,
+)
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its confidence interval, of `n` images in `clusters` independent groups."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    clusters: int
+MIN_BASE_HITS = 30  # of the base model; below it a ratio of hits means nothing
 
 
 def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
@@ -50,7 +47,7 @@ def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
     """
     if n < 1 or not 0 <= hits <= n:
         raise ValueError(f"need 0 <= hits <= n and n >= 1, got hits={hits}, n={n}")
-    low, high = _wilson_ends(hits / n, n, level)
+    low, high = wilson_ends(hits / n, n, level)
     return Interval(hits / n, low, high, int(n), int(n))
 
 
@@ -64,7 +61,7 @@ def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95)
     counts once, and no other interval is tighter at that end. With one image per prompt this is
     `wilson`.
     """
-    rows = _rows(hits)
+    rows = finite_values(hits)
     if not np.isin(rows, (0.0, 1.0)).all():
         raise ValueError("hits must be 0 or 1; use cluster_bootstrap_mean for other values")
     means = cluster_means(rows, clusters)
@@ -73,17 +70,17 @@ def clustered_rate(hits: ArrayLike, clusters: ArrayLike, *, level: float = 0.95)
     # Equal prompt rates have no spread: all that can be said is that the images count fully,
     # unless the rates are 0 or 1, where equality is no evidence of independence.
     size = count if p in (0, 1) else min(p * (1 - p) / max(spread, 1e-300), rows.size)
-    low, high = _wilson_ends(p, size, level)
+    low, high = wilson_ends(p, size, level)
     # A few hits in a few prompts say little of the prompts' spread, so `size` comes out too large.
     # They must not bound the rate more tightly than no hit at all would, nor a few misses.
-    low = min(low, _wilson_ends(1.0, count, level)[0])
-    high = max(high, _wilson_ends(0.0, count, level)[1])
+    low = min(low, wilson_ends(1.0, count, level)[0])
+    high = max(high, wilson_ends(0.0, count, level)[1])
     return Interval(p, low, high, rows.size, count)
 
 
 def cluster_means(values: ArrayLike, clusters: ArrayLike) -> Floats:
     """Mean of `values` [n] in each cluster -> [C], in sorted order of the cluster ids."""
-    sums, counts = _cluster_sums(_rows(values)[None], clusters)
+    sums, counts = cluster_sums(finite_values(values)[None], clusters)
     return (sums / counts)[:, 0]
 
 
@@ -100,9 +97,9 @@ def cluster_bootstrap_mean(
     Every prompt weighs the same, however many of its images failed. If all prompt means are equal
     the interval has no width; for 0/1 values use `clustered_rate`, which stays honest there.
     """
-    rows = _rows(values)
-    return _bootstrap(
-        cluster_means(rows, clusters)[:, None], _first, rows.size, resamples, seed, level
+    rows = finite_values(values)
+    return bootstrap(
+        cluster_means(rows, clusters)[:, None], first_column, rows.size, resamples, seed, level
     )
 
 
@@ -120,7 +117,7 @@ def paired_difference(
     The same as `cluster_bootstrap_mean(a - b)`: what a prompt adds to both sides cancels, so this
     is narrower than the two intervals side by side suggest.
     """
-    rows_a, rows_b = _pair(a, b)
+    rows_a, rows_b = finite_pairs(a, b)
     return cluster_bootstrap_mean(
         rows_a - rows_b, clusters, resamples=resamples, seed=seed, level=level
     )
@@ -139,11 +136,11 @@ def ratio_of_means(
 
     Raises ValueError if the mean of `b` is not above zero, where a ratio has no meaning.
     """
-    rows_a, rows_b = _pair(a, b)
+    rows_a, rows_b = finite_pairs(a, b)
     means_C2 = np.stack([cluster_means(rows_a, clusters), cluster_means(rows_b, clusters)], axis=1)
     if means_C2[:, 1].mean() <= 0:
         raise ValueError("the mean of b must be above zero for a ratio")
-    return _bootstrap(means_C2, _ratio, rows_a.size, resamples, seed, level)
+    return bootstrap(means_C2, column_ratio, rows_a.size, resamples, seed, level)
 
 
 def erasure_rate(
@@ -170,17 +167,17 @@ def erasure_rate(
         None if the base has under `min_base_hits` hits, or so few prompts with hits that over 1 %
         of the resamples have none: the model hardly draws the concept, there is nothing to erase.
     """
-    method, base = _pair(hits_method, hits_base)
+    method, base = finite_pairs(hits_method, hits_base)
     for hits in (method, base):
         if (hits < 0).any() or (hits % 1).any():
             raise ValueError("hits must be 0 or 1, or whole counts")
-    sums_C2, _ = _cluster_sums(np.stack([method, base]), clusters)
+    sums_C2, _ = cluster_sums(np.stack([method, base]), clusters)
     shown = int((sums_C2[:, 1] > 0).sum())
     blank = (1 - shown / len(sums_C2)) ** len(sums_C2)  # P(a resample has no base hit)
     if base.sum() < min_base_hits or shown == 0 or blank > 0.01:
         return None
-    kept = _bootstrap(sums_C2, _ratio, method.size, resamples, seed, level)
-    high = max(kept.high, _wilson_ends(0.0, shown, level)[1])
+    kept = bootstrap(sums_C2, column_ratio, method.size, resamples, seed, level)
+    high = max(kept.high, wilson_ends(0.0, shown, level)[1])
     return Interval(1 - kept.value, 1 - high, 1 - kept.low, kept.n, kept.clusters)
 
 
@@ -199,11 +196,11 @@ def cluster_total(
     at all would resample to [0, 0], and few to hardly more. So the high end is never below that of
     C prompts none of which counts anything: Wilson's share of them, at one count each.
     """
-    rows = _rows(counts)
+    rows = finite_values(counts)
     if (rows < 0).any() or (rows % 1).any():
         raise ValueError("counts must be whole numbers, not negative")
     total = _total(rows, clusters, runs, resamples, seed, level)
-    least = total.clusters * _wilson_ends(0.0, total.clusters, level)[1]
+    least = total.clusters * wilson_ends(0.0, total.clusters, level)[1]
     return replace(total, high=max(total.high, least))
 
 
@@ -218,128 +215,13 @@ def total_difference(
     level: float = 0.95,
 ) -> Interval:
     """Sum of `a` [n] minus that of `b` [n], paired row by row; otherwise as `cluster_total`."""
-    rows_a, rows_b = _pair(a, b)
+    rows_a, rows_b = finite_pairs(a, b)
     return _total(rows_a - rows_b, clusters, runs, resamples, seed, level)
 
 
 def _total(
     rows: Floats, clusters: ArrayLike, runs: int, resamples: int, seed: int, level: float
 ) -> Interval:
-    sums_C1, _ = _cluster_sums(rows[None], clusters)
+    sums_C1, _ = cluster_sums(rows[None], clusters)
     share = len(sums_C1) / runs  # a resample's total is the mean of its prompts' sums by this
-    return _bootstrap(share * sums_C1, _first, rows.size, resamples, seed, level)
-
-
-def paired_sign_flip_pvalue(
-    diff_by_cluster: ArrayLike, *, resamples: int = 10_000, seed: int = 0
-) -> float:
-    """Two-sided p-value for "the mean difference is zero" (Fisher's randomisation test).
-
-    `diff_by_cluster` [C] is a mean difference per prompt, `cluster_means(a - b, clusters)`. Under
-    the null its sign is a coin flip: p is the share of sign patterns with a mean at least as far
-    from zero. All 2^C patterns if those are at most `resamples`, otherwise random ones, with
-    (1 + count) / (1 + resamples), so that p is never 0. All differences zero give p = 1.
-    """
-    diff = _rows(diff_by_cluster)
-    observed = abs(diff.sum()) * (1 - 1e-12)  # the pattern observed must count in spite of rounding
-    if 2**diff.size <= resamples:
-        patterns = np.arange(2**diff.size)[:, None] >> np.arange(diff.size) & 1
-        return float((np.abs((2 * patterns - 1) @ diff) >= observed).mean())
-    rng, count, step = np.random.default_rng(seed), 0, max(1, _CELLS // diff.size)
-    for start in range(0, resamples, step):
-        flips = rng.integers(0, 2, (min(step, resamples - start), diff.size), dtype=np.int8)
-        count += int((np.abs((2 * flips - 1) @ diff) >= observed).sum())
-    return (1 + count) / (1 + resamples)
-
-
-def holm(pvalues: ArrayLike) -> Floats:
-    """Holm's (1979) adjusted p-values [m], in the order given; reject where <= alpha.
-
-    Sorted: max over j <= i of (m - j) p_j (j from 0), at most 1. Controls the chance of any false
-    rejection among m comparisons, whatever their dependence. Empty input gives an empty result.
-    """
-    p = np.asarray(pvalues, dtype=np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p-values must be a list of numbers in [0, 1]")
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)), 1.0)
-    return adjusted
-
-
-def _bootstrap(
-    columns_CK: Floats,
-    statistic: Callable[[Floats], Floats],
-    n: int,
-    resamples: int,
-    seed: int,
-    level: float,
-) -> Interval:
-    """Percentile interval of `statistic`, which maps column means [R, K] to [R]."""
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"need resamples >= 1, 0 < level < 1; got {resamples}, {level}")
-    count = len(columns_CK)
-    value = float(statistic(columns_CK.mean(axis=0, keepdims=True))[0])
-    rng, step, means = np.random.default_rng(seed), max(1, _CELLS // count), []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
-        # How often each cluster was drawn: a matrix product then does all resamples at once.
-        weights_RC = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        means.append(weights_RC @ columns_CK / count)
-    draws = statistic(np.concatenate(means))
-    draws = draws[np.isfinite(draws)]  # a ratio is undefined where the denominator drew only zeros
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    # Rounding (all values equal) or a very low level can leave the value just outside.
-    return Interval(value, min(float(low), value), max(float(high), value), n, count)
-
-
-def _first(means_RK: Floats) -> Floats:
-    return means_RK[:, 0]
-
-
-def _ratio(means_RK: Floats) -> Floats:
-    denominator = means_RK[:, 1]
-    ratio = np.full(len(means_RK), np.nan)
-    np.divide(means_RK[:, 0], denominator, out=ratio, where=denominator > 0)
-    return ratio
-
-
-def _wilson_ends(p: float, n: float, level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
-    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = float(np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
-    low = 0.0 if p == 0 else min(max(centre - half, 0.0), p)  # exact where rounding would not be
-    high = 1.0 if p == 1 else max(min(centre + half, 1.0), p)
-    return low, high
-
-
-def _cluster_sums(rows_Sn: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
-    """Sums [C, S] per cluster of `rows_Sn` [S, n], and the number of rows per cluster [C, 1]."""
-    ids, inverse = np.unique(np.asarray(clusters), return_inverse=True)
-    if inverse.shape != rows_Sn.shape[1:]:
-        raise ValueError(f"{inverse.size} cluster ids for {rows_Sn.shape[1]} values; need one each")
-    if ids.size < 2:
-        raise ValueError("one prompt gives no interval over prompts: use at least two")
-    sums = [np.bincount(inverse, weights=row, minlength=ids.size) for row in rows_Sn]
-    return np.stack(sums, axis=1), np.bincount(inverse).astype(np.float64)[:, None]
-
-
-def _rows(values: ArrayLike) -> Floats:
-    rows = np.asarray(values, dtype=np.float64)
-    if rows.ndim != 1:
-        raise ValueError(f"values must be a list of numbers, got shape {rows.shape}")
-    if rows.size == 0:
-        raise ValueError("values must be not empty: there is nothing to take a mean of")
-    if not np.isfinite(rows).all():
-        raise ValueError("values hold NaN or infinity: leave failed pictures out, count them apart")
-    return rows
-
-
-def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
-    rows_a, rows_b = _rows(a), _rows(b)
-    if rows_a.shape != rows_b.shape:
-        raise ValueError(f"{rows_a.size} values against {rows_b.size}; need pairs")
-    return rows_a, rows_b
+    return bootstrap(share * sums_C1, first_column, rows.size, resamples, seed, level)

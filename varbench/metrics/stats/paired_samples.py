@@ -1,7 +1,7 @@
-"""Rows: the numbers that a value is the mean of, kept so that edit seeds can be put together.
+"""Paired samples: the numbers that a value is the mean of, stored to pool edit seeds.
 
 A value with an interval comes from one number per image (or per prompt) of the edited and of the
-unerased model. A cell stores them beside its records; a report pools the rows of several edit
+base model. A cell stores them beside its records; a report pools the rows of several edit
 seeds and asks for the value again. Pooling keeps the prompt as the unit that is resampled: a
 resample draws prompts, with the images of all seeds. Such an interval speaks of other prompts,
 not of other edits (three seeds cannot tell their own variance by resampling), so the lowest and
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.intervals import Interval
+from varbench.metrics.stats.resampling import Interval
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")
@@ -28,14 +28,14 @@ _ENDS = ("value", "low", "high")
 
 @dataclass(frozen=True)
 class PairedSamples:
-    """Rows of one metric; row i of `method` and `base` is the same prompt and image seed.
+    """Samples of one metric; row i of `method` and `base` is the same prompt and image seed.
 
     Attributes:
         statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
             the difference is that of `method - base`), `stats.erasure_rate`, the ratio of the two
             means (whose difference is that to 1), or the total of counts.
         method: `[n]` of the edited model; bool where a row is a hit or none (the value is a rate).
-        base: `[n]` of the unerased model.
+        base: `[n]` of the base model.
         clusters: `[n]` prompt ids.
     """
 
@@ -47,7 +47,7 @@ class PairedSamples:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval, and the paired difference to the unerased model with its own."""
+    """A value with its interval, and the paired difference to the base model with its own."""
 
     value: Interval
     difference: Interval
@@ -59,7 +59,7 @@ def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
     Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
     `stats.erasure_rate`, ratios `stats.ratio_of_means`, counts `stats.cluster_total`, which of
     several seeds is the mean of their totals. None: fewer than two prompts, too few hits of the
-    unerased model, or nothing of it to divide by.
+    base model, or nothing of it to divide by.
 
     Raises:
         ValueError: no rows, or seeds of different statistics.
@@ -71,7 +71,7 @@ def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
     if statistic == "erasure_rate":
         needed = intervals.MIN_BASE_HITS * len(seeds)
         rate = intervals.erasure_rate(method, base, clusters, min_base_hits=needed)
-        # The unerased model has erased nothing, exactly: the rate is its own difference.
+        # The base model has erased nothing, exactly: the rate is its own difference.
         return None if rate is None else Estimate(rate, rate)
     if statistic == "ratio":
         if base.mean() <= 0:
@@ -92,20 +92,20 @@ def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
 def write_rows(path: Path, rows: Mapping[str, PairedSamples]) -> None:
     """Write the rows of several metrics, by metric id, as one `.npz`."""
     arrays = {
-        f"{metric}.{one.statistic}.{side}": getattr(one, side)
-        for metric, one in rows.items()
+        f"{metric}.{samples.statistic}.{side}": getattr(samples, side)
+        for metric, samples in rows.items()
         for side in _SIDES
     }
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def read_rows(path: Path) -> dict[str, PairedSamples]:
-    """What `write_rows` wrote.
+    """The rows of several metrics, as `write_rows` wrote them.
 
     Raises:
         ValueError: a statistic that this version does not know.
     """
-    found: dict[str, PairedSamples] = {}
+    rows: dict[str, PairedSamples] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             metric, statistic, side = name.rsplit(".", 2)
@@ -114,5 +114,5 @@ def read_rows(path: Path) -> dict[str, PairedSamples]:
             if side == _SIDES[0]:
                 stem = f"{metric}.{statistic}"
                 sides = (arrays[f"{stem}.{s}"] for s in _SIDES)
-                found[metric] = PairedSamples(cast(Statistic, statistic), *sides)
-    return found
+                rows[metric] = PairedSamples(cast(Statistic, statistic), *sides)
+    return rows

@@ -29,7 +29,7 @@ from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.selection import stratified_subset
 from varbench.methods.registry import NONE
 from varbench.metrics.base import ATTACK, COMPLETION
-from varbench.metrics.regained import completion
+from varbench.metrics.robustness import completion_group
 from varbench.models import registry
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
@@ -94,7 +94,9 @@ def completion_tasks(ctx: RunContext, cell: Cell, edit: Task | None) -> list[Tas
         for task in rollouts_tasks(ctx, cell, todo):
             own = {"completions": VERSION, "rollouts": task.key, "scales": count}
             spec = with_samples(common, task.samples) | own
-            tasks.append(_images(Stage.COMPLETIONS, spec, cell, task, edit, completion(count)))
+            tasks.append(
+                _images(Stage.COMPLETIONS, spec, cell, task, edit, completion_group(count))
+            )
     return tasks
 
 

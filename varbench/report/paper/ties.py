@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from varbench.methods.registry import NONE
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
+from varbench.metrics import stats
+from varbench.metrics.stats import PairedSamples, read_rows
 from varbench.report.cells import Cell
 from varbench.report.panels import MethodRow, Panel
 
@@ -73,8 +73,8 @@ def best(panel: Panel, metric: str, better: str, samples: CellSamples) -> frozen
             continue
         differences = [other[prompt] - first[prompt] for prompt in first]
         labels.append(row.label)
-        pvalues.append(intervals.paired_sign_flip_pvalue(np.asarray(differences)))
-    adjusted = intervals.holm(pvalues)
+        pvalues.append(stats.paired_sign_flip_pvalue(np.asarray(differences)))
+    adjusted = stats.holm(pvalues)
     tied = [label for label, p in zip(labels, adjusted, strict=True) if p > LEVEL]
     return frozenset([*(row.label for row in leaders), *tied])
 
@@ -91,4 +91,4 @@ def _by_prompt(seeds: Sequence[PairedSamples]) -> dict[str, float]:
     if np.unique(clusters).size < 2:
         return {}
     names = [str(name) for name in np.unique(clusters)]
-    return dict(zip(names, intervals.cluster_means(values, clusters).tolist(), strict=True))
+    return dict(zip(names, stats.cluster_means(values, clusters).tolist(), strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 from varbench.data.concept import Concept
 from varbench.errors import UserError
 from varbench.metrics.base import Array, Arrays
-from varbench.metrics.nudenet_classes import CLASSES
+from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.base import Scorer
 from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
 from varbench.scoring.scorers.gcd import plain_name

@@ -24,7 +24,7 @@ import numpy as np
 
 from varbench.data.published.networks import network_path
 from varbench.metrics.base import Array
-from varbench.metrics.nudenet_classes import CLASSES
+from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb, reading
 
 MAX_DETECTIONS = 64  # per image; a person has up to ten

@@ -6,12 +6,12 @@ the harmonic mean (Lu et al., CVPR 2024), low as soon as one term is: ACC_e is t
 `target` prompts, ACC_g that on the `implicit` ones, and ACC_s how often the other classes are still
 recognised: the share of `neighbours` and `unrelated` images that show the label of the concept's
 head that their prompts ask for; prompts that ask for none are left out. 0 where a term is 0. The
-interval adds those of the three rates, Wilson's, as squares (`shares.harmonic_ends`); the
+interval adds those of the three rates, Wilson's, as squares (`subset_rates.harmonic_ends`); the
 difference is a paired bootstrap over prompts within the groups.
 
 `details`: `acc_e`, `acc_s`, `acc_g` with `base_` twins.
 
-Pitfalls. The unerased model's value is low, for it erases nothing: compare methods. It is no
+Pitfalls. The base model's value is low, for it erases nothing: compare methods. It is no
 average, so 0.9 says that no term is under 0.75.
 """
 
@@ -19,11 +19,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, Pair
-from varbench.metrics.estimates import dropped_note, missing, no_images, prompt_mean
-from varbench.metrics.hits import Flags, attributes_right, concept_hits
+from varbench.data.groups import IMPLICIT, KEPT, TARGET
+from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.estimates import (
+    attributes_right,
+    dropped_note,
+    missing,
+    no_images,
+    paired_hits,
+    prompt_mean,
+)
+from varbench.metrics.groups import Array, Flags, Pair
 from varbench.metrics.info import FRACTION, MetricInfo
-from varbench.metrics.stats.subset_rates import RateSamples, SubsetRate, harmonic_value
+from varbench.metrics.subset_rates import RateSamples, SubsetRate, harmonic_value
 
 
 class ObjectHarmonic:
@@ -31,7 +39,7 @@ class ObjectHarmonic:
 
     info = MetricInfo(
         id="h_o", title="H_o", better="up", unit=FRACTION, range=(0.0, 1.0),
-        groups=("target", *KEPT, "implicit"), needs=("judge",),
+        groups=(TARGET, *KEPT, IMPLICIT), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR",
         question="is the concept erased, and all else spared?",
         definition=(
@@ -39,43 +47,43 @@ class ObjectHarmonic:
         ),
     )  # fmt: skip
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value without implicit prompts, or where kept prompts ask for no other label."""
-        target, kept, implicit = e.pair("target"), e.pair(*KEPT), e.pair("implicit")
-        for pair, groups in ((implicit, ("implicit",)), (target, ("target",)), (kept, KEPT)):
+        target, kept, implicit = (inputs.paired(*g) for g in ((TARGET,), KEPT, (IMPLICIT,)))
+        for pair, groups in ((implicit, (IMPLICIT,)), (target, (TARGET,)), (kept, KEPT)):
             if not len(pair):
                 return no_images(groups)
-        spared = _spared(e, kept)
+        spared = _spared(inputs, kept)
         if spared is None:
-            head = e.concept.judge.head
+            head = inputs.concept.judge.head
             return missing(f"no {' or '.join(KEPT)} prompt asks for a label of {head!r}", len(kept))
-        terms = {"acc_e": _gone(e, target), "acc_s": spared, "acc_g": _gone(e, implicit)}
+        terms = {"acc_e": _gone(inputs, target), "acc_s": spared, "acc_g": _gone(inputs, implicit)}
         details: dict[str, float] = {}
-        for name, share in terms.items():
-            for side, twin in ((share.method, name), (share.base, f"base_{name}")):
-                rate = prompt_mean(side.hits, share.clusters)
-                details[twin] = rate if name == "acc_s" else 1 - rate
-        note = "; ".join(filter(None, map(dropped_note, (target, kept, implicit))))
+        for name, term in terms.items():
+            for side, key in ((term.method, name), (term.base, f"base_{name}")):
+                rate = prompt_mean(side.hits, term.clusters)
+                details[key] = rate if name == "acc_s" else 1 - rate
+        note = dropped_note(target, kept, implicit)
         return harmonic_value(list(terms.values()), details, note, nothing="")  # all count
 
 
-def _share(ours: Flags, base: Flags, clusters: Array) -> SubsetRate:
+def _of_all(ours: Flags, base: Flags, clusters: Array) -> SubsetRate:
     counted = np.ones_like(ours)
     return SubsetRate(RateSamples(ours, counted), RateSamples(base, counted), clusters)
 
 
-def _gone(e: MetricInputs, pair: Pair) -> SubsetRate:
+def _gone(inputs: MetricInputs, pair: Pair) -> SubsetRate:
     """The images in which the concept is not seen."""
-    ours, base = (~concept_hits(g, e.concept, e.judge_labels) for g in (pair.method, pair.base))
-    return _share(ours, base, pair.base.clusters)
+    ours, base = paired_hits(pair, inputs)
+    return _of_all(~ours, ~base, pair.base.clusters)
 
 
-def _spared(e: MetricInputs, pair: Pair) -> SubsetRate | None:
+def _spared(inputs: MetricInputs, pair: Pair) -> SubsetRate | None:
     """Of the images that ask for a label of the concept's head, those that show it."""
-    head = {e.concept.judge.head: e.judge_labels[e.concept.judge.head]}
-    asked, ours = attributes_right(pair.method, head)
+    head = {inputs.concept.judge.head: inputs.judge_labels[inputs.concept.judge.head]}
+    requested, ours = attributes_right(pair.method, head)
     _, base = attributes_right(pair.base, head)
-    rows = asked[:, 0]
+    rows = requested[:, 0]
     if not rows.any():
         return None
-    return _share(ours[rows, 0], base[rows, 0], pair.base.clusters[rows])
+    return _of_all(ours[rows, 0], base[rows, 0], pair.base.clusters[rows])

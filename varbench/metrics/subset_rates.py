@@ -1,7 +1,7 @@
 """Rates in which not every image counts, and the harmonic mean of several rates.
 
 The accuracy among images *with a face* leaves out other images of the edited model than of the
-unerased one, so the two cannot be subtracted image by image. Here they are subtracted prompt by
+base model, so the two cannot be subtracted image by image. Here they are subtracted prompt by
 prompt, in every resample of the prompts.
 """
 
@@ -12,36 +12,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from varbench.metrics.base import Array, MetricValue
-from varbench.metrics.estimates import ONE_PROMPT, paired_mean, prompt_mean
-from varbench.metrics.hits import Flags
-from varbench.metrics.stats import intervals as stats
-from varbench.metrics.stats.intervals import Interval
+from varbench.metrics import stats
+from varbench.metrics.base import MetricValue
+from varbench.metrics.estimates import ONE_PROMPT, joined, paired_mean, prompt_mean
+from varbench.metrics.groups import Array, Flags, Floats
+from varbench.metrics.stats import Interval
 
-Floats = NDArray[np.float64]
 _RESAMPLES, _CHUNK = 2000, 100
 
 
 @dataclass(frozen=True)
 class RateSamples:
-    """One model's images: which hit, and which count at all; both bool [n]."""
+    """One model's images: those that hit, and those that count at all; both bool [n]."""
 
     hits: Flags
     counted: Flags
 
     def mean(self, clusters: Array) -> float | None:
         """Mean over prompts of the rate among the prompt's counted images; None without any."""
-        kept = self.counted
-        return prompt_mean(self.hits[kept], clusters[kept]) if kept.any() else None
+        counted = self.counted
+        return prompt_mean(self.hits[counted], clusters[counted]) if counted.any() else None
 
     def interval(self, clusters: Array) -> Interval | None:
         """Wilson's, with the effective sample size of the counted images; None for one prompt."""
-        kept = self.counted
-        if np.unique(clusters[kept]).size < 2:
+        counted = self.counted
+        if np.unique(clusters[counted]).size < 2:
             return None
-        return stats.clustered_rate(self.hits[kept], clusters[kept])
+        return stats.clustered_rate(self.hits[counted], clusters[counted])
 
     def means(self, clusters: Array, weights_RC: Floats) -> Floats:
         """`mean` [R] with each of the C prompts, sorted, taken as often as the weights say.
@@ -78,32 +76,32 @@ class SubsetRate:
             )
 
 
-def share_value(
-    share: SubsetRate, details: Mapping[str, Any], note: str, nothing: str
+def rate_value(
+    rate: SubsetRate, details: Mapping[str, Any], note: str, nothing: str
 ) -> MetricValue:
-    """A share as a metric's value.
+    """A subset rate as a metric's value.
 
     Args:
-        share: of images, at least one.
+        rate: of images, at least one.
         details: further numbers.
-        note: what to say of the value.
-        nothing: why there is no value, if no image of the edited model counts.
+        note: of the value.
+        nothing: the reason for no value, if no image of the edited model counts.
     """
-    method, base, clusters = share.method, share.base, share.clusters
+    method, base, clusters = rate.method, rate.base, rate.clusters
     if method.counted.all() and base.counted.all():
         return paired_mean(method.hits, base.hits, clusters, details=details, note=note)
     n, value, baseline = int(method.counted.sum()), method.mean(clusters), base.mean(clusters)
     if value is None:
         return MetricValue(None, None, None, n, baseline, note=nothing, details=details)
-    found = method.interval(clusters)
-    if found is None:
-        joined = "; ".join(filter(None, [note, ONE_PROMPT]))
-        return MetricValue(value, None, None, n, baseline, None, joined, details)
+    interval = method.interval(clusters)
+    if interval is None:
+        note = joined(note, ONE_PROMPT)
+        return MetricValue(value, None, None, n, baseline, None, note, details)
     difference = None
     if baseline is not None:
-        draws = np.concatenate([ours - theirs for ours, theirs in share.resampled(0)])
-        difference = _percentiles(value - baseline, draws, n, found.clusters)
-    return MetricValue(value, found.low, found.high, n, baseline, difference, note, details)
+        draws = np.concatenate([ours - theirs for ours, theirs in rate.resampled(0)])
+        difference = _percentiles(value - baseline, draws, n, interval.clusters)
+    return MetricValue(value, interval.low, interval.high, n, baseline, difference, note, details)
 
 
 def harmonic_mean(rates: Sequence[Any]) -> Any:
@@ -135,32 +133,33 @@ def harmonic_ends(rates: Sequence[Interval]) -> tuple[float, float]:
 
 
 def harmonic_value(
-    shares: Sequence[SubsetRate], details: Mapping[str, Any], note: str, nothing: str
+    rates: Sequence[SubsetRate], details: Mapping[str, Any], note: str, nothing: str
 ) -> MetricValue:
-    """The harmonic mean of shares of different prompts, each better the higher.
+    """The harmonic mean of rates of different prompts, each better the higher.
 
     Args:
-        shares: at least one image in each.
+        rates: at least one image in each.
         details: further numbers.
-        note: what to say of the value.
-        nothing: why there is no value, if no image of the edited model counts in some share.
+        note: of the value.
+        nothing: the reason for no value, if no image of the edited model counts in some rate.
     """
-    n = sum(int(share.method.counted.sum()) for share in shares)
-    values = [share.method.mean(share.clusters) for share in shares]
-    baselines = [share.base.mean(share.clusters) for share in shares]
+    n = sum(int(rate.method.counted.sum()) for rate in rates)
+    values = [rate.method.mean(rate.clusters) for rate in rates]
+    baselines = [rate.base.mean(rate.clusters) for rate in rates]
     baseline = None if None in baselines else float(harmonic_mean(baselines))
     if None in values:
         return MetricValue(None, None, None, n, baseline, note=nothing, details=details)
     value = float(harmonic_mean(values))
-    found = [share.method.interval(share.clusters) for share in shares]
-    intervals = [interval for interval in found if interval is not None]
-    if len(intervals) < len(found):
-        joined = "; ".join(filter(None, [note, ONE_PROMPT]))
-        return MetricValue(value, None, None, n, baseline, None, joined, details)
+    intervals = [
+        interval for rate in rates if (interval := rate.method.interval(rate.clusters)) is not None
+    ]
+    if len(intervals) < len(rates):
+        note = joined(note, ONE_PROMPT)
+        return MetricValue(value, None, None, n, baseline, None, note, details)
     low, high = harmonic_ends(intervals)
     difference = None
     if baseline is not None:
-        parts = zip(*(share.resampled(seed) for seed, share in enumerate(shares)), strict=True)
+        parts = zip(*(rate.resampled(seed) for seed, rate in enumerate(rates)), strict=True)
         draws = [
             harmonic_mean([ours for ours, _ in part]) - harmonic_mean([its for _, its in part])
             for part in parts

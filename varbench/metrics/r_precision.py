@@ -28,19 +28,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from varbench.data.groups import KEPT
 from varbench.data.prompt import Prompt
-from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, ScoredImages
+from varbench.metrics.base import MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
+    joined,
     missing,
     no_images,
     paired_mean,
     prompt_mean,
 )
+from varbench.metrics.groups import Array, Floats, ScoredImages
 from varbench.metrics.info import FRACTION, MetricInfo
 
 OTHERS = 99
-_STEP = 512  # images whose similarities to all captions are held at a time
+_STEP = 512  # images whose similarities to all captions are in memory at a time
 
 
 class RPrecision:
@@ -56,33 +59,32 @@ class RPrecision:
         ),
     )  # fmt: skip
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value without images, or where no image has another caption to beat."""
-        pair = e.pair(*KEPT)
+        pair = inputs.paired(*KEPT)
         if not len(pair):
             return no_images(KEPT)
         captions = _Captions(pair.base)
-        if not captions.rivals.min():
+        fewest = int(captions.rivals.min())
+        if not fewest:
             return missing("a caption has no other that asks for something else", len(pair))
-        (ours, our_first), (base, base_first) = (
-            captions.found(side) for side in (pair.method, pair.base)
-        )
-        clusters, fewest = pair.base.clusters, int(captions.rivals.min())
-        taken = min(OTHERS, fewest)
+        ours, our_first = captions.precision(pair.method)
+        base, base_first = captions.precision(pair.base)
+        clusters, drawn = pair.base.clusters, min(OTHERS, fewest)
         details: dict[str, object] = {
-            "captions": taken,
-            "chance": 1 / (taken + 1),
+            "captions": drawn,
+            "chance": 1 / (drawn + 1),
             "first": prompt_mean(our_first, clusters),
             "base_first": prompt_mean(base_first, clusters),
         }
         for name in KEPT:
-            if name in e.base:
-                inside = np.isin(clusters, e.base[name].clusters)
+            if name in inputs.base:
+                inside = np.isin(clusters, inputs.base[name].clusters)
                 if inside.any():
                     details[name] = prompt_mean(ours[inside], clusters[inside])
                     details[f"base_{name}"] = prompt_mean(base[inside], clusters[inside])
-        few = f"only {fewest} other captions instead of {OTHERS}" if taken < OTHERS else ""
-        note = "; ".join(filter(None, [dropped_note(pair), few]))
+        few = f"only {fewest} other captions instead of {OTHERS}" if drawn < OTHERS else ""
+        note = joined(dropped_note(pair), few)
         return paired_mean(ours, base, clusters, details=details, note=note)
 
 
@@ -95,7 +97,7 @@ class _Captions:
         self.kinds = _kinds([group.prompts[i] for i in first])  # [M]
         self.rivals = len(first) - np.bincount(self.kinds)[self.kinds]  # [M]
 
-    def found(self, group: ScoredImages) -> tuple[Array, Array]:
+    def precision(self, group: ScoredImages) -> tuple[Array, Array]:
         """Per image: chance to be found among 100, and whether its caption beats all rivals."""
         images = np.asarray(group.array("clip", "image"), np.float64)
         beaten = np.empty(len(images), np.int64)
@@ -116,12 +118,12 @@ def _kinds(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     kinds = []
     for prompt in prompts:
-        asked = frozenset((head, label) for head, label in prompt.labels.items() if label)
-        kinds.append(numbers.setdefault(asked or prompt.id, len(numbers)))
+        labels = frozenset((head, label) for head, label in prompt.labels.items() if label)
+        kinds.append(numbers.setdefault(labels or prompt.id, len(numbers)))
     return np.array(kinds, dtype=np.int64)
 
 
-def chance_of_first(beaten: Array, rivals: Array, drawn: int) -> NDArray[np.float64]:
+def chance_of_first(beaten: Array, rivals: Array, drawn: int) -> Floats:
     """P(`drawn` of `rivals`, without replacement, are all among the `beaten`), elementwise.
 
     C(m, k) / C(M, k) = prod_{i < k} (m - i) / (M - i), with k = min(drawn, M).

@@ -1,16 +1,16 @@
 """LD4: do other words come to mean what the concept was replaced by?
 
     LD4 = mean over neutral prompts of mean over images x, anchors a of
-          cos(x of the edited model, a) - cos(x of the unerased model, a)
+          cos(x of the edited model, a) - cos(x of the base model, a)
 
 An edit that teaches the model to draw a house for "church" may make it draw houses for "castle"
-too. Anchors a are the unerased model's images of those neighbours whose label is the concept's
+too. Anchors a are the base model's images of those neighbours whose label is the concept's
 replacement ("house"); neutral prompts are all other `neighbours` and `unrelated` ones. Above 0
 their images have moved towards the replacement, below 0 away from it (as they do when they break
 or fade), 0 is as before. Bootstrap over prompts, with the anchors as they are.
 
 The idea is DreamBooth's (Ruiz et al., CVPR 2023, PRES: are images of the class images of the
-subject?), with the replacement in place of the subject, the unerased model's value taken off, and
+subject?), with the replacement in place of the subject, the base model's value taken off, and
 CLIP's image rows (role `clip`) in place of DINO's, which the Gallery does not have.
 
 `details`: `anchors` = how many images; `similarity`, `base_similarity` = the two means;
@@ -26,19 +26,15 @@ from __future__ import annotations
 import numpy as np
 
 from varbench.data.concept import Concept
-from varbench.metrics.base import KEPT, Array, MetricInputs, MetricValue, ScoredImages
-from varbench.metrics.estimates import (
-    dropped_note,
-    missing,
-    no_images,
-    paired_mean,
-    prompt_mean,
-)
+from varbench.data.groups import KEPT, NEIGHBOURS
+from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
+from varbench.metrics.groups import Array, ScoredImages
 from varbench.metrics.info import MetricInfo
 
 
 class MeaningShift:
-    """How far images of other words moved towards the replacement's."""
+    """Change of the similarity between images of other words and the replacement's."""
 
     info = MetricInfo(
         id="ld4", title="LD4", better="same", unit="cos", range=(-2.0, 2.0), digits=4,
@@ -51,17 +47,17 @@ class MeaningShift:
         ),
     )  # fmt: skip
 
-    def compute(self, e: MetricInputs) -> MetricValue:
+    def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value without images, anchors or neutral prompts."""
-        pair = e.pair(*KEPT)
+        pair, concept = inputs.paired(*KEPT), inputs.concept
         if not len(pair):
             return no_images(KEPT)
-        if not e.concept.replacement:
+        if not concept.replacement:
             return missing("the concept has no replacement", len(pair))
-        anchors = _anchors(e)
-        neutral = np.flatnonzero(~_replacements(pair.base, e.concept))
+        anchors = _anchors(inputs)
+        neutral = np.flatnonzero(~_replacements(pair.base, concept))
         if not len(anchors) or not len(neutral):
-            words = " or ".join(e.concept.replacement)
+            words = " or ".join(concept.replacement)
             why = "no other prompts" if len(anchors) else f"no neighbours labelled {words}"
             return missing(f"{why} to compare with", len(pair))
         sides = (side.take(neutral.tolist()) for side in (pair.method, pair.base))
@@ -73,26 +69,25 @@ class MeaningShift:
             "base_similarity": prompt_mean(base, clusters),
         }
         for name in KEPT:
-            inside = np.isin(clusters, e.base[name].clusters) if name in e.base else clusters == ""
+            inside = np.isin(clusters, inputs.base[name].clusters if name in inputs.base else [])
             if inside.any():
                 details[name] = prompt_mean((ours - base)[inside], clusters[inside])
-        nothing = np.zeros_like(base)
-        note = dropped_note(pair)
-        return paired_mean(ours - base, nothing, clusters, details=details, note=note)
+        unmoved, note = np.zeros_like(base), dropped_note(pair)
+        return paired_mean(ours - base, unmoved, clusters, details=details, note=note)
 
 
 def _replacements(group: ScoredImages, concept: Concept) -> Array:
-    """[n] whether the prompt asks for the concept's replacement."""
+    """[n] True where the prompt asks for the concept's replacement."""
     head = concept.judge.head
     return np.array([p.labels.get(head) in concept.replacement for p in group.prompts])
 
 
-def _anchors(e: MetricInputs) -> Array:
-    """CLIP rows [a, e] of the unerased model's images of the replacement."""
-    images = e.base.get("neighbours")
+def _anchors(inputs: MetricInputs) -> Array:
+    """CLIP rows [a, e] of the base model's images of the replacement."""
+    images = inputs.base.get(NEIGHBOURS)
     if images is None:
         return np.empty((0, 0))
-    rows: Array = images.array("clip", "image")[_replacements(images, e.concept)]
+    rows: Array = images.array("clip", "image")[_replacements(images, inputs.concept)]
     return rows
 
 

@@ -1,0 +1,186 @@
+"""LD1, LD2 and entropy: how the edit changed the model's own predictions (the probe).
+
+The stage `probe` asks both models for their plain conditional predictions p of V values per symbol
+on the same roll-outs r of the `neighbours` and `unrelated` prompts c (teacher forcing). LD1 and LD2
+read the base model's roll-outs, sampled as its images are, guidance included; entropy reads each
+model's OWN, with common random numbers. The probe's arrays are [n, scales], row i one prompt.
+
+    LD1 = mean over prompts of mean over scales of mean over tokens and symbols of
+          KL( p_0(. | r, c) || p_theta(. | r, c) ) / log2(V), in nats per bit
+    LD2 = TS_theta / TS_0,  TS = the same means of
+          (2 / V) * sum_v | log p(v | r, c) - log p(v | r, null) |
+    H   = the same means of -sum_v p(v | r, c) log p(v | r, c) / log V
+
+Each scale weighs the same: weighed by tokens, the last scale alone would decide (39 % of the tokens
+at 1024 pixels) and with it texture, where composition is decided by the first. Bootstrap over
+prompts, paired difference to the base model. Methods that change sampling only have no value: they
+change no prediction, and on their roll-outs p is not what is drawn from.
+
+LD1 is 0 for an edit that changes nothing and open at the top. Language drift is the word of
+few-shot fine-tuning (Ruiz et al., DreamBooth, CVPR 2023) for prompts that lose their meaning while
+others are trained. `details`: `neighbours`, `unrelated` = the value of each group; `scales` = per
+scale, coarse to fine; `null` = the same for the null condition (then what guidance subtracts has
+moved, too); `flips` = mean total variation, the share of symbols that common random numbers would
+draw differently from the plain predictions; `flips_scales` = the same per scale. It sees every
+change of a prediction, also one that no image shows: read it beside `fid_base`. Confident wrong
+predictions weigh much, `flips` says how many there are. The edited model's own history is never
+asked, so what adds up over scales is missed.
+
+LD2 is 1 as before, below 1 the text is ignored, above 1 it is followed more strongly. For bits (V =
+2) the summand is |z(c) - z(null)| with the log-odds z, exactly: one log-probability rises where the
+other falls. It is a ratio of means; the difference is that to 1. `details`: `strength`,
+`base_strength` = TS of both (log-odds, nats); `neighbours`, `unrelated` = the ratio of each group;
+`scales` = per scale. It measures how strongly the text moves predictions, not whether where it
+should: a prompt that means something else keeps its strength (LD1 and LD3 see that). Guidance
+multiplies this difference, so 0.9 here is what a tenth less guidance would do. Confident symbols
+have large log-odds and weigh most.
+
+Entropy is the early sign of collapse or decay, between 0 (every symbol is certain) and 1 (every
+symbol is a fair draw); the best value is the base model's. `details`: `loss` = 1 - H / H_base:
+above 0 the draws lost their diversity (mode collapse), below 0 they gained entropy, which together
+with a worse FID is decay; `ratio` = H / H_base with interval; `scales`, `base_scales` = per scale:
+the first decide composition, the last texture. Sampling is sharper than p (guidance, temperature,
+top-p), so H is no entropy of the images. One image seed per prompt: that different seeds give the
+same image is seen by `vendi`, not here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from varbench.data.groups import KEPT
+from varbench.metrics.base import PROBE, MetricInputs, MetricValue
+from varbench.metrics.estimates import dropped_note, missing, paired_mean, ratio, sampled_value
+from varbench.metrics.groups import Floats, Pair, ScoredImages
+from varbench.metrics.info import MetricInfo
+from varbench.metrics.stats import PairedSamples
+
+NO_PROBE = "nothing was probed: set suite.probe.prompts"
+SAMPLING_ONLY = "not applicable: this method changes how is sampled, not what the model predicts"
+
+
+class PredictionDrift:
+    """KL from the base model's predictions, per bit."""
+
+    info = MetricInfo(
+        id="ld1", title="LD1", better="down", unit="nats per bit", range=(0.0, None), digits=4,
+        table="drift", groups=KEPT, needs=(PROBE,),
+        citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
+        question="how far did the predictions move?",
+        definition=(
+            "Prediction drift: mean divergence of the edited model's predictions from the "
+            "base model's, nats per bit, for prompts that must stay."
+        ),
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if nothing was probed, or if the method changes sampling only."""
+        pair = probed_prompts(inputs)
+        if isinstance(pair, MetricValue):
+            return pair
+        details: dict[str, object] = {}
+        for name in KEPT:
+            part = inputs.probed(name)
+            if len(part):
+                details[name] = float(over_scales(part.method, "kl").mean())
+        details["scales"] = by_scale(pair.method, "kl")
+        details["null"] = float(over_scales(pair.method, "kl_null").mean())
+        details["flips"] = float(over_scales(pair.method, "flips").mean())
+        details["flips_scales"] = by_scale(pair.method, "flips")
+        return _mean(pair, "kl", details)
+
+
+class TextControl:
+    """Strength of the text in the predictions, by that of the base model."""
+
+    info = MetricInfo(
+        id="ld2", title="LD2", better="same", unit="ratio", range=(0.0, None), digits=3,
+        table="drift", groups=KEPT, needs=(PROBE,),
+        citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
+        question="how strongly does the prompt still influence the predictions?",
+        definition=(
+            "Text control: how strongly the text moves the predictions, by how strongly it moves "
+            "the base model's. Below 1 the text is ignored."
+        ),
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if nothing was probed, or if the base model ignores the text."""
+        pair = probed_prompts(inputs)
+        if isinstance(pair, MetricValue):
+            return pair
+        value = _strength_ratio(pair)
+        if value is None:
+            return missing("the unerased model does not listen to the text", len(pair))
+        ours, base = (over_scales(side, "strength") for side in (pair.method, pair.base))
+        details: dict[str, object] = {
+            "strength": float(ours.mean()),
+            "base_strength": float(base.mean()),
+        }
+        for name in KEPT:
+            part = inputs.probed(name)
+            if len(part):
+                details[name] = _strength_ratio(part)
+        by_scales = (by_scale(side, "strength") for side in (pair.method, pair.base))
+        details["scales"] = [a / b if b else None for a, b in zip(*by_scales, strict=True)]
+        samples = PairedSamples("ratio", ours, base, pair.base.clusters)
+        return sampled_value(samples, value, 1.0, len(pair), dropped_note(pair), details)
+
+
+class Entropy:
+    """Mean entropy of a symbol on the model's own roll-outs, as a share of the largest."""
+
+    info = MetricInfo(
+        id="entropy", title="Entropy", better="same", unit="bits per bit", range=(0.0, 1.0),
+        digits=3, table="drift", groups=KEPT, needs=(PROBE,),
+        citation="Shannon 1948; as a measure of collapse: varbench",
+        question="how undecided is the model while it draws?",
+        definition=(
+            "How undecided the model is about a bit it draws, 0 to 1. Less than the base "
+            "model: collapse; more: decay."
+        ),
+    )  # fmt: skip
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if nothing was probed, or if the method changes sampling only."""
+        pair = probed_prompts(inputs)
+        if isinstance(pair, MetricValue):
+            return pair
+        ours, base = over_scales(pair.method, "entropy"), over_scales(pair.base, "entropy")
+        details: dict[str, object] = {
+            "loss": float(1 - ours.mean() / base.mean()) if base.mean() > 0 else None,
+            "ratio": ratio(ours, base, pair.base.clusters),
+            "scales": by_scale(pair.method, "entropy"),
+            "base_scales": by_scale(pair.base, "entropy"),
+        }
+        return _mean(pair, "entropy", details)
+
+
+def probed_prompts(inputs: MetricInputs) -> Pair | MetricValue:
+    """Probed prompts of the `neighbours` and `unrelated` groups, or the reason for none."""
+    pair = inputs.probed(*KEPT)
+    if len(pair):
+        return pair
+    return missing(SAMPLING_ONLY if inputs.base_probe and not inputs.method_probe else NO_PROBE)
+
+
+def over_scales(group: ScoredImages, name: str) -> Floats:
+    """One number per prompt [n]: the mean over scales of a probe array."""
+    rows: Floats = np.asarray(group.array(PROBE, name), dtype=np.float64).mean(axis=1)
+    return rows
+
+
+def by_scale(group: ScoredImages, name: str) -> list[float]:
+    """Mean over prompts per scale, coarse to fine, ready for JSON."""
+    means: list[float] = np.asarray(group.array(PROBE, name), np.float64).mean(axis=0).tolist()
+    return means
+
+
+def _mean(pair: Pair, name: str, details: dict[str, object]) -> MetricValue:
+    ours, base = over_scales(pair.method, name), over_scales(pair.base, name)
+    return paired_mean(ours, base, pair.base.clusters, details=details, note=dropped_note(pair))
+
+
+def _strength_ratio(pair: Pair) -> float | None:
+    base = float(np.mean(over_scales(pair.base, "strength")))
+    return float(np.mean(over_scales(pair.method, "strength"))) / base if base else None
