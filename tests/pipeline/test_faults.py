@@ -26,8 +26,7 @@ from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.results import read
 from varbench.methods.base import Edit, applied
 from varbench.report.cells import load_cells
-from varbench.store import Entry, Store
-from varbench.store.sequence import next_sequence
+from varbench.store import Entry, Store, next_sequence
 
 RUN = ["run", "--method", METHOD, *SMALL]
 

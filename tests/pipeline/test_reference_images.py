@@ -20,7 +20,7 @@ from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import measure
 from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.scoring.registry import new_scorer
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 STATISTICS = "coco-30k-statistics"
 
@@ -54,7 +54,7 @@ def write(path: Path, **arrays: Any) -> None:
 
 
 def receipt(path: Path) -> None:
-    text = json.dumps({"sha256": sha256(path)})
+    text = json.dumps({"sha256": cached_file_sha256(path)})
     (path.parent / f"{STATISTICS}.receipt.json").write_text(text)
 
 
@@ -71,7 +71,7 @@ def test_statistics_of_a_groups_prompt_set_are_its_reference(fetched: Path) -> N
 
 def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) -> None:
     before = statistics_spec(cell(), standard())
-    assert before == {"statistics": {"coco": sha256(fetched)}}
+    assert before == {"statistics": {"coco": cached_file_sha256(fetched)}}
     write(fetched, mu=np.zeros(4), sigma=np.eye(4))
     after = statistics_spec(cell(), standard())
     assert after != before

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.stores import SPEC, flip_bit, make_store, put, reopened, truncate
 from varbench.store import MANIFEST, Store, StoreError, digest
-from varbench.store import store as store_module
+from varbench.store.entry import DamagedError
 
 store = pytest.fixture(make_store)
 
@@ -59,7 +59,7 @@ def test_every_flipped_byte_of_a_manifest_is_noticed(store: Store) -> None:
         path.write_bytes(bad)
         try:
             read = reopened(store)._read(path.parent, "generate", stat.st_ino, verify=True)
-        except (store_module._DamagedError, StoreError):
+        except (DamagedError, StoreError):
             continue
         pytest.fail(f"byte {index} flipped and {read} believed")
 

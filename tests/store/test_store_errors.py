@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.stores import SPEC, leftovers, make_store, put, reopened, truncate
 from varbench.store import MANIFEST, Store, StoreError
-from varbench.store import store as store_module
+from varbench.store import entry as entry_module
 
 store = pytest.fixture(make_store)
 
@@ -111,7 +111,7 @@ def test_unreadable_for_this_user_is_not_damage(
     def refuse(path: Path) -> str:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(store_module, "file_sha256", refuse)
+    monkeypatch.setattr(entry_module, "file_sha256", refuse)
     with pytest.raises(StoreError, match="no permission"):
         reopened(store).get("generate", SPEC)
     assert entry.dir.exists()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.helpers.stores import SPEC, leftovers, make_store, put, read_line, reopened, start
 from varbench.store import Store, StoreBusyError, digest
-from varbench.store import store as store_module
+from varbench.utils.processes import machine_id
 
 store = pytest.fixture(make_store)
 
@@ -86,7 +86,7 @@ def test_kill_9_at_random_moments_never_shows_a_partial_entry(store: Store) -> N
 def test_sweep_judges_by_process_on_this_host_and_by_age_elsewhere(store: Store) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    key, here, there = digest(SPEC), store_module._host(), "0" * 8
+    key, here, there = digest(SPEC), machine_id(), "0" * 8
     dead = store.root / "tmp" / f"{key}-{gone.pid}-{here}-aa"
     live = store.root / "tmp" / f"{key}-{os.getpid()}-{here}-aa"
     remote = store.root / "tmp" / f"{key}-{gone.pid}-{there}-aa"

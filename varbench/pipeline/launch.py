@@ -55,8 +55,8 @@ def make_request(
     One name or seed may stand for a sequence of one.
 
     Raises:
-        UserError: a malformed, repeated or impossible override, seed or device. Names of models,
-            methods, concepts and suites are checked by `plan`.
+        UserError: a malformed override, an unknown device, or a negative or repeated seed. Names
+            of models, methods, concepts and suites are checked by `plan`.
     """
     edit_seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     _check_seeds(edit_seeds)

@@ -22,9 +22,8 @@ from varbench.pipeline.plan import Cell, Request, base_cell, plan
 from varbench.pipeline.record import CellHeader, cell_spec, complete, record_cell
 from varbench.pipeline.stages.reference import FEATURES, statistics, statistics_spec
 from varbench.pipeline.task import perform
-from varbench.store import Entry, Writer
+from varbench.store import Entry, Writer, next_sequence
 from varbench.store.cached import cached
-from varbench.store.sequence import next_sequence
 from varbench.store.stage import Stage
 
 

@@ -15,8 +15,7 @@ from varbench.report.render import FORMS
 from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.tables import number_cell
 from varbench.report.text import MISSING, visible
-from varbench.store import Store
-from varbench.store.sequence import sequence_of
+from varbench.store import Store, sequence_of
 
 STAGE = "ablation"
 FILE = "ablation.json"

@@ -11,8 +11,7 @@ from typing import Any, Protocol, TypeVar
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.report.costs import costs_of
-from varbench.store import Entry, Store
-from varbench.store.sequence import sequence_of
+from varbench.store import Entry, Store, sequence_of
 
 log = logging.getLogger("varbench.report")
 
@@ -66,7 +65,7 @@ class Cell:
     Attributes:
         rows_file: its paired samples; None for the stand-in of a published results file.
         costs: costs of its edit by metric id.
-        turn: its sequence number, see `varbench.store.sequence`.
+        turn: its sequence number, see `varbench.store.next_sequence`.
     """
 
     key: str

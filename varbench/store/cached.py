@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from varbench.store.entry import Entry, Writer
 from varbench.store.stage import Stage
-from varbench.store.store import Entry, Store, Writer
+from varbench.store.store import Store
 
 DEVICE = "device"
 """Key of ``Entry.meta`` for the name of the device that computed an entry."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from varbench.store import MANIFEST, StoreError
 from varbench.store.failures import META, STAGES
 from varbench.store.run_log import FOLDER
 from varbench.store.stage import Stage
+from varbench.utils.processes import is_alive
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20
@@ -177,13 +177,8 @@ def _state(first: Mapping[str, Any], last: float) -> str:
     """Of a run that has not said how it ended."""
     if first.get("host") != socket.gethostname():
         return UNKNOWN if time.time() - last > SILENT_S else RUNNING
-    try:
-        os.kill(int(first["pid"]), 0)
-    except PermissionError:
-        return RUNNING
-    except (ProcessLookupError, KeyError, ValueError):
-        return DEAD
-    return RUNNING
+    pid = first.get("pid")
+    return RUNNING if isinstance(pid, int) and is_alive(pid) else DEAD
 
 
 def _left(stages: list[dict[str, Any]]) -> float | None:

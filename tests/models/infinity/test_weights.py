@@ -270,18 +270,18 @@ def test_a_checksum_is_computed_once_per_version_of_a_file(
     monkeypatch.setattr(hashlib, "file_digest", digest)
     # A file written a moment ago may change again unnoticed: its checksum is not kept.
     monkeypatch.setattr(hashing, "SETTLED_NS", 10**13)
-    assert [hashing.sha256(path) for _ in range(2)] == [sha("one")] * 2
+    assert [hashing.cached_file_sha256(path) for _ in range(2)] == [sha("one")] * 2
     assert len(counted) == 2
     monkeypatch.setattr(hashing, "SETTLED_NS", -1)
-    assert [hashing.sha256(path) for _ in range(3)] == [sha("one")] * 3
+    assert [hashing.cached_file_sha256(path) for _ in range(3)] == [sha("one")] * 3
     assert len(counted) == 3
     before = path.stat()
     path.write_text("two")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert hashing.sha256(path) == sha("two"), "equal size and mtime do not fool it"
-    for retained in hashing.kept_folder().iterdir():
+    assert hashing.cached_file_sha256(path) == sha("two"), "equal size and mtime do not fool it"
+    for retained in hashing.checksum_folder().iterdir():
         retained.write_text("nonsense")
-    assert hashing.sha256(path) == sha("two")
+    assert hashing.cached_file_sha256(path) == sha("two")
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -291,7 +291,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "blocked"))
     monkeypatch.setattr(hashing, "SETTLED_NS", -1)
     (tmp_path / "file").write_text("one")
-    assert hashing.sha256(tmp_path / "file") == sha("one")
+    assert hashing.cached_file_sha256(tmp_path / "file") == sha("one")
 
 
 def test_finding_and_hashing_load_no_torch(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from varbench.data.csv_rows import read_bytes
 from varbench.data.prompt import MissingPromptSetError, PromptSet
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.readers import read
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 VARIABLE = "VARBENCH_DATA"
 
@@ -56,7 +56,7 @@ def problem(published: Asset, folder: Path | None = None) -> str | None:
     if not path.is_file():
         return "missing"
     try:
-        found = sha256(path)
+        found = cached_file_sha256(path)
     except OSError as error:
         return f"cannot be read ({error})"
     return _wrong(published, folder, found)

@@ -24,7 +24,7 @@ from varbench.data.published.download import FetchError, download, from_hub
 from varbench.data.published.listing import where
 from varbench.data.published.readers import read
 from varbench.errors import unknown
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 from varbench.utils.progress import Progress
 
 __all__ = ["FetchError", "by_name", "fetch", "notice"]
@@ -139,7 +139,7 @@ def _copy(path: Path, place: Path) -> Path:
 
 def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
     """Check the staged file and put it and its receipt into the folder, each by one rename."""
-    found = sha256(staged)
+    found = cached_file_sha256(staged)
     if item.sha256 is not None and found != item.sha256:
         raise FetchError(
             f"{origin}: the checksum is {found}, but {item.name} is {item.sha256}; "
@@ -244,6 +244,6 @@ def _find(item: Asset, source: Path) -> Path:
 
 def _is(path: Path, checksum: str) -> bool:
     try:
-        return sha256(path) == checksum
+        return cached_file_sha256(path) == checksum
     except OSError:  # not this user's to read
         return False

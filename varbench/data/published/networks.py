@@ -22,7 +22,7 @@ from varbench.data.published.catalog import TABLES, Asset
 from varbench.data.published.data_folder import local_path, problem
 from varbench.data.yaml_files import AnyTexts, ItemError, Text, read_yaml, strict
 from varbench.errors import UserError, suggest, unknown
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 
 class NetworkTableError(UserError, ValueError):
@@ -129,7 +129,7 @@ def _differs(network: Network, path: Path) -> str | None:
     if not path.is_file():
         return "missing"
     try:
-        found = sha256(path)
+        found = cached_file_sha256(path)
     except OSError as error:
         return f"cannot be read ({error})"
     if network.sha256 is not None and found != network.sha256:
@@ -163,4 +163,4 @@ def network_checksum(name: str) -> str:
     Raises:
         MissingNetworkError: it is not on this machine.
     """
-    return sha256(network_path(name))
+    return cached_file_sha256(network_path(name))

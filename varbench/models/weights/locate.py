@@ -18,7 +18,7 @@ from typing import Any
 
 from varbench.errors import CheckpointError
 from varbench.models.weights.released import INDEX, ReleasedConfig, Source
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Part:
         sums = {}
         for name in self.names:
             path = self.path(name)
-            sums[name] = sha256(path)
+            sums[name] = cached_file_sha256(path)
             # The hub's cache names large files by their SHA-256.
             blob = path.resolve().name
             if path.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob) and blob != sums[name]:

@@ -25,7 +25,7 @@ from varbench.pipeline.plan import Cell, batches
 from varbench.pipeline.task import Task
 from varbench.scoring.evaluator import Evaluator
 from varbench.store import Entry, Writer
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 from varbench.store.stage import Stage
 
 FEATURES = "features"
@@ -74,7 +74,7 @@ def statistics_spec(cell: Cell, evaluator: Evaluator) -> dict[str, dict[str, str
         UserError: published statistics are damaged.
     """
     assets = _published(cell, evaluator)
-    checksums = {group: sha256(local_path(asset)) for group, asset in assets.items()}
+    checksums = {group: cached_file_sha256(local_path(asset)) for group, asset in assets.items()}
     return {"statistics": checksums} if checksums else {}
 
 

@@ -30,7 +30,7 @@ from varbench.scoring.scorers.images import (
     read_rgb,
     reading,
 )
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 TRUNK = "lpips-alexnet"
 SIDE = 256
@@ -60,7 +60,7 @@ class LpipsComparer:
         Raises:
             MissingNetworkError: the trunk's file is not on this machine.
         """
-        return network_fingerprint(TRUNK, sha256(_heads()), SIDE)
+        return network_fingerprint(TRUNK, cached_file_sha256(_heads()), SIDE)
 
     @torch.inference_mode()
     def compare(self, first: Sequence[Path], second: Sequence[Path]) -> Array:

@@ -36,7 +36,7 @@ from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
 from varbench.metrics.base import Array
 from varbench.scoring.scorers.images import check_input
-from varbench.store.hashing import sha256
+from varbench.store.hashing import cached_file_sha256
 
 VARIABLE = "VARBENCH_GCD_CSV"
 FILE = "gcd.csv"
@@ -76,7 +76,7 @@ class GcdScorer:
 
     def fingerprint(self) -> str:
         """Hash of the table; a fixed text without one, because images must be made before it."""
-        return sha256(self._path) if self._path.is_file() else "no table"
+        return cached_file_sha256(self._path) if self._path.is_file() else "no table"
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`face` bool [n]; `name` str [n], plain, empty without a face; `probability` float32 [n].

@@ -1,0 +1,142 @@
+"""One entry of the store: payload files and the manifest that describes them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from varbench.store.hashing import digest, file_sha256, parsed_digest
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+# What an entry with a hole in it, or a failing disk, answers. Any other error (permissions, too
+# many open files) says nothing about the entry, so it must not cost the entry its place.
+_ROT = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR}
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used; the message names the fix."""
+
+
+class StoreBusyError(StoreError):
+    """Another process held a lock for longer than the caller would wait."""
+
+
+class DamagedError(Exception):
+    """An entry does not match its manifest; the message starts with the file at fault."""
+
+
+def disk_error(root: Path, error: OSError) -> StoreError:
+    """The error of the store at `root` for one of the operating system."""
+    fix = "check that path, or use another --store"
+    if error.errno in DISK_FULL:
+        fix = "disk full: free space, or use --store on another disk; finished work is kept"
+    elif error.errno in _FORBIDDEN:
+        fix = "no permission: change it, or give --store a folder of yours"
+    return StoreError(f"store {root}: {fix} ({error})")
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One payload file in the manifest: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished unit of work. Read-only: its files belong to everybody who has the store."""
+
+    stage: str
+    key: str
+    dir: Path
+    spec: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    files: Mapping[str, FileInfo]  # by name relative to `dir`, with forward slashes
+
+    def path(self, name: str) -> Path:
+        """The path of payload file `name`. Raises KeyError, listing the files."""
+        if name not in self.files:
+            raise KeyError(f"{self.stage}/{self.key[:8]} has no {name!r}, only {list(self.files)}")
+        return self.dir / name
+
+    def json(self, name: str) -> Any:
+        """The parsed content of JSON payload file `name`."""
+        return json.loads(self.path(name).read_bytes())
+
+
+@dataclass
+class Writer:
+    """A write under way: put files (and folders of files) into `dir`, provenance into `meta`."""
+
+    dir: Path
+    meta: dict[str, Any] = field(default_factory=dict)
+    entry: Entry | None = None  # afterwards: the finished entry, ours or a faster process's
+
+
+def read_entry(folder: Path, stage: str, *, verify: bool) -> Entry:
+    """The entry in a folder, with its sizes checked, and checksums if `verify`.
+
+    Raises:
+        DamagedError: a file does not match the manifest, or is missing.
+        StoreError: it was written by a newer varbench.
+        OSError: it cannot be read for another reason.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        if (schema := manifest["schema"]) > SCHEMA:
+            newer = f"written by a newer varbench (schema {schema}, here {SCHEMA})"
+            raise StoreError(f"{path}: {newer}; upgrade or use another --store")
+        intact = manifest.pop("digest") == parsed_digest(manifest)  # rot may hit the manifest too
+        if not intact or parsed_digest(manifest["spec"]) != folder.name:
+            raise DamagedError(f"{path}: content does not match its checksum")
+        files = {name: FileInfo(**info) for name, info in manifest["files"].items()}
+        for name, info in files.items():
+            path = folder / name
+            if (size := path.stat().st_size) != info.size:
+                raise DamagedError(f"{path}: {size} bytes instead of {info.size}")
+            if verify and file_sha256(path) != info.sha256:
+                raise DamagedError(f"{path}: checksum differs")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path}: not a manifest ({error})") from error
+    except OSError as error:
+        if error.errno in _ROT:
+            raise DamagedError(f"{path}: {error.strerror}") from error
+        raise
+    return Entry(stage, folder.name, folder, manifest["spec"], manifest["meta"], files)
+
+
+def seal(writer: Writer, spec: Mapping[str, Any]) -> None:
+    """Hash the payload, write the manifest as the last file, and flush all of it to disk."""
+    files: dict[str, dict[str, Any]] = {}
+    paths = sorted(writer.dir.rglob("*"))
+    for path in paths:
+        name = path.relative_to(writer.dir).as_posix()
+        if path.is_symlink() or name == MANIFEST:
+            raise ValueError(f"{name}: links and {MANIFEST} cannot be stored; write plain files")
+        if path.is_file():
+            files[name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+    body = {"schema": SCHEMA, "spec": spec, "files": files, "meta": writer.meta}
+    text = json.dumps({**body, "digest": digest(body)}, indent=1, sort_keys=True)
+    (writer.dir / MANIFEST).write_text(text + "\n", encoding="ascii")
+    for path in (*paths, writer.dir / MANIFEST, writer.dir):
+        fsync(path)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder, so that a power cut cannot leave a name without its bytes."""
+    if os.name != "nt":  # no folder handles there; checksums catch what a power cut leaves
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
