@@ -34,7 +34,7 @@ from floor import (
 from literal_infinity import Literal
 from tabulate import tabulate
 
-from varbench.conf.schema import names, resolve
+from varbench.conf.compose import names, resolve
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.config import PRECISIONS
 from varbench.models.infinity.model import InfinityModel

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from varbench.conf.schema import names, plain, resolve
+from varbench.conf.compose import names, resolve
+from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.registry import METHODS
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.helpers.cli import varbench
 from varbench.cli.list_tables import images_per_group
-from varbench.conf.schema import GroupConfig, SuiteConfig, names, resolve
+from varbench.conf.compose import names, resolve
+from varbench.conf.schema import GroupConfig, SuiteConfig
 from varbench.data.concept import Concept
 from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.prompt import Prompt, PromptSet

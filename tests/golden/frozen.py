@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from varbench.conf.schema import model_config, names, plain, resolve
+from varbench.conf.compose import model_config, names, resolve
+from varbench.conf.schema import plain
 from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from tests.helpers.switti_tiny import SCHEDULE, TOKENIZER, TRANSFORMER, tokenizer, transformer
 from varbench.cli import app
-from varbench.conf.schema import SwittiModelConfig, resolve
+from varbench.conf.compose import resolve
+from varbench.conf.schema import SwittiModelConfig
 from varbench.models import registry
 from varbench.models.protocol import Schedule
 from varbench.models.switti.model import SwittiModel

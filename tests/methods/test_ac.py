@@ -14,7 +14,7 @@ from tests.helpers.by_hand import mean_cross_entropy, mean_divergence
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.helpers.training import TRAIN, context
 from varbench.baselines.ac import Ac, AcConfig
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 

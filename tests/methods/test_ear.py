@@ -14,7 +14,7 @@ from tests.helpers import switti_tiny
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.helpers.training import TRAIN, context
 from varbench.baselines.ear import Ear, EarConfig, EarObjective, targets
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.methods.base import applied
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune, trained_parameters

@@ -24,7 +24,8 @@ from varbench.baselines.esd import (
     esd_target,
     log_odds_distance,
 )
-from varbench.conf.schema import plain, resolve
+from varbench.conf.compose import resolve
+from varbench.conf.schema import plain
 from varbench.errors import UserError
 from varbench.methods.base import applied
 from varbench.methods.leakage import leakage

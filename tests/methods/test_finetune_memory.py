@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.helpers.infinity_tiny import model_of
 from tests.helpers.training import TRAIN
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import new_optimiser, training_mode
 from varbench.models.fake import blank_pairs, fake_infinity

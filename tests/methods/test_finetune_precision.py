@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.tiny import TinyConcept, tiny_model
 from tests.helpers.training import TRAIN, assert_same_bits, context, snapshot
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.errors import UserError
 from varbench.methods.registry import load_method
 from varbench.methods.training.config import FineTuneConfig

@@ -12,7 +12,7 @@ from tests.helpers.tiny import TinyConcept, tiny_model
 from varbench.baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
 from varbench.baselines.token_alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, solve, weighed
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.utils.progress import Progress

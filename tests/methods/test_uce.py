@@ -14,7 +14,7 @@ from tests.helpers.switti_tiny import tiny_model as switti_model
 from tests.helpers.tiny import TinyConcept, TinyPair, tiny_model
 from varbench.baselines.token_alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, edited, solve, weighed
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext, applied
 from varbench.methods.registry import load_method

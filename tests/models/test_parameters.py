@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from varbench.conf.schema import model_config
+from varbench.conf.compose import model_config
 from varbench.models.gallery import sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.cli import varbench
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.pipeline import compatibility

@@ -17,7 +17,7 @@ from tests.helpers import switti_folder
 from tests.helpers.infinity_released import REFERENCE, SIZES, released_folder
 from tests.helpers.weights_files import sharded
 from varbench.cli import app
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.errors import CheckpointError, UserError
 from varbench.methods.base import Edit, applied
 from varbench.models import registry

@@ -12,7 +12,7 @@ import torch
 from tests.cli.test_plan_command import planned, rows
 from tests.helpers.cli import varbench
 from tests.helpers.tiny import SCHEDULE
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.models import fake
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE

@@ -19,7 +19,8 @@ import pytest
 
 from tests.helpers.leaderboard import run_cli
 from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
-from varbench.conf.engine import EngineConfig, split
+from varbench.conf.compose import split_engine
+from varbench.conf.engine import EngineConfig
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.ray import LONG, unfinished
@@ -32,10 +33,12 @@ slow = pytest.mark.slow
 
 
 def test_engine_settings_are_no_part_of_the_request() -> None:
-    engine, rest = split(["engine=ray", "method.alpha=0.5", "engine.workers=2", "engine.cpus=0.5"])
+    engine, rest = split_engine(
+        ["engine=ray", "method.alpha=0.5", "engine.workers=2", "engine.cpus=0.5"]
+    )
     assert engine == EngineConfig("ray", workers=2, cpus=0.5)
     assert rest == ("method.alpha=0.5",)
-    assert split(["a=1"]) == (EngineConfig(), ("a=1",))
+    assert split_engine(["a=1"]) == (EngineConfig(), ("a=1",))
     for wrong, words in (
         ("engine=dask", "unknown engine 'dask'"),
         ("engine.worker=2", "there are engine.name, engine.workers"),
@@ -43,7 +46,7 @@ def test_engine_settings_are_no_part_of_the_request() -> None:
         ("engine.timeout=0", "must be positive"),
     ):
         with pytest.raises(UserError, match=re.escape(words)):
-            split([wrong])
+            split_engine([wrong])
 
 
 def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any) -> None:

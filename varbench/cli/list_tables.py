@@ -12,15 +12,8 @@ from collections.abc import Callable
 from tabulate import tabulate
 
 from varbench import metrics
-from varbench.conf.schema import (
-    GroupConfig,
-    NoConfig,
-    RunConfig,
-    SuiteConfig,
-    model_config,
-    names,
-    resolve,
-)
+from varbench.conf.compose import model_config, names, resolve
+from varbench.conf.schema import GroupConfig, NoConfig, RunConfig, SuiteConfig
 from varbench.data import concept_files as concepts
 from varbench.data import prompt_sets, published
 from varbench.data.concept import Concept

@@ -1,14 +1,8 @@
-"""What engine a run uses: ``engine=ray engine.workers=4`` among a command's overrides."""
+"""Settings of the engine: ``engine=ray engine.workers=4`` among a command's overrides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from varbench.errors import UserError, unknown
 
 LOCAL, RAY = "local", "ray"
 ENGINES = (LOCAL, RAY)
@@ -36,29 +30,9 @@ class EngineConfig:
     timeout: float = 3600.0
     attempts: int = 3
 
-
-def split(overrides: Sequence[str]) -> tuple[EngineConfig, tuple[str, ...]]:
-    """The engine's settings, and the overrides that are not its.
-
-    Raises:
-        UserError: an unknown engine, or a setting that it does not have.
-    """
-    own = [o for o in overrides if o.partition("=")[0].partition(".")[0] == "engine"]
-    rest = tuple(o for o in overrides if o not in own)
-    lines = [o.replace("engine=", "name=", 1) if o.startswith("engine=") else o[7:] for o in own]
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(EngineConfig), OmegaConf.from_dotlist(lines))
-        found = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        known = ", ".join(f"engine.{name}" for name in EngineConfig.__dataclass_fields__)
-        what = f"{' '.join(own)}: {str(error).splitlines()[0]}"
-        raise UserError(f"{what}; there are {known}") from error
-    assert isinstance(found, EngineConfig)
-    if found.name not in ENGINES:
-        raise unknown("engine", found.name, ENGINES)
-    if found.workers < 0 or min(found.cpus, found.timeout) <= 0 or found.attempts < 1:
-        raise UserError(
-            "engine.workers must not be negative, engine.cpus, engine.timeout and engine.attempts "
-            "must be positive"
-        )
-    return found, rest
+    def __post_init__(self) -> None:
+        if self.workers < 0 or min(self.cpus, self.timeout) <= 0 or self.attempts < 1:
+            raise ValueError(
+                "engine.workers must not be negative, engine.cpus, engine.timeout and "
+                "engine.attempts must be positive"
+            )

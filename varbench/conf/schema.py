@@ -1,36 +1,16 @@
-"""Typed configuration and its composition through Hydra.
-
-Groups: ``model`` and ``suite`` are YAML files beside this module; ``method`` nodes come from the
-methods' own ``Config`` dataclasses, so a method's settings have one home. A model's ``train`` and
-``methods`` sections fit these defaults to the model's size; the user's overrides come last.
-"""
+"""Typed settings of a run: model, suite, method; ``compose.py`` fills them in."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, get_type_hints
-
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any
 
 from varbench.data.concept import FAMILIES
 from varbench.data.groups import GROUPS
-from varbench.errors import UserError, unknown
-from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.protocol import Sampling
-from varbench.models.registry import PLUGINS
 from varbench.models.switti.released_config import SwittiConfig
-from varbench.utils.files import packaged
 
 SPLITS = ("test", "tune", "all")
 
@@ -219,160 +199,6 @@ class RunConfig:
 @dataclass(frozen=True)
 class NoConfig:
     """The unerased model has no settings."""
-
-
-def names(group: str) -> list[str]:
-    """Configs of a YAML group."""
-    folder = packaged("conf") / group
-    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def _register(model: str, own: type[Any] | None, method: str, config: type[Any]) -> None:
-    store = ConfigStore.instance()
-    store.store("schema", _open(RunConfig))
-    store.store("schema_model", _open(ModelConfig))
-    store.store("schema_infinity", _open(InfinityModelConfig))
-    store.store("schema_switti", _open(SwittiModelConfig))
-    store.store("schema_suite", _open(SuiteConfig))
-    store.store(method, _open(config), group="method")
-    if own is not None:
-        if not issubclass(own, ModelConfig):
-            raise UserError(f"the Config of plugin model {model!r} must derive from ModelConfig")
-        store.store(model, _open(own), group="model")
-
-
-def _open(config: type[Any]) -> Any:
-    """A schema node that composition may write to (OmegaConf locks those of frozen classes)."""
-    node = OmegaConf.structured(config)
-
-    def unlock(part: Any) -> None:
-        OmegaConf.set_readonly(part, None)
-        if part._is_none() or part._is_missing():
-            return
-        for key in range(len(part)) if OmegaConf.is_list(part) else part:
-            value = part._get_node(key)
-            if OmegaConf.is_config(value):
-                unlock(value)
-
-    unlock(node)
-    return node
-
-
-def accepts(config: type[Any], key: str) -> bool:
-    """Whether a method's Config has a dotted key such as ``train.steps``."""
-    first, _, rest = key.partition(".")
-    if first not in {f.name for f in dataclasses.fields(config)}:
-        return False
-    section: type[Any] = get_type_hints(config)[first]
-    return not rest or (dataclasses.is_dataclass(section) and accepts(section, rest))
-
-
-def _known_keys(config: type[Any], prefix: str) -> list[str]:
-    keys = []
-    types = get_type_hints(config)
-    for f in dataclasses.fields(config):
-        if dataclasses.is_dataclass(types[f.name]):
-            keys += _known_keys(types[f.name], f"{prefix}{f.name}.")
-        else:
-            keys.append(prefix + f.name)
-    return keys
-
-
-def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Compose one run's configuration.
-
-    Args:
-        model, suite, method: names.
-        overrides: ``KEY=VALUE``, the key ``pairs`` or under ``model.``, ``suite.``, ``method.``.
-
-    Raises:
-        UserError: unknown names or keys, wrong types or values.
-    """
-    if model not in names("model") and not PLUGINS.knows(model):
-        raise unknown("model", model, [*names("model"), *PLUGINS.plugins()])
-    if suite not in names("suite"):
-        raise unknown("suite", suite, names("suite"))
-    check_method(method)
-    own: Any = PLUGINS.load(model).Config if model in PLUGINS.plugins() else None
-    config: Any = NoConfig if method == NONE else load_method(method).Config
-    return _resolve(model, own, suite, method, config, tuple(overrides))
-
-
-@cache  # composing takes 0.1 s, and the variants of an ablation share most of theirs
-def _resolve(
-    model: str,
-    own: Any,
-    suite: str,
-    method: str,
-    config: Any,
-    overrides: tuple[str, ...],
-) -> RunConfig:
-    _register(model, own, method, config)
-    groups = [f"model={model}", f"suite={suite}", f"method={method}"]
-    fitted: list[str] = []
-    if method != NONE:
-        nothing: Any = NoConfig
-        asked = tuple(o for o in overrides if o.lstrip("+~").startswith("model."))
-        at_this_size = _resolve(model, own, suite, NONE, nothing, asked).model
-        if accepts(config, "train"):
-            fitted += _assignments({"train": at_this_size.train}, "method.")
-        fitted += _assignments(at_this_size.methods.get(method, {}), "method.")
-    GlobalHydra.instance().clear()
-    with initialize_config_module("varbench.conf", version_base="1.3"):
-        try:
-            tree = compose("config", overrides=[*groups, *fitted, *overrides])
-            resolved = OmegaConf.to_object(tree)
-        except (
-            HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError,
-        ) as error:  # fmt: skip
-            plain_model = compose("config", overrides=groups).model
-            model_type = OmegaConf.get_type(plain_model) or ModelConfig
-            raise UserError(_explain(error, overrides, model_type, config)) from error
-    assert isinstance(resolved, RunConfig)
-    return resolved
-
-
-def _assignments(settings: dict[str, Any], prefix: str) -> list[str]:
-    """Nested settings as Hydra's ``KEY=VALUE``."""
-    found = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            found += _assignments(value, f"{prefix}{key}.")
-        else:
-            found.append(f"{prefix}{key}={json.dumps(value)}")
-    return found
-
-
-def model_config(name: str) -> ModelConfig:
-    """A model's config as it stands in its file.
-
-    Raises:
-        UserError: unknown name.
-    """
-    return resolve(name, names("suite")[0], NONE).model
-
-
-def _explain(
-    error: Exception, overrides: Sequence[str], model: type[Any], config: type[Any]
-) -> str:
-    known = [
-        "pairs",
-        *_known_keys(model, "model."),
-        *_known_keys(SuiteConfig, "suite."),
-        *_known_keys(config, "method."),
-    ]
-    lines = [str(error).splitlines()[0]]
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key not in known and not key.startswith(
-            ("suite.groups.", "model.train.", "model.methods.")
-        ):
-            near = difflib.get_close_matches(key, known, n=1)
-            lines.append(
-                f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-            lines.append(f"keys: {', '.join(known)}")
-    return "\n".join(lines)
 
 
 def plain(config: Any) -> Any:

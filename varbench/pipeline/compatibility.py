@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from varbench.conf.schema import ModelConfig, SuiteConfig, resolve
-from varbench.conf.schema import names as config_names
+from varbench.conf.compose import names as config_names
+from varbench.conf.compose import resolve
+from varbench.conf.schema import ModelConfig, SuiteConfig
 from varbench.data import published
 from varbench.data.concept import Concept
 from varbench.data.concept_files import list_concepts, load_concept

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from varbench.conf.engine import RAY, split
+from varbench.conf.compose import split_engine
+from varbench.conf.engine import RAY
 from varbench.conf.schema import NoConfig, RunConfig, plain
 from varbench.errors import UserError, unknown
 from varbench.methods.training.config import FineTuneConfig
@@ -62,7 +63,7 @@ def make_request(
     _check_seeds(edit_seeds)
     _check_overrides(overrides)
     check_device(device)
-    engine, settings = split(overrides)
+    engine, settings = split_engine(overrides)
     return Request(
         model, _names(methods), _names(concepts), suite, edit_seeds, settings, device, engine
     )

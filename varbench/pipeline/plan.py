@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from varbench.conf.compose import accepts, resolve
 from varbench.conf.engine import EngineConfig
-from varbench.conf.schema import RunConfig, SuiteConfig, accepts, plain, resolve
+from varbench.conf.schema import RunConfig, SuiteConfig, plain
 from varbench.data.concept import Concept
 from varbench.data.concept_files import ConceptError, load_concept
 from varbench.data.erase_target import JOIN, EraseTarget

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tools.gallery.data import make_renders
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.data.prompt import Prompt
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.selection import stratified_subset

@@ -21,7 +21,7 @@ from tests.helpers.infinity_folder import Folder
 from tests.helpers.infinity_released import FP32, REFERENCE, SIZES, released_folder
 from tests.helpers.weights_files import same, sharded
 from varbench.cli import app
-from varbench.conf.schema import resolve
+from varbench.conf.compose import resolve
 from varbench.errors import CheckpointError
 from varbench.models import registry
 from varbench.models.infinity.model import InfinityModel

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.infinity_keys import hollow_shards
-from varbench.conf.schema import InfinityModelConfig, model_config
+from varbench.conf.compose import model_config
+from varbench.conf.schema import InfinityModelConfig
 from varbench.errors import CheckpointError
 from varbench.models import registry
 from varbench.models.weights import locate
@@ -299,7 +300,7 @@ def test_finding_and_hashing_load_no_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
 from dataclasses import replace
-from varbench.conf.schema import model_config
+from varbench.conf.compose import model_config
 from varbench.models import registry
 config = replace(model_config("infinity-2b"), weights={str(tmp_path / "w")!r})
 print(registry.fingerprint(config))

@@ -20,7 +20,8 @@ from tests.helpers.infinity_keys import (
 )
 from tests.helpers.paths import DATA
 from varbench.cli import app
-from varbench.conf.schema import InfinityModelConfig, model_config, names, resolve
+from varbench.conf.compose import model_config, names, resolve
+from varbench.conf.schema import InfinityModelConfig
 from varbench.errors import CheckpointError, UserError
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TransformerConfig

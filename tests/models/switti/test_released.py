@@ -26,7 +26,8 @@ from tests.helpers.switti_folder import (
     varbench,
 )
 from tests.helpers.switti_tiny import SCHEDULE, TRANSFORMER, tokenizer, transformer
-from varbench.conf.schema import SwittiModelConfig, model_config, resolve
+from varbench.conf.compose import model_config, resolve
+from varbench.conf.schema import SwittiModelConfig
 from varbench.errors import CheckpointError, UserError
 from varbench.models import registry
 from varbench.models.switti.released_config import WEIGHTS

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig, names, resolve
+from varbench.conf.compose import names, resolve
+from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig
 from varbench.data.concept import Concept
 from varbench.data.concept_files import load_concept
 from varbench.data.erase_target import EraseTarget
