@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
+from varbench.methods.training.choices import check_choice
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
@@ -57,8 +58,7 @@ class AcConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
+        check_choice("target", self.target, TARGETS)
         if self.prior_weight < 0:
             raise ValueError(f"prior_weight must not be negative, got {self.prior_weight}")
         if self.target == "noise" and self.rollout.guided_teacher:

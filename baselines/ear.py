@@ -36,11 +36,12 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
+from varbench.methods.training.choices import check_choice
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away
 from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
-from varbench.methods.training.rollouts import RolloutConfig, check_prefix, pair_rollouts
+from varbench.methods.training.rollouts import PREFIXES, RolloutConfig, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
@@ -64,7 +65,7 @@ class EarConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        check_prefix(self.prefix)
+        check_choice("prefix", self.prefix, PREFIXES)
         if self.eta < -1:
             raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
         if self.threshold < 0:

@@ -41,13 +41,14 @@ from torch import Tensor
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
+from varbench.methods.training.choices import check_choice
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.rollouts import (
+    PREFIXES,
     RolloutConfig,
-    check_prefix,
     frozen_logits,
     pair_rollouts,
 )
@@ -100,10 +101,9 @@ class EsdConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        for name, value, known in (("target", self.target, TARGETS), ("loss", self.loss, LOSSES)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        check_prefix(self.prefix)
+        check_choice("target", self.target, TARGETS)
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("prefix", self.prefix, PREFIXES)
         if self.eta < -1:
             raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
         if self.z_max < 0:

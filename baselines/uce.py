@@ -36,6 +36,7 @@ from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
+from varbench.methods.training.choices import check_choice
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = {"kv": ("memory",), "both": ("memory", "pool"), "h": ("rows",)}
@@ -62,8 +63,7 @@ class UceConfig:
     preserve_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
+        check_choice("target", self.target, TARGETS)
         if self.lam_rel <= 0:
             raise ValueError(f"lam_rel must be positive, got {self.lam_rel}")
         if self.erase_weight <= 0 or self.preserve_weight < 0:

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from varbench.methods.training.rollouts import AuxiliaryTokens as AuxiliaryTokens
     from varbench.methods.training.rollouts import RolloutConfig as RolloutConfig
     from varbench.methods.training.rollouts import auxiliary_tokens as auxiliary_tokens
-    from varbench.methods.training.rollouts import check_prefix as check_prefix
     from varbench.methods.training.rollouts import frozen_logits as frozen_logits
     from varbench.methods.training.rollouts import pair_rollouts as pair_rollouts
     from varbench.methods.training.rollouts import sample_batch as sample_batch
@@ -71,8 +70,7 @@ _NAMES = {
         "Batch DistillObjective Objective RolloutObjective SharedHistory Term batch_condition"
     ),
     "varbench.methods.training.rollouts": (
-        "AuxiliaryTokens RolloutConfig auxiliary_tokens check_prefix frozen_logits pair_rollouts "
-        "sample_batch"
+        "AuxiliaryTokens RolloutConfig auxiliary_tokens frozen_logits pair_rollouts sample_batch"
     ),
     "varbench.methods.training.scale_weights": "ScaleWeights",
 }

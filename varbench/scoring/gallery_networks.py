@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -188,10 +188,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
 
 
-def _load_into(module: nn.Module, path: Path) -> None:
+Network = TypeVar("Network", GalleryJudge, GalleryFeatures)
+
+
+def _load(kind: type[Network], path: Path) -> Network:
+    metadata = read_metadata(path)
+    network = kind(metadata["labels"], metadata["widths"])
     with safe_open(path, framework="pt") as file:
-        module.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-    module.eval().requires_grad_(False)
+        network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    return network.eval().requires_grad_(False)
 
 
 def load_judge(folder: Path | None = None) -> GalleryJudge:
@@ -200,11 +205,7 @@ def load_judge(folder: Path | None = None) -> GalleryJudge:
     Raises:
         FileNotFoundError: the weights are missing.
     """
-    path = (folder or default_folder()) / JUDGE_FILE
-    metadata = read_metadata(path)
-    judge = GalleryJudge(metadata["labels"], metadata["widths"])
-    _load_into(judge, path)
-    return judge
+    return _load(GalleryJudge, (folder or default_folder()) / JUDGE_FILE)
 
 
 def load_features(folder: Path | None = None) -> GalleryFeatures:
@@ -213,11 +214,7 @@ def load_features(folder: Path | None = None) -> GalleryFeatures:
     Raises:
         FileNotFoundError: the weights are missing.
     """
-    path = (folder or default_folder()) / FEATURES_FILE
-    metadata = read_metadata(path)
-    features = GalleryFeatures(metadata["labels"], metadata["widths"])
-    _load_into(features, path)
-    return features
+    return _load(GalleryFeatures, (folder or default_folder()) / FEATURES_FILE)
 
 
 def load_clip(folder: Path | None = None) -> GalleryClip:

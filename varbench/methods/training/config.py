@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
+from varbench.methods.training.choices import check_choice
 from varbench.methods.training.precision import PRECISIONS
 
 OPTIMISERS = ("adamw",)
@@ -67,10 +68,7 @@ class FineTuneConfig:
             raise ValueError(f"blocks must not be negative (0 = all), got {self.blocks}")
         if self.rate <= 0:
             raise ValueError(f"rate must be positive, got {self.rate}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
-            )
+        check_choice("precision", self.precision, PRECISIONS)
         if self.optimiser not in OPTIMISERS:
             raise ValueError(
                 f"optimiser must be adamw, got {self.optimiser!r}; to save memory set "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from varbench.data.training_pairs import Pair
+from varbench.methods.training.choices import check_choice
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Rollout, Sampling
 
 PREFIXES = ("neutral", "concept", "mixed")
@@ -56,12 +57,6 @@ class AuxiliaryTokens:
     teacher_logits: Tensor
 
 
-def check_prefix(prefix: str) -> None:
-    """Raise ValueError for an unknown prefix; the message lists the known ones."""
-    if prefix not in PREFIXES:
-        raise ValueError(f"prefix must be one of {', '.join(PREFIXES)}, got {prefix!r}")
-
-
 def sample_batch(
     model: NextScaleModel,
     condition: Condition,
@@ -89,7 +84,7 @@ def pair_rollouts(
         seed: decides the sampled symbols together with the pair's number, whichever the side.
         prefix: the side: ``neutral``, ``concept``, or ``mixed`` (every second pair's concept).
     """
-    check_prefix(prefix)
+    check_choice("prefix", prefix, PREFIXES)
     of_concept = [prefix == "concept" or (prefix == "mixed" and i % 2) for i in range(len(pairs))]
     texts = [p.concept if c else p.neutral for p, c in zip(pairs, of_concept, strict=True)]
     keys = [(f"pair-{i}", seed) for i in range(len(pairs))]

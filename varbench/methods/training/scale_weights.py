@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from varbench.methods.training.choices import check_choice
 from varbench.models.protocol import Schedule
 
 SCHEMES = ("token", "side", "uniform", "first_m")
@@ -33,8 +34,7 @@ class ScaleWeights:
     m: int = 1
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
+        check_choice("scheme", self.scheme, SCHEMES)
         if self.m < 1:
             raise ValueError(f"m must be at least 1, got {self.m}")
 
