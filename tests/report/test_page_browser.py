@@ -60,8 +60,8 @@ def _detect(store: Store, block: str) -> None:
     with store.write("scores", spec) as writer:
         size = np.full((4, 2), 64, dtype=np.int32)
         box = np.tile(np.array([16, 32, 32, 16], dtype=np.int32), (4, 1, 1))
-        found = {"class": np.zeros((4, 1), np.int8), "score": np.full((4, 1), 0.9, np.float32)}
-        np.savez(writer.dir / "scores.npz", box=box, size=size, identity_p=np.ones(4), **found)
+        detections = {"class": np.zeros((4, 1), np.int8), "score": np.full((4, 1), 0.9, np.float32)}
+        np.savez(writer.dir / "scores.npz", box=box, size=size, identity_p=np.ones(4), **detections)
     assert writer.entry is not None
     body["inputs"] = [f"scores/{writer.entry.key}"]
     shutil.rmtree(entry.dir)

@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def test_tied_is_what_the_test_cannot_tell_from_the_best(store: Store) -> None:
+def test_methods_that_the_test_cannot_tell_from_the_best_are_tied(store: Store) -> None:
     cells = load_cells(store)
     (panel,) = build_panels(build_records(cells))
     made = CellSamples(cells)
@@ -60,12 +60,12 @@ def many(folder: Path, shares: dict[str, float]) -> tuple[Store, dict[str, np.nd
     put_cell(store, "none", rows=rows(1.0))
     for number, (name, share) in enumerate(shares.items()):
         drawn[name] = hits(share, number)
-        own = {"acc_u": PairedSamples("mean", drawn[name], hits(1.0), PROMPTS)}
+        samples = {"acc_u": PairedSamples("mean", drawn[name], hits(1.0), PROMPTS)}
         record = {"model": "gallery", "method": name, "config": name, "concept": "face-ada"}
         record |= {"suite": "smoke", "prompt_set": "gallery-faces", "metric": "acc_u", "seed": 0}
         record |= {"value": float(drawn[name].mean()), "ci_low": 0.0, "ci_high": 1.0, "n": 80}
         record |= {"n_failed": 0, "baseline": 1.0, "status": "measured", "difference": None}
-        put_cell(store, name, rows=own, records=[record], config=name)
+        put_cell(store, name, rows=samples, records=[record], config=name)
     return store, drawn
 
 
@@ -130,9 +130,9 @@ def test_counts_of_the_base_model(tmp_path: Path) -> None:
 def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
     cells = load_cells(store)
     tables = paper_tables(build_records(cells), cells)
-    found = list(csv.DictReader(io.StringIO(render_paper(tables, "csv"))))
-    assert [row["method"] for row in found] == ["none", "naive", "svare"]
-    assert found[2]["ACC_n % ↑"] == "96.0" and found[2]["ACC_n % ↑ best"] == "best"
+    table = list(csv.DictReader(io.StringIO(render_paper(tables, "csv"))))
+    assert [row["method"] for row in table] == ["none", "naive", "svare"]
+    assert table[2]["ACC_n % ↑"] == "96.0" and table[2]["ACC_n % ↑ best"] == "best"
     assert "**96.0** [93.0, 98.0]" in render_paper(tables, "md")
     with pytest.raises(UserError, match="unknown format 'xlsx': choose one of: csv, html, latex"):
         render_paper(tables, "xlsx")
@@ -169,8 +169,8 @@ def test_latex_compiles_as_it_is(tmp_path: Path) -> None:
             put_cell(store, method, concept=concept, family=family)
     out = tmp_path / "out"
     assert run_cli("report", "--store", store.root, "--table", "paper", "--out", out).exit_code == 0
-    asked = ("--table", "paper", "--format", "latex", "--reported")
-    (out / "whole.tex").write_text(run_cli("report", "--store", store.root, *asked).output)
+    options = ("--table", "paper", "--format", "latex", "--reported")
+    (out / "whole.tex").write_text(run_cli("report", "--store", store.root, *options).output)
     for name in ("paper.tex", "whole.tex"):
         command = [latex, "-interaction=nonstopmode", "-halt-on-error", name]
         done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)

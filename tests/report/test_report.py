@@ -155,8 +155,8 @@ def test_filters_keep_the_base_model_and_name_the_choices(store: Store) -> None:
 
 def test_a_selection_of_metrics(store: Store) -> None:
     records = load_records(store)
-    found = render(only_metrics(records, ("acc_u", "erasure_rate")), "md", "main")
-    assert "Erasure rate" in found and "ACC\\_u" in found and "CLIP score" not in found
+    text = render(only_metrics(records, ("acc_u", "erasure_rate")), "md", "main")
+    assert "Erasure rate" in text and "ACC\\_u" in text and "CLIP score" not in text
     with pytest.raises(ReportError, match=r"no results for metric 'acc_x'; there are: .*acc_u"):
         only_metrics(records, ("acc_x",))
 
