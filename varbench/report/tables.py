@@ -17,7 +17,7 @@ from varbench.metrics.record import MetricRecord
 from varbench.report.columns import Column
 from varbench.report.panels import Panel, build_panels
 from varbench.report.records import plain
-from varbench.report.render import latex, markdown, terminal
+from varbench.report.render import FORMS, latex
 from varbench.report.table import Row, Table, TableCell
 from varbench.report.text import MISSING, count
 
@@ -207,41 +207,25 @@ def render(records: pd.DataFrame, form: str, table: str | None = None) -> str:
         raise unknown("format", form, FORMATS)
     if table is not None and table not in TABLES:
         raise unknown("table", table, TABLES)
-    return FORMATS[form](records, [table] if table else list(TABLES))
-
-
-def _terminal(records: pd.DataFrame, names: list[str]) -> str:
-    tables = panel_tables(build_panels(records), names, percent=True)
-    return "\n".join(terminal(_titled(table)) for table in tables)
-
-
-def _markdown(records: pd.DataFrame, names: list[str]) -> str:
-    tables = panel_tables(build_panels(records), names, percent=False)
-    return "\n".join(["# varbench report\n", *(markdown(_titled(table)) for table in tables)])
+    if form == "csv":
+        return str(records.to_csv(index=False, lineterminator="\n"))
+    if form == "json":
+        return json.dumps(plain(records), indent=1, allow_nan=False) + "\n"
+    names = [table] if table else list(TABLES)
+    tables = panel_tables(build_panels(records), names, percent=form == "table")
+    if form == "latex":
+        texts = [f"% {shown.name}\n{latex(shown)}" for shown in tables]
+    else:
+        texts = [FORMS[form](_titled(shown)) for shown in tables]
+    return "\n".join([*_HEADS.get(form, ()), *texts])
 
 
 def _titled(table: Table) -> Table:
     return table if table.name == "main" else replace(table, title=f"{table.title} · {table.name}")
 
 
-def _latex(records: pd.DataFrame, names: list[str]) -> str:
-    tables = panel_tables(build_panels(records), names, percent=False)
-    parts = [f"% {table.name}\n{latex(table)}" for table in tables]
-    return "\n".join(["% Needs \\usepackage{booktabs,graphicx}\n", *parts])
-
-
-def _csv(records: pd.DataFrame, names: list[str]) -> str:
-    return str(records.to_csv(index=False, lineterminator="\n"))
-
-
-def _json(records: pd.DataFrame, names: list[str]) -> str:
-    return json.dumps(plain(records), indent=1, allow_nan=False) + "\n"
-
-
-FORMATS: dict[str, Callable[[pd.DataFrame, list[str]], str]] = {
-    "table": _terminal,
-    "md": _markdown,
-    "csv": _csv,
-    "json": _json,
-    "latex": _latex,
+FORMATS = ("table", "md", "csv", "json", "latex")
+_HEADS = {
+    "md": ["# varbench report\n"],
+    "latex": ["% Needs \\usepackage{booktabs,graphicx}\n"],
 }
