@@ -76,7 +76,7 @@ class Source(T5Source):
     read: Any = TextEncoder.from_folder
 
     def load(self) -> TextEncoder:
-        encoder: TextEncoder = self.read(self.folder, self.maxlen, self.device, self.dtype)
+        encoder: TextEncoder = self.read(self.folders[0], self.maxlen, self.device, self.dtype)
         return encoder
 
 
@@ -89,7 +89,7 @@ def cached(
     maxlen: int = MAXLEN,
     dtype: torch.dtype = torch.float32,
 ) -> CachedTextEncoder[TextCondition]:
-    source = Source(folder, fingerprint, maxlen, CPU, dtype, read=load)
+    source = Source((folder,), fingerprint, CPU, maxlen, dtype, read=load)
     return CachedTextEncoder(source, store)
 
 
@@ -312,7 +312,7 @@ def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
 @pytest.mark.gpu
 def test_the_gpu_memory_is_given_back(folder: Path, tmp_path: Path) -> None:
     device = torch.device("cuda")
-    source = T5Source(folder, "0123", MAXLEN, device, torch.float16)
+    source = T5Source((folder,), "0123", device, MAXLEN, torch.float16)
     text = CachedTextEncoder(source, Store(tmp_path))
     text.prepare(["cat"])  # libraries keep workspaces from their first use
     before = torch.cuda.memory_allocated()

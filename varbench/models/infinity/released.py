@@ -134,10 +134,10 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         precision=config.precision,
     )
     source = T5Source(
-        text.path(""),
+        (text.path(""),),
         files_fingerprint([text]),
-        config.transformer.text_maxlen,
         place,
+        config.transformer.text_maxlen,
         DTYPES[config.text_precision],
     )
     return assemble(parts, CachedTextEncoder(source), config, place)

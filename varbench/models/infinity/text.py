@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch.nn.functional import pad
 
 from varbench.errors import UserError
 from varbench.models.common import conditions
+from varbench.models.text.cache import TextSource
 from varbench.models.text.encoders import (
     SHOWN,
     PromptFeatures,
     read_encoder,
-    read_tokenizer,
     report_lost,
     token_ids,
     token_names,
@@ -183,34 +182,14 @@ class TextEncoder:
         return fingerprint_of([], [self.encoder])
 
 
-@dataclass(frozen=True)
-class T5Source:
-    """A T5 encoder on disk; see :class:`varbench.models.text.cache.TextSource`.
-
-    Attributes:
-        folder: see :meth:`TextEncoder.from_folder`, as ``maxlen``, ``device`` and ``dtype``.
-        fingerprint: hash of the folder's files.
-    """
-
-    folder: Path
-    fingerprint: str
-    maxlen: int
-    device: torch.device
-    dtype: torch.dtype
-    standing: tuple[str, ...] = ()
+class T5Source(TextSource[TextCondition]):
+    """A T5 encoder on disk, in one folder; see :meth:`TextEncoder.from_folder`."""
 
     def load(self) -> TextEncoder:
-        return TextEncoder.from_folder(self.folder, self.maxlen, self.device, self.dtype)
+        return TextEncoder.from_folder(self.folders[0], self.maxlen, self.device, self.dtype)
 
     def condition(self, features: Sequence[PromptFeatures]) -> TextCondition:
         return as_condition(features, self.maxlen, self.device)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return read_tokenizer(self.folder)
-
-    def tokens(self, prompt: str) -> list[str]:
-        return token_names(self._tokenizer, prompt, self.maxlen)
 
 
 def as_condition(

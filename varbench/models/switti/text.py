@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +14,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from varbench.models.common import conditions
+from varbench.models.text.cache import TextSource
 from varbench.models.text.encoders import (
     PromptFeatures,
     read_encoder,
-    read_tokenizer,
     token_ids,
-    token_names,
     tokens_lost,
 )
 
@@ -88,21 +85,11 @@ class CLIPPair:
 
 
 @dataclass(frozen=True)
-class CLIPSource:
-    """Both CLIP encoders on disk; see :class:`varbench.models.text.cache.TextSource`.
+class CLIPSource(TextSource[SwittiCondition]):
+    """Both CLIP encoders on disk, each in its folder; the empty prompt stands for no condition."""
 
-    Attributes:
-        folders: of the first and the second encoder, in hub format.
-        fingerprint: hash of the folders' files.
-        standing: the empty prompt, which stands for no condition.
-    """
-
-    folders: tuple[Path, Path]
-    fingerprint: str
-    device: torch.device
     maxlen: int = MAXLEN
-    dtype: torch.dtype = torch.float32
-    standing: tuple[str, ...] = ("",)
+    own_prompts = ("",)
 
     def load(self) -> CLIPPair:
         from transformers import CLIPTextModel
@@ -120,10 +107,3 @@ class CLIPSource:
             steps < lengths[:, None],
             torch.stack(pooled),
         )
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return read_tokenizer(self.folders[0])
-
-    def tokens(self, prompt: str) -> list[str]:
-        return token_names(self._tokenizer, prompt, self.maxlen)

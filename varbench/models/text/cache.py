@@ -8,14 +8,24 @@ computed once per store.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
 
-from varbench.models.text.encoders import HasTextEncoder, PromptFeatures, report_lost
+from varbench.models.text.encoders import (
+    HasTextEncoder,
+    PromptFeatures,
+    read_tokenizer,
+    report_lost,
+    token_names,
+)
 from varbench.store import Store, Writer
 from varbench.store.cached import cached
 from varbench.store.stage import Stage
@@ -24,7 +34,6 @@ log = logging.getLogger(__name__)
 VERSION = 1
 ROWS = "rows.safetensors"
 
-C_co = TypeVar("C_co", covariant=True)
 C = TypeVar("C")
 
 
@@ -36,39 +45,42 @@ class Loaded(Protocol):
         ...
 
 
-class TextSource(Protocol[C_co]):
+@dataclass(frozen=True)
+class TextSource(ABC, Generic[C]):
     """Text encoders on disk: their identity, how to read them, and the condition they give.
 
     Attributes:
+        folders: of the encoders, in hub format.
         fingerprint: hash of the encoders' files; with ``maxlen``, ``dtype`` and the prompt's
             exact text it is the key of the features.
-        maxlen: longest prompt in tokens.
         device, dtype: where and in which precision the encoders compute.
-        standing: prompts that the model itself needs, for instance the empty one.
+        maxlen: longest prompt in tokens.
     """
 
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def maxlen(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def dtype(self) -> torch.dtype: ...
-    @property
-    def standing(self) -> tuple[str, ...]: ...
+    folders: tuple[Path, ...]
+    fingerprint: str
+    device: torch.device
+    maxlen: int
+    dtype: torch.dtype = torch.float32
 
+    own_prompts: ClassVar[tuple[str, ...]] = ()
+    """Prompts that the model itself needs besides those of users."""
+
+    @abstractmethod
     def load(self) -> Loaded:
         """Read the encoders."""
-        ...
 
-    def condition(self, features: Sequence[PromptFeatures]) -> C_co:
+    @abstractmethod
+    def condition(self, features: Sequence[PromptFeatures]) -> C:
         """One row of a batch per prompt, on the device."""
-        ...
 
     def tokens(self, prompt: str) -> list[str]:
-        """The tokens of a prompt; only a tokenizer is read for it."""
-        ...
+        """The tokens of a prompt by the first encoder's tokenizer, which alone is read."""
+        return token_names(self._tokenizer, prompt, self.maxlen)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return read_tokenizer(self.folders[0])
 
 
 class CachedTextEncoder(Generic[C]):
@@ -113,7 +125,7 @@ class CachedTextEncoder(Generic[C]):
         if self.store is None:
             return
         try:
-            for prompt in dict.fromkeys([*prompts, *self.source.standing]):
+            for prompt in dict.fromkeys([*prompts, *self.source.own_prompts]):
                 self._features(prompt)
         finally:
             self.release()
