@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load_results", "plan", "run"]
+__all__ = ["load_images", "load_results", "plan", "run"]
 
 
 def run(
@@ -104,3 +104,17 @@ def load_results(path: str | Path) -> pd.DataFrame:
     from varbench.leaderboard import records
 
     return records.load_results(path)
+
+
+def load_images(path: str | Path) -> pd.DataFrame:
+    """The images of a store as one tidy DataFrame, one row per image and score.
+
+    See `varbench.report.images_frame.load_images` for columns and errors.
+
+    Example:
+        >>> images = varbench.load_images("varbench-runs")
+        >>> images[images.score == "cosine"].groupby("method").value.mean()
+    """
+    from varbench.report import images_frame
+
+    return images_frame.load_images(path)

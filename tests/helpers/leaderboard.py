@@ -1,27 +1,19 @@
-"""What the tests of published results share: a small run, and a folder that is complete."""
+"""A small run for tests of published results, and a results folder that is complete."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
-from typer.testing import CliRunner
-
-from varbench.cli import app
+from tests.helpers.cli import small_groups, varbench
 from varbench.leaderboard.check import CONCEPTS
 from varbench.leaderboard.publish import publish
 from varbench.leaderboard.results import read, write
 from varbench.methods.registry import METHODS, NONE
 from varbench.store import Store
 
-SIZES = {"prompts": 2, "seeds": 2}
 SMALL = [
-    *(
-        f"suite.groups.{group}.{size}={count}"
-        for group in ("target", "neighbours", "unrelated")
-        for size, count in SIZES.items()
-    ),
+    *small_groups(2, 2),
     "suite.block=4",
     "suite.probe.prompts=0",
     "suite.metrics=[acc_e,acc_n,acc_u,fid_base,clip_score,vendi]",
@@ -30,19 +22,15 @@ SMALL = [
 METHOD = "neg-prompt"  # changes sampling only, so it trains nothing
 
 
-def run_cli(*args: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
 def run_small(folder: Path) -> Path:
-    """A store with a run of the unerased model and one method."""
-    result = run_cli("run", "--method", METHOD, "--store", folder, *SMALL)
+    """Fill a store with a run of the base model and one method."""
+    result = varbench("run", "--method", METHOD, "--store", folder, *SMALL)
     assert result.exit_code == 0, result.output
     return folder
 
 
 def complete_folder(store: Path, folder: Path) -> Path:
-    """A results folder that is complete: the two measured files stand for all the others."""
+    """Fill a results folder completely, with copies of the store's two results files."""
     leaderboard = folder / "leaderboard"
     method, base = (read(path) for path in publish(Store(store), folder / "one"))
     assert (base.method, method.method) == (NONE, METHOD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator, ValidationError
 
-from tests.helpers.leaderboard import METHOD, complete_folder, run_cli
-from tools.results.schema import FOLDER, KINDS, schema
+from tests.helpers.cli import varbench
+from tests.helpers.leaderboard import METHOD, complete_folder
+from tests.helpers.paths import ROOT
 from varbench.leaderboard.check import CONCEPTS, check
-from varbench.leaderboard.results import Difference, Result, read, results_files
+from varbench.leaderboard.results import Difference, Result, read
 from varbench.methods.registry import METHODS
 
 
@@ -36,9 +35,9 @@ def test_a_complete_folder_passes(results: Path) -> None:
     findings = check(results)
     assert findings.problems == findings.gaps == ()
     assert findings.measured == len(CONCEPTS) * (len(METHODS) + 1)
-    done = run_cli("check", results)
+    done = varbench("check", results)
     assert done.exit_code == 0 and "no problem found" in done.output
-    assert run_cli("check", results / "nothing").exit_code == 2
+    assert varbench("check", results / "nothing").exit_code == 2
 
 
 def metric_edit(name: str, **update: Any) -> Callable[[Result], Result]:
@@ -140,9 +139,9 @@ def test_missing_and_malformed_files_are_found(results: Path) -> None:
     (church / "uce.json").unlink()
     (found,) = check(results).gaps
     assert found.file == "leaderboard/gallery/church" and "lacks uce" in found.message
-    done = run_cli("check", results)
+    done = varbench("check", results)
     assert done.exit_code == 1 and found.message in done.output and "1 problem" in done.output
-    assert run_cli("check", results, "--incomplete").exit_code == 0
+    assert varbench("check", results, "--incomplete").exit_code == 0
     (church / "none.json").unlink()
     findings = check(results)
     assert "lacks none, uce" in findings.gaps[0].message
@@ -166,7 +165,7 @@ def test_missing_and_malformed_files_are_found(results: Path) -> None:
 
 def test_reports_from_files(results: Path, tmp_path: Path) -> None:
     leaderboard = results / "leaderboard"
-    done = run_cli(
+    done = varbench(
         "report", "--results", leaderboard, "--concept", "church", "--method", "esd,uce",
         "--format", "md", "--table", "main",
     )  # fmt: skip
@@ -175,30 +174,15 @@ def test_reports_from_files(results: Path, tmp_path: Path) -> None:
         "method", "none", "esd", "uce",
     ]  # fmt: skip
     only = ("--concept", "church", "--method", METHOD)
-    done = run_cli("report", "--results", leaderboard, *only, "--out", tmp_path / "out")
+    done = varbench("report", "--results", leaderboard, *only, "--out", tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "made from results files" in page and "<img" not in page
     assert f"varbench run --model gallery --method {METHOD}" in page
     assert "images behind them" in page
 
 
-def test_the_published_schemas_are_those_of_the_classes(results: Path) -> None:
-    for kind in KINDS:
-        published = json.loads((FOLDER / f"{kind}.schema.json").read_text(encoding="utf-8"))
-        assert published == schema(kind), "renew it: see tools/results/schema.py"
-        Draft202012Validator.check_schema(published)
-    measured = Draft202012Validator(schema("leaderboard"))
-    for path in results_files(results / "leaderboard")[:3]:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        measured.validate(body)
-        with pytest.raises(ValidationError):
-            measured.validate({**body, "rank": 1})
-        with pytest.raises(ValidationError):
-            measured.validate({**body, "sha256": "short"})
-
-
 def test_the_repositorys_own_results_pass() -> None:
-    findings = check(FOLDER.parent)
+    findings = check(ROOT / "results")
     assert findings.problems == findings.gaps == (), findings.text()
     assert findings.reported >= 5
 

@@ -6,14 +6,12 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jsonschema import Draft202012Validator
-from typer.testing import CliRunner
 
+from tests.helpers.cli import varbench
 from tests.helpers.report import put_cell
 from tools.results.schema import schema
-from varbench.cli import app
 from varbench.leaderboard.check import check
 from varbench.leaderboard.reported import load_reported, render_reported
 from varbench.pipeline.ablation import load_ablation
@@ -25,10 +23,6 @@ BEYOND_JSON_SCHEMA = (
     "UCE has two rows",
     "its name is 'other'",
 )
-
-
-def run_cli(*args: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
 def figures_of(name: str, title: str) -> Mapping[str, Sequence[str]]:
@@ -72,16 +66,16 @@ def test_ablations_and_tables_print_the_same_figures() -> None:
 
 def test_reported_figures_are_printed_apart(tmp_path: Path) -> None:
     put_cell(Store(tmp_path), "naive")
-    done = run_cli("report", "--store", tmp_path, "--table", "main", "--reported")
+    done = varbench("report", "--store", tmp_path, "--table", "main", "--reported")
     assert done.exit_code == 0, done.output
     measured, _, reported = done.output.partition("Reported by papers, not measured here")
     assert "94.2" not in measured and "94.2" in reported and "naive" not in reported
     assert "| S-VARE" in render_reported(packaged("results/reported"), "md")
     latex = render_reported(packaged("results/reported"), "latex")
     assert r"ACC\_e \% $\downarrow$" in latex and latex.startswith("% ") and latex.isascii()
-    done = run_cli("report", "--store", tmp_path, "--reported", "--format", "csv")
+    done = varbench("report", "--store", tmp_path, "--reported", "--format", "csv")
     assert done.exit_code == 2 and "choose one of: latex, md, table" in done.output
-    assert run_cli("report", "--store", tmp_path, "--reported", "--out", "x").exit_code == 2
+    assert varbench("report", "--store", tmp_path, "--reported", "--out", "x").exit_code == 2
 
 
 def test_reported_files_are_checked(tmp_path: Path) -> None:

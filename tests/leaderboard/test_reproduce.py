@@ -9,7 +9,8 @@ from unittest import mock
 
 import pytest
 
-from tests.helpers.leaderboard import METHOD, SMALL, run_cli
+from tests.helpers.cli import varbench
+from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.leaderboard.compare import Change, changes, tolerance
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import publish
@@ -38,7 +39,7 @@ def place(measured: Path, tmp_path: Path) -> Path:
 
 
 def checked(place: Path, *args: str | Path) -> Any:
-    return run_cli("check", place / "results", *args)
+    return varbench("check", place / "results", *args)
 
 
 def of(place: Path, method: str) -> Result:
@@ -114,7 +115,7 @@ def test_the_command_of_a_file_is_the_request(place: Path) -> None:
 
 def test_wrong_options(place: Path) -> None:
     assert checked(place, "--files-only", "--all").exit_code == 2
-    assert "nothing to measure again" in run_cli("check", place_without(place)).output
+    assert "nothing to measure again" in varbench("check", place_without(place)).output
 
 
 def place_without(place: Path) -> Path:

@@ -1,8 +1,7 @@
-"""What README claims of the published numbers, each with the test that it must pass.
+"""README's claims about the published numbers, each with the condition that it must meet.
 
-A claim is a sentence with the numbers of the files in it and a condition on them. `pages.py` writes
-those that hold into README; `varbench check` tells when one no longer does, or when README says
-something else.
+A claim is a sentence with numbers of the results files in it, and a condition on them. `pages.py`
+writes claims that hold into README, and refuses those that no longer do.
 """
 
 from __future__ import annotations
@@ -39,22 +38,22 @@ class Numbers:
 
     def value(self, concept: str, method: str, metric: str) -> float:
         """One value. Raises KeyError if it was not published."""
-        found = self.metrics[concept, method, metric].value
-        if found is None:
+        value = self.metrics[concept, method, metric].value
+        if value is None:
             raise KeyError((concept, method, metric))
-        return found
+        return value
 
     def difference(self, concept: str, method: str, metric: str) -> Difference:
-        """The paired difference to the unerased model. Raises KeyError if there is none."""
-        found = self.metrics[concept, method, metric].difference
-        if found is None:
+        """The paired difference to the base model. Raises KeyError if there is none."""
+        difference = self.metrics[concept, method, metric].difference
+        if difference is None:
             raise KeyError((concept, method, metric))
-        return found
+        return difference
 
-    def over(self, method: str, metric: str) -> dict[str, float]:
-        """A method's values by concept, where there are any."""
-        named = [c for c, m, k in self.metrics if (m, k) == (method, metric)]
-        return {concept: self.value(concept, method, metric) for concept in named}
+    def by_concept(self, method: str, metric: str) -> dict[str, float]:
+        """A method's values by concept."""
+        concepts = [c for c, m, k in self.metrics if (m, k) == (method, metric)]
+        return {concept: self.value(concept, method, metric) for concept in concepts}
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class Claim:
     """A sentence about the results.
 
     Attributes:
-        name: how `varbench check` calls it.
-        holds: whether the numbers bear it out.
-        text: the sentence in Markdown. Both raise KeyError where a number is missing.
+        name: identifies it in messages.
+        holds: true if the numbers support it.
+        text: the sentence in Markdown. Both raise KeyError if a number is missing.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Claim:
 
 
 def _ratios(numbers: Numbers, above: str, below: str) -> list[float]:
-    tops, bottoms = numbers.over(above, "fid_base"), numbers.over(below, "fid_base")
+    tops, bottoms = numbers.by_concept(above, "fid_base"), numbers.by_concept(below, "fid_base")
     return [top / bottoms[concept] for concept, top in tops.items()]
 
 
@@ -121,11 +120,11 @@ def _face(numbers: Numbers) -> str:
 
 
 def _collapse_holds(numbers: Numbers) -> bool:
-    return min(numbers.over("naive", "acc_u").values()) > 0.8
+    return min(numbers.by_concept("naive", "acc_u").values()) > 0.8
 
 
 def _collapse(numbers: Numbers) -> str:
-    least = min(numbers.over("naive", "acc_u").values())
+    least = min(numbers.by_concept("naive", "acc_u").values())
     return (
         "**Naive fine-tuning collapses**: not here. It is the worst of the three, no more; its "
         f"ACC_u never falls below {least:.2f}."
@@ -133,13 +132,13 @@ def _collapse(numbers: Numbers) -> str:
 
 
 def _uce_holds(numbers: Numbers) -> bool:
-    fid = {method: numbers.over(method, "fid_base") for method in SHOWN}
+    fid = {method: numbers.by_concept(method, "fid_base") for method in SHOWN}
     least = all(min(fid, key=lambda m: fid[m][c]) == "uce" for c in fid["uce"])
-    return least and min(numbers.over("uce", "erasure_rate").values()) >= 0.95
+    return least and min(numbers.by_concept("uce", "erasure_rate").values()) >= 0.95
 
 
 def _uce(numbers: Numbers) -> str:
-    rate = min(numbers.over("uce", "erasure_rate").values())
+    rate = min(numbers.by_concept("uce", "erasure_rate").values())
     return (
         "**UCE hardly erases**: not here, if it also edits the matrices that read the *pooled* "
         f"text (our default). Its lowest erasure rate is then {rate:.2f}, and it moves the rest "
@@ -149,17 +148,17 @@ def _uce(numbers: Numbers) -> str:
 
 
 def _attacks_hold(numbers: Numbers) -> bool:
-    ours = numbers.over("svare", "attack_success")
-    others = (numbers.over(m, "attack_success") for m in ("vare", "naive", "uce"))
+    ours = numbers.by_concept("svare", "attack_success")
+    others = (numbers.by_concept(m, "attack_success") for m in ("vare", "naive", "uce"))
     return max(ours.values()) <= 0.1 and all(max(o.values()) > 0.5 for o in others)
 
 
 def _attacks(numbers: Numbers) -> str:
     most = {}
     for method in ("svare", "vare", "naive", "uce"):
-        found = numbers.over(method, "attack_success")
-        concept = max(found, key=lambda c: found[c])
-        most[method] = f"{_percent(found[concept])} of `{concept}`"
+        rates = numbers.by_concept(method, "attack_success")
+        concept = max(rates, key=lambda c: rates[c])
+        most[method] = f"{_percent(rates[concept])} of `{concept}`"
     return (
         "Erased is not gone. **Attack success** is the share of images in which the concept "
         "comes back behind four free vectors found by gradient ascent on the erased model. At most "
@@ -169,34 +168,34 @@ def _attacks(numbers: Numbers) -> str:
 
 
 def _weakest_holds(numbers: Numbers) -> bool:
-    return min(numbers.over("svare", "erasure_rate").values()) >= 0.95
+    return min(numbers.by_concept("svare", "erasure_rate").values()) >= 0.95
 
 
 def _weakest(numbers: Numbers) -> str:
-    found = numbers.over("svare", "erasure_rate")
-    concept = min(found, key=lambda c: found[c])
+    rates = numbers.by_concept("svare", "erasure_rate")
+    concept = min(rates, key=lambda c: rates[c])
     acc_n = {m: numbers.value(concept, m, "acc_n") for m in ("svare", "vare")}
     return (
-        f"S-VARE is weakest on `{concept}`: it erases {_percent(found[concept])}, with an ACC_n of "
+        f"S-VARE is weakest on `{concept}`: it erases {_percent(rates[concept])}, with an ACC_n of "
         f"{acc_n['svare']:.2f}; VARE's is {acc_n['vare']:.2f}."
     )
 
 
 def _esd_holds(numbers: Numbers) -> bool:
-    fid = {m: numbers.over(m, "fid_base") for m in ("esd", "svare")}
+    fid = {m: numbers.by_concept(m, "fid_base") for m in ("esd", "svare")}
     more = sum(fid["esd"][concept] > fid["svare"][concept] for concept in fid["esd"])
     return more > len(fid["esd"]) / 2
 
 
 def _esd(numbers: Numbers) -> str:
-    found = numbers.over("esd", "erasure_rate")
-    concept = min(found, key=lambda c: found[c])
+    rates = numbers.by_concept("esd", "erasure_rate")
+    concept = min(rates, key=lambda c: rates[c])
     ratios = _ratios(numbers, "esd", "svare")
     more = sum(ratio > 1 for ratio in ratios)
     return (
         f"ESD has a learning rate of its own ([docs/baselines.md](docs/baselines.md)). It erases "
-        f"{_percent(found[concept])} of `{concept}` and at least "
-        f"{_percent(min(v for c, v in found.items() if c != concept))} of the others; its FID to "
+        f"{_percent(rates[concept])} of `{concept}` and at least "
+        f"{_percent(min(v for c, v in rates.items() if c != concept))} of the others; its FID to "
         f"the unerased model is above S-VARE's on {more} of {len(ratios)} concepts."
     )
 
@@ -213,17 +212,17 @@ CLAIMS = (
 
 
 def broken(results: Sequence[Result]) -> list[str]:
-    """Names of the claims that these results do not bear out."""
+    """The claims that these results do not support, each with the reason."""
     numbers = Numbers.of(results)
-    found = []
+    reasons = []
     for claim in CLAIMS:
         try:
             text = claim.text(numbers)
             if not claim.holds(numbers):
-                found.append(f"claim {claim.name!r} does not hold: {text}")
+                reasons.append(f"claim {claim.name!r} does not hold: {text}")
         except (KeyError, ValueError) as error:
-            found.append(f"claim {claim.name!r} lacks a number: {error}")
-    return found
+            reasons.append(f"claim {claim.name!r} lacks a number: {error}")
+    return reasons
 
 
 def claims_text(results: Sequence[Result]) -> str:

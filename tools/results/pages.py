@@ -1,7 +1,10 @@
 """The pages that show published results: README's table and claims, and docs/results.md.
 
-They are made of the results files and of nothing else, so `varbench check` can tell a page that
-says something else. README keeps its own words around the parts between these markers:
+    python -m tools.results.pages           write them
+    python -m tools.results.pages --check   exit with 1 if one is out of date
+
+They are made of the results files and of nothing else. README keeps its own words around the parts
+between these markers:
 
     <!-- table --> ... <!-- /table -->
     <!-- claims --> ... <!-- /claims -->
@@ -10,6 +13,7 @@ says something else. README keeps its own words around the parts between these m
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +31,7 @@ from varbench.report.table import Row, Table
 from varbench.report.tables import number_cell
 from varbench.utils.files import write_whole
 
+ROOT = Path(__file__).parents[2]
 README, TABLES = Path("README.md"), Path("docs") / "results.md"
 _COLUMNS = (
     "erasure_rate", "acc_n", "acc_u", "clip_score", "fid_base", "attack_success", "completion",
@@ -34,22 +39,16 @@ _COLUMNS = (
 _HEAD = """\
 # Results on the Gallery
 
-Made by `varbench pages` from the files in `results/leaderboard/`, which say how each number came to
-be; the same as `varbench report --results results/leaderboard --format md`. Where a method has one
-edit seed, its intervals are over prompts only, not over edits.
+Made by `python -m tools.results.pages` from the files in `results/leaderboard/`, which say how each
+number came to be; the same as `varbench report --results results/leaderboard --format md`. Where a
+method has one edit seed, its intervals are over prompts only, not over edits.
 
 Seconds and memory in the cost tables do not compare: the cores were shared with other work.
 """
 
 
-def renew(root: Path) -> list[Path]:
-    """Write the pages anew.
-
-    Args:
-        root: the repository's folder.
-
-    Returns:
-        The files written, README first.
+def write(root: Path = ROOT) -> list[Path]:
+    """Write the pages of a repository; returns the files, README first.
 
     Raises:
         ResultsError: a claim of README does not hold, or a marker or the results are missing.
@@ -58,28 +57,26 @@ def renew(root: Path) -> list[Path]:
     results = _results(root)
     if wrong := broken(results):
         raise ResultsError(f"{'; '.join(wrong)}: change it in tools/results/claims.py")
-    pages = {root / README: _readme(root, results), root / TABLES: _tables(results)}
+    pages = _pages(root, results)
     for path, text in pages.items():
-        write_whole(path, text)
-    return list(pages)
+        write_whole(root / path, text)
+    return [root / path for path in pages]
 
 
-def stale(root: Path) -> list[tuple[str, str]]:
-    """Pages and claims that the files do not bear out: (file, what is wrong)."""
+def outdated(root: Path = ROOT) -> list[str]:
+    """Pages and claims that do not agree with the results files, each with the reason."""
     results = _results(root)
     if wrong := broken(results):
-        return [(README.as_posix(), what) for what in wrong]
-    found = []
-    for name, text in ((README, _readme(root, results)), (TABLES, _tables(results))):
-        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text:
-            found.append((name.as_posix(), "says other numbers than the files: varbench pages"))
-    return found
+        return [f"{README}: {reason}" for reason in wrong]
+    return [
+        f"{path} is out of date: run python -m tools.results.pages"
+        for path, text in _pages(root, results).items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
+    ]
 
 
-def has_pages(root: Path) -> bool:
-    """Whether there is a README that shows results, as in the repository but not in a wheel."""
-    readme = root / README
-    return readme.is_file() and "<!-- table -->" in readme.read_text(encoding="utf-8")
+def _pages(root: Path, results: Sequence[Result]) -> dict[Path, str]:
+    return {README: _readme(root, results), TABLES: _tables(results)}
 
 
 def _results(root: Path) -> list[Result]:
@@ -104,7 +101,7 @@ def _table(results: Sequence[Result]) -> str:
     shown = [r for r in results if r.default and r.method in (NONE, *SHOWN)]
     panels = {panel.concept: panel for panel in build_panels(to_frame(records_of(shown)))}
     if missing := [concept for concept in CONCEPTS if concept not in panels]:
-        raise ResultsError(f"no results for {', '.join(missing)}: run, then varbench publish")
+        raise ResultsError(f"no results for {', '.join(missing)}: run them, then publish")
     by_key = {column.key: column for column in panels[CONCEPTS[0]].columns}
     columns = [by_key[key] for key in _COLUMNS if key in by_key]
     rows = []
@@ -124,3 +121,20 @@ def _table(results: Sequence[Result]) -> str:
 def _tables(results: Sequence[Result]) -> str:
     rest = render(to_frame(records_of(results)), "md").partition("\n")[2]
     return f"{_HEAD}{rest}"
+
+
+def main(arguments: list[str], root: Path = ROOT) -> str | None:
+    """Write the pages, or only compare them; returns what is wrong, for `sys.exit`."""
+    if arguments == ["--check"]:
+        return "\n".join(outdated(root)) or None
+    if arguments:
+        return f"unknown option {arguments[0]!r}; there is --check"
+    try:
+        write(root)
+    except ResultsError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

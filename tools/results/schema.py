@@ -1,8 +1,8 @@
 """The JSON Schemas of results files, for editors and other programs, made from the classes.
 
-They lie in `results/schema/`; a test compares. To renew them after a change of the classes::
+    python -m tools.results.schema   write them into results/schema/
 
-    python -c "from tools.results.schema import write; write()"
+A test compares them with the classes.
 """
 
 from __future__ import annotations
@@ -34,3 +34,7 @@ def write(folder: Path = FOLDER) -> list[Path]:
         path.write_text(json.dumps(schema(kind), indent=1) + "\n", encoding="utf-8")
         written.append(path)
     return written
+
+
+if __name__ == "__main__":
+    write()

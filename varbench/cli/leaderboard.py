@@ -1,4 +1,4 @@
-"""Commands on published results: ``publish``, ``pages`` and ``check``."""
+"""Commands on published results: ``publish`` and ``check``."""
 
 from __future__ import annotations
 
@@ -49,20 +49,6 @@ def publish(
 
 
 @app.command()
-def pages(
-    root: Annotated[
-        Path, typer.Argument(help="The repository, with README.md, docs/ and results/.")
-    ] = RESULTS.parent,
-) -> None:
-    """Rewrite README's table and claims and docs/results.md from the results files."""
-    with user_errors():
-        from tools.results.pages import renew
-
-        for path in renew(root):
-            typer.echo(f"wrote {path}", err=True)
-
-
-@app.command()
 def check(
     folder: Annotated[
         Path, typer.Argument(help="Results folder, with leaderboard/, regression/, reported/.")
@@ -87,7 +73,6 @@ def check(
     anything is wrong.
     """
     with user_errors():
-        from tools.results.pages import has_pages, stale
         from varbench.leaderboard.check import LEADERBOARD, REGRESSION
         from varbench.leaderboard.check import check as check_files
 
@@ -96,10 +81,6 @@ def check(
         findings = check_files(folder)
         typer.echo(findings.text())
         failed = bool(findings.problems or (findings.gaps and not incomplete))
-        if has_pages(folder.parent):
-            for page, reason in stale(folder.parent):
-                typer.echo(f"{page}: {reason}")
-                failed = True
         if not files_only:
             parts = [REGRESSION, *[LEADERBOARD] * everything]
             failed |= _differs([folder / part for part in parts], store)
