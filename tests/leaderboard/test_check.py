@@ -1,7 +1,8 @@
-"""What `varbench check` finds in results files, and reports and schemas of them."""
+"""Problems that `varbench check` finds in results files, and reports made from them."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def twice(result: Result) -> Result:
 
 
 HASH = "ab" * 32
-WORSE: dict[str, tuple[Callable[[Result], Result], str]] = {
+EDITS: dict[str, tuple[Callable[[Result], Result], str]] = {
     "edited by hand": (
         lambda r: metric_edit("acc_e", value=0.0)(r).model_copy(update={"sha256": r.sha256}),
         "edited by hand",
@@ -105,7 +106,7 @@ WORSE: dict[str, tuple[Callable[[Result], Result], str]] = {
     "seed_max": (metric_edit("fid_base", seed_max=1e6), "seed_min and seed_max"),
     "old definition": (metric_edit("acc_e", version=0), "acc_e: defined as of version 0, now"),
     "versions apart": (metric_edit("acc_e", version=0), "acc_e: version 0, but"),
-    "twice": (twice, "is there twice"),
+    "twice": (twice, "occurs twice"),
     "prompts": (provenance_edit(prompts_sha256=HASH), "another prompts than none.json"),
     "suite": (provenance_edit(suite_sha256=HASH), "another suite than none.json"),
     "concept": (provenance_edit(concept_sha256=HASH), "another concept than none.json"),
@@ -118,8 +119,8 @@ WORSE: dict[str, tuple[Callable[[Result], Result], str]] = {
 }
 
 
-@pytest.mark.parametrize(("edit", "words"), WORSE.values(), ids=WORSE)
-def test_a_worse_file_is_found(results: Path, edit: Callable[[Result], Result], words: str) -> None:
+@pytest.mark.parametrize(("edit", "words"), EDITS.values(), ids=EDITS)
+def test_an_edit_is_found(results: Path, edit: Callable[[Result], Result], words: str) -> None:
     path = results / "leaderboard" / "gallery" / "church" / f"{METHOD}.json"
     path.write_text(edit(read(path)).text(), encoding="utf-8")
     problems = check(results).problems

@@ -1,4 +1,4 @@
-"""Published results: what a store measured, whole and unchanged, and what keeps it honest."""
+"""Results files published from a store: complete, unchanged, reproducible byte by byte."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from varbench.metrics.stats.paired_samples import PairedSamples, read_rows, writ
 from varbench.report import Filters, ReportError, load_cells, load_records
 from varbench.store import Store
 
-EDIT = Callable[[dict[str, Any]], None]
+BodyEdit = Callable[[dict[str, Any]], None]
 
 
-def clone(store: Store, seed: int, edit: EDIT = lambda body: None, **spec: Any) -> None:
+def clone(store: Store, seed: int, edit: BodyEdit = lambda body: None, **spec: Any) -> None:
     """Another edit seed of the method's cell, with numbers of its own."""
     entry = next(e for e in store.entries("cell") if e.json("cell.json")["method"] == METHOD)
     body, rows = entry.json("cell.json"), read_rows(entry.path("rows.npz"))
@@ -50,7 +50,7 @@ def store(small_store: Path, tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def test_a_file_holds_what_the_cells_say(small_store: Path, tmp_path: Path) -> None:
+def test_a_file_has_the_values_of_the_cells(small_store: Path, tmp_path: Path) -> None:
     files = publish(Store(small_store), tmp_path)
     assert [p.relative_to(tmp_path).as_posix() for p in files] == [
         f"gallery/face-ada/{METHOD}.json",
@@ -86,7 +86,7 @@ def test_the_same_store_gives_the_same_bytes(small_store: Path, tmp_path: Path) 
         assert path.stat().st_size < 20_000
 
 
-def test_seeds_become_one_file_with_the_reports_numbers(store: Store, tmp_path: Path) -> None:
+def test_edit_seeds_become_one_file_with_the_reported_numbers(store: Store, tmp_path: Path) -> None:
     clone(store, 1)
     publish(store, tmp_path / "lb", Filters(method=(METHOD,)))
     result = read(tmp_path / "lb" / "gallery" / "face-ada" / f"{METHOD}.json")
@@ -110,7 +110,7 @@ def test_files_read_back_are_the_stores_table(store: Store, tmp_path: Path) -> N
         varbench.load_results(tmp_path)
 
 
-def test_settings_of_ones_own_are_published_only_when_asked(store: Store, tmp_path: Path) -> None:
+def test_changed_settings_are_published_as_variants_only(store: Store, tmp_path: Path) -> None:
     def other(body: dict[str, Any]) -> None:
         body["config"], body["overrides"] = "0123abcd", [*SMALL, "method.prompt=a"]
         for record in body["records"]:
@@ -127,7 +127,7 @@ def test_settings_of_ones_own_are_published_only_when_asked(store: Store, tmp_pa
     assert not read(files[0]).default and read(files[1]).default
 
 
-def test_what_cannot_be_one_file_is_refused(store: Store, tmp_path: Path) -> None:
+def test_cells_that_do_not_fit_one_file_are_refused(store: Store, tmp_path: Path) -> None:
     scorers = {"clip": [3, "other"]}
     clone(store, 1, scorers=scorers)
     with pytest.raises(ResultsError, match=r"seeds 0 and 1 of neg-prompt .* different scorers"):
@@ -144,7 +144,7 @@ def test_what_cannot_be_one_file_is_refused(store: Store, tmp_path: Path) -> Non
     assert not (tmp_path / "lb").exists()
 
 
-def test_a_joint_edits_share_and_odd_names(small_store: Path, tmp_path: Path) -> None:
+def test_paths_of_joint_edits_and_unsafe_names(small_store: Path, tmp_path: Path) -> None:
     one = read(publish(Store(small_store), tmp_path)[0])
     joint = one.model_copy(update={"concept": "church of church+clock"})
     assert joint.path.parent == Path("gallery") / "church-of-church+clock"

@@ -1,4 +1,4 @@
-"""`varbench check` measures again: it passes on what is unchanged and fails on what got worse."""
+"""`varbench check` measures again: unchanged methods pass, worsened ones fail."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_the_same_again_is_within_tolerance(place: Path) -> None:
 
 
 def test_a_worsened_method_is_named_with_old_and_new_value(place: Path) -> None:
-    def deaf(self: Any, model: Any, concept: Any, config: Any, weight: float) -> Any:
+    def ignore_prompt(self: Any, model: Any, concept: Any, config: Any, weight: float) -> Any:
         return model.guidance(0.0)  # as if there were no prompt
 
-    with mock.patch.object(type(load_method(METHOD)), "guidance", deaf):
+    with mock.patch.object(type(load_method(METHOD)), "guidance", ignore_prompt):
         done = checked(place, "--store", place / "new")
     assert done.exit_code == 1
     (line,) = [line for line in done.output.splitlines() if " clip_score " in line]

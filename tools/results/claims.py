@@ -100,7 +100,7 @@ def _drift(numbers: Numbers) -> str:
     ours, vare = _ratios(numbers, "vare", "svare"), _ratios(numbers, "naive", "vare")
     return (
         "**S-VARE drifts less than VARE, and VARE less than naive fine-tuning**: its FID to the "
-        f"unerased model is {_times(ours)} times smaller than VARE's, "
+        f"base model is {_times(ours)} times smaller than VARE's, "
         f"VARE's {_times(vare)} times smaller than naive fine-tuning's."
     )
 
@@ -114,7 +114,7 @@ def _face_holds(numbers: Numbers) -> bool:
 def _face(numbers: Numbers) -> str:
     ours, vare, naive = (_points(numbers.difference(FACE, m, "acc_u")) for m in TUNED)
     return (
-        "**S-VARE keeps what is unrelated**: on the face, points of ACC_u against the unerased "
+        "**S-VARE keeps what is unrelated**: on the face, points of ACC_u against the base "
         f"model are {ours} for S-VARE, {vare} for VARE and {naive} for naive fine-tuning."
     )
 
@@ -196,7 +196,7 @@ def _esd(numbers: Numbers) -> str:
         f"ESD has a learning rate of its own ([docs/baselines.md](docs/baselines.md)). It erases "
         f"{_percent(rates[concept])} of `{concept}` and at least "
         f"{_percent(min(v for c, v in rates.items() if c != concept))} of the others; its FID to "
-        f"the unerased model is above S-VARE's on {more} of {len(ratios)} concepts."
+        f"the base model is above S-VARE's on {more} of {len(ratios)} concepts."
     )
 
 

@@ -124,7 +124,7 @@ def _check_metrics(result: Result) -> Iterator[str]:
     names: set[tuple[str, str]] = set()
     for metric in result.metrics:
         if (metric.metric, metric.prompt_set) in names:
-            yield f"{metric.metric}: is there twice"
+            yield f"{metric.metric}: occurs twice"
         names.add((metric.metric, metric.prompt_set))
         for message in check_numbers(metric):
             yield f"{metric.metric}: {message}"

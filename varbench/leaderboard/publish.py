@@ -68,7 +68,7 @@ def publish(
 
 
 def settings_of(cell: Cell) -> Settings:
-    """What the edit seeds of one results file share."""
+    """The settings that the edit seeds of one results file share."""
     return cell.model, cell.concept, cell.method, cell.config
 
 

@@ -62,8 +62,8 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     scores: dict[str, list[_Score]] = {}
     for name in cell.body.get("inputs", ()):
-        images, found = read(name)
-        scores.setdefault(images, []).extend(found)
+        images, numbers = read(name)
+        scores.setdefault(images, []).extend(numbers)
     labels = (cell.model, cell.method, cell.config, cell.concept, cell.suite, cell.seed)
     for group, images_of_group in cell.body.get("pictures", {}).items():
         for image in images_of_group:

@@ -113,53 +113,38 @@ def _samples(path: Path | None) -> dict[str, PairedSamples]:
 def _mean(
     seeds: Sequence[MetricRecord], samples: Sequence[Mapping[str, PairedSamples]]
 ) -> MetricRecord:
-    """The record of the mean over edit seeds; `samples[i]` are the i-th seed's, by metric."""
+    """The mean over edit seeds; `samples[i]` are the paired samples of the i-th seed, by metric."""
     first = seeds[0]
-    # A seed without a value says that nothing could be measured; it counts in n alone.
-    measured = [record for record in seeds if record.value is not None]
-    values = [record.value for record in measured if record.value is not None]
-    ends: dict[str, Any] = {
-        end: _average([getattr(record, end) for record in measured], complete=True)
-        for end in ("ci_low", "ci_high", "diff_low", "diff_high")
+    # A seed without a value says that nothing could be measured: it only counts in n.
+    measured = [i for i, record in enumerate(seeds) if record.value is not None]
+    numbers: dict[str, Any] = {
+        name: _average([getattr(seeds[i], name) for i in measured])
+        for name in ("value", "baseline", "diff_value")
     }
-    mean = replace(
+    for name in ("ci_low", "ci_high", "diff_low", "diff_high"):
+        numbers[name] = _average([getattr(seeds[i], name) for i in measured], complete=True)
+    for name in ("n", "n_failed"):
+        numbers[name] = _total([getattr(record, name) for record in seeds])
+    pooled = _pooled([samples[i].get(first.metric) for i in measured])
+    if pooled is not None:
+        value, by = pooled.value, pooled.difference
+        numbers |= {"value": value.value, "ci_low": value.low, "ci_high": value.high}
+        numbers |= {"diff_value": by.value, "diff_low": by.low, "diff_high": by.high}
+    values = [record.value for record in seeds if record.value is not None]
+    return replace(
         first,
         seed=None,
-        value=_average(values),
-        baseline=_average([record.baseline for record in measured]),
-        diff_value=_average([record.diff_value for record in measured]),
-        n=_total([record.n for record in seeds]),
-        n_failed=_total([record.n_failed for record in seeds]),
-        seeds=len(measured),
+        seeds=len(values),
         seed_min=min(values, default=None),
         seed_max=max(values, default=None),
         status=max((record.status for record in seeds), key=_rank),
         machine="; ".join(sorted({record.machine for record in seeds})),
-        **ends,
-    )
-    pooled = _pooled(
-        [
-            by_metric.get(first.metric)
-            for record, by_metric in zip(seeds, samples, strict=True)
-            if record.value is not None
-        ]
-    )
-    if pooled is None:
-        return mean
-    value, by = pooled.value, pooled.difference
-    return replace(
-        mean,
-        value=value.value,
-        ci_low=value.low,
-        ci_high=value.high,
-        diff_value=by.value,
-        diff_low=by.low,
-        diff_high=by.high,
+        **numbers,
     )
 
 
 def _average(numbers: Sequence[float | None], *, complete: bool = False) -> float | None:
-    """The mean of the numbers that are there; None if there is none, or (`complete`) not all."""
+    """The mean of the numbers that are not None; None if none is left, or (`complete`) not all."""
     present = [number for number in numbers if number is not None]
     if not present or (complete and len(present) < len(numbers)):
         return None
