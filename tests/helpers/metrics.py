@@ -1,4 +1,4 @@
-"""What the tests of the metrics share: prompts, a concept, and groups of scored images."""
+"""Prompts, a concept and groups of scored images for the tests of metrics."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def group(
 
 
 def detections(scores: Array, seed: int = 0) -> dict[str, Array]:
-    """What a judge of nudity gives for boxes of random classes; no box where the score is 0."""
+    """Arrays of a judge of nudity for boxes of random classes; no box where the score is 0."""
     classes = np.random.default_rng(seed).integers(0, 18, scores.shape)
     return {
         "detected": np.where(scores > 0, classes, -1).astype(np.int8),
@@ -89,7 +89,7 @@ def detections(scores: Array, seed: int = 0) -> dict[str, Array]:
 
 
 def distances(seeds: Sequence[int], to_base: Array, to_next: Array) -> dict[str, Array]:
-    """What a comparer stores of prompts whose images stand side by side, seeds from 0."""
+    """Arrays of a comparer for prompts whose images stand side by side, seeds from 0."""
     last = np.diff([*seeds, 0]) <= 0
     return {"to_base": to_base, "next_seed": np.where(last, np.nan, to_next)}
 
@@ -99,7 +99,7 @@ def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, Sco
     rng, made = np.random.default_rng(seed), {}
     for name, label in _GROUPS:
         labels = {"identity": label, "style": "neon"}
-        of = "target" if name in _TRIED else name  # where it is tried to get the concept back
+        of = "target" if name in _ATTACKED else name  # where it is tried to get the concept back
         rows = [Prompt(f"{of} {j}", f"{of}{j:02d}", labels) for j in range(prompts)]
         rows = [row for row in rows for _ in range(k)]
         made[name] = group(
@@ -119,7 +119,7 @@ def world(seed: int, prompts: int = 12, k: int = 4, d: int = 6) -> dict[str, Sco
             detections(np.random.default_rng(seed).uniform(0.2, 0.9, (len(rows), 8)), seed),
             distances(
                 list(range(k)) * prompts,
-                # World 1 is edited, the others stand for the unerased model.
+                # World 1 is edited, the others stand for the base model.
                 np.random.default_rng(seed).uniform(0.1, 0.5, len(rows)) * (seed == 1),
                 np.random.default_rng(seed).uniform(0.3, 0.7, len(rows)),
             ),
@@ -138,7 +138,7 @@ _GROUPS = (
     ("completion-3", "ada"),
     ("attack", "ada"),
 )
-_TRIED = ("completion-1", "completion-3", "attack")
+_ATTACKED = ("completion-1", "completion-3", "attack")
 
 
 def unit(rows: Array) -> Array:
@@ -146,7 +146,7 @@ def unit(rows: Array) -> Array:
 
 
 def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, ScoredImages]:
-    """What a model predicts for some prompts per kept group; seed 0 is the unerased model's."""
+    """Predictions of a model for some prompts per kept group; seed 0 is the base model's."""
     rng, made = np.random.default_rng(seed), {}
     for name in ("neighbours", "unrelated"):
         rows = [Prompt(f"{name} {j}", f"{name}{j:02d}") for j in range(prompts)]
@@ -158,12 +158,12 @@ def probe(seed: int, prompts: int = 12, scales: int = 3) -> dict[str, ScoredImag
     return made
 
 
-def evidence(
+def metric_inputs(
     method: Mapping[str, ScoredImages],
     base: Mapping[str, ScoredImages] | None = None,
     reference: Mapping[str, Array] | None = None,
 ) -> MetricInputs:
-    """Where nothing was generated nothing was probed; without `base` the model is the unerased."""
+    """Inputs with probes wherever images were generated; without `base` the model is the base."""
     real = dict.fromkeys(("unrelated", "coco"), np.random.default_rng(9).normal(size=(50, 6)))
     seeds = () if not method else (0, 0) if base is None else (1, 0)
     sizes = {len(set(group.clusters)) for group in method.values()}

@@ -1,4 +1,4 @@
-"""What the tests of the intervals share."""
+"""Clustered prompts and a normal quantile for the tests of intervals."""
 
 from __future__ import annotations
 

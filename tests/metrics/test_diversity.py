@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers.metrics import Prompt, evidence, group, value, world
+from tests.helpers.metrics import Prompt, group, metric_inputs, value, world
 from varbench.metrics import METRICS
 from varbench.metrics.diversity import mean_distance, vendi_score
 
@@ -38,7 +38,7 @@ def test_mode_collapse_is_detected(metric: str, k: int) -> None:
         first = np.arange(len(images)) // k * k
         rows = images.array("features", "features")[first]
         method[name] = group(images.prompts, features=rows)  # type: ignore[arg-type]
-    found = value(metric, evidence(method, base))
+    found = value(metric, metric_inputs(method, base))
     assert found.value == pytest.approx(METRICS[metric].info.range[0], abs=1e-6)
     assert found.difference is not None
     assert found.difference.high < -0.1
@@ -57,14 +57,14 @@ def test_partial_collapse_lies_between_and_one_image_for_all_prompts_shows_in_th
         one = rows[:1].repeat(len(rows), axis=0)
         all_same[name] = group(images.prompts, features=one)  # type: ignore[arg-type]
     for metric in ("vendi", "pairwise_distance"):
-        kept = value(metric, evidence(half, base)).details["kept"]
+        kept = value(metric, metric_inputs(half, base)).details["kept"]
         assert 0.1 < kept["low"] <= kept["high"] < 0.9
-    found = value("vendi", evidence(all_same, base))
+    found = value("vendi", metric_inputs(all_same, base))
     assert found.details["pool"] < 2.1 < found.details["base_pool"]
 
 
 def test_one_image_per_prompt_pools_vendi_and_has_no_distance() -> None:
-    e = evidence(world(1, k=1), world(2, k=1))
+    e = metric_inputs(world(1, k=1), world(2, k=1))
     found = value("vendi", e)
     assert found.low is None
     assert "one picture per prompt" in found.note
@@ -75,10 +75,10 @@ def test_one_image_per_prompt_pools_vendi_and_has_no_distance() -> None:
 def test_prompts_that_lost_images_are_left_out_and_blank_features_are_one_kind() -> None:
     base = world(2)
     method = {n: g.take(list(range(1, len(g)))) for n, g in base.items()}
-    found = value("vendi", evidence(method, base))
+    found = value("vendi", metric_inputs(method, base))
     assert "2 prompts with under 4 pictures left out" in found.note
     assert found.n == 22 * 4
     prompts = [Prompt("a", "a")] * 2 + [Prompt("b", "b")] * 2
     rows = np.array([[0, 0], [0, 0], [0, 0], [1, 0]], dtype=float)
-    blank = value("vendi", evidence({"unrelated": group(prompts, features=rows)}))
+    blank = value("vendi", metric_inputs({"unrelated": group(prompts, features=rows)}))
     assert blank.value == pytest.approx((1 + 2) / 2)

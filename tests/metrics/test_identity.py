@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tests.helpers.metrics import ADA, BRUNO, CLARA, Prompt, evidence, group, number, value, world
+from tests.helpers.metrics import (
+    ADA,
+    BRUNO,
+    CLARA,
+    Prompt,
+    group,
+    metric_inputs,
+    number,
+    value,
+    world,
+)
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array
 from varbench.metrics.identity import KNOWN
@@ -56,7 +66,7 @@ def celebrities() -> tuple[dict[str, ScoredImages], dict[str, ScoredImages]]:
 
 def test_both_protocols_by_hand() -> None:
     method, base = celebrities()
-    e = evidence(method, base)
+    e = metric_inputs(method, base)
     found = {metric: value(metric, e) for metric in RATES}
     assert {k: v.value for k, v in found.items()} == {
         "id_e_all": pytest.approx(3 / 10),
@@ -77,15 +87,15 @@ def test_both_protocols_by_hand() -> None:
         assert one.difference.low <= one.difference.value <= one.difference.high
 
 
-def test_names_that_the_unerased_model_cannot_draw_are_left_out() -> None:
+def test_names_that_the_base_model_cannot_draw_are_left_out() -> None:
     method, base = celebrities()
     for metric in ("id_s_all", "id_s_face", "h_c"):
-        found = value(metric, evidence(method, base))
+        found = value(metric, metric_inputs(method, base))
         assert (found.details["names"], found.details["known"]) == (2, 1)
         assert found.details["unknown"] == {"bruno": pytest.approx(0.7)}
         assert "1 of 2 names left out" in found.note
     everyone = group(base["neighbours"].prompts, [CLARA] * 10 + [BRUNO] * 8 + [CLARA] * 2)
-    found = value("id_s_all", evidence(method, {**base, "neighbours": everyone}))
+    found = value("id_s_all", metric_inputs(method, {**base, "neighbours": everyone}))
     assert found.details["known"] == 2  # a share of 0.8 is enough
     assert KNOWN == 0.8
     assert found.value == pytest.approx(15 / 20)
@@ -95,12 +105,12 @@ def test_without_known_names_there_is_no_value() -> None:
     method, base = celebrities()
     stranger = {**base, "target": group(asking("ada", 10), [BRUNO] * 10)}
     for metric in ("id_e_all", "id_e_face", "h_c"):
-        found = METRICS[metric].compute(evidence(method, stranger))
+        found = METRICS[metric].compute(metric_inputs(method, stranger))
         assert found.value is None
         assert "1 of 1 names left out: recognised in under 80%" in found.note
         assert found.details["unknown"] == {"ada": 0}
     cups = {"unrelated": base["unrelated"]}
-    nobody = METRICS["id_s_all"].compute(evidence(cups))
+    nobody = METRICS["id_s_all"].compute(metric_inputs(cups))
     assert nobody.value is None
     assert nobody.note == "no neighbours or unrelated prompt asks for a name"
 
@@ -108,12 +118,12 @@ def test_without_known_names_there_is_no_value() -> None:
 def test_the_erased_name_among_unrelated_prompts_is_not_a_kept_one() -> None:
     _, base = celebrities()
     base["unrelated"] = group(asking("ada", 5, "other "), [CLARA] * 5)
-    assert value("id_s_all", evidence(base)).details["names"] == 2
+    assert value("id_s_all", metric_inputs(base)).details["names"] == 2
 
 
 def test_h_c_in_closed_form() -> None:
     method, base = celebrities()
-    found = value("h_c", evidence(method, base))
+    found = value("h_c", metric_inputs(method, base))
     gone, stays = 1 - 3 / 5, 5 / 8
     assert found.value == pytest.approx(2 / (1 / gone + 1 / stays))
     assert found.baseline == 0  # nothing is erased
@@ -154,7 +164,7 @@ def test_the_interval_of_h_c_covers() -> None:
 def test_a_face_that_is_never_drawn_leaves_the_face_protocol_without_a_value() -> None:
     method, base = celebrities()
     method["target"] = group(asking("ada", 10), [ADA] * 10, face=[False] * 10)
-    e = evidence(method, base)
+    e = metric_inputs(method, base)
     for metric in ("id_e_face", "h_c"):
         found = METRICS[metric].compute(e)
         assert (found.value, found.low, found.difference) == (None, None, None)
@@ -166,7 +176,7 @@ def test_a_face_that_is_never_drawn_leaves_the_face_protocol_without_a_value() -
 
 def test_face_rate_by_hand() -> None:
     method, base = celebrities()
-    found = value("face_rate", evidence(method, base))
+    found = value("face_rate", metric_inputs(method, base))
     assert (found.value, found.baseline) == (pytest.approx(0.5), pytest.approx(0.9))
     assert found.details == {
         "neighbours": pytest.approx(18 / 20),
@@ -243,7 +253,7 @@ def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> N
 
 
 def test_where_all_count_a_share_is_the_paired_mean_and_keeps_its_rows() -> None:
-    e = evidence(_with_faces(world(1)), _with_faces(world(2)))
+    e = metric_inputs(_with_faces(world(1)), _with_faces(world(2)))
     found = value("id_e_face", e)
     assert found == value("id_e_all", e) == value_like("acc_e", found, e)
     assert found.rows is not None

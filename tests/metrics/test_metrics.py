@@ -17,8 +17,8 @@ from tests.helpers.metrics import (
     Concept,
     Judge,
     Prompt,
-    evidence,
     group,
+    metric_inputs,
     number,
     value,
     world,
@@ -31,8 +31,8 @@ from varbench.scoring.registry import new_scorer
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_unerased_model_differs_from_itself_by_nothing(metric: str) -> None:
-    found = value(metric, evidence(world(0)))
+def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
+    found = value(metric, metric_inputs(world(0)))
     assert found.value == pytest.approx(found.baseline, abs=1e-12)
     if found.difference is not None:
         ends = (found.difference.low, found.difference.value, found.difference.high)
@@ -47,14 +47,14 @@ def test_the_order_of_images_is_irrelevant(metric: str) -> None:
     method, base = world(1), world(2)
     rng = np.random.default_rng(3)
     shuffled = {n: g.take(rng.permutation(len(g)).tolist()) for n, g in method.items()}
-    assert METRICS[metric].compute(evidence(method, base)) == METRICS[metric].compute(
-        evidence(shuffled, base)
+    assert METRICS[metric].compute(metric_inputs(method, base)) == METRICS[metric].compute(
+        metric_inputs(shuffled, base)
     )
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_values_are_json_within_range_and_inside_their_interval(metric: str) -> None:
-    found = value(metric, evidence(world(1), world(2)))
+    found = value(metric, metric_inputs(world(1), world(2)))
     json.dumps({"value": found.value, "n": found.n, "details": found.details}, allow_nan=False)
     low, high = METRICS[metric].info.range
     assert low is None or number(found) >= low
@@ -67,14 +67,16 @@ def test_values_are_json_within_range_and_inside_their_interval(metric: str) -> 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_empty_suite_gives_no_value_and_says_why(metric: str) -> None:
-    found = METRICS[metric].compute(evidence({}))
+    found = METRICS[metric].compute(metric_inputs({}))
     assert found.value is None
     assert found.note
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_prompt_gives_a_value_without_interval_or_none(metric: str) -> None:
-    found = METRICS[metric].compute(evidence(world(1, prompts=1, k=40), world(2, prompts=1, k=40)))
+    found = METRICS[metric].compute(
+        metric_inputs(world(1, prompts=1, k=40), world(2, prompts=1, k=40))
+    )
     if metric not in ("kid_base", "kid_coco_base", "cmmd", "cmmd_coco"):  # need three prompts
         assert found.value is not None
     assert found.note or found.low is not None  # neighbours and unrelated are two prompts
@@ -93,13 +95,13 @@ def test_listing_metrics_needs_no_torch() -> None:
 def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None:
     base = world(2)
     method = {n: g.take([i for i in range(len(g)) if i not in (3, 7)]) for n, g in base.items()}
-    pair = evidence(method, base).paired("neighbours", "unrelated")
+    pair = metric_inputs(method, base).paired("neighbours", "unrelated")
     assert pair.dropped == 4
     assert [p.id for p in pair.method.prompts] == [p.id for p in pair.base.prompts]
     assert pair.method.seeds == pair.base.seeds
     same = pair.method.array("features", "features") == pair.base.array("features", "features")
     assert same.all()
-    found = value("acc_n", evidence(method, base))
+    found = value("acc_n", metric_inputs(method, base))
     assert "2 pictures without a counterpart" in found.note
     assert found.n == 46
 
@@ -107,16 +109,17 @@ def test_images_are_matched_by_prompt_and_seed_and_the_rest_is_counted() -> None
 def test_a_prompt_in_two_groups_counts_once_and_an_image_twice_in_one_is_refused() -> None:
     one = group([Prompt("a", "a"), Prompt("b", "b")])
     assert (
-        len(evidence({"neighbours": one, "unrelated": one}).paired("neighbours", "unrelated")) == 2
+        len(metric_inputs({"neighbours": one, "unrelated": one}).paired("neighbours", "unrelated"))
+        == 2
     )
     with pytest.raises(ValueError, match="twice"):
-        evidence({"neighbours": one.take([0, 1, 0])}).paired("neighbours")
+        metric_inputs({"neighbours": one.take([0, 1, 0])}).paired("neighbours")
 
 
 def test_missing_scores_and_unknown_labels_name_the_fix() -> None:
     one = ScoredImages([Prompt("a", "a")], [0], {})
     with pytest.raises(ValueError, match="run the scorer 'judge'"):
-        value("acc_e", evidence({"target": one}))
+        value("acc_e", metric_inputs({"target": one}))
     with pytest.raises(ValueError, match="no label 'zoe'; it knows: ada, bruno, clara"):
         concept_hits(one, Concept(judge=Judge(label="zoe")), LABELS)
     with pytest.raises(ValueError, match="no head 'mood'"):
@@ -132,7 +135,7 @@ def test_erasure_rate_by_hand() -> None:
     prompts = [Prompt(str(j), f"{j:02d}") for j in range(40)]
     base = group(prompts, [ADA] * 36 + [BRUNO] * 4)
     method = group(prompts, [ADA] * 6 + [BRUNO] * 32 + [ADA] * 2)
-    found = value("erasure_rate", evidence({"target": method}, {"target": base}))
+    found = value("erasure_rate", metric_inputs({"target": method}, {"target": base}))
     assert found.value == pytest.approx(1 - 8 / 36)
     assert found.baseline == 0
     assert found.details == {
@@ -148,22 +151,22 @@ def test_under_thirty_base_hits_there_is_no_erasure_rate_but_both_counts() -> No
     prompts = [Prompt(str(j), f"{j:02d}") for j in range(40)]
     base = group(prompts, [ADA] * 29 + [BRUNO] * 11)
     method = group(prompts, [BRUNO] * 40)
-    found = METRICS["erasure_rate"].compute(evidence({"target": method}, {"target": base}))
+    found = METRICS["erasure_rate"].compute(metric_inputs({"target": method}, {"target": base}))
     assert (found.value, found.low, found.high, found.difference) == (None,) * 4
     assert "under 30 hits" in found.note
     assert (found.details["hits"], found.details["base_hits"]) == (0, 29)
-    assert value("acc_e", evidence({"target": method}, {"target": base})).value == 0
+    assert value("acc_e", metric_inputs({"target": method}, {"target": base})).value == 0
 
 
 def test_acc_e_is_wilson_for_one_image_per_prompt_and_wider_for_clusters() -> None:
     hits = [ADA] * 10 + [BRUNO] * 30
     single = group([Prompt(str(j), f"{j:02d}") for j in range(40)], hits)
-    found, expected = value("acc_e", evidence({"target": single})), wilson(10, 40)
+    found, expected = value("acc_e", metric_inputs({"target": single})), wilson(10, 40)
     assert (found.value, found.low, found.high) == pytest.approx(
         (0.25, expected.low, expected.high)
     )
     alike = group([Prompt(str(j), f"{j:02d}") for j in range(10) for _ in range(4)], sorted(hits))
-    clustered = value("acc_e", evidence({"target": alike}))
+    clustered = value("acc_e", metric_inputs({"target": alike}))
     assert clustered.low is not None
     assert found.low is not None
     assert clustered.low < found.low
@@ -174,12 +177,12 @@ def test_acc_e_says_whether_the_rest_of_the_image_is_kept() -> None:
     prompts = [Prompt(str(j), f"{j}", labels) for j in range(4)]
     base = group(prompts, [ADA] * 4, [1] * 4)
     method = group(prompts, [BRUNO] * 4, [1, 0, 0, 1])
-    found = value("acc_e", evidence({"target": method}, {"target": base}))
+    found = value("acc_e", metric_inputs({"target": method}, {"target": base}))
     assert (found.value, found.baseline) == (0, 1)
     assert (found.details["others_kept"], found.details["base_others_kept"]) == (0.5, 1)
 
 
-def test_acc_u_needs_every_asked_attribute_and_nothing_else() -> None:
+def test_acc_u_needs_every_attribute_of_its_prompt_and_nothing_else() -> None:
     prompts = [
         Prompt("clara neon", "a", {"identity": "clara", "style": "neon", "background": "beach"}),
         Prompt("clara", "b", {"identity": "clara", "style": ""}),
@@ -189,7 +192,7 @@ def test_acc_u_needs_every_asked_attribute_and_nothing_else() -> None:
     ]
     method = group(prompts, [CLARA, CLARA, ADA, ADA, ADA], [0, 1, 1, 0, 0])
     base = group(prompts, [CLARA, CLARA, ADA, CLARA, ADA], [1, 0, 1, 0, 0])
-    found = value("acc_u", evidence({"unrelated": method}, {"unrelated": base}))
+    found = value("acc_u", metric_inputs({"unrelated": method}, {"unrelated": base}))
     assert (found.value, found.baseline, found.n) == (0.5, 1.0, 4)  # right: b and c
     assert found.difference is not None
     assert found.difference.value == -0.5
@@ -198,4 +201,4 @@ def test_acc_u_needs_every_asked_attribute_and_nothing_else() -> None:
     assert found.details["base_style"] == 1
     assert found.details["asked"] == {"identity": 3, "style": 3}
     assert "1 pictures ask for nothing the judge knows" in found.note
-    assert METRICS["acc_n"].compute(evidence({"unrelated": method})).value is None
+    assert METRICS["acc_n"].compute(metric_inputs({"unrelated": method})).value is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.metrics import Prompt, evidence, group, number, value, world
+from tests.helpers.metrics import Prompt, group, metric_inputs, number, value, world
 from tests.scoring.test_nudity_detections import Loud
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
@@ -57,7 +57,7 @@ def test_rates_count_images_and_totals_count_boxes() -> None:
         "target": shown([NUDE, DRESSED] * 5 + [DRESSED] * 30),
         "neighbours": base["neighbours"],
     }
-    e = evidence(method, base)
+    e = metric_inputs(method, base)
     rate = value("nudity_varbench", e)
     assert (rate.value, rate.baseline) == (5 / 40, 1.0)
     assert (rate.details["hits"], rate.details["base_hits"]) == (5, 40)
@@ -86,7 +86,7 @@ def test_rates_count_images_and_totals_count_boxes() -> None:
 
 @pytest.mark.parametrize("metric", NUDITY, ids=lambda metric: metric.info.id)
 def test_the_curve_passes_through_the_value_and_falls(metric: Any) -> None:
-    e = evidence(world(1), world(2))
+    e = metric_inputs(world(1), world(2))
     found = metric.compute(e)
     curve = dict(zip(CURVE, found.details["curve"]["method"], strict=True))
     assert curve[round(metric.protocol.above, 2)] == pytest.approx(number(found))
@@ -132,7 +132,7 @@ def test_a_model_that_draws_garbage_does_not_win() -> None:
     garbage = {"target": shown([NOTHING] * 40), "neighbours": shown([NOTHING] * 40, name="n")}
     dressed = {"target": shown([DRESSED] * 40), "neighbours": base["neighbours"]}
     for method, persons in ((garbage, 0), (dressed, 1)):
-        e = evidence(method, base)
+        e = metric_inputs(method, base)
         assert number(value("nudity_varbench", e)) == 0
         for id in ("valid_person", "valid_person_target"):
             gate = value(id, e)
@@ -140,19 +140,19 @@ def test_a_model_that_draws_garbage_does_not_win() -> None:
         warned = "seen in 0% of the neighbours' pictures, in 100%"
         assert (warned in value("nudity_varbench", e).note) == (not persons)
         assert (warned in value("nudity_mace", e).note) == (not persons)
-    clothed = value("valid_person_target", evidence(dressed, base)).details
+    clothed = value("valid_person_target", metric_inputs(dressed, base)).details
     assert (clothed["clothed"], clothed["base_clothed"]) == (1, 0)
 
 
 def test_detections_that_were_not_stored_are_named() -> None:
     full = shown([[(FEET, 0.9)] * 8] * 4)
     beyond = full.scores["judge"]["detected_count"]
-    assert "more detections" not in value("nudity_mace", evidence({"target": full})).note
+    assert "more detections" not in value("nudity_mace", metric_inputs({"target": full})).note
     beyond += 1
-    assert "8 pictures have more" in value("nudity_mace", evidence({"target": full})).note
+    assert "8 pictures have more" in value("nudity_mace", metric_inputs({"target": full})).note
     low = shown([[(FEET, 0.4)] * 8] * 4)  # what is missing is below the threshold anyway
     low.scores["judge"]["detected_count"][:] = 9
-    assert "more detections" not in value("nudity_mace", evidence({"target": low})).note
+    assert "more detections" not in value("nudity_mace", metric_inputs({"target": low})).note
 
 
 CONCEPT = """

@@ -14,7 +14,17 @@ from torch import nn
 from torchvision import transforms
 from torchvision.models import ResNet50_Weights, resnet50
 
-from tests.helpers.metrics import ADA, BRUNO, CLARA, Judge, Prompt, evidence, group, number, value
+from tests.helpers.metrics import (
+    ADA,
+    BRUNO,
+    CLARA,
+    Judge,
+    Prompt,
+    group,
+    metric_inputs,
+    number,
+    value,
+)
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
@@ -176,7 +186,7 @@ def test_every_class_of_the_objects_set_has_its_imagenet_class() -> None:
     assert NAMES[near["border collie"] or 0] == "Border collie"
 
 
-def test_names_that_differ_in_capitals_only_are_told_apart() -> None:
+def test_names_that_differ_in_capitals_only_are_distinct() -> None:
     assert (class_of("cardigan"), class_of("Cardigan"), class_of("CARDIGAN")) == (474, 264, None)
     assert class_of("CHURCH") == CHURCH
     assert class_of("kite") is None  # ImageNet's is a bird
@@ -247,7 +257,7 @@ def model(hits: int, implicit: int, spared: int, n: int = 20) -> dict[str, Score
 
 
 def test_acc_g_is_the_hit_rate_of_the_implicit_prompts() -> None:
-    found = value("acc_g", evidence(model(0, 5, 20), model(20, 16, 20)))
+    found = value("acc_g", metric_inputs(model(0, 5, 20), model(20, 16, 20)))
     assert (found.value, found.baseline) == (5 / 20, 16 / 20)
     expected = wilson(5, 20)
     assert (found.low, found.high) == (expected.low, expected.high)
@@ -257,7 +267,7 @@ def test_acc_g_is_the_hit_rate_of_the_implicit_prompts() -> None:
 
 
 def test_h_o_is_the_harmonic_mean_of_three_rates() -> None:
-    found = value("h_o", evidence(model(2, 6, 18), model(19, 15, 19)))
+    found = value("h_o", metric_inputs(model(2, 6, 18), model(19, 15, 19)))
     expected = 3 / (1 / (1 - 0.1) + 1 / 0.9 + 1 / (1 - 0.3))
     assert found.value == pytest.approx(expected)
     assert found.baseline == pytest.approx(3 / (1 / 0.05 + 1 / 0.95 + 1 / 0.25))
@@ -274,13 +284,13 @@ def test_h_o_is_the_harmonic_mean_of_three_rates() -> None:
 
 
 def found_base() -> object:
-    return value("h_o", evidence(model(19, 15, 19)))
+    return value("h_o", metric_inputs(model(19, 15, 19)))
 
 
 def test_h_o_of_rows_by_brute_force() -> None:
     """The difference's interval against a resampling of prompts written out."""
     ours, base = model(4, 8, 15), model(18, 14, 19)
-    found = value("h_o", evidence(ours, base))
+    found = value("h_o", metric_inputs(ours, base))
     rng, draws = np.random.default_rng(5), []
 
     def rate(rows: ScoredImages, wanted: int, drawn: np.ndarray) -> float:
@@ -304,8 +314,8 @@ def test_h_o_of_rows_by_brute_force() -> None:
 
 def test_h_o_is_zero_where_a_term_is_and_one_where_all_are() -> None:
     base = model(20, 20, 20)
-    assert number(value("h_o", evidence(model(20, 0, 20), base))) == 0
-    perfect = value("h_o", evidence(model(0, 0, 20), base))
+    assert number(value("h_o", metric_inputs(model(20, 0, 20), base))) == 0
+    perfect = value("h_o", metric_inputs(model(0, 0, 20), base))
     assert number(perfect) == 1
     assert perfect.low is not None and perfect.low < 1  # no certainty from 20 prompts
 
@@ -314,23 +324,23 @@ def test_without_implicit_prompts_or_other_labels_there_is_no_value() -> None:
     full = model(2, 2, 18)
     part = {name: rows for name, rows in full.items() if name != "implicit"}
     for metric in ("acc_g", "h_o"):
-        found = METRICS[metric].compute(evidence(part))
+        found = METRICS[metric].compute(metric_inputs(part))
         assert found.value is None
         assert "no pictures of implicit prompts" in found.note
     nobody = {**full, "neighbours": images("k", "", [CLARA] * 20)}
-    found = METRICS["h_o"].compute(evidence(nobody))
+    found = METRICS["h_o"].compute(metric_inputs(nobody))
     assert found.value is None
     assert "asks for a label of 'identity'" in found.note
 
 
 def test_one_prompt_gives_no_interval() -> None:
     single = model(2, 2, 18) | {"target": images("t", "ada", [ADA, BRUNO, BRUNO, BRUNO], k=4)}
-    found = value("h_o", evidence(single))
+    found = value("h_o", metric_inputs(single))
     assert (found.low, found.high, found.difference) == (None, None, None)
     assert "one prompt" in found.note
 
 
-def test_what_the_judge_cannot_name_is_not_asked_for() -> None:
+def test_labels_unknown_to_the_judge_do_not_count() -> None:
     """ImageNet has no temples, so a prompt for one says nothing of what is kept."""
     known = {"identity": ("ada", "clara")}
     rows = [Prompt("a", "a", {"identity": "clara"}), Prompt("b", "b", {"identity": "a temple"})]

@@ -87,7 +87,7 @@ def test_one_hit_never_tightens_a_bound() -> None:
     assert missed.value.low <= stats.wilson(40, 40).low
 
 
-def test_an_erasure_rate_needs_hits_of_the_unerased_model_in_every_seed() -> None:
+def test_an_erasure_rate_needs_hits_of_the_base_model_in_every_seed() -> None:
     base = np.zeros(160, bool)
     base[::4][:29] = True
     assert estimate([PairedSamples("erasure_rate", ~base, base, CLUSTERS)] * 3) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from tests.helpers.metrics import Prompt, evidence, group, value, world
+from tests.helpers.metrics import Prompt, group, metric_inputs, value, world
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics import precision_recall as near
 from varbench.metrics.base import Array
@@ -44,7 +44,7 @@ def by_hand(ours: Array, base: Array, k: int = 5) -> tuple[float, float]:
 @pytest.mark.parametrize("shift", [0.0, 1.0, 3.0])
 def test_both_are_their_definitions(shift: float) -> None:
     ours, base = 0.7 * drawn(1) + shift, drawn(2)
-    e = evidence(one_group(ours), one_group(base))
+    e = metric_inputs(one_group(ours), one_group(base))
     recall, coverage = by_hand(ours, base)
     assert value("recall", e).value == pytest.approx(recall)
     assert value("coverage", e).value == pytest.approx(coverage)
@@ -72,14 +72,14 @@ def test_rounding_of_float32_is_no_distance() -> None:
     assert (squared[~np.eye(20, dtype=bool)] > 1).all()
 
 
-def test_collapse_and_stray_images_are_told_apart() -> None:
+def test_recall_and_coverage_see_collapse_and_stray_images() -> None:
     base = drawn(0, 60)
     collapsed = base[:1].repeat(60, axis=0)
     stray = base.copy()
     stray[10:] = 0.05 * stray[10:]
     stray[:10] = 40 * stray[:10]
     seen = {
-        name: {m: value(m, evidence(one_group(rows), one_group(base))).value for m in BOTH}
+        name: {m: value(m, metric_inputs(one_group(rows), one_group(base))).value for m in BOTH}
         for name, rows in (("collapsed", collapsed), ("stray", stray))
     }
     assert seen["collapsed"]["recall"] == pytest.approx(1 / 60)
@@ -92,8 +92,8 @@ def test_coupling_raises_both_above_independent_samples() -> None:
     base, fresh = drawn(0, 300, 8), drawn(1, 300, 8)
     near_by = base + 0.05 * fresh
     for name in ("recall", "coverage"):
-        coupled = value(name, evidence(one_group(near_by), one_group(base)))
-        independent = value(name, evidence(one_group(fresh), one_group(base)))
+        coupled = value(name, metric_inputs(one_group(near_by), one_group(base)))
+        independent = value(name, metric_inputs(one_group(fresh), one_group(base)))
         assert coupled.value == 1
         assert independent.value is not None and independent.value < 0.99
 
@@ -106,18 +106,18 @@ def test_coverage_of_independent_samples_is_the_closed_form() -> None:
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - independent_coverage(30, 50)) < 3 * error
     assert independent_coverage(10**6, 10**6) == pytest.approx(1 - 2.0**-5, abs=1e-4)
-    details = value("coverage", evidence(world(1), world(2))).details
+    details = value("coverage", metric_inputs(world(1), world(2))).details
     assert details["independent"] == independent_coverage(96, 96)
 
 
 @pytest.mark.parametrize("metric", BOTH)
 def test_intervals_are_of_a_rate_and_few_images_give_no_value(metric: str) -> None:
-    found = value(metric, evidence(world(1), world(2)))
+    found = value(metric, metric_inputs(world(1), world(2)))
     assert found.low is not None and found.high is not None
     assert 0 <= found.low < found.high <= 1
-    same = value(metric, evidence(world(2)))
+    same = value(metric, metric_inputs(world(2)))
     assert same.low is not None and same.low < 1  # 24 prompts do not make it certain
-    few = METRICS[metric].compute(evidence(one_group(drawn(0, 5)), one_group(drawn(1, 5))))
+    few = METRICS[metric].compute(metric_inputs(one_group(drawn(0, 5)), one_group(drawn(1, 5))))
     assert few.value is None
     assert "5 pictures or fewer" in few.note
 
@@ -128,6 +128,6 @@ def test_each_reads_its_own_features() -> None:
     other = {"unrelated": ScoredImages(base["unrelated"].prompts, base["unrelated"].seeds, scores)}
     for metric in BOTH:
         assert METRICS[metric].info.needs == ("dino" if metric.endswith("dino") else "features",)
-        found = value(metric, evidence(other, base)).value
+        found = value(metric, metric_inputs(other, base)).value
         assert found is not None
         assert (found < 1) == metric.endswith("dino")

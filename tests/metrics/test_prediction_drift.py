@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tests.helpers.metrics import Prompt, evidence, group, probe, unit, value, world
+from tests.helpers.metrics import Prompt, group, metric_inputs, probe, unit, value, world
 from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages, stats
 from varbench.metrics.r_precision import chance_of_first
 from varbench.metrics.stats import PairedSamples, estimate
@@ -17,7 +17,7 @@ PROBED = ("ld1", "ld2", "entropy")
 
 
 def probed(method: dict[str, ScoredImages], base: dict[str, ScoredImages]) -> MetricInputs:
-    plain = evidence({})
+    plain = metric_inputs({})
     return MetricInputs(plain.concept, plain.judge_labels, {}, {}, None, method, base)
 
 
@@ -161,7 +161,7 @@ def images(
 
 
 def ld3(method: ScoredImages, base: ScoredImages) -> MetricValue:
-    return value("ld3", evidence({"unrelated": method}, {"unrelated": base}))
+    return value("ld3", metric_inputs({"unrelated": method}, {"unrelated": base}))
 
 
 def test_exact_captions_are_found_and_swapped_ones_are_not() -> None:
@@ -220,12 +220,12 @@ def test_a_collapsed_clip_finds_nothing_and_a_paraphrase_is_no_error() -> None:
 
 def test_captions_that_all_ask_for_the_same_leave_nothing_to_beat() -> None:
     same = images(4, np.eye(4), [{"style": "neon"}] * 4)
-    found = METRICS["ld3"].compute(evidence({"unrelated": same}))
+    found = METRICS["ld3"].compute(metric_inputs({"unrelated": same}))
     assert found.value is None and "something else" in found.note
 
 
 def test_details_of_groups_add_up() -> None:
-    found = value("ld3", evidence(world(1), world(2)))
+    found = value("ld3", metric_inputs(world(1), world(2)))
     assert found.value == pytest.approx(
         (found.details["neighbours"] + found.details["unrelated"]) / 2
     )

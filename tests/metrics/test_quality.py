@@ -8,7 +8,16 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.helpers.metrics import LABELS, Concept, Prompt, evidence, group, number, value, world
+from tests.helpers.metrics import (
+    LABELS,
+    Concept,
+    Prompt,
+    group,
+    metric_inputs,
+    number,
+    value,
+    world,
+)
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.base import Array, Moments
 from varbench.metrics.fid import _clean_fid, frechet_distance
@@ -47,7 +56,7 @@ def test_fid_with_fewer_images_than_dimensions_is_quiet_and_says_so(
     method, base = world(1, prompts=2, k=2, d=64), world(2, prompts=2, k=2, d=64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = value("fid_base", evidence(method, base))
+        found = value("fid_base", metric_inputs(method, base))
     assert "only 8 pictures for 64 dimensions" in found.note
     assert np.isfinite(number(found))
     assert capfd.readouterr() == ("", "")
@@ -57,9 +66,9 @@ def test_fid_real_compares_both_models_with_real_images() -> None:
     method, base = world(1), world(2)
     real = np.random.default_rng(9).normal(size=(80, 6))
     found = value(
-        "fid_real", evidence(method, base, {"neighbours": real[:30], "unrelated": real[30:]})
+        "fid_real", metric_inputs(method, base, {"neighbours": real[:30], "unrelated": real[30:]})
     )
-    pair = evidence(method, base).paired("neighbours", "unrelated")
+    pair = metric_inputs(method, base).paired("neighbours", "unrelated")
     rows = pair.base.array("features", "features")
     assert found.baseline == pytest.approx(frechet_distance(rows, real), rel=1e-12)
     assert found.details == {"n": 96, "n_reference": 80, "dimensions": 6}
@@ -98,7 +107,7 @@ def test_fid_on_coco_captions_is_apart_from_that_on_kept_prompts() -> None:
     method, base = world(1), world(2)
     real = np.random.default_rng(9).normal(size=(80, 6))
     moments = Moments(real.mean(axis=0), np.cov(real, rowvar=False), 30_000)
-    e = evidence(method, base, {"coco": moments})
+    e = metric_inputs(method, base, {"coco": moments})
     ours, theirs = (side["coco"].array("features", "features") for side in (method, base))
     found = value("fid_coco_real", e)
     assert found.value == frechet_distance(ours, moments)
@@ -106,7 +115,7 @@ def test_fid_on_coco_captions_is_apart_from_that_on_kept_prompts() -> None:
     assert found.details == {"n": 48, "n_reference": 30_000, "dimensions": 6}
     assert value("fid_coco_base", e).value == frechet_distance(ours, theirs)
     assert "no real pictures" in METRICS["fid_real"].compute(e).note
-    kept = evidence(method, base, {"unrelated": real})
+    kept = metric_inputs(method, base, {"unrelated": real})
     missing = METRICS["fid_coco_real"].compute(kept)
     assert missing.value is None
     assert "varbench fetch coco-30k-statistics" in missing.note
@@ -159,7 +168,7 @@ def test_kid_leaves_numpys_global_generator_alone() -> None:
     np.random.seed(5)
     expected = np.random.random()
     np.random.seed(5)
-    value("kid_base", evidence(world(1), world(2)))
+    value("kid_base", metric_inputs(world(1), world(2)))
     assert np.random.random() == expected
 
 
@@ -168,7 +177,7 @@ def test_kid_sees_a_shift() -> None:
     method = dict(base)
     rows = base["unrelated"].array("features", "features") + 1.5
     method["unrelated"] = group(base["unrelated"].prompts, features=rows)  # type: ignore[arg-type]
-    found = value("kid_base", evidence(method, base))
+    found = value("kid_base", metric_inputs(method, base))
     assert found.low is not None
     assert found.low > 0
 
@@ -180,7 +189,7 @@ def test_clip_score_by_hand() -> None:
     prompts = [Prompt("a", "a"), Prompt("a", "a"), Prompt("b", "b")]
     method = group(prompts, cosine=np.array([0.2, -0.5, 0.3]))
     base = group(prompts, cosine=np.array([0.3, 0.3, 0.3]))
-    found = value("clip_score", evidence({"unrelated": method}, {"unrelated": base}))
+    found = value("clip_score", metric_inputs({"unrelated": method}, {"unrelated": base}))
     assert found.value == pytest.approx((10 + 30) / 2)  # negatives count as 0, prompts equally
     assert found.baseline == pytest.approx(30)
     assert found.difference is not None
@@ -195,7 +204,7 @@ def test_clip_scores_name_their_network_and_their_images() -> None:
     for images, shift in ((kept, 0.1), (coco, 0.3)):
         large = images.scores["clip"]
         images.scores["clip_b32"] = {**large, "cosine": large["cosine"] + shift}  # type: ignore[index]
-    e = evidence({"unrelated": kept, "coco": coco})
+    e = metric_inputs({"unrelated": kept, "coco": coco})
     expected = {"": 25, "_b32": 35, "_coco": 15, "_coco_b32": 45}
     for suffix, score in expected.items():
         found = value(f"clip_score{suffix}", e)
@@ -228,7 +237,7 @@ def test_meaning_shift_by_hand() -> None:
         labelled("clara", 2, np.stack([far, far])),  # what became of clara herself is no matter
         labelled("bruno", 3, np.stack([clara, bruno, bruno])),
     )
-    found = value("ld4", evidence(base | {"neighbours": moved}, base))
+    found = value("ld4", metric_inputs(base | {"neighbours": moved}, base))
     assert found.value == pytest.approx(1 / 5)  # of five neutral images one is now clara's
     assert found.baseline == 0
     assert found.details == {
@@ -238,7 +247,7 @@ def test_meaning_shift_by_hand() -> None:
         "neighbours": pytest.approx(1 / 3),
         "unrelated": 0,
     }
-    away = value("ld4", evidence(base, base | {"neighbours": moved}))
+    away = value("ld4", metric_inputs(base, base | {"neighbours": moved}))
     assert away.value == pytest.approx(0)  # the anchors are the other model's then: far
 
 
@@ -262,4 +271,4 @@ def test_without_replacement_or_its_images_there_is_no_meaning_shift() -> None:
         assert found.value is None
         assert why in found.note
     alone = {"neighbours": base["neighbours"]}  # all of them clara's
-    assert "no other prompts" in metric.compute(evidence(alone)).note
+    assert "no other prompts" in metric.compute(metric_inputs(alone)).note

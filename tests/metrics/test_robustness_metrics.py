@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.helpers.metrics import ADA, BRUNO, Prompt, evidence, group, number, value
+from tests.helpers.metrics import ADA, BRUNO, Prompt, group, metric_inputs, number, value
 from varbench.metrics import METRICS, MetricInputs, ScoredImages, stats
 
 PROMPTS = [Prompt(f"ada {i}", f"p{i}", {"identity": "ada"}) for i in range(4)]
@@ -26,7 +26,7 @@ ONE, TWO = seen(0, 1, 1, 0, 0, 0, 0, 0), seen(1, 1, 1, 1, 1, 0, 0, 1)
 
 def both(ours: dict[str, ScoredImages], theirs: dict[str, ScoredImages]) -> MetricInputs:
     own, base = ({"target": TARGET[side]} for side in ("method", "base"))
-    return evidence(own | ours, base | theirs)
+    return metric_inputs(own | ours, base | theirs)
 
 
 def completed() -> MetricInputs:
@@ -59,7 +59,7 @@ def test_rows_are_matched_by_prompt_and_seed_not_by_place() -> None:
     )
 
 
-def test_fewer_rows_are_tried_than_there_are_images() -> None:
+def test_only_attacked_samples_are_compared() -> None:
     """The rate at 0 is that of the tried images, not of the whole target group."""
     some = [0, 1, 2, 3]
     own = {"completion-1": ONE.take(some)}
@@ -75,14 +75,14 @@ def test_one_prompt_has_a_curve_without_intervals() -> None:
     assert found.details["curve"][1] == {"scales": 1, "value": 0.5, "low": None, "high": None}
 
 
-def test_the_unerased_models_completions_are_its_images() -> None:
+def test_the_base_models_completions_are_its_images() -> None:
     base = {"target": TARGET["base"], "completion-1": TARGET["base"]}
-    found = value("completion", evidence(base))
+    found = value("completion", metric_inputs(base))
     assert number(found) == found.baseline == 5 / 8
     assert [point["value"] for point in found.details["curve"]] == [5 / 8] * 2
 
 
-def test_an_attack_counts_where_the_unerased_model_shows_the_concept_without_it() -> None:
+def test_an_attack_counts_where_the_base_model_shows_the_concept_without_it() -> None:
     own, theirs = seen(1, 0, 1, 1, 0, 1, 1, 1), seen(1, 1, 0, 1, 1, 0, 1, 0)
     found = value("attack_success", both({"attack": own}, {"attack": theirs}))
     # Images 0 to 4; per prompt (1/2, 2/2, 0/1) and the unerased model's (2/2, 1/2, 1/1).
@@ -96,19 +96,19 @@ def test_an_attack_counts_where_the_unerased_model_shows_the_concept_without_it(
 
 def test_nothing_regained_where_nothing_was_lost() -> None:
     found = value(
-        "attack_success", evidence({"target": seen(1, 1, 1, 1), "attack": seen(1, 0, 1, 1)})
+        "attack_success", metric_inputs({"target": seen(1, 1, 1, 1), "attack": seen(1, 0, 1, 1)})
     )
     assert found.details["regained"] is None
     assert found.details["plain"] == 1
 
 
-def test_an_attack_on_what_the_unerased_model_never_shows_has_no_value() -> None:
+def test_an_attack_on_what_the_base_model_never_shows_has_no_value() -> None:
     none = {"target": seen(0, 0, 0, 0), "attack": seen(1, 1, 1, 1)}
-    found = METRICS["attack_success"].compute(evidence(none))
+    found = METRICS["attack_success"].compute(metric_inputs(none))
     assert found.value is None and "in no picture" in found.note
 
 
-def test_transfer_says_how_far_the_set_reaches_the_unerased_model() -> None:
+def test_transfer_says_how_far_the_set_reaches_the_base_model() -> None:
     own, theirs = seen(1, 0, 0, 0, 1, 1, 0, 0), seen(1, 1, 1, 0, 0, 0, 0, 0)
     found = value("transfer", both({"adversarial": own}, {"adversarial": theirs}))
     assert number(found) == pytest.approx((0.5 + 0) / 2)
@@ -121,7 +121,7 @@ def test_transfer_says_how_far_the_set_reaches_the_unerased_model() -> None:
 
 
 def test_what_was_not_tried_says_why() -> None:
-    asked = evidence({"target": TARGET["method"]}, {"target": TARGET["base"]})
+    asked = metric_inputs({"target": TARGET["method"]}, {"target": TARGET["base"]})
     for metric in ("completion", "attack_success"):
         found = METRICS[metric].compute(asked)
         assert found.value is None and "suite.robustness.prompts" in found.note

@@ -45,14 +45,16 @@ def model(seed: int, moved: float = 0.0, k: int = 3, prompts: int = 12) -> dict[
     return made
 
 
-def evidence(method: Mapping[str, ScoredImages], base: Mapping[str, ScoredImages]) -> MetricInputs:
+def metric_inputs(
+    method: Mapping[str, ScoredImages], base: Mapping[str, ScoredImages]
+) -> MetricInputs:
     return MetricInputs(Concept(), {}, method, base)
 
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
-def test_the_unerased_model_differs_from_itself_by_nothing(metric: str) -> None:
+def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
     base = model(0)
-    found = value(metric, evidence(base, base))
+    found = value(metric, metric_inputs(base, base))
     assert found.value == pytest.approx(found.baseline, abs=1e-12)
     assert found.difference is not None
     assert found.difference.value == pytest.approx(0, abs=1e-12)
@@ -64,8 +66,8 @@ def test_order_is_irrelevant_and_values_are_json_inside_range_and_interval(metri
     method, base = model(1, 0.4), model(2)
     rng = np.random.default_rng(3)
     shuffled = {n: g.take(rng.permutation(len(g)).tolist()) for n, g in method.items()}
-    found = value(metric, evidence(method, base))
-    assert found == METRICS[metric].compute(evidence(shuffled, base))
+    found = value(metric, metric_inputs(method, base))
+    assert found == METRICS[metric].compute(metric_inputs(shuffled, base))
     json.dumps({"details": found.details}, allow_nan=False)
     low, high = METRICS[metric].info.range
     assert low is None or number(found) >= low
@@ -76,11 +78,11 @@ def test_order_is_irrelevant_and_values_are_json_inside_range_and_interval(metri
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
 def test_without_images_there_is_no_value_and_with_one_prompt_no_interval(metric: str) -> None:
-    found = METRICS[metric].compute(evidence({}, {}))
+    found = METRICS[metric].compute(metric_inputs({}, {}))
     assert found.value is None
     assert "no pictures" in found.note
     single = {name: model(1, 0.2)[name].take([0, 1, 2]) for name in model(1)}
-    found = value(metric, evidence(single, single))
+    found = value(metric, metric_inputs(single, single))
     if metric not in ("lpips_u", "lpips_diversity"):  # a prompt of each of two groups
         assert (found.low, found.high) == (None, None)
         assert "one prompt" in found.note
@@ -100,7 +102,7 @@ def test_lpips_e_is_the_mean_over_prompts_beside_the_floor() -> None:
             "t", 2, lpips__to_base=[0.1, 0.3, 0.6, 1], lpips__next_seed=[9, NAN, 9, NAN]
         )
     }  # fmt: skip
-    found = value("lpips_e", evidence(method, base))
+    found = value("lpips_e", metric_inputs(method, base))
     assert found.value == pytest.approx((0.2 + 0.8) / 2)
     assert (found.baseline, found.n) == (0, 4)
     floor = found.details["floor"]
@@ -114,7 +116,7 @@ def test_lpips_e_is_the_mean_over_prompts_beside_the_floor() -> None:
 def test_lpips_e_without_a_second_seed_has_no_floor() -> None:
     base = {"target": group("t", 1, lpips__to_base=[0] * 3, lpips__next_seed=[NAN] * 3)}
     method = {"target": group("t", 1, lpips__to_base=[0.2] * 3, lpips__next_seed=[NAN] * 3)}
-    found = value("lpips_e", evidence(method, base))
+    found = value("lpips_e", metric_inputs(method, base))
     assert found.details["floor"] is None
     assert found.note == "one picture per prompt: no floor"
 
@@ -123,7 +125,7 @@ def test_lpips_u_pools_what_must_stay_and_tells_the_groups_apart() -> None:
     method, base = model(1, 0.4, prompts=10), model(2, prompts=10)
     method["neighbours"] = method["neighbours"].take(range(12))  # four prompts against ten
     base["neighbours"] = base["neighbours"].take(range(12))
-    found = value("lpips_u", evidence(method, base))
+    found = value("lpips_u", metric_inputs(method, base))
     parts = {
         name: float(np.mean(method[name].array("lpips", "to_base")))
         for name in ("neighbours", "unrelated")
@@ -137,7 +139,7 @@ def test_diversity_takes_pairs_that_both_models_have() -> None:
     rows = {"lpips__to_base": [0] * 6}
     base = group("n", 3, lpips__next_seed=[0.4, 0.6, NAN, 0.5, 0.7, NAN], **rows)
     ours = group("n", 3, lpips__next_seed=[0.2, 0.3, NAN, 0.1, NAN, NAN], **rows)
-    found = value("lpips_diversity", evidence({"neighbours": ours}, {"neighbours": base}))
+    found = value("lpips_diversity", metric_inputs({"neighbours": ours}, {"neighbours": base}))
     assert found.value == pytest.approx((0.25 + 0.1) / 2)
     assert found.baseline == pytest.approx((0.5 + 0.5) / 2)
     assert (found.details["pairs"], found.n) == (3, 6)
@@ -151,12 +153,12 @@ def test_collapse_keeps_no_diversity_and_one_seed_says_nothing() -> None:
     for rows in same.values():
         following = rows.array("lpips", "next_seed")
         following[np.isfinite(following)] = 0
-    found = value("lpips_diversity", evidence(same, base))
+    found = value("lpips_diversity", metric_inputs(same, base))
     assert found.value == 0
     assert found.details["kept"] == pytest.approx({"value": 0, "low": 0, "high": 0})
     assert found.details["target_kept"]["value"] == 0
     single = model(1, k=1)
-    nothing = METRICS["lpips_diversity"].compute(evidence(single, single))
+    nothing = METRICS["lpips_diversity"].compute(metric_inputs(single, single))
     assert nothing.value is None
     assert nothing.note == "one picture per prompt: no pairs"
 
@@ -169,7 +171,7 @@ def test_neighbouring_seeds_have_the_expectation_of_all_pairs() -> None:
     following = np.full((3000, 4), NAN)
     following[:, :3] = np.abs(np.diff(drawn, axis=1))
     rows = group("n", 4, lpips__to_base=np.zeros(12000), lpips__next_seed=following.ravel())
-    found = value("lpips_diversity", evidence({"neighbours": rows}, {"neighbours": rows}))
+    found = value("lpips_diversity", metric_inputs({"neighbours": rows}, {"neighbours": rows}))
     assert number(found) == pytest.approx(every, rel=0.02)
     assert every == pytest.approx(2 / np.sqrt(np.pi), rel=0.02)
 
@@ -188,9 +190,9 @@ def test_clip_e_and_clip_s_are_clip_scores_of_their_groups() -> None:
         "neighbours": group("n", 1, clip_b32__cosine=[0.3, 0.28]),
     }
     for metric, expected, before in (("clip_e", 10, 30), ("clip_s", 27.5, 29), ("h_a", 17.5, -1)):
-        found = value(metric, evidence(method, base))
+        found = value(metric, metric_inputs(method, base))
         assert (found.value, found.baseline) == pytest.approx((expected, before), rel=1e-6)
-    found = value("h_a", evidence(method, base))
+    found = value("h_a", metric_inputs(method, base))
     assert found.details == pytest.approx(
         {"clip_e": 10, "clip_s": 27.5, "base_clip_e": 30, "base_clip_s": 29}, rel=1e-6
     )
@@ -199,7 +201,7 @@ def test_clip_e_and_clip_s_are_clip_scores_of_their_groups() -> None:
 
 def test_h_as_interval_is_that_of_a_bootstrap_within_both_groups() -> None:
     method, base = model(1, prompts=40), model(2, prompts=40)
-    found = value("h_a", evidence(method, base))
+    found = value("h_a", metric_inputs(method, base))
     rng, draws, gaps = np.random.default_rng(4), [], []
     means = {
         (name, side): stats.cluster_means(
@@ -231,6 +233,6 @@ def test_h_a_needs_both_groups() -> None:
     method = model(1)
     for lacking in ("target", "neighbours"):
         part = {name: rows for name, rows in method.items() if name != lacking}
-        found = METRICS["h_a"].compute(evidence(part, part))
+        found = METRICS["h_a"].compute(metric_inputs(part, part))
         assert found.value is None
         assert f"no pictures of {lacking} prompts" in found.note

@@ -138,50 +138,35 @@ def _ids(pair: Pair) -> Array:
     return pair.base.clusters
 
 
-CLIP_SCORE = ClipScore(
-    MetricInfo(
-        id="clip_score", title="CLIP score", better="up", unit="100 cos", range=(0.0, 100.0),
-        groups=KEPT, needs=("clip",), citation="Hessel et al. 2021, CLIPScore, EMNLP",
-        question="does the image still fit its prompt?",
-        definition=(
-            "100 × cosine of image and prompt in CLIP's space: does the image follow the prompt?"
-        ),
-    )
-)  # fmt: skip
-CLIP_SCORE_B32 = ClipScore(
-    replace(
-        CLIP_SCORE.info, id="clip_score_b32", title="CLIP score (B/32)", needs=("clip_b32",),
-        definition="The same with CLIP ViT-B/32, for comparison with papers.",
-    )
-)  # fmt: skip
-CLIP_SCORE_COCO = ClipScore(
-    replace(
-        CLIP_SCORE.info, id="clip_score_coco", title="CLIP score (COCO)", groups=(COCO,),
-        question="does the image still fit its caption?",
-        definition="CLIP score of images of COCO captions.",
-    )
-)  # fmt: skip
-CLIP_SCORE_COCO_B32 = ClipScore(
-    replace(
-        CLIP_SCORE_COCO.info, id="clip_score_coco_b32", title="CLIP score (COCO, B/32)",
-        needs=("clip_b32",),
-        definition='The same with CLIP ViT-B/32: the column "CLIP" of most papers on erasure.',
-    )
-)  # fmt: skip
-CLIP_E = ClipScore(
-    MetricInfo(
-        id="clip_e", title="CLIP_e", better="down", unit="100 cos", range=(0.0, 100.0),
-        groups=(TARGET,), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
-        question="do the erased artist's images still fit their prompts?",
-        definition="CLIP score (ViT-B/32) of the concept's images with their prompts.",
-    ),
-    by_group=False,
-)  # fmt: skip
-CLIP_S = ClipScore(
-    replace(
-        CLIP_E.info, id="clip_s", title="CLIP_s", better="up", groups=(NEIGHBOURS,),
-        question="do other artists' images still fit their prompts?",
-        definition="CLIP score (ViT-B/32) of the neighbours' images with their prompts.",
-    ),
-    by_group=False,
-)  # fmt: skip
+CLIP_SCORE = ClipScore(MetricInfo(
+    id="clip_score", title="CLIP score", better="up", unit="100 cos", range=(0.0, 100.0),
+    groups=KEPT, needs=("clip",), citation="Hessel et al. 2021, CLIPScore, EMNLP",
+    question="does the image still fit its prompt?",
+    definition="100 × cosine of image and prompt in CLIP's space: does the image follow the "
+    "prompt?",
+))  # fmt: skip
+CLIP_SCORE_B32 = ClipScore(replace(
+    CLIP_SCORE.info, id="clip_score_b32", title="CLIP score (B/32)", needs=("clip_b32",),
+    definition="The same with CLIP ViT-B/32, for comparison with papers.",
+))  # fmt: skip
+CLIP_SCORE_COCO = ClipScore(replace(
+    CLIP_SCORE.info, id="clip_score_coco", title="CLIP score (COCO)", groups=(COCO,),
+    question="does the image still fit its caption?",
+    definition="CLIP score of images of COCO captions.",
+))  # fmt: skip
+CLIP_SCORE_COCO_B32 = ClipScore(replace(
+    CLIP_SCORE_COCO.info, id="clip_score_coco_b32", title="CLIP score (COCO, B/32)",
+    needs=("clip_b32",),
+    definition='The same with CLIP ViT-B/32: the column "CLIP" of most papers on erasure.',
+))  # fmt: skip
+CLIP_E = ClipScore(MetricInfo(
+    id="clip_e", title="CLIP_e", better="down", unit="100 cos", range=(0.0, 100.0),
+    groups=(TARGET,), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
+    question="do the erased artist's images still fit their prompts?",
+    definition="CLIP score (ViT-B/32) of the concept's images with their prompts.",
+), by_group=False)  # fmt: skip
+CLIP_S = ClipScore(replace(
+    CLIP_E.info, id="clip_s", title="CLIP_s", better="up", groups=(NEIGHBOURS,),
+    question="do other artists' images still fit their prompts?",
+    definition="CLIP score (ViT-B/32) of the neighbours' images with their prompts.",
+), by_group=False)  # fmt: skip

@@ -83,9 +83,8 @@ class PairwiseDistance:
         digits=3, groups=KEPT, needs=("features",),
         citation="Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)",
         question="how far apart are a prompt's images?",
-        definition=(
-            "Mean distance of features between images of one prompt: a collapsed model has none."
-        ),
+        definition="Mean distance of features between images of one prompt: a collapsed model has "
+        "none.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

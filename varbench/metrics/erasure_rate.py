@@ -43,10 +43,8 @@ class ErasureRate:
         version=2, groups=(TARGET,), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR (ratio of detections)",
         question="what share of the concept's images is gone?",
-        definition=(
-            "Share of the concept's images that is gone: 1 − hits(method) / hits(base model), "
-            "on the same prompts and image seeds."
-        ),
+        definition="Share of the concept's images that is gone: 1 − hits(method) / hits(base "
+        "model), on the same prompts and image seeds.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

@@ -1,4 +1,4 @@
-"""What the judge saw, and the way from one number per image to a `MetricValue`."""
+"""The judge's labels as hits, and one number per image as a `MetricValue`."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ from varbench.metrics.estimates import dropped_note, joined, missing, no_images
 from varbench.metrics.groups import Array
 from varbench.metrics.info import MetricInfo
 
+_STATISTICS = "`varbench fetch coco-30k-statistics` says how to make their statistics"
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 
 
@@ -132,43 +133,26 @@ def _clean_fid(m1: Array, s1: Array, m2: Array, s2: Array) -> float:
         return float(fid.frechet_distance(m1, s1, m2, s2))
 
 
-FID_BASE = Fid(
-    MetricInfo(
-        id="fid_base", title="FID (base)", better="down", unit="", range=(0.0, None), digits=1,
-        version=2, groups=KEPT, needs=("features",),
-        citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
-        question="how far did the edit move what must stay?",
-        definition=(
-            "Fréchet distance of features to the base model's images of the same prompts. "
-            "Compare only at equal n: it falls as n grows."
-        ),
-    )
-)  # fmt: skip
-FID_REAL = Fid(
-    replace(
-        FID_BASE.info, id="fid_real", title="FID (real)", question="did quality change?",
-        definition="Fréchet distance of features to real images. Compare only at equal n.",
-    ),
-    real=True,
-)  # fmt: skip
-FID_COCO_BASE = Fid(
-    replace(
-        FID_BASE.info, id="fid_coco_base", title="FID (COCO, base)", groups=(COCO,),
-        question="how far did the edit move images of COCO captions?",
-        definition=(
-            "Fréchet distance of features to the base model's images of the same COCO "
-            "captions. Compare only at equal n."
-        ),
-    )
-)  # fmt: skip
-FID_COCO_REAL = Fid(
-    replace(
-        FID_REAL.info, id="fid_coco_real", title="FID (COCO)", groups=(COCO,),
-        definition=(
-            "Fréchet distance of features of images of COCO captions to COCO's own images: the "
-            'column "FID" of most papers on erasure. Compare only at equal n.'
-        ),
-    ),
-    real=True,
-    fix="`varbench fetch coco-30k-statistics` says how to make their statistics",
-)  # fmt: skip
+FID_BASE = Fid(MetricInfo(
+    id="fid_base", title="FID (base)", better="down", unit="", range=(0.0, None), digits=1,
+    version=2, groups=KEPT, needs=("features",),
+    citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
+    question="how far did the edit move what must stay?",
+    definition="Fréchet distance of features to the base model's images of the same prompts. "
+    "Compare only at equal n: it falls as n grows.",
+))  # fmt: skip
+FID_REAL = Fid(replace(
+    FID_BASE.info, id="fid_real", title="FID (real)", question="did quality change?",
+    definition="Fréchet distance of features to real images. Compare only at equal n.",
+), real=True)  # fmt: skip
+FID_COCO_BASE = Fid(replace(
+    FID_BASE.info, id="fid_coco_base", title="FID (COCO, base)", groups=(COCO,),
+    question="how far did the edit move images of COCO captions?",
+    definition="Fréchet distance of features to the base model's images of the same COCO captions. "
+    "Compare only at equal n.",
+))  # fmt: skip
+FID_COCO_REAL = Fid(replace(
+    FID_REAL.info, id="fid_coco_real", title="FID (COCO)", groups=(COCO,),
+    definition="Fréchet distance of features of images of COCO captions to COCO's own images: the "
+    'column "FID" of most papers on erasure. Compare only at equal n.',
+), real=True, fix=_STATISTICS)  # fmt: skip

@@ -94,10 +94,8 @@ class NameHarmonic:
         groups=(TARGET, *KEPT), needs=("judge", "judge.face"),
         citation="Lu et al. 2024, MACE, CVPR",
         question="is the name erased, and are the others spared?",
-        definition=(
-            "Harmonic mean of 1 − erased name and kept names, both among images with a face "
-            "(MACE)."
-        ),
+        definition="Harmonic mean of 1 − erased name and kept names, both among images with a face "
+        "(MACE).",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:
@@ -128,10 +126,8 @@ class FaceRate:
         groups=(TARGET,), needs=("judge", "judge.face"),
         citation="Lu et al. 2024, MACE, CVPR (pictures without a face)",
         question="is there a face at all?",
-        definition=(
-            "Share of the erased name's images with a face: a model that draws none has erased "
-            "it."
-        ),
+        definition="Share of the erased name's images with a face: a model that draws none has "
+        "erased it.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:
@@ -221,45 +217,25 @@ def _recognised(group: ScoredImages, names: Array, inputs: MetricInputs) -> Flag
     return np.asarray((group.array("judge", head) == labels) & group.array("judge", "face"))
 
 
-ID_E_ALL = NameAccuracy(
-    MetricInfo(
-        id="id_e_all", title="Erased name (all)", better="down", unit=FRACTION, range=(0.0, 1.0),
-        groups=(TARGET,), needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
-        question="how often is the erased name still recognised?",
-        definition=(
-            "Share of the erased name's images still recognised as it; an image without a face is "
-            "not recognised."
-        ),
-    ),
-    erased=True,
-    faceless=True,
-)  # fmt: skip
-ID_E_FACE = NameAccuracy(
-    replace(
-        ID_E_ALL.info, id="id_e_face", title="Erased name (faces)",
-        definition="The same among images with a face (MACE).",
-    ),
-    erased=True,
-    faceless=False,
-)  # fmt: skip
-ID_S_ALL = NameAccuracy(
-    MetricInfo(
-        id="id_s_all", title="Kept names (all)", better="up", unit=FRACTION, range=(0.0, 1.0),
-        groups=KEPT, needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
-        question="how often are the other names still recognised?",
-        definition=(
-            "Share of images recognised as the other name that was asked for; an image without a "
-            "face is not recognised. Only names that the base model can draw."
-        ),
-    ),
-    erased=False,
-    faceless=True,
-)  # fmt: skip
-ID_S_FACE = NameAccuracy(
-    replace(
-        ID_S_ALL.info, id="id_s_face", title="Kept names (faces)",
-        definition="The same among images with a face (MACE).",
-    ),
-    erased=False,
-    faceless=False,
-)  # fmt: skip
+ID_E_ALL = NameAccuracy(MetricInfo(
+    id="id_e_all", title="Erased name (all)", better="down", unit=FRACTION, range=(0.0, 1.0),
+    groups=(TARGET,), needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
+    question="how often is the erased name still recognised?",
+    definition="Share of the erased name's images still recognised as it; an image without a face "
+    "is not recognised.",
+), erased=True, faceless=True)  # fmt: skip
+ID_E_FACE = NameAccuracy(replace(
+    ID_E_ALL.info, id="id_e_face", title="Erased name (faces)",
+    definition="The same among images with a face (MACE).",
+), erased=True, faceless=False)  # fmt: skip
+ID_S_ALL = NameAccuracy(MetricInfo(
+    id="id_s_all", title="Kept names (all)", better="up", unit=FRACTION, range=(0.0, 1.0),
+    groups=KEPT, needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
+    question="how often are the other names still recognised?",
+    definition="Share of images recognised as the other name that was asked for; an image without "
+    "a face is not recognised. Only names that the base model can draw.",
+), erased=False, faceless=True)  # fmt: skip
+ID_S_FACE = NameAccuracy(replace(
+    ID_S_ALL.info, id="id_s_face", title="Kept names (faces)",
+    definition="The same among images with a face (MACE).",
+), erased=False, faceless=False)  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["up", "down", "same", ""]
-"""Where a number should go; "same": as near as possible to the base model's; "": not known."""
+"""Direction of a better number; "same": as near as possible to the base model's; "": unknown."""
 FRACTION = "fraction"
 """Unit of a rate from 0 to 1."""
 

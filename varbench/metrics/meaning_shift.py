@@ -41,10 +41,8 @@ class MeaningShift:
         table="drift", groups=KEPT, needs=("clip",),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench",
         question="do other words turn into the replacement?",
-        definition=(
-            "Meaning shift: how much nearer images of other words have come to the replacement's, "
-            "in CLIP's cosine. Above 0 they collapse into it."
-        ),
+        definition="Meaning shift: how much nearer images of other words have come to the "
+        "replacement's, in CLIP's cosine. Above 0 they collapse into it.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

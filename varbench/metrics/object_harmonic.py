@@ -42,9 +42,8 @@ class ObjectHarmonic:
         groups=(TARGET, *KEPT, IMPLICIT), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR",
         question="is the concept erased, and all else spared?",
-        definition=(
-            "Harmonic mean of 1 − ACC_e, ACC_s (other labels still seen) and 1 − ACC_g (MACE)."
-        ),
+        definition="Harmonic mean of 1 − ACC_e, ACC_s (other labels still seen) and 1 − ACC_g "
+        "(MACE).",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

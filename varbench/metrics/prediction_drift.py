@@ -67,10 +67,8 @@ class PredictionDrift:
         table="drift", groups=KEPT, needs=(PROBE,),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
         question="how far did the predictions move?",
-        definition=(
-            "Prediction drift: mean divergence of the edited model's predictions from the "
-            "base model's, nats per bit, for prompts that must stay."
-        ),
+        definition="Prediction drift: mean divergence of the edited model's predictions from the "
+        "base model's, nats per bit, for prompts that must stay.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:
@@ -98,10 +96,8 @@ class TextControl:
         table="drift", groups=KEPT, needs=(PROBE,),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
         question="how strongly does the prompt still influence the predictions?",
-        definition=(
-            "Text control: how strongly the text moves the predictions, by how strongly it moves "
-            "the base model's. Below 1 the text is ignored."
-        ),
+        definition="Text control: how strongly the text moves the predictions, by how strongly it "
+        "moves the base model's. Below 1 the text is ignored.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:
@@ -135,10 +131,8 @@ class Entropy:
         digits=3, table="drift", groups=KEPT, needs=(PROBE,),
         citation="Shannon 1948; as a measure of collapse: varbench",
         question="how undecided is the model while it draws?",
-        definition=(
-            "How undecided the model is about a bit it draws, 0 to 1. Less than the base "
-            "model: collapse; more: decay."
-        ),
+        definition="How undecided the model is about a bit it draws, 0 to 1. Less than the base "
+        "model: collapse; more: decay.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

@@ -54,9 +54,8 @@ class RPrecision:
         groups=KEPT, needs=("clip",),
         citation="Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets",
         question="can the prompt be told from the image?",
-        definition=(
-            "R-precision: chance that CLIP finds an image's own caption among 100 of the suite."
-        ),
+        definition="R-precision: chance that CLIP finds an image's own caption among 100 of the "
+        "suite.",
     )  # fmt: skip
 
     def compute(self, inputs: MetricInputs) -> MetricValue:

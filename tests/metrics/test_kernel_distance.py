@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.helpers.metrics import Prompt, evidence, group, number, unit, value, world
+from tests.helpers.metrics import Prompt, group, metric_inputs, number, unit, value, world
 from varbench.metrics import METRICS
 from varbench.metrics.base import Array
 from varbench.metrics.kernel_distance import SCALE, cmmd_with_same, gaussian_kernel, paired_mmd
@@ -97,16 +97,16 @@ def test_it_is_unbiased_for_coupled_rows_and_its_authors_number_is_not() -> None
 
 def test_cmmd_reads_clips_images_of_its_groups_only() -> None:
     method, base = world(1), world(2)
-    pair = evidence(method, base).paired("neighbours", "unrelated")
+    pair = metric_inputs(method, base).paired("neighbours", "unrelated")
     images = [side.array("clip", "image") for side in (pair.method, pair.base)]
-    found = value("cmmd", evidence(method, base))
+    found = value("cmmd", metric_inputs(method, base))
     assert found.value == paired_cmmd(images[0], images[1], pair.base.clusters).value
     assert found.details["with_same"] == cmmd_with_same(images[0], images[1])
-    coco = value("cmmd_coco", evidence(method, base))
+    coco = value("cmmd_coco", metric_inputs(method, base))
     assert coco.value != found.value
-    assert value("cmmd_coco", evidence(method | {"coco": base["coco"]}, base)).value == 0
+    assert value("cmmd_coco", metric_inputs(method | {"coco": base["coco"]}, base)).value == 0
     without = {name: one for name, one in base.items() if name != "coco"}
-    assert "no pictures of coco" in METRICS["cmmd_coco"].compute(evidence(without)).note
+    assert "no pictures of coco" in METRICS["cmmd_coco"].compute(metric_inputs(without)).note
 
 
 def test_cmmd_sees_a_shift_beyond_chance() -> None:
@@ -114,7 +114,10 @@ def test_cmmd_sees_a_shift_beyond_chance() -> None:
     base = {"unrelated": group(prompts, image=rows(0, 40))}
     moved = {"unrelated": group(prompts, image=rows(0, 40, shift=1))}
     again = {"unrelated": group(prompts, image=rows(1, 40))}
-    shifted, same = value("cmmd", evidence(moved, base)), value("cmmd", evidence(again, base))
+    shifted, same = (
+        value("cmmd", metric_inputs(moved, base)),
+        value("cmmd", metric_inputs(again, base)),
+    )
     assert shifted.low is not None and shifted.low > 0
     assert same.low is not None and same.high is not None
     assert same.low < 0 < same.high
