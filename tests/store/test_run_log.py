@@ -19,13 +19,13 @@ from tests.helpers.leaderboard import METHOD, SMALL, run_cli
 from tests.helpers.stores import make_store
 from varbench.errors import UserError
 from varbench.store import StoreError
-from varbench.store.run_log import FOLDER, kept
+from varbench.store.run_log import FOLDER, run_log
 from varbench.store.status import DEAD, RUNNING, UNKNOWN, events, status
 from varbench.utils.progress import Progress
 
 
 def open_journal(root: Path) -> Any:
-    return kept(root, "varbench run --method svare", "cpu", "0.1", "abc")
+    return run_log(root, "varbench run --method svare", "cpu", "0.1", "abc")
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
@@ -87,8 +87,8 @@ def test_a_killed_run_is_dead_and_its_torn_line_is_left_out(tmp_path: Path) -> N
     code = f"""
 import sys, time
 from pathlib import Path
-from varbench.store.run_log import kept
-with kept(Path({str(tmp_path)!r}), "c", "cpu", "0", None) as journal:
+from varbench.store.run_log import run_log
+with run_log(Path({str(tmp_path)!r}), "c", "cpu", "0", None) as journal:
     journal.stage("erase", 3, 10, new=True)
     print("go", flush=True)
     time.sleep(60)

@@ -14,7 +14,7 @@ from tests.helpers.plugin_folder import install
 from varbench.cli.list_tables import PLUGINS, problems
 from varbench.methods.registry import PLUGINS as METHODS
 from varbench.utils.files import packaged
-from varbench.utils.plugins import PluginError
+from varbench.utils.entry_points import PluginError
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
 

@@ -74,8 +74,7 @@ def list_table(kind: str) -> str:
         return str(tabulate(rows, header))
     right = [title in {"parameters", "fp32", "bf16", "one image"} for title in header]
     align = ["right" if number else "left" for number in right]
-    table = tabulate(rows, header, disable_numparse=True, colalign=align)
-    return f"{table}\n\n{MODELS_NOTE}"
+    return f"{tabulate(rows, header, disable_numparse=True, colalign=align)}\n\n{MODELS_NOTE}"
 
 
 def _models() -> Table:
@@ -228,7 +227,7 @@ def _group(name: str, size: GroupConfig) -> str:
 
 
 def _ablations() -> Table:
-    ablations = map(load_ablation, list_ablations())
+    ablations = [load_ablation(name) for name in list_ablations()]
     rows: list[list[object]] = [[a.name, a.title, len(a.variants)] for a in ablations]
     return ["ablation", "what it varies", "variants"], rows
 

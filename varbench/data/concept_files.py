@@ -147,7 +147,7 @@ def _read_packaged(path: Path) -> Concept:
     return concept
 
 
-PLUGINS = FileKind("concept", "varbench.concepts", ".yaml", _built_in, _read_packaged)
+PLUGINS = FileKind("concept", "varbench.concepts", _built_in, ".yaml", _read_packaged)
 
 
 def _read(document: Document) -> Concept:

@@ -131,4 +131,4 @@ def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
         yield Prompt(text, identifier, cells)
 
 
-PLUGINS = FileKind("prompt set", "varbench.prompts", ".csv", _taken, load_prompt_set)
+PLUGINS = FileKind("prompt set", "varbench.prompts", _taken, ".csv", load_prompt_set)

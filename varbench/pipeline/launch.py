@@ -25,7 +25,7 @@ from varbench.pipeline.compatibility import compatibility_warnings
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.provenance import commit, versions
 from varbench.store import Store, failures
-from varbench.store.run_log import kept
+from varbench.store.run_log import run_log
 from varbench.utils.devices import check_device, pick_device
 from varbench.utils.progress import Progress
 
@@ -180,7 +180,7 @@ def session(
     from varbench.pipeline.context import RunContext
 
     device = pick_device(requests[0].device)
-    with kept(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
+    with run_log(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
         progress = Progress(console, journal)
         ctx = RunContext(Store(store), progress, device, max_failed)
         if retry_failed:

@@ -1,7 +1,7 @@
-"""What happened in a run, as JSON lines in the store: ``runs/<time>-<host>-<pid>.jsonl``.
+"""The log of a run, JSON lines in the store: ``runs/<time>-<host>-<pid>.jsonl``.
 
-One file per process and run, written by nobody else and only appended to, one line per event, so a
-crash costs at most the line under way. All lines have ``time`` (seconds since 1970) and ``event``:
+One file per process and run, only appended to by that process, one line per event, so a crash
+costs at most the last line. All lines have ``time`` (seconds since 1970) and ``event``:
 
 ===========  ======================================================================================
 ``started``  ``command``, ``varbench``, ``commit``, ``device``, ``host``, ``pid``
@@ -34,7 +34,7 @@ EVERY_S = 5.0
 
 
 class RunLog:
-    """Appends events to a file of its own.
+    """Appends events to its own file.
 
     Args:
         store: the store's folder.
@@ -57,7 +57,7 @@ class RunLog:
             file.write(line + "\n")
 
     def stage(self, name: str, done: int, total: int, *, new: bool = False) -> None:
-        """Where a stage is; skipped if the same was told a moment ago and it is not its end."""
+        """Log the state of a stage, unless it was logged a moment ago and the stage goes on."""
         now = time.monotonic()
         if not new and done < total and now - self._last.get(name, -EVERY_S) < EVERY_S:
             return
@@ -66,66 +66,66 @@ class RunLog:
 
 
 class _Warnings(logging.Handler):
-    """Writes warnings of varbench's loggers into a journal."""
+    """Writes warnings of varbench's loggers into the run log."""
 
-    def __init__(self, journal: RunLog) -> None:
+    def __init__(self, log: RunLog) -> None:
         super().__init__(logging.WARNING)
-        self.journal = journal
+        self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Never raises: a full disk is the run's to notice."""
+        """Write a record; never raises, since a full disk fails the run itself."""
         try:
-            self.journal.write("warning", logger=record.name, message=record.getMessage())
+            self.log.write("warning", logger=record.name, message=record.getMessage())
         except OSError:
             self.handleError(record)
 
 
 @contextmanager
-def kept(
+def run_log(
     store: Path, command: str, device: str, version: str, commit: str | None
 ) -> Iterator[RunLog]:
-    """A journal for what happens inside: its start, warnings, how it ended and why.
+    """Log what happens inside: the start, warnings, the end and its reason.
 
     Args:
         store: the store's folder.
-        command: as it was typed.
+        command: of the user.
         device, version, commit: of this process.
 
     Raises:
         StoreError: the store cannot be written.
     """
     try:
-        journal = RunLog(store)
+        log = RunLog(store)
         origin = {"varbench": version, "commit": commit, "device": device}
         here = {"host": socket.gethostname(), "pid": os.getpid()}
-        journal.write("started", command=command, **origin, **here)
+        log.write("started", command=command, **origin, **here)
     except OSError as error:
         fix = "change its permissions or use another --store"
         raise StoreError(f"store {store} cannot be written ({error}): {fix}") from error
-    handler = _Warnings(journal)
+    handler = _Warnings(log)
     logger = logging.getLogger("varbench")
     logger.addHandler(handler)
     outcome = "finished"
     try:
-        yield journal
+        yield log
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
     except BaseException as error:
         outcome = "failed"
-        told = {"error": type(error).__name__, "reason": str(error)}
+        fields = {"error": type(error).__name__, "reason": str(error)}
         if not isinstance(error, UserError | StoreError):
-            told["traceback"] = traceback.format_exc()
-        _try(journal, "failed", **told)
+            fields["traceback"] = traceback.format_exc()
+        _try(log, "failed", **fields)
         raise
     finally:
         logger.removeHandler(handler)
-        _try(journal, "ended", outcome=outcome)
+        _try(log, "ended", outcome=outcome)
 
 
-def _try(journal: RunLog, event: str, **fields: Any) -> None:
-    """Write if it can be written: the error that is under way says more than this one."""
+def _try(log: RunLog, event: str, **fields: Any) -> None:
+    """Write unless the file cannot be written: the error under way says more than that one."""
     try:
-        journal.write(event, **fields)
+        log.write(event, **fields)
     except OSError:
-        logging.getLogger("varbench.store.run_log").warning("%s cannot be written", journal.path)
+        logging.getLogger("varbench.store.run_log").warning("%s cannot be written", log.path)

@@ -1,4 +1,4 @@
-"""What a store holds and what its runs are doing, by its journals and entries; changes nothing."""
+"""Status of a store, read from its run logs and entries; changes nothing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SILENT_S = 3600.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its journal tells.
+    """One run, from its log.
 
     Attributes:
-        state: finished, failed, interrupted, running, dead (its process is gone without a word), or
-            unknown (of another machine, silent for long).
+        state: finished, failed, interrupted, running, dead (its process is gone and its log has
+            no end), or unknown (of another machine, silent for long).
         stage: the last stage, with what was done and how much there is.
-        left: seconds of that stage that are left at its pace; None where nobody can tell.
+        left: seconds of that stage that are left at its pace; None if unknown.
         reason: why it failed.
         warnings: how many there were.
     """
@@ -98,7 +98,7 @@ class Status:
 
 
 def status(root: Path) -> Status:
-    """What is known of a store.
+    """Read the status of a store.
 
     Raises:
         StoreError: there is no store.
@@ -137,7 +137,7 @@ def _failed(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def events(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a journal; the last one may be torn, and is left out then."""
+    """The events of a run log; a torn last line is left out."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
@@ -174,7 +174,7 @@ def _run(path: Path) -> Run | None:
 
 
 def _state(first: Mapping[str, Any], last: float) -> str:
-    """Of a run that has not said how it ended."""
+    """State of a run whose log has no end."""
     if first.get("host") != socket.gethostname():
         return UNKNOWN if time.time() - last > SILENT_S else RUNNING
     pid = first.get("pid")
@@ -182,7 +182,7 @@ def _state(first: Mapping[str, Any], last: float) -> str:
 
 
 def _left(stages: list[dict[str, Any]]) -> float | None:
-    """Seconds at the pace of this process since the stage began; what it found done counts not."""
+    """Seconds left at the pace of this process since the stage began, cached work not counted."""
     same = [e for e in stages if e["name"] == stages[-1]["name"]] if stages else []
     if len(same) < 2 or same[-1]["done"] == same[0]["done"]:
         return None

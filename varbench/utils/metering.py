@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds, and the most memory that was held meanwhile.
+"""Cost of a piece of work: seconds and peak memory.
 
 On CUDA the peak is the device's allocated bytes, weights included. On the CPU it is the process's
 resident set: everything that is loaded and what earlier work left behind, so compare only runs that

@@ -22,7 +22,7 @@ LINE_EVERY_S = 5.0
 
 
 class Stages(Protocol):
-    """Who is told where stages are, such as a journal."""
+    """A receiver of the state of stages, such as a run log."""
 
     def stage(self, name: str, done: int, total: int, *, new: bool = False) -> None:
         """A stage began (`new`) or went on."""
@@ -64,11 +64,11 @@ class Bar:
 
 
 class Progress:
-    """What a run shows on standard error.
+    """Progress of a run on standard error.
 
     Args:
         console: where to write; None shows nothing.
-        journal: what is told of stages, too.
+        journal: also receives the state of stages.
     """
 
     def __init__(self, console: Console | None = None, journal: Stages | None = None) -> None:
@@ -83,7 +83,7 @@ class Progress:
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """A stage of ``total`` units, ``done`` of which are there already."""
+        """A stage of ``total`` units, ``done`` of which are cached."""
         name = f"{name} {self.label}".strip()
         now = time.monotonic()
         bar = Bar(self, name, total, done, now, done, now)

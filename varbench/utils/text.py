@@ -17,6 +17,6 @@ def normalise(text: str) -> str:
 
 
 def mentions(text: str, phrase: str) -> bool:
-    """Whether the text contains the phrase as whole words ("art" is not in "a party")."""
+    """True if the text contains the phrase as whole words ("art" is not in "a party")."""
     words = normalise(phrase)
     return bool(words) and f" {words} " in f" {normalise(text)} "
