@@ -27,6 +27,7 @@ ENTRIES = 14
 LONGEST = 250
 LONG = {
     "varbench/conf/schema.py",
+    "varbench/conf/compose.py",
     "varbench/data/concept_files.py",
     "varbench/data/training_pairs.py",
     "varbench/data/yaml_files.py",
@@ -40,6 +41,7 @@ QUESTIONS = {
     "varbench/__init__.py",
     "varbench/conf/engine.py",
     "varbench/conf/schema.py",
+    "varbench/conf/compose.py",
     "varbench/data/concept.py",
     "varbench/data/csv_rows.py",
     "varbench/data/erase_target.py",

@@ -1,4 +1,4 @@
-"""Packages of strangers: found by name, told of when broken, never in place of what is built in."""
+"""Plugins: found by name, reported when broken, never in place of something built in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.helpers.pages import named_blocks
 from tests.helpers.plugin_folder import install
 from varbench.cli.list_tables import PLUGINS, problems
 from varbench.methods.registry import PLUGINS as METHODS
-from varbench.utils.files import packaged
 from varbench.utils.entry_points import PluginError
+from varbench.utils.files import packaged
 
 WITHOUT_TRAINING = [option for option in TINY if not option.startswith("method.")]
 

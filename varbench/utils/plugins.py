@@ -50,7 +50,7 @@ def _split(
 
 @dataclass(frozen=True)
 class _Kind:
-    """What plugins of every kind share.
+    """The common part of all kinds.
 
     Attributes:
         noun: "method".
