@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.helpers.published import DATA, Web, entry, serving
 from varbench.cli import app
-from varbench.data.published import by_name, load, local_path, problem
+from varbench.data.published import by_name, load, local_path, verify
 from varbench.data.published import catalog as tables
 from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import receipt
@@ -40,9 +40,9 @@ def left(folder: Path) -> set[str]:
 
 def test_a_file_is_fetched_once_with_its_receipt(web: Web, tmp_path: Path) -> None:
     one = entry(place=web.address)
-    assert problem(one, tmp_path) == "missing"
+    assert verify(one, tmp_path) == "missing"
     assert fetch(one, tmp_path).startswith("4 rows, 3 distinct prompts")
-    assert local_path(one, tmp_path).read_bytes() == DATA and problem(one, tmp_path) is None
+    assert local_path(one, tmp_path).read_bytes() == DATA and verify(one, tmp_path) is None
     kept = receipt(one, tmp_path)
     assert kept["origin"] == web.address and kept["revision"] == "c0ffee"
     assert (kept["sha256"], kept["rows"], kept["prompts"]) == (one.sha256, 4, 3)
@@ -56,7 +56,7 @@ def test_a_broken_download_goes_on_where_it_stopped(web: Web, tmp_path: Path) ->
     web.breaks_after = 20
     with pytest.raises(FetchError, match=f"after 20 of {len(DATA)} bytes.*same command again"):
         fetch(one, tmp_path)
-    assert left(tmp_path) == {"some-set.part"} and problem(one, tmp_path) == "missing"
+    assert left(tmp_path) == {"some-set.part"} and verify(one, tmp_path) == "missing"
     web.breaks_after = None
     fetch(one, tmp_path)
     assert web.ranges == ["", "bytes=20-"] and local_path(one, tmp_path).read_bytes() == DATA
@@ -93,7 +93,7 @@ def test_other_bytes_are_not_taken_and_the_next_try_starts_anew(web: Web, tmp_pa
         fetch(one, tmp_path)
     assert left(tmp_path) == set()
     fetch(one, tmp_path)
-    assert problem(one, tmp_path) is None
+    assert verify(one, tmp_path) is None
 
 
 def test_an_unpinned_file_that_is_no_prompt_set_is_not_taken(web: Web, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_half_written_or_edited_file_is_never_read(
     one = entry(place=web.address, **({} if pinned else UNPINNED))
     path = local_path(one, tmp_path)
     path.write_bytes(DATA)  # put there by hand: whole, but nothing says so where it is unpinned
-    assert (problem(one, tmp_path) is None) == pinned
+    assert (verify(one, tmp_path) is None) == pinned
     fetch(one, tmp_path)
     for damaged in (DATA[:-5], DATA.replace(b"red", b"tan")):
         path.write_bytes(damaged)
@@ -151,7 +151,7 @@ def test_a_pinned_file_is_known_by_its_bytes_whatever_it_is_called(tmp_path: Pat
     (folder / "some.csv").write_bytes(DATA[:-1])
     (folder / "copy (2).csv").write_bytes(DATA)
     fetch(entry(), tmp_path / "data", tmp_path / "downloads")
-    assert problem(entry(), tmp_path / "data") is None
+    assert verify(entry(), tmp_path / "data") is None
     (folder / "copy (2).csv").unlink()
     with pytest.raises(FetchError, match=r"no [*].csv file .* has the checksum"):
         fetch(entry(), tmp_path / "other", tmp_path / "downloads")
@@ -188,7 +188,7 @@ def test_reference_statistics_are_made_by_hand_and_checked(tmp_path: Path) -> No
     file = tmp_path / one.file
     file.write_bytes(statistics(mu=np.zeros(8), sigma=np.eye(8)))
     assert fetch(one, tmp_path / "data", tmp_path) == "mean and covariance of 8 features"
-    assert problem(one, tmp_path / "data") is None
+    assert verify(one, tmp_path / "data") is None
     for bad in (
         statistics(mu=np.zeros(8), sigma=np.eye(7)),
         statistics(mu=np.zeros(8), sigma=np.full((8, 8), np.nan)),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
-from varbench.data.published import by_name, local_path, problem
+from varbench.data.published import by_name, local_path, verify
 from varbench.data.published.data_folder import receipt
 from varbench.data.published.fetch import FetchError, fetch
 
@@ -113,7 +113,7 @@ def test_the_one_csv_file_is_taken_and_its_commit_kept(hub: Hub, tmp_path: Path)
     assert local_path(SET, tmp_path / "data").read_bytes() == CONTENT
     kept = receipt(SET, tmp_path / "data")
     assert kept["revision"] == COMMIT and kept["sha256"] == hashlib.sha256(CONTENT).hexdigest()
-    assert problem(SET, tmp_path / "data") is None
+    assert verify(SET, tmp_path / "data") is None
 
 
 def test_a_gated_set_is_explained_and_opens_to_those_let_in(hub: Hub, tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_gated_set_is_explained_and_opens_to_those_let_in(hub: Hub, tmp_path: 
     done = run(hub, tmp_path)
     assert done.returncode == 2 and f"{SET.page} lets in only those it knows" in done.stderr
     assert done.stderr.count(SET.gated or "?") == 2, "before the attempt, and in the error"
-    assert problem(SET, tmp_path / "data") == "missing"
+    assert verify(SET, tmp_path / "data") == "missing"
     assert run(hub, tmp_path, "hf_let_in").returncode == 0
-    assert problem(SET, tmp_path / "data") is None
+    assert verify(SET, tmp_path / "data") is None
 
 
 def test_several_files_are_a_question_for_the_user(hub: Hub, tmp_path: Path) -> None:

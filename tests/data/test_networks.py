@@ -22,7 +22,7 @@ from varbench.data.published.fetch import FetchError, fetch
 from varbench.data.published.networks import (
     MissingNetworkError,
     Network,
-    find,
+    locate,
     network_checksum,
     network_path,
 )
@@ -127,7 +127,7 @@ def test_the_network_in_a_package_is_the_one_of_the_table() -> None:
 @pytest.mark.parametrize("name", [n for n in networks.known() if n != "nudenet-320n"])
 def test_a_missing_file_is_told_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
     one = networks.by_name(name)
-    if find(one)[0] is not None:
+    if locate(one)[0] is not None:
         pytest.skip(f"{name} is on this machine, outside the home folder")
     with pytest.raises(MissingNetworkError) as told:
         network_checksum(name)
@@ -203,7 +203,7 @@ def test_a_cut_off_download_leaves_no_network_and_goes_on(
     web.breaks_after = 1000
     with pytest.raises(FetchError, match=f"after 1000 of {len(WEIGHTS)} bytes.*same command"):
         fetch(only, machine / "data")
-    assert left(machine / "data") == {"networks/some-net.part"} and find(only)[0] is None
+    assert left(machine / "data") == {"networks/some-net.part"} and locate(only)[0] is None
     web.breaks_after = 500
     with pytest.raises(FetchError, match=f"after 1500 of {len(WEIGHTS)} bytes"):
         fetch(only, machine / "data")
@@ -264,7 +264,7 @@ def test_a_copy_at_hand_is_known_by_its_bytes(machine: Path) -> None:
         fetch(one, machine / "else", folder / "a.pth")
     packaged = network(host="package", place="no_such_package", kept_by=())
     fetch(packaged, machine / "third", folder)
-    assert find(packaged, machine / "third")[0] == machine / "third" / "networks" / "some.pth"
+    assert locate(packaged, machine / "third")[0] == machine / "third" / "networks" / "some.pth"
     with pytest.raises(FetchError, match="run `pip install no_such_package`"):
         fetch(packaged, machine / "fourth")
 

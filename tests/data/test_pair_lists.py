@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs_examples import ROOT, named_blocks
+from tests.helpers.pages import named_blocks
 from varbench.data.concept_files import ConceptError, load_concept
 from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.utils.text import mentions, normalise
 
-EXAMPLE = named_blocks((ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"))["undressed.yaml"]
+EXAMPLE = named_blocks("docs/prompts.md")["undressed.yaml"]
 
 
 def write(folder: Path, text: str) -> Path:

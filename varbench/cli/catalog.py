@@ -44,7 +44,7 @@ def fetch(
         from varbench.data.published.data_folder import data_folder
         from varbench.data.published.fetch import by_name, notice
         from varbench.data.published.fetch import fetch as fetch_asset
-        from varbench.data.published.listing import listing, where
+        from varbench.data.published.listing import listing, status_of
         from varbench.utils.progress import Progress
 
         folder = data or data_folder()
@@ -53,7 +53,7 @@ def fetch(
         for asset in [by_name(name) for name in names or ()]:
             typer.echo(notice(asset), err=True)
             summary = fetch_asset(asset, folder, from_, Progress(Console(stderr=True)))
-            typer.echo(f"{asset.name}: {summary}: {where(asset, folder)[0]}")
+            typer.echo(f"{asset.name}: {summary}: {status_of(asset, folder)[0]}")
 
 
 @app.command("list")

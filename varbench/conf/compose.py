@@ -168,7 +168,7 @@ def _register(name: str, config: type[Any], group: str | None = None) -> None:
 
 
 def accepts(config: type[Any], key: str) -> bool:
-    """Whether a method's Config has a dotted key (``train.steps``) or a section (``train``)."""
+    """True if a method's Config has a dotted key (``train.steps``) or a section (``train``)."""
     return any(known == key or known.startswith(f"{key}.") for known in _keys(config))
 
 

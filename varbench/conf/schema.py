@@ -63,7 +63,7 @@ class SwittiModelConfig(SwittiConfig, ModelConfig):
 
 @dataclass
 class GroupConfig:
-    """How much of a prompt group is used.
+    """The part of a prompt group that a suite uses.
 
     Not frozen: OmegaConf locks frozen classes inside dictionaries against composition.
 
@@ -94,13 +94,13 @@ class GroupConfig:
                 raise ValueError(f"a group's families are of {', '.join(FAMILIES)}, got {family!r}")
 
     def fits(self, family: str) -> bool:
-        """Whether images of the group are made for a concept of this family."""
+        """True if images of the group are made for a concept of this family."""
         return self.seeds > 0 and (not self.families or family in self.families)
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What is asked of a model besides images.
+    """Predictions to record besides images.
 
     Attributes:
         prompts: prompts of each kept group, the first of those that images are made of; 0 = none.
@@ -115,12 +115,12 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class RobustnessConfig:
-    """How hard it is tried to get the concept back (docs/metrics.md, Robustness).
+    """Effort to get the concept back (docs/metrics.md, Robustness).
 
     Attributes:
         prompts: target prompts, spread over those that images are made of; 0 = nothing is tried.
         seeds: image seeds of each, the first of those that images are made with.
-        scales: how many first scales of the unerased model's image are given, one completion
+        scales: how many first scales of the base model's image are given, one completion
             for each number; numbers that are not below the model's own number are left out.
         vectors: free vectors that the attack puts before a prompt; 0 = no attack.
         examples: training prompts of the concept that the attack is found on.
@@ -148,7 +148,7 @@ class RobustnessConfig:
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """What a run measures: prompt groups, and images per block of fixed shape.
+    """Prompt groups and metrics of a run, and images per batch of fixed shape.
 
     Attributes:
         split: ``test``, ``tune`` for the prompts that settings may be chosen on, or ``all``.
@@ -198,7 +198,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NoConfig:
-    """The unerased model has no settings."""
+    """Settings of the base model: none."""
 
 
 def plain(config: Any) -> Any:

@@ -16,7 +16,7 @@ from varbench.data.pair_lists import PairList
 from varbench.data.prompt import Prompt, PromptSet
 from varbench.data.selection import Selection, choose
 from varbench.data.training_pairs import Pair, PairRecipe, make_pairs, make_retain_prompts
-from varbench.data.yaml_files import Text, strict
+from varbench.data.yaml_fields import Text, strict
 from varbench.errors import suggest
 from varbench.utils.text import mentions, normalise
 
@@ -27,7 +27,7 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 @strict
 @dataclass(frozen=True)
 class Judge:
-    """Who decides whether an image shows the concept.
+    """The classifier that decides if an image shows the concept.
 
     Attributes:
         name: the classifier (`gallery`).
@@ -42,7 +42,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Concept:
-    """What is erased and how that is tested; the fields are those of its file (`concept_files.py`).
+    """A concept to erase, and its test; the fields are those of its file (`concept_files.py`).
 
     Attributes:
         prompts: the selections of each group.
@@ -62,7 +62,7 @@ class Concept:
     sets: Mapping[str, PromptSet] = field(hash=False, compare=False, repr=False)
 
     def depicts(self, prompt: Prompt) -> bool:
-        """Whether a faithful image of the prompt shows the concept: by its label or its words."""
+        """True if a faithful image of the prompt shows the concept, by its label or its words."""
         labelled = prompt.labels.get(self.judge.head) == self.judge.label
         return labelled or any(
             mentions(prompt.text, word) for word in (*self.words, *self.synonyms)

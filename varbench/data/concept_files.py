@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,19 +39,11 @@ from pydantic import AfterValidator
 
 from varbench.data.concept import Concept, Family, Judge
 from varbench.data.groups import ASKING, GROUPS, NEIGHBOURS
-from varbench.data.pair_lists import PairList, read_list
+from varbench.data.pair_files import check_pairs, read_pairs
 from varbench.data.prompt_sets import is_path
 from varbench.data.selection import Selection, load_selected
-from varbench.data.training_pairs import PairRecipe, check_pairs, read_recipe
-from varbench.data.yaml_files import (
-    AT_LEAST_ONE,
-    AnyTexts,
-    Document,
-    Text,
-    Texts,
-    read_yaml,
-    strict,
-)
+from varbench.data.yaml_fields import AT_LEAST_ONE, AnyTexts, Text, Texts, strict
+from varbench.data.yaml_files import Document, read_yaml
 from varbench.errors import UserError, suggest
 from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
@@ -157,7 +148,7 @@ def _read(document: Document) -> Concept:
         if any(mentions(text, word) for word in says):
             problem = f"the replacement {text!r} says the concept; choose something else"
             document.fail(problem, "replacement", index)
-    prompts = {name: found for name in GROUPS if (found := getattr(form.prompts, name))}
+    prompts = {name: chosen for name in GROUPS if (chosen := getattr(form.prompts, name))}
     sets = {
         selection.set: load_selected(document, selection, "prompts", name, index)
         for name, selections in prompts.items()
@@ -172,7 +163,7 @@ def _read(document: Document) -> Concept:
         neighbours=form.neighbours,
         judge=form.judge,
         prompts=prompts,
-        recipe=_read_pairs(document, form.pairs, says, form.replacement),
+        recipe=read_pairs(document, form.pairs, says, form.replacement),
         sets=sets,
     )
     _check_labels(document, concept)
@@ -180,14 +171,6 @@ def _read(document: Document) -> Concept:
     _check_neighbours(document, concept)
     check_pairs(document, concept.recipe.count, concept.pairs(), says)
     return concept
-
-
-def _read_pairs(
-    document: Document, content: Any, words: Sequence[str], replacement: Sequence[str]
-) -> PairRecipe | PairList:
-    if isinstance(content, dict) and "list" in content:
-        return read_list(document, words)
-    return read_recipe(document, words, replacement)
 
 
 def _check_groups(document: Document, concept: Concept) -> None:

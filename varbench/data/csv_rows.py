@@ -1,4 +1,4 @@
-"""What a prompt set is, and the rows of its CSV file: read strictly, errors name file and line."""
+"""Rows of CSV files, read strictly; errors name file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one edit erases: one concept, or several at once, with all their training pairs or some."""
+"""The target of an edit: one concept or several at once, with all their training pairs or some."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EraseTarget:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """How prompts say any of the concepts."""
+        """Words by which prompts say any of the concepts."""
         return _unique(word for concept in self.concepts for word in concept.words)
 
     @property
@@ -55,24 +55,24 @@ class EraseTarget:
 
     @property
     def replacement(self) -> tuple[str, ...]:
-        """What takes their places."""
+        """Words that take their places."""
         return _unique(word for concept in self.concepts for word in concept.replacement)
 
     def pairs(self) -> list[Pair]:
         """The training pairs, taken from the concepts in turn; no neutral side says one of them."""
-        each = [[p for p in c.pairs() if not self._says(p.neutral)] for c in self.concepts]
+        each = [[p for p in c.pairs() if not self._mentions(p.neutral)] for c in self.concepts]
         return _in_turn([pairs[: self.limit or None] for pairs in each])
 
     def retain_prompts(self) -> list[str]:
         """Prompts of what must stay, taken from the concepts in turn; none says an erased one."""
-        kept = _in_turn([concept.retain_prompts() for concept in self.concepts])
-        return [text for text in dict.fromkeys(kept) if not self._says(text)]
+        texts = _in_turn([concept.retain_prompts() for concept in self.concepts])
+        return [text for text in dict.fromkeys(texts) if not self._mentions(text)]
 
-    def _says(self, text: str) -> bool:
+    def _mentions(self, text: str) -> bool:
         return any(mentions(text, word) for word in (*self.words, *self.synonyms))
 
     def depicts(self, prompt: Prompt) -> bool:
-        """Whether a faithful image of the prompt shows any of the concepts."""
+        """True if a faithful image of the prompt shows any of the concepts."""
         return any(concept.depicts(prompt) for concept in self.concepts)
 
     def digest(self) -> str:

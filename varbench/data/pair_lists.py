@@ -18,13 +18,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from varbench.data.prompt import Prompt
-from varbench.data.selection import Selection, choose, load_selected
-from varbench.data.training_pairs import MOST_PAIRS, Pair
-from varbench.data.yaml_files import AT_LEAST_ONE, Document, strict, whole
-from varbench.utils.text import mentions, normalise
+from varbench.data.training_pairs import Pair
+from varbench.utils.text import normalise
 
 NEUTRAL = "neutral"
 
@@ -73,42 +70,3 @@ class PairList:
             return hashlib.sha256(f"{self.seed}/{text(value)}".encode()).digest()
 
         return sorted(values, key=order)[: self.count]
-
-
-@strict
-@dataclass(frozen=True)
-class _ListForm:
-    list: Selection
-    count: Annotated[int, whole(1, MOST_PAIRS)]
-    seed: Annotated[int, whole(0, 2**31 - 1)]
-    retain: Annotated[tuple[Selection, ...], AT_LEAST_ONE]
-
-
-def read_list(document: Document, words: Sequence[str]) -> PairList:
-    """The list under the key `pairs` of a concept's file.
-
-    Args:
-        document: the file.
-        words: how prompts say the concept; retained prompts that do are left out.
-    """
-    form = document.read(_ListForm, "pairs")
-    listed: list[Pair] = []
-    for prompt in _prompts(document, form.list, "pairs", "list"):
-        if NEUTRAL not in prompt.labels:
-            problem = f"the set has no column {NEUTRAL!r} with each prompt's twin; add it"
-            document.fail(problem, "pairs", "list")
-        listed.append(Pair(prompt.text, prompt.labels[NEUTRAL]))
-    texts = [
-        prompt.text
-        for index, selection in enumerate(form.retain)
-        for prompt in _prompts(document, selection, "pairs", "retain", index)
-    ]
-    retain = [text for text in dict.fromkeys(texts) if not any(mentions(text, w) for w in words)]
-    if not retain:
-        problem = "every one of these prompts says the concept; select others"
-        document.fail(problem, "pairs", "retain")
-    return PairList(form.count, form.seed, tuple(listed), tuple(retain))
-
-
-def _prompts(document: Document, selection: Selection, *at: str | int) -> list[Prompt]:
-    return choose(selection, load_selected(document, selection, *at), "")

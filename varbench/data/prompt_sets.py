@@ -42,7 +42,7 @@ def list_prompt_sets() -> list[str]:
 
 
 def is_path(name: str | os.PathLike[str], *suffixes: str) -> bool:
-    """Whether a user who wrote `name` means a file of their own, not a packaged one."""
+    """True if `name` means a user's own file, not a packaged one."""
     if not isinstance(name, str):
         return True
     return name.lower().endswith(suffixes) or "/" in name or os.sep in name
@@ -52,10 +52,10 @@ def licence(name: str) -> str | None:
     """The licence that the card of a packaged or a plugin's set states; None without a card."""
     card = {**PLUGINS.files(), **_built_in()}[name].with_suffix(".md")
     try:
-        found = _LICENCE.search(card.read_text(encoding="utf-8"))
+        licence = _LICENCE.search(card.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
-    return found[1] if found else None
+    return licence[1] if licence else None
 
 
 def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:

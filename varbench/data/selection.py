@@ -11,7 +11,8 @@ from typing import Annotated
 
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError
 from varbench.data.prompt_sets import is_path, load_prompt_set
-from varbench.data.yaml_files import Document, Labels, Text, strict, whole
+from varbench.data.yaml_fields import Labels, Text, strict, whole
+from varbench.data.yaml_files import Document
 from varbench.errors import suggest
 
 
@@ -33,7 +34,7 @@ class Selection:
     limit: Annotated[int, whole(1, 10**6)] | None = None
 
     def matches(self, prompt: Prompt) -> bool:
-        """Whether the filters let the prompt through (the limit aside)."""
+        """True if the filters let the prompt through (the limit aside)."""
         labels = prompt.labels
         return all(labels[c] in allowed for c, allowed in self.where.items()) and not any(
             labels[c] in banned for c, banned in self.where_not.items()

@@ -1,35 +1,28 @@
 """YAML files read into dataclasses by pydantic; every error names file, line and fix.
 
-A file's form is a frozen dataclass, decorated with `strict`: its fields are the keys, those without
-a default are required, and any other key is an error. Scalars reach pydantic as texts, as written
-(`no` stays "no", `1e3` stays "1e3"), so that no guess of YAML's about types can change a value.
+A file's form is a frozen dataclass, decorated with `strict` and with types of `yaml_fields.py`: its
+fields are the keys, those without a default are required, any other key is an error. Scalars reach
+pydantic as texts, as written (`no` stays "no", `1e3` stays "1e3"), so that no guess of YAML's about
+types can change a value.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    TypeAdapter,
-    ValidationError,
-    with_config,
-)
+from pydantic import TypeAdapter, ValidationError
 
+from varbench.data.yaml_fields import ItemError
 from varbench.errors import suggest
 
 T = TypeVar("T")
 
-_WHOLE = re.compile(r"-?\d{1,18}")
 _NULL = "tag:yaml.org,2002:null"
 _EMPTY = object()  # stands for YAML's null, which no field accepts, not even an optional one
 _KINDS: dict[type[yaml.Node], str] = {
@@ -42,60 +35,6 @@ _EXPECTED = {  # by pydantic's type of error
     "literal_error": "a text",
     "tuple_type": "a list, [in brackets] or with a dash before each item",
 }
-
-strict = with_config(ConfigDict(extra="forbid"))
-
-
-class ItemError(ValueError):
-    """An error at one item of a list.
-
-    Args:
-        index: of the item.
-        problem: what is wrong, and the fix.
-    """
-
-    def __init__(self, index: int, problem: str):
-        super().__init__(problem)
-        self.index = index
-
-
-def _check_text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; give it a text")
-    return text
-
-
-def _check_items(values: tuple[T, ...]) -> tuple[T, ...]:
-    if not values:
-        raise ValueError("is an empty list; give it at least one item")
-    return values
-
-
-def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ItemError(index, f"has {value!r} twice; delete one of them")
-    return values
-
-
-def whole(low: int, high: int) -> BeforeValidator:
-    """Annotation of an `int` field: a whole number from `low` to `high`."""
-
-    def check(value: object) -> int:
-        if isinstance(value, str) and _WHOLE.fullmatch(value) and low <= int(value) <= high:
-            return int(value)
-        shown = f", not {value!r}" if isinstance(value, str) else ""
-        raise ValueError(f"must be a whole number from {low} to {high}{shown}")
-
-    return BeforeValidator(check)
-
-
-AT_LEAST_ONE = AfterValidator(_check_items)
-DISTINCT = AfterValidator(_check_distinct)
-Text = Annotated[str, AfterValidator(_check_text)]
-AnyTexts = Annotated[tuple[Text, ...], DISTINCT]
-Texts = Annotated[AnyTexts, AT_LEAST_ONE]
-Labels = Annotated[tuple[str, ...], DISTINCT, AT_LEAST_ONE]  # "" is a label too
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Prompt sets that others have published: known here, fetched by the user, never shipped.
 
 `sets.yaml` says of each where it lives, at which revision, with which checksum and licence, and how
-its columns are read (`table.py`). `varbench fetch NAME` puts the file, unchanged, into the data
-folder (`folder.py`, `fetch.py`); from then on it is a prompt set like any other (`readers.py`).
+its columns are read (`catalog.py`). `varbench fetch NAME` puts the file, unchanged, into the data
+folder (`data_folder.py`, `fetch.py`); from then on it is a prompt set like any other
+(`readers.py`).
 """
 
 from varbench.data.published.catalog import PromptSetAsset, by_name, known, prompt_sets
@@ -10,7 +11,7 @@ from varbench.data.published.data_folder import (
     data_folder,
     load,
     local_path,
-    problem,
+    verify,
 )
 from varbench.data.published.readers import Reading, read
 
@@ -22,7 +23,7 @@ __all__ = [
     "known",
     "load",
     "local_path",
-    "problem",
     "prompt_sets",
     "read",
+    "verify",
 ]

@@ -13,7 +13,8 @@ from functools import cache
 from typing import Annotated, Literal
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.yaml_files import AnyTexts, Text, read_yaml, strict, whole
+from varbench.data.yaml_fields import AnyTexts, Text, strict, whole
+from varbench.data.yaml_files import read_yaml
 from varbench.errors import unknown
 from varbench.utils.files import packaged
 
@@ -64,7 +65,7 @@ class Asset(ABC):
 
     @property
     def page(self) -> str:
-        """Where a person can look at it; "" for what is made by hand."""
+        """Its page for people; "" for a file made by hand."""
         return {
             "github": f"https://github.com/{self.place}",
             "hub": f"https://huggingface.co/datasets/{self.place}",
@@ -75,14 +76,14 @@ class Asset(ABC):
 
     @property
     def address(self) -> str:
-        """What a plain download reads; of a hub's dataset, its page."""
+        """Address of a plain download; of a hub's dataset, its page."""
         if self.host == "github":
             return f"https://raw.githubusercontent.com/{self.place}/{self.revision}/{self.file}"
         return self.page
 
     @property
     def pinned(self) -> str:
-        """How sure it is that everyone gets the same bytes, in words."""
+        """Guarantee that everyone gets the same bytes, in words."""
         if self.sha256:
             return "checksum"
         if self.revision:
@@ -96,7 +97,7 @@ class Asset(ABC):
 
     @property
     def command(self) -> str:
-        """What brings the file."""
+        """Command that brings the file."""
         if self.host == "package":
             return f"pip install {self.place}"
         return f"varbench fetch {self.name}"
@@ -105,7 +106,7 @@ class Asset(ABC):
 @strict
 @dataclass(frozen=True)
 class Columns:
-    """How the columns of a set are read.
+    """Meaning of the columns of a set.
 
     Attributes:
         prompt: column with the prompts.

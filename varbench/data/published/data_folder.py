@@ -1,4 +1,4 @@
-"""Where fetched files lie on this machine, and whether what lies there is what it should be.
+"""The data folder of fetched files, and the check of their bytes.
 
 Beside each file lies a receipt, `NAME.receipt.json`: where it came from, when, and its checksum.
 A file counts as present only if its bytes have the checksum of the table, or, where the table has
@@ -31,43 +31,43 @@ def data_folder() -> Path:
 
 
 def local_path(published: Asset, folder: Path | None = None) -> Path:
-    """Where the file lies, or would."""
+    """Path of the file, fetched or not."""
     return (folder or data_folder()) / published.local_name
 
 
 def receipt_path(published: Asset, folder: Path) -> Path:
-    """Where its receipt lies, or would."""
+    """Path of its receipt, fetched or not."""
     return folder / f"{published.name}.receipt.json"
 
 
 def receipt(published: Asset, folder: Path) -> dict[str, Any]:
-    """What is known of the fetched file; empty without a readable receipt."""
+    """Record of how the file was fetched; empty without a readable receipt."""
     try:
-        found = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
+        content = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def problem(published: Asset, folder: Path | None = None) -> str | None:
-    """Why the file cannot be used; None if it is there and whole."""
+def verify(published: Asset, folder: Path | None = None) -> str | None:
+    """Reason why the file cannot be used; None if it is present and whole."""
     folder = folder or data_folder()
     path = local_path(published, folder)
     if not path.is_file():
         return "missing"
     try:
-        found = cached_file_sha256(path)
+        checksum = cached_file_sha256(path)
     except OSError as error:
         return f"cannot be read ({error})"
-    return _wrong(published, folder, found)
+    return _mismatch(published, folder, checksum)
 
 
-def _wrong(published: Asset, folder: Path, found: str) -> str | None:
+def _mismatch(published: Asset, folder: Path, checksum: str) -> str | None:
     known = published.sha256 or receipt(published, folder).get("sha256")
     if known is None:
         return "no receipt, so it may be incomplete"
-    if known != found:
-        return f"its checksum is {found[:16]}..., not {known[:16]}..."
+    if known != checksum:
+        return f"its checksum is {checksum[:16]}..., not {known[:16]}..."
     return None
 
 
@@ -92,6 +92,6 @@ def load(published: PromptSetAsset, folder: Path | None = None) -> PromptSet:
             command,
         )
     data = read_bytes(path)
-    if wrong := _wrong(published, folder, hashlib.sha256(data).hexdigest()):
-        raise MissingPromptSetError(f"{path} is not the published file: {wrong}", command)
+    if reason := _mismatch(published, folder, hashlib.sha256(data).hexdigest()):
+        raise MissingPromptSetError(f"{path} is not the published file: {reason}", command)
     return read(published, path, data).prompt_set

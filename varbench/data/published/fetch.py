@@ -21,7 +21,7 @@ from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import local_path, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
-from varbench.data.published.listing import where
+from varbench.data.published.listing import status_of
 from varbench.data.published.readers import read
 from varbench.errors import unknown
 from varbench.store.hashing import cached_file_sha256
@@ -33,7 +33,7 @@ _LARGEST = 1 << 30  # bytes of a file looked at in `--from DIR`, where its size 
 
 
 def by_name(name: str) -> Asset:
-    """What `varbench fetch` brings under a name: a prompt set, statistics, or a network.
+    """The file that `varbench fetch` brings under a name: a prompt set, statistics, or a network.
 
     Raises:
         UserError: there is none of that name.
@@ -45,7 +45,7 @@ def by_name(name: str) -> Asset:
 
 
 def notice(item: Asset) -> str:
-    """What a user should know before the file is fetched: licence, origin, conditions."""
+    """Facts to read before the file is fetched: licence, origin, conditions."""
     lines = [f"{item.name}: {item.about}", f"  licence: {item.licence}"]
     lines.append(f"  source: {item.cite}")
     if item.page:
@@ -77,7 +77,7 @@ def fetch(
         FetchError: it cannot be had, or is not what it should be; says what to do.
         PromptSetError: it was had, and is malformed.
     """
-    if source is None and where(item, folder)[0] is not None:
+    if source is None and status_of(item, folder)[0] is not None:
         return "already here"
     at_hand = None if source is None else _find(item, source)
     place = local_path(item, folder).parent
@@ -139,10 +139,10 @@ def _copy(path: Path, place: Path) -> Path:
 
 def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
     """Check the staged file and put it and its receipt into the folder, each by one rename."""
-    found = cached_file_sha256(staged)
-    if item.sha256 is not None and found != item.sha256:
+    checksum = cached_file_sha256(staged)
+    if item.sha256 is not None and checksum != item.sha256:
         raise FetchError(
-            f"{origin}: the checksum is {found}, but {item.name} is {item.sha256}; "
+            f"{origin}: the checksum is {checksum}, but {item.name} is {item.sha256}; "
             "this is another version or a damaged copy, and was not taken"
         )
     summary, counts = _contents(item, staged, origin)
@@ -150,7 +150,7 @@ def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str |
         "name": item.name,
         "origin": origin,
         "revision": revision,
-        "sha256": found,
+        "sha256": checksum,
         "bytes": staged.stat().st_size,
         **counts,
         "licence": item.licence,
@@ -165,7 +165,7 @@ def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str |
 
 
 def _contents(item: Asset, staged: Path, origin: str) -> tuple[str, dict[str, int]]:
-    """What a file has, in words and in counts, after it was read without complaint."""
+    """Content of a file, in words and in counts, after it was read without complaint."""
     if not isinstance(item, PromptSetAsset):
         return item.size_text, {}
     if item.columns is None:
@@ -233,13 +233,13 @@ def _find(item: Asset, source: Path) -> Path:
     names = {Path(item.local_name).name}
     if "*" not in item.file:
         names.add(Path(item.file).name)
-    found = [path for path in files if path.name in names]
-    if len(found) != 1:
+    matches = [path for path in files if path.name in names]
+    if len(matches) != 1:
         raise FetchError(
-            f"{len(found)} files in {source} are called {' or '.join(sorted(names))}; give the "
+            f"{len(matches)} files in {source} are called {' or '.join(sorted(names))}; give the "
             f"path of the one that is {item.name}: --from FILE"
         )
-    return found[0]
+    return matches[0]
 
 
 def _is(path: Path, checksum: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tables that `varbench fetch` and `varbench list` print: what there is, and what is here."""
+"""Tables of published files for `varbench fetch` and `varbench list`, with their local status."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from tabulate import tabulate
 
 from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
-from varbench.data.published.data_folder import data_folder, local_path, problem, receipt
+from varbench.data.published.data_folder import data_folder, local_path, receipt, verify
 from varbench.data.published.networks import Network
 
 
-def where(item: Asset, folder: Path | None = None) -> tuple[Path | None, str]:
-    """The file, or None, and in words: where it is, or why it cannot be used."""
+def status_of(item: Asset, folder: Path | None = None) -> tuple[Path | None, str]:
+    """The file, or None, and its status in words: its place, or why it cannot be used."""
     if isinstance(item, Network):
-        path, amiss = networks.find(item, folder)
+        path, problems = networks.locate(item, folder)
         if path is not None:
             return path, str(path)
-        damaged = [one for one in amiss if not one.endswith(": missing")]
+        damaged = [text for text in problems if not text.endswith(": missing")]
         return None, damaged[0] if damaged else "missing"
-    wrong = problem(item, folder)
-    return (None, wrong) if wrong else (local_path(item, folder), "here")
+    problem = verify(item, folder)
+    return (None, problem) if problem else (local_path(item, folder), "here")
 
 
 def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[object, object]:
@@ -34,14 +34,14 @@ def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[objec
 
 def state(published: PromptSetAsset, folder: Path | None = None) -> str:
     """`here`, or why it cannot be used."""
-    return where(published, folder)[1]
+    return status_of(published, folder)[1]
 
 
 def network_table(folder: Path | None = None) -> str:
     """All networks of metrics: what for, size, licence, and the file or why there is none."""
     rows = [
-        [name, one.purpose, one.size_text, one.licence, where(one, folder)[1]]
-        for name, one in networks.known().items()
+        [name, asset.purpose, asset.size_text, asset.licence, status_of(asset, folder)[1]]
+        for name, asset in networks.known().items()
     ]
     return str(tabulate(rows, ["network", "for", "size", "licence", ""], disable_numparse=True))
 
@@ -49,10 +49,12 @@ def network_table(folder: Path | None = None) -> str:
 def listing(folder: Path) -> str:
     """All published sets, statistics and networks: sizes, licence, how they are checked, state."""
     rows = []
-    for name, one in catalog.known().items():
-        number, prompts = counts(one, folder) if one.columns else ("", "")
-        access = "ask for access" if one.gated else "by hand" if one.host == "by_hand" else ""
-        rows.append([name, number, prompts, one.licence, one.pinned, access, state(one, folder)])
+    for name, asset in catalog.known().items():
+        number, prompts = counts(asset, folder) if asset.columns else ("", "")
+        access = "ask for access" if asset.gated else "by hand" if asset.host == "by_hand" else ""
+        rows.append(
+            [name, number, prompts, asset.licence, asset.pinned, access, state(asset, folder)]
+        )
     header = ["published set", "rows", "prompts", "licence", "checked by", "access", ""]
     sets = str(tabulate(rows, header, disable_numparse=True))
     place = f"in {folder} (another folder: --data, or VARBENCH_DATA)"

@@ -1,4 +1,4 @@
-"""Networks that metrics look at images with: where their files are, and which bytes they are.
+"""Networks of metrics: the place and the checksum of their files.
 
 `networks.yaml` says of each what it is for, where it lives, and its size, checksum and licence.
 Nothing is downloaded here: `varbench fetch NAME` does that, and puts files into `networks` in the
@@ -19,8 +19,9 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from varbench.data.published.catalog import TABLES, Asset
-from varbench.data.published.data_folder import local_path, problem
-from varbench.data.yaml_files import AnyTexts, ItemError, Text, read_yaml, strict
+from varbench.data.published.data_folder import local_path, verify
+from varbench.data.yaml_fields import AnyTexts, ItemError, Text, strict
+from varbench.data.yaml_files import read_yaml
 from varbench.errors import UserError, suggest, unknown
 from varbench.store.hashing import cached_file_sha256
 
@@ -34,7 +35,7 @@ class MissingNetworkError(UserError):
 
 
 def _torch_folder() -> Path:
-    """Where torch.hub keeps what torchvision and others download."""
+    """The folder of torch.hub, which torchvision and others download to."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = os.environ.get("TORCH_HOME") or cache_home / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -96,44 +97,44 @@ def by_name(name: str) -> Network:
 
 
 def _kept(network: Network) -> Iterator[Path]:
-    """Where libraries may have the file."""
+    """Paths at which libraries may have the file."""
     for keeper in network.kept_by:
         yield _LIBRARY_FOLDERS[keeper]() / Path(network.file).name
     if network.host == "package" and (spec := find_spec(network.place)) is not None:
         yield from (Path(root) / network.file for root in spec.submodule_search_locations or ())
 
 
-def find(network: Network, data: Path | None = None) -> tuple[Path | None, tuple[str, ...]]:
+def locate(network: Network, data: Path | None = None) -> tuple[Path | None, tuple[str, ...]]:
     """The file, or None, and where it was looked for before, with what is wrong there.
 
     Args:
         network: which.
         data: the data folder; None for :func:`varbench.data.published.data_folder.data_folder`.
     """
-    own = local_path(network, data)
-    wrong = problem(network, data)
-    if wrong is None:
-        return own, ()
-    amiss = [f"{own}: {wrong}"]
+    fetched = local_path(network, data)
+    problem = verify(network, data)
+    if problem is None:
+        return fetched, ()
+    problems = [f"{fetched}: {problem}"]
     for path in _kept(network):
-        if (wrong := _differs(network, path)) is None:
-            return path, tuple(amiss)
-        amiss.append(f"{path}: {wrong}")
-    if network.host == "package" and len(amiss) == 1:
-        amiss.append(f"the Python package {network.place}: not installed")
-    return None, tuple(amiss)
+        if (problem := _differs(network, path)) is None:
+            return path, tuple(problems)
+        problems.append(f"{path}: {problem}")
+    if network.host == "package" and len(problems) == 1:
+        problems.append(f"the Python package {network.place}: not installed")
+    return None, tuple(problems)
 
 
 def _differs(network: Network, path: Path) -> str | None:
-    """Why a library's file is not the network's; None if it is, or if nothing tells."""
+    """Reason why a library's file is not the network's; None if it is, or may be."""
     if not path.is_file():
         return "missing"
     try:
-        found = cached_file_sha256(path)
+        checksum = cached_file_sha256(path)
     except OSError as error:
         return f"cannot be read ({error})"
-    if network.sha256 is not None and found != network.sha256:
-        return f"its checksum is {found[:16]}..., not {network.sha256[:16]}..."
+    if network.sha256 is not None and checksum != network.sha256:
+        return f"its checksum is {checksum[:16]}..., not {network.sha256[:16]}..."
     return None
 
 
@@ -145,9 +146,9 @@ def network_path(name: str) -> Path:
         UserError: there is no network of that name.
     """
     network = by_name(name)
-    path, amiss = find(network)
+    path, problems = locate(network)
     if path is None:
-        places = "\n".join(f"  {one}" for one in amiss)
+        places = "\n".join(f"  {text}" for text in problems)
         raise MissingNetworkError(
             f"network {name!r} is not on this machine: {Path(network.file).name}, "
             f"{network.size_text}, for {network.purpose}; licence: {network.licence}. "

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from varbench.data.groups import KEPT
-from varbench.data.published import PromptSetAsset, known, local_path, problem
+from varbench.data.published import PromptSetAsset, known, local_path, verify
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models import registry
@@ -86,7 +86,7 @@ def _published(cell: Cell, evaluator: Evaluator) -> Mapping[str, PromptSetAsset]
     for group, size in cell.config.suite.groups.items():
         asset = known().get(f"{size.set}-statistics")
         if asset is not None and asset.format == "statistics" and local_path(asset).is_file():
-            if wrong := problem(asset):
+            if wrong := verify(asset):
                 raise UserError(f"{local_path(asset)}: {wrong}; run `varbench fetch {asset.name}`")
             assets[group] = asset
     return assets
