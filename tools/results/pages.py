@@ -125,11 +125,11 @@ def _tables(results: Sequence[Result]) -> str:
 
 def main(arguments: list[str], root: Path = ROOT) -> str | None:
     """Write the pages, or only compare them; returns what is wrong, for `sys.exit`."""
-    if arguments == ["--check"]:
-        return "\n".join(outdated(root)) or None
-    if arguments:
+    if arguments not in ([], ["--check"]):
         return f"unknown option {arguments[0]!r}; there is --check"
     try:
+        if arguments:
+            return "\n".join(outdated(root)) or None
         write(root)
     except ResultsError as error:
         return str(error)

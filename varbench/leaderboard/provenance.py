@@ -8,7 +8,7 @@ from typing import Any
 
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.results import Instrument, Provenance, Run
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.store import digest
 
 
@@ -16,7 +16,7 @@ from varbench.store import digest
 class SeedCells:
     """The cells of one results file, one per edit seed; specs hold the versions of all scorers."""
 
-    cells: Sequence[Cell]
+    cells: Sequence[CellRecord]
     specs: Sequence[Mapping[str, Any]]
 
     def provenance(self, name: str) -> list[Any]:
@@ -83,7 +83,7 @@ def provenance_of(seeds: SeedCells) -> Provenance:
     )
 
 
-def _run(cell: Cell) -> Run:
+def _run(cell: CellRecord) -> Run:
     assert cell.seed is not None  # cells that a run wrote have one
     origin = cell.body["provenance"]
     return Run(

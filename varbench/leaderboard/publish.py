@@ -27,7 +27,7 @@ from varbench.leaderboard.results import (
 )
 from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import Statistic, read_rows
-from varbench.report.cells import Cell, Filters, load_cells, select
+from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
 from varbench.store import Store
 
@@ -67,12 +67,14 @@ def publish(
     return sorted(write(out, result) for result in results_of(store, chosen, defaults))
 
 
-def settings_of(cell: Cell) -> Settings:
+def settings_of(cell: CellRecord) -> Settings:
     """The settings that the edit seeds of one results file share."""
     return cell.model, cell.concept, cell.method, cell.config
 
 
-def results_of(store: Store, cells: Sequence[Cell], defaults: Container[Settings]) -> list[Result]:
+def results_of(
+    store: Store, cells: Sequence[CellRecord], defaults: Container[Settings]
+) -> list[Result]:
     """Results of cells, one per settings, in the order of the cells.
 
     Args:
@@ -83,7 +85,7 @@ def results_of(store: Store, cells: Sequence[Cell], defaults: Container[Settings
     Raises:
         ResultsError: the seeds of a result were measured differently.
     """
-    groups: dict[Settings, list[Cell]] = {}
+    groups: dict[Settings, list[CellRecord]] = {}
     for cell in cells:
         groups.setdefault(settings_of(cell), []).append(cell)
     return [
@@ -92,7 +94,7 @@ def results_of(store: Store, cells: Sequence[Cell], defaults: Container[Settings
     ]
 
 
-def _check_one_suite(cells: Sequence[Cell]) -> None:
+def _check_one_suite(cells: Sequence[CellRecord]) -> None:
     suites: dict[tuple[str, str], set[str]] = {}
     for cell in cells:
         suites.setdefault((cell.model, cell.concept), set()).add(cell.suite)
@@ -104,7 +106,7 @@ def _check_one_suite(cells: Sequence[Cell]) -> None:
             )
 
 
-def _default_settings(cells: Sequence[Cell]) -> set[Settings]:
+def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:
     """The models' own settings of methods: those that ran last without being overridden."""
     newest: dict[tuple[str, str, str], tuple[tuple[int, str], Settings]] = {}
     for cell in cells:
@@ -114,7 +116,7 @@ def _default_settings(cells: Sequence[Cell]) -> set[Settings]:
     return {settings for _, settings in newest.values()}
 
 
-def _spec(store: Store, cell: Cell) -> Mapping[str, Any]:
+def _spec(store: Store, cell: CellRecord) -> Mapping[str, Any]:
     entry = store.find("cell", cell.key)
     if entry is None:
         raise ResultsError(f"cell {cell.key[:8]} is gone from the store: run the command again")

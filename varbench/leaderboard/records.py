@@ -22,7 +22,7 @@ from varbench.leaderboard.results import (
 )
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
-from varbench.report.cells import Cell, machine_of
+from varbench.report.cells import CellRecord, machine_of
 from varbench.report.records import load_records, to_frame
 from varbench.store import Store
 
@@ -105,11 +105,11 @@ def _record(
     return MetricRecord(seed=seed, value=part.value, machine=machine, **numbers, **labels)
 
 
-def cells_of(results: Sequence[Result]) -> list[Cell]:
+def cells_of(results: Sequence[Result]) -> list[CellRecord]:
     """Stand-ins for the cells of results, one per edit seed: provenance without numbers."""
     names = ("model", "method", "config", "concept", "suite", "family", "embedded")
     return [
-        Cell(
+        CellRecord(
             key=run.cell,
             seed=run.seed,
             body=_body(result, run),

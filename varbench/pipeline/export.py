@@ -30,7 +30,7 @@ from varbench.models.weights.rewrite import rewrite
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages.edit import edit_spec
 from varbench.report import build_records, load_cells
-from varbench.report.cells import Cell as Measured
+from varbench.report.cells import CellRecord
 from varbench.report.tables import render
 from varbench.store import Entry, Store
 
@@ -165,7 +165,7 @@ can be trained back: this is no guarantee that the concept cannot be drawn.
 """
 
 
-def _measures(measured: Measured, entry: Entry, cell: Cell) -> bool:
+def _measures(measured: CellRecord, entry: Entry, cell: Cell) -> bool:
     """True for a cell of this edit, or of the base model on the same concept."""
     if measured.method == NONE:
         return measured.model == cell.config.model.name and measured.concept == cell.label

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from varbench.errors import unknown
-from varbench.report.cells import Cell, Filters, ReportError, load_cells, select
+from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.report.page import render_page
 from varbench.report.records import build_records, load_records, only_metrics, plain
 from varbench.report.render import FORMS as TABLE_FORMS
@@ -35,7 +35,7 @@ __all__ = [
     "FORMATS",
     "PAPER",
     "TABLES",
-    "Cell",
+    "CellRecord",
     "Filters",
     "ReportError",
     "build_records",
@@ -53,12 +53,12 @@ __all__ = [
 
 def write_views(
     records: pd.DataFrame,
-    cells: Sequence[Cell],
+    cells: Sequence[CellRecord],
     out: Path,
     formats: Sequence[str] = FORMATS_OF_A_FOLDER,
     *,
     store: Store | None = None,
-    all_cells: Sequence[Cell] | None = None,
+    all_cells: Sequence[CellRecord] | None = None,
 ) -> list[Path]:
     """Write one file per format (named in `FILES`) into folder `out`; return their paths.
 

@@ -8,7 +8,7 @@ from typing import Any
 from varbench.errors import unknown
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
-from varbench.report.cells import Cell, ReportError, read_cell
+from varbench.report.cells import CellRecord, ReportError, read_cell
 from varbench.report.columns import column
 from varbench.report.records import records_of
 from varbench.report.render import FORMS
@@ -51,7 +51,7 @@ def variant_records(store: Store, variant: Mapping[str, Any]) -> list[MetricReco
     return [record for record in records_of(cells) if record.seed is None]
 
 
-def _cell(store: Store, key: str) -> Cell:
+def _cell(store: Store, key: str) -> CellRecord:
     entry = store.find("cell", key)
     if entry is None:
         raise ReportError(f"cell {key[:8]} of the ablation is gone: run the ablation again")

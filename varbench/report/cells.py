@@ -59,7 +59,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellRecord:
     """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
 
     Attributes:
@@ -101,12 +101,12 @@ class Cell:
             yield MetricRecord(metric=metric, value=value, **labels).of_one_seed()
 
 
-def read_cell(entry: Entry, store: Store) -> Cell:
+def read_cell(entry: Entry, store: Store) -> CellRecord:
     """A cell from its entry in the store, with its costs from other entries there."""
     body = entry.json("cell.json")
     names = ("model", "method", "config", "concept", "family", "suite")
     texts = {name: str(body.get(name) or "") for name in names}
-    return Cell(
+    return CellRecord(
         entry.key,
         embedded=bool(body.get("embedded", False)),
         seed=body.get("seed"),
@@ -118,19 +118,19 @@ def read_cell(entry: Entry, store: Store) -> Cell:
     )
 
 
-def cells_of(store: Store, entries: Iterable[Entry]) -> list[Cell]:
+def cells_of(store: Store, entries: Iterable[Entry]) -> list[CellRecord]:
     """The cells of these entries, each once, in the order of a report."""
     cells = {entry.key: read_cell(entry, store) for entry in entries}
     return sorted(cells.values(), key=lambda cell: cell.identity)
 
 
-def load_cells(store: Store) -> list[Cell]:
+def load_cells(store: Store) -> list[CellRecord]:
     """All cells of a store, sorted.
 
     Where several measure the same thing (a prompt set, the weights or a metric changed since) the
     one written last counts.
     """
-    newest: dict[tuple[str, str, str, str, str, int], Cell] = {}
+    newest: dict[tuple[str, str, str, str, str, int], CellRecord] = {}
     for entry in store.entries("cell"):
         cell = read_cell(entry, store)
         if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:

@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.store import Entry, Store
 
 STEPS = 20
 """Last training steps that kept tokens are averaged over."""
 
 
-def kept_by_scale(store: Store, cell: Cell) -> list[float]:
+def kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
     """Share of tokens per scale, in per cent, that the filter kept in the last steps of training.
 
     Empty where the method has no filter or the edit is not in the store.
@@ -27,7 +27,7 @@ def kept_by_scale(store: Store, cell: Cell) -> list[float]:
     return [100 * float(np.mean([line[f"kept_{k}"] for line in last])) for k in range(scales)]
 
 
-def edit_of(store: Store, cell: Cell) -> Entry | None:
+def edit_of(store: Store, cell: CellRecord) -> Entry | None:
     """The stored edit of a cell; None if it has none."""
     key = cell.body.get("edit")
     return store.find("edit", key, verify=False) if key else None
@@ -38,7 +38,7 @@ def training_log(edit: Entry) -> list[dict[str, float]]:
     return [json.loads(line) for line in edit.path("log.jsonl").read_text().splitlines()]
 
 
-def drift_by_scale(store: Store, cell: Cell) -> list[float]:
+def drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
     """Mean KL from the base model's prediction to the method's, per scale, in nats per bit.
 
     Over the probed prompts, which must all stay (LD1 by scale); empty where nothing was probed.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varbench.metrics.nudity_protocols import CLASSES, FLOOR
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.store import Store
 from varbench.store.failures import left_in
 
@@ -45,7 +45,7 @@ class ScoreBook:
         cells: whose scores; only those are read.
     """
 
-    def __init__(self, store: Store, cells: Iterable[Cell]) -> None:
+    def __init__(self, store: Store, cells: Iterable[CellRecord]) -> None:
         self._store = store
         self._keys = list(
             dict.fromkeys(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.methods.registry import NONE
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.detections import ImageDetections, ScoreBook
 from varbench.report.panels import families_of
 from varbench.report.thumbnails import data_uri, mosaic, thumbnail
@@ -99,7 +99,9 @@ class ImageGrid:
         shown: those on the page, whose scores are shown.
     """
 
-    def __init__(self, store: Store, cells: Sequence[Cell], shown: Sequence[Cell]) -> None:
+    def __init__(
+        self, store: Store, cells: Sequence[CellRecord], shown: Sequence[CellRecord]
+    ) -> None:
         self.store = store
         self._entries: dict[str, Entry | None] = {}
         self._scores = ScoreBook(store, shown)
@@ -111,7 +113,7 @@ class ImageGrid:
             for sample in _samples(cell, group)
         }
 
-    def grids(self, columns: Sequence[tuple[str, Cell]]) -> list[Grid]:
+    def grids(self, columns: Sequence[tuple[str, CellRecord]]) -> list[Grid]:
         """The grids of one panel; `columns` are (label, cell), the base model first."""
         grids = []
         for group, title in GROUP_TITLES.items():
@@ -128,7 +130,7 @@ class ImageGrid:
         self,
         group: str,
         key: Key,
-        columns: Sequence[tuple[str, Cell]],
+        columns: Sequence[tuple[str, CellRecord]],
         samples: Sequence[Mapping[str, Any] | None],
     ) -> GridRow:
         prompt = next(str(sample["prompt"]) for sample in samples if sample is not None)
@@ -138,7 +140,9 @@ class ImageGrid:
         )
         return GridRow(prompt, key[1], cells)
 
-    def _cell(self, label: str, cell: Cell, group: str, sample: Mapping[str, Any]) -> GridCell:
+    def _cell(
+        self, label: str, cell: CellRecord, group: str, sample: Mapping[str, Any]
+    ) -> GridCell:
         key, file = str(sample["key"]), str(sample["file"])
         hit = sample.get("hit")
         cleared = group != TARGET and hit is False
@@ -167,7 +171,7 @@ class ImageGrid:
             return None
 
 
-def is_covered(cell: Cell) -> bool:
+def is_covered(cell: CellRecord) -> bool:
     """True if a cell's concept, or one of a joint edit, is of a covered family."""
     return not COVERED.isdisjoint(families_of(cell.family))
 
@@ -192,17 +196,17 @@ def choose(columns: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:
 
 
 def columns_of(
-    cells: Sequence[Cell], labels: Mapping[tuple[str, str], str]
-) -> list[tuple[str, Cell]]:
+    cells: Sequence[CellRecord], labels: Mapping[tuple[str, str], str]
+) -> list[tuple[str, CellRecord]]:
     """(label, cell) per method and config, of several edit seeds the lowest; the base first."""
-    first: dict[tuple[str, str], Cell] = {}
+    first: dict[tuple[str, str], CellRecord] = {}
     for cell in sorted(cells, key=lambda cell: cell.identity):
         first.setdefault((cell.method, cell.config), cell)
     ordered = sorted(first.items(), key=lambda item: (item[0][0] != NONE, item[0]))
     return [(labels.get(name, name[0]), cell) for name, cell in ordered]
 
 
-def _samples(cell: Cell, group: str) -> Sequence[Mapping[str, Any]]:
+def _samples(cell: CellRecord, group: str) -> Sequence[Mapping[str, Any]]:
     samples: Sequence[Mapping[str, Any]] = (cell.body.get("pictures") or {}).get(group) or ()
     return samples
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from varbench.report.cells import Cell, Filters, load_cells, select
+from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.store import Store
 from varbench.store.failures import left_in
 from varbench.store.stage import Stage
@@ -50,7 +50,7 @@ def load_images(path: str | Path) -> pd.DataFrame:
     return images_frame(store, select(load_cells(store), Filters()))
 
 
-def images_frame(store: Store, cells: list[Cell]) -> pd.DataFrame:
+def images_frame(store: Store, cells: list[CellRecord]) -> pd.DataFrame:
     """As `load_images`, of some cells of a store."""
     read = cache(lambda name: _scores(store, name))
     rows = [row for cell in cells for row in _rows(store, cell, read)]
@@ -58,7 +58,7 @@ def images_frame(store: Store, cells: list[Cell]) -> pd.DataFrame:
 
 
 def _rows(
-    store: Store, cell: Cell, read: Callable[[str], tuple[str, list[_Score]]]
+    store: Store, cell: CellRecord, read: Callable[[str], tuple[str, list[_Score]]]
 ) -> Iterator[tuple[Any, ...]]:
     scores: dict[str, list[_Score]] = {}
     for name in cell.body.get("inputs", ()):

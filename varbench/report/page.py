@@ -19,7 +19,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from varbench.methods.registry import NONE
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.image_grid import Grid, ImageGrid, columns_of
 from varbench.report.panels import Panel, build_panels
 from varbench.report.plots import PALETTE, RETENTION, scale_svgs, series, tradeoff_svg
@@ -46,9 +46,9 @@ class Section:
 
 def render_page(
     store: Store | None,
-    cells: Sequence[Cell],
+    cells: Sequence[CellRecord],
     records: pd.DataFrame,
-    all_cells: Sequence[Cell] | None = None,
+    all_cells: Sequence[CellRecord] | None = None,
 ) -> str:
     """The page as one string of HTML.
 
@@ -127,7 +127,7 @@ def _anchors(names: Sequence[str]) -> list[str]:
 def _section(
     anchor: str,
     panel: Panel,
-    cells: Sequence[Cell],
+    cells: Sequence[CellRecord],
     images: ImageGrid | None,
     numbers: Mapping[str, int],
 ) -> Section:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.curves import drift_by_scale, kept_by_scale
 from varbench.report.panels import Panel
 from varbench.report.text import visible
@@ -155,7 +155,7 @@ def tradeoff_svg(panel: Panel, metric: str, numbers: Mapping[str, int]) -> str |
 
 
 def scale_svgs(
-    store: Store, columns: Sequence[tuple[str, Cell]], numbers: Mapping[str, int], title: str
+    store: Store, columns: Sequence[tuple[str, CellRecord]], numbers: Mapping[str, int], title: str
 ) -> list[str]:
     """The plots of a panel over the model's scales as `<svg>` elements, where there are numbers.
 

@@ -23,10 +23,7 @@ import pandas as pd
 
 from varbench.metrics.record import FRAME_FIELDS, RECORD_FIELDS, MetricRecord
 from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
-from varbench.report.cells import Cell as Cell
-from varbench.report.cells import Filters, load_cells, select
-from varbench.report.cells import ReportError as ReportError
-from varbench.report.cells import read_cell as read_cell
+from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.store import Store
 
 _DTYPES = {
@@ -38,9 +35,9 @@ _DTYPES = {
 _STATUSES = ("measured", "reported", "superseded", "flagged")  # the worst one speaks for a mean
 
 
-def records_of(cells: Sequence[Cell]) -> list[MetricRecord]:
+def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
     """All records of cells: the mean over edit seeds first, then the seeds it is made of."""
-    numbers: dict[tuple[Any, ...], list[tuple[MetricRecord, Cell]]] = {}
+    numbers: dict[tuple[Any, ...], list[tuple[MetricRecord, CellRecord]]] = {}
     for cell in cells:
         for record in cell.records():
             numbers.setdefault(_number_of(record), []).append((record, cell))
@@ -60,7 +57,7 @@ def _number_of(record: MetricRecord) -> tuple[Any, ...]:
     return (*place, record.prompt_set, record.metric)
 
 
-def build_records(cells: Sequence[Cell]) -> pd.DataFrame:
+def build_records(cells: Sequence[CellRecord]) -> pd.DataFrame:
     """`records_of` cells as a DataFrame."""
     return to_frame(records_of(cells))
 

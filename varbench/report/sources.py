@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.image_grid import columns_of
 from varbench.report.text import MISSING
 
@@ -21,7 +21,7 @@ class Source:
     resolved: str
 
 
-def sources_of(cells: Sequence[Cell], labels: Mapping[tuple[str, str], str]) -> list[Source]:
+def sources_of(cells: Sequence[CellRecord], labels: Mapping[tuple[str, str], str]) -> list[Source]:
     """The provenance of each method: one entry per config, its seeds together."""
     sources = []
     for label, first in columns_of(cells, labels):

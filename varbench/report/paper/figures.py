@@ -15,7 +15,7 @@ import numpy as np
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report import ablation_table
-from varbench.report.cells import Cell, ReportError
+from varbench.report.cells import CellRecord, ReportError
 from varbench.report.columns import column
 from varbench.report.image_grid import Grid, ImageGrid, columns_of
 from varbench.report.panels import Panel, build_panels
@@ -50,7 +50,7 @@ SWEPT = ("erasure_rate", "acc_u", "fid_base")
 
 
 def result_figures(
-    store: Store, cells: Sequence[Cell], all_cells: Sequence[Cell]
+    store: Store, cells: Sequence[CellRecord], all_cells: Sequence[CellRecord]
 ) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that there are numbers or images for.
 
@@ -79,7 +79,7 @@ def result_figures(
 
 
 def write_figures(
-    store: Store, cells: Sequence[Cell], all_cells: Sequence[Cell], out: Path
+    store: Store, cells: Sequence[CellRecord], all_cells: Sequence[CellRecord], out: Path
 ) -> list[Path]:
     """Write all figures of results and of training as PDF and PNG into a folder.
 
@@ -154,7 +154,7 @@ def _by_metric(store: Store, variant: Mapping[str, Any]) -> dict[str, MetricReco
     return {record.metric: record for record in records if record.concept == records[0].concept}
 
 
-def _threshold_curves(cell: Cell) -> dict[str, Mapping[str, Any]]:
+def _threshold_curves(cell: CellRecord) -> dict[str, Mapping[str, Any]]:
     """By metric, the curves of a cell over thresholds of their detector."""
     curves = {}
     for record in cell.body.get("records", ()):
@@ -165,7 +165,7 @@ def _threshold_curves(cell: Cell) -> dict[str, Mapping[str, Any]]:
 
 
 def threshold_figure(
-    columns: Sequence[tuple[str, Cell]], metric: str, numbers: Mapping[str, int]
+    columns: Sequence[tuple[str, CellRecord]], metric: str, numbers: Mapping[str, int]
 ) -> Figure:
     """A metric over the threshold from which a detection counts; the base model dashed.
 

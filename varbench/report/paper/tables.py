@@ -9,7 +9,7 @@ import pandas as pd
 
 from varbench.methods.registry import NONE
 from varbench.report import ablation_table
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.columns import column
 from varbench.report.panels import Panel, build_panels
 from varbench.report.paper.ties import CellSamples, best
@@ -73,7 +73,7 @@ LAYOUTS = (
 )  # fmt: skip
 
 
-def paper_tables(records: pd.DataFrame, cells: Sequence[Cell]) -> list[Table]:
+def paper_tables(records: pd.DataFrame, cells: Sequence[CellRecord]) -> list[Table]:
     """Every layout that has a concept among the results.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from varbench.methods.registry import NONE
 from varbench.metrics import stats
 from varbench.metrics.stats import PairedSamples, read_rows
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.panels import MethodRow, Panel
 
 LEVEL = 0.05
@@ -29,7 +29,7 @@ class CellSamples:
         cells: of any panels; those without samples (results files) have none.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
+    def __init__(self, cells: Sequence[CellRecord]) -> None:
         self._by_method: dict[tuple[str, ...], list[Mapping[str, PairedSamples]]] = {}
         for cell in cells:
             if cell.rows_file is not None:

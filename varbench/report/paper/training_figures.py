@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from varbench.report.cells import Cell
+from varbench.report.cells import CellRecord
 from varbench.report.curves import edit_of, training_log
 from varbench.report.plots import PALETTE, new_figure
 from varbench.store import Store
@@ -24,7 +24,7 @@ WINDOW = 10
 """Steps that a curve is averaged over: one step sees only a few pairs."""
 
 
-def training_figures(store: Store, cells: Sequence[Cell]) -> Iterator[tuple[str, Figure]]:
+def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that the cells' edits kept records for."""
     for cell in cells:
         edit = edit_of(store, cell)
