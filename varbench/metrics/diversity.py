@@ -64,15 +64,15 @@ class Vendi:
         if not len(pair):
             return no_images(KEPT)
         pool, base_pool = (vendi_score(unit_features(g)) for g in (pair.method, pair.base))
-        kept, target = (by_prompt(inputs, g, vendi_score) for g in (KEPT, (TARGET,)))
-        details: dict[str, object] = {"k": kept.images, "pool": pool, "base_pool": base_pool}
+        spared, target = (by_prompt(inputs, g, vendi_score) for g in (KEPT, (TARGET,)))
+        details: dict[str, object] = {"k": spared.images, "pool": pool, "base_pool": base_pool}
         details["pool_ratio"] = pool / base_pool
-        if kept.images < 2:
+        if spared.images < 2:
             note = "one picture per prompt: pooled over prompts, no interval"
             return MetricValue(pool, None, None, len(pair), base_pool, None, note, details)
-        details["kept"] = ratio(kept.method - 1, kept.base - 1, kept.ids)
+        details["kept"] = ratio(spared.method - 1, spared.base - 1, spared.ids)
         details["target_kept"] = ratio(target.method - 1, target.base - 1, target.ids)
-        return kept.value(details)
+        return spared.value(details)
 
 
 class PairwiseDistance:
@@ -89,17 +89,17 @@ class PairwiseDistance:
 
     def compute(self, inputs: MetricInputs) -> MetricValue:
         """No value with one image per prompt."""
-        kept, target = (by_prompt(inputs, g, mean_distance) for g in (KEPT, (TARGET,)))
-        if kept.images == 0:
+        spared, target = (by_prompt(inputs, g, mean_distance) for g in (KEPT, (TARGET,)))
+        if spared.images == 0:
             return no_images(KEPT)
-        if kept.images < 2:
+        if spared.images < 2:
             return missing("one picture per prompt: no pairs", len(inputs.paired(*KEPT)))
         details = {
-            "k": kept.images,
-            "kept": ratio(kept.method, kept.base, kept.ids),
+            "k": spared.images,
+            "kept": ratio(spared.method, spared.base, spared.ids),
             "target_kept": ratio(target.method, target.base, target.ids),
         }
-        return kept.value(details)
+        return spared.value(details)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class MetricRecord:
         }
 
 
-_NAMES = tuple(one.name for one in fields(MetricRecord))
+_NAMES = tuple(entry.name for entry in fields(MetricRecord))
 RECORD_FIELDS = _NAMES[: _NAMES.index("status") + 1]
 """A record of `report --format json`."""
 FRAME_FIELDS = _NAMES[: _NAMES.index("machine") + 1]
