@@ -159,7 +159,7 @@ def test_entries_have_a_row_per_image_and_belong_to_the_cell(store: Path) -> Non
         assert cell["provenance"]["comparers"] == {"lpips": [1, "pixels"]}
 
 
-def test_the_unerased_model_is_compared_with_itself_by_no_call(store: Path) -> None:
+def test_the_base_model_is_compared_with_itself_by_no_call(store: Path) -> None:
     """18 images of each model, 12 of which have a next seed; only the method's have a base."""
     assert sum(Pixels.calls) == 2 * 12 + 18
 
@@ -191,7 +191,7 @@ def test_a_plan_counts_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     assert 0 < works["before"].disk < held  # without the headers of the files
 
 
-def test_a_comparer_that_computes_otherwise_is_asked_again(
+def test_another_version_of_a_comparer_compares_again(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = ("pictures", "scores", Stage.COMPARE)
@@ -226,7 +226,7 @@ def test_a_prompt_of_two_groups_has_its_first_images_as_next() -> None:
     assert next_seeds(todo) == [[(0, 1), None], [(0, 1), None]]
 
 
-# --- who may be asked -----------------------------------------------------------------------
+# --- needs and roles -----------------------------------------------------------------------
 
 
 class Labelled(Concept):
@@ -249,7 +249,7 @@ def test_roles_of_comparers_are_needs_and_no_scorers() -> None:
         assert not comparers.keys() & SCORERS[name].keys()
 
 
-def test_only_metrics_that_are_asked_for_bring_a_comparer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_requested_metrics_bring_a_comparer(monkeypatch: pytest.MonkeyPatch) -> None:
     concept, pool = Labelled(judge=GalleryJudge()), ScorerPool()
     without = Evaluator(concept, ["acc_e"], METRICS, pool)
     assert without.comparers == {}

@@ -263,7 +263,7 @@ def test_a_suite_that_probes_nothing_makes_nothing(ctx: RunContext, cell: Cell) 
     assert outputs.groups() == {} and outputs.entries() == []
 
 
-def test_any_model_of_the_protocol_can_be_asked() -> None:
+def test_any_model_of_the_protocol_can_be_probed() -> None:
     """The tiny model has other scales and bits than the Gallery."""
     model = tiny_model()
     text = model.encode(["a red cat"])

@@ -230,7 +230,7 @@ def test_what_fails_again_and_again_ends_the_run_and_keeps_the_rest(
 
 
 @slow
-def test_no_cluster_at_the_address_is_told(tmp_path: Path) -> None:
+def test_no_cluster_at_the_address_is_an_error(tmp_path: Path) -> None:
     process = start(tmp_path, "engine=ray", "engine.address=127.0.0.1:1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in said

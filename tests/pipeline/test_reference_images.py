@@ -69,7 +69,7 @@ def test_statistics_of_a_groups_prompt_set_are_its_reference(fetched: Path) -> N
     np.testing.assert_allclose(moments.covariance, np.cov(rows, rowvar=False))
 
 
-def test_a_cell_is_told_by_the_statistics_it_was_compared_with(fetched: Path) -> None:
+def test_a_cells_spec_names_the_statistics_it_was_compared_with(fetched: Path) -> None:
     before = statistics_spec(cell(), standard())
     assert before == {"statistics": {"coco": cached_file_sha256(fetched)}}
     write(fetched, mu=np.zeros(4), sigma=np.eye(4))

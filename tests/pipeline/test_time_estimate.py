@@ -178,7 +178,7 @@ def test_a_method_without_steps_is_timed_whole(
     assert rate == Rate(pytest.approx(5.0), "timed")  # type: ignore[arg-type]
 
 
-def test_everything_that_is_asked_is_timed_and_nothing_stays(tmp_path: Path) -> None:
+def test_every_required_kind_is_timed_and_nothing_stays(tmp_path: Path) -> None:
     asked = cells("svare", "neg-prompt")
     place = ctx(tmp_path / "store")
     wanted = required_rates(run_estimate(asked, place, True, None).stages)
@@ -230,7 +230,7 @@ def planned(store: Path, *args: str) -> str:
     return done.stdout[done.stdout.index("time: ") :].partition("\n\n")[0]
 
 
-def test_the_plan_tells_seconds_per_unit_and_per_stage(quick: list[Any], tmp_path: Path) -> None:
+def test_the_plan_shows_seconds_per_unit_and_per_stage(quick: list[Any], tmp_path: Path) -> None:
     text = planned(tmp_path / "store", "--method", "svare")
     assert len(quick) == 1
     assert "an estimate" in text.splitlines()[0]

@@ -49,6 +49,7 @@ class RunContext:
     _applied: tuple[str, str] | None = None  # configuration of a model, key of its edit
     _weights: ExitStack = field(default_factory=ExitStack)  # puts the base weights back
     _guidance: tuple[str, Guidance] | None = None
+    _identities: dict[int, tuple[int, str]] = field(default_factory=dict)  # by id of a network
 
     def __post_init__(self) -> None:
         self._pool = ScorerPool(self.device)
@@ -120,12 +121,15 @@ class RunContext:
 
     def identity(self, network: Scorer | Comparer) -> tuple[int, str]:
         """Version and fingerprint of a scorer or comparer; raises as `fingerprint`."""
-        try:
-            return network.version, network.fingerprint()
-        except UserError:
-            if not self.dry_run:
-                raise
-            return network.version, UNKNOWN
+        if id(network) not in self._identities:
+            try:
+                fingerprint = network.fingerprint()
+            except UserError:
+                if not self.dry_run:
+                    raise
+                fingerprint = UNKNOWN
+            self._identities[id(network)] = network.version, fingerprint
+        return self._identities[id(network)]
 
     def offers(self, cell: Cell, capability: type) -> bool:
         """Whether the cell's model has a capability; only an undeclared class has to be loaded."""
