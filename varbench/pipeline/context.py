@@ -29,7 +29,7 @@ UNKNOWN = "unknown"
 
 @dataclass
 class RunContext:
-    """What the stages share in one process; networks are loaded when first needed.
+    """State that stages share in one process; networks are loaded when first needed.
 
     Attributes:
         store, progress, device: where entries are, what the user sees, where tensors are.

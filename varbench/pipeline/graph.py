@@ -224,7 +224,7 @@ def _by_label(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 
 
 def _sources(task: Task) -> Iterator[Task]:
-    """What an attempt is made from besides the edit, in order."""
+    """Everything that an attempt is made from besides the edit, in order."""
     for need in task.needs:
         if need.stage is not Stage.EDIT:
             yield from _sources(need)
