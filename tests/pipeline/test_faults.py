@@ -17,7 +17,8 @@ import torch
 from hypothesis import given
 
 from tests.data.test_mutated_files import fuzz, mutated
-from tests.helpers.leaderboard import METHOD, SMALL, complete_folder, run_cli
+from tests.helpers.cli import varbench
+from tests.helpers.leaderboard import METHOD, SMALL, complete_folder
 from tests.helpers.paths import ROOT
 from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
 from tests.helpers.tiny import tiny_model
@@ -57,11 +58,11 @@ def records(store: Path) -> list[Any]:
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_costs_nothing(disk: Path, small_store: Path) -> None:
-    told = run_cli(*RUN, "--store", disk / "store")
+    told = varbench(*RUN, "--store", disk / "store")
     assert told.exit_code == 2 and "disk full: free space" in told.output
     assert "Traceback" not in told.output and not records(disk / "store")
     assert mounted("-o", "remount,size=50m", disk)
-    assert run_cli(*RUN, "--store", disk / "store").exit_code == 0
+    assert varbench(*RUN, "--store", disk / "store").exit_code == 0
     assert records(disk / "store") == records(small_store)
 
 
@@ -81,12 +82,12 @@ def test_a_read_only_store_is_refused_before_work_but_can_be_reported(
     disk: Path, small_store: Path
 ) -> None:
     assert mounted("-o", "remount,ro", disk)
-    told = run_cli(*RUN, "--store", disk / "store")
+    told = varbench(*RUN, "--store", disk / "store")
     assert told.exit_code == 2 and "cannot be written" in told.output
     assert "Traceback" not in told.output
     assert mounted("--bind", small_store, disk) and mounted("-o", "remount,bind,ro", disk)
     try:
-        shown = run_cli("report", "--store", disk)
+        shown = varbench("report", "--store", disk)
         assert shown.exit_code == 0 and METHOD in shown.output
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -146,7 +147,7 @@ def test_a_results_file_of_a_newer_version_asks_for_an_upgrade(
     path.write_text(json.dumps(body))
     with pytest.raises(ResultsError, match=r"newer varbench \(schema 2, here 1\); upgrade"):
         read(path)
-    told = run_cli("check", "--files-only", folder)
+    told = varbench("check", "--files-only", folder)
     assert told.exit_code != 0 and "upgrade" in told.output and "Traceback" not in told.output
 
 
@@ -180,7 +181,7 @@ def test_a_cell_cannot_write_outside_the_store(tmp_path: Path, cell_text: str, n
     path = tmp_path / "in" / "cell.json"
     path.parent.mkdir()
     path.write_text(json.dumps(json.loads(cell_text) | {"erased": name}))
-    told = run_cli("run", "--from", path, "--show-config", "--store", tmp_path / "in" / "store")
+    told = varbench("run", "--from", path, "--show-config", "--store", tmp_path / "in" / "store")
     assert told.exit_code == 2 and "cannot name a concept" in told.output
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["cell.json"]
 
@@ -204,6 +205,6 @@ def test_a_cell_cannot_write_outside_the_store(tmp_path: Path, cell_text: str, n
 def test_cells_to_repeat(tmp_path: Path, text: str) -> None:
     path = tmp_path / "cell.json"
     path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
-    told = run_cli("run", "--from", path, "--show-config", "--store", tmp_path / "store")
+    told = varbench("run", "--from", path, "--show-config", "--store", tmp_path / "store")
     assert told.exit_code in (0, 2), told.output
     assert told.exit_code == 0 or "error" in told.output.lower()

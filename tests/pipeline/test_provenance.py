@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.cli import cells
-from tests.helpers.leaderboard import METHOD, SMALL, run_cli
+from tests.helpers.cli import cells, varbench
+from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.pipeline import provenance
 from varbench.store import Store
 
@@ -37,7 +37,7 @@ def test_a_cell_tells_every_device_that_had_a_part_in_it(
     run = ["run", "--method", METHOD, "--store", tmp_path, *SMALL]
     here, there = "NVIDIA A100", "NVIDIA H200"
     monkeypatch.setattr(provenance, "device_name", lambda device: here)
-    assert run_cli(*run).exit_code == 0
+    assert varbench(*run).exit_code == 0
     assert {one["provenance"]["device"] for one in cells(tmp_path).values()} == {here}
     ours = cells(tmp_path)[OURS]["inputs"][0]  # a block of images goes to another machine
     stage, _, key = ours.partition("/")
@@ -45,13 +45,13 @@ def test_a_cell_tells_every_device_that_had_a_part_in_it(
     assert entry is not None and entry.meta["device"] == here
     shutil.rmtree(entry.dir)
     monkeypatch.setattr(provenance, "device_name", lambda device: there)
-    assert run_cli(*run).exit_code == 0
+    assert varbench(*run).exit_code == 0
     told = {name: cell["provenance"]["device"] for name, cell in cells(tmp_path).items()}
     assert told == {
         "none/face-ada/0": here,
         OURS: f"{here} and {there}",
     }
-    shown = run_cli("report", "--store", tmp_path)
+    shown = varbench("report", "--store", tmp_path)
     assert shown.exit_code == 0
     assert f"{METHOD} on {here} and {there}" in " ".join(shown.output.split())
 

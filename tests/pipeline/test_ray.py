@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.leaderboard import run_cli
+from tests.helpers.cli import varbench
 from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
 from varbench.conf.compose import split_engine
 from varbench.conf.engine import EngineConfig
@@ -51,7 +51,7 @@ def test_engine_settings_are_no_part_of_the_request() -> None:
 
 def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    done = run_cli("run", "--store", tmp_path, "--method", "neg-prompt", "engine=ray")
+    done = varbench("run", "--store", tmp_path, "--method", "neg-prompt", "engine=ray")
     assert done.exit_code == 2 and "pip install 'varbench[ray]'" in done.output
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.leaderboard import run_cli
+from tests.helpers.cli import varbench
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell
 from varbench.errors import UserError
 from varbench.metrics import stats
@@ -151,11 +151,13 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_from_the_command_line(store: Store, tmp_path: Path) -> None:
-    done = run_cli("report", "--store", store.root, "--table", "paper", "--out", tmp_path / "paper")
+    done = varbench(
+        "report", "--store", store.root, "--table", "paper", "--out", tmp_path / "paper"
+    )
     assert done.exit_code == 0, done.output
     names = {path.name for path in (tmp_path / "paper").iterdir()}
     assert {"celebrity.tex", "celebrity.md", "celebrity.csv", "celebrity.html"} <= names
-    done = run_cli("report", "--store", store.root, "--table", "paper", "--reported")
+    done = varbench("report", "--store", store.root, "--table", "paper", "--reported")
     assert done.exit_code == 0 and "Reported by papers, not measured here" in done.output
 
 
@@ -168,9 +170,11 @@ def test_latex_compiles_as_it_is(tmp_path: Path) -> None:
         for method in NUMBERS:
             put_cell(store, method, concept=concept, family=family)
     out = tmp_path / "out"
-    assert run_cli("report", "--store", store.root, "--table", "paper", "--out", out).exit_code == 0
+    assert (
+        varbench("report", "--store", store.root, "--table", "paper", "--out", out).exit_code == 0
+    )
     options = ("--table", "paper", "--format", "latex", "--reported")
-    (out / "whole.tex").write_text(run_cli("report", "--store", store.root, *options).output)
+    (out / "whole.tex").write_text(varbench("report", "--store", store.root, *options).output)
     for name in ("paper.tex", "whole.tex"):
         command = [latex, "-interaction=nonstopmode", "-halt-on-error", name]
         done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)

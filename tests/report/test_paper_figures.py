@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.leaderboard import run_cli
+from tests.helpers.cli import varbench
 from tests.helpers.report import NUMBERS, put_cell
 from varbench.report import build_records, load_cells
 from varbench.report.image_grid import ImageGrid, columns_of
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_the_command_writes_each_figure_as_pdf_and_png(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "figures"
-    assert run_cli("figures", "--store", store.root, "--out", out).exit_code == 0
+    assert varbench("figures", "--store", store.root, "--out", out).exit_code == 0
     names = {path.name for path in out.iterdir()}
     for name in ("face-ada-smoke-tradeoff", "bare-smoke-nudity_varbench"):
         assert {f"gallery-{name}.pdf", f"gallery-{name}.png"} <= names
@@ -46,7 +46,7 @@ def test_the_command_writes_each_figure_as_pdf_and_png(store: Store, tmp_path: P
         data = path.read_bytes()
         assert b"/Type0" in data and b"/Type3" not in data  # letters, not outlines
     again = tmp_path / "again"
-    run_cli("figures", "--store", store.root, "--out", again)
+    varbench("figures", "--store", store.root, "--out", again)
     for path in out.glob("*.pdf"):
         assert path.read_bytes() == (again / path.name).read_bytes()
 
@@ -93,5 +93,5 @@ def test_covered_images_are_drawn_covered(store: Store, concept: str, clear: boo
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     put_cell(store, "none", images={}, records=[])
-    done = run_cli("figures", "--store", store.root, "--out", tmp_path / "out")
+    done = varbench("figures", "--store", store.root, "--out", tmp_path / "out")
     assert done.exit_code == 2 and "nothing to draw" in done.output

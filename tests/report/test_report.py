@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.helpers.leaderboard import run_cli
+from tests.helpers.cli import varbench
 from tests.helpers.report import page_of, put_cell, put_edit, table_text, write_report
 from varbench.errors import UserError
 from varbench.metrics.record import RECORD_FIELDS
@@ -236,6 +236,6 @@ def test_unknown_values_are_refused_before_anything_is_read_or_written(
 ) -> None:
     out = tmp_path / "out"
     options = tuple(str(out) if option == "OUT" else option for option in options)
-    done = run_cli("report", "--store", tmp_path / "no store", *options)
+    done = varbench("report", "--store", tmp_path / "no store", *options)
     assert done.exit_code == 2 and message in " ".join(done.output.split())
     assert not out.exists()

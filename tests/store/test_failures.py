@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.cli import cells
-from tests.helpers.leaderboard import METHOD, SMALL, run_cli
+from tests.helpers.cli import cells, varbench
+from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
 from varbench.metrics.base import Array
@@ -37,7 +37,7 @@ ALL = ["--max-failed", "1"]
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which nothing failed."""
     store = tmp_path_factory.mktemp("sound") / "store"
-    assert run_cli("run", "--method", METHOD, "--store", store, *SMALL).exit_code == 0
+    assert varbench("run", "--method", METHOD, "--store", store, *SMALL).exit_code == 0
     return store
 
 
@@ -69,13 +69,13 @@ def test_an_image_that_is_none_is_counted_told_and_made_again(
     run = ["run", "--method", METHOD, "--store", tmp_path]
     with monkeypatch.context() as patch:
         lose_one_image(patch)
-        refused = run_cli(*run, *SMALL)
+        refused = varbench(*run, *SMALL)
     assert refused.exit_code == 2 and "Traceback" not in refused.output
     assert "1 of 4 in target" in refused.output and "--retry-failed" in refused.output
     assert "1 of 12288 pixel values are not finite" in refused.output  # 64 x 64 x 3
     assert not cells(tmp_path)
 
-    again = run_cli(*run, *ALL, *SMALL)
+    again = varbench(*run, *ALL, *SMALL)
     assert again.exit_code == 0, again.output
     assert "(1 failed)" in again.output  # the table
     for name in (f"{METHOD}/face-ada/0", "none/face-ada/0"):  # the method's pair is lost as well
@@ -85,18 +85,18 @@ def test_an_image_that_is_none_is_counted_told_and_made_again(
     (lost,) = none["failed"]["target"]
     assert lost["reason"].endswith("not finite") and len(none["pictures"]["target"]) == 3
     assert lost["prompt_id"] and not cells(tmp_path)[f"{METHOD}/face-ada/0"]["failed"]
-    told = run_cli("status", "--store", tmp_path, "--json")
+    told = varbench("status", "--store", tmp_path, "--json")
     (one,) = json.loads(told.output)["failed"]
     assert one["number"] == 2 and one["stage"] == "pictures"
-    assert "1 failed images" in run_cli("status", "--store", tmp_path).output
+    assert "1 failed images" in varbench("status", "--store", tmp_path).output
     for form in ("md", "latex"):
-        table = run_cli("report", "--store", tmp_path, "--format", form, "--table", "main")
+        table = varbench("report", "--store", tmp_path, "--format", form, "--table", "main")
         assert "1 failed" in table.output
-    page = run_cli("report", "--store", tmp_path, "--format", "html", "--out", tmp_path / "page")
+    page = varbench("report", "--store", tmp_path, "--format", "html", "--out", tmp_path / "page")
     assert page.exit_code == 0, page.output
     assert "1 more failed" in next((tmp_path / "page").rglob("*.html")).read_text()
 
-    mended = run_cli(*run, "--retry-failed", *SMALL)
+    mended = varbench(*run, "--retry-failed", *SMALL)
     assert mended.exit_code == 0, mended.output
     assert records(tmp_path) == records(sound)
 
@@ -120,7 +120,7 @@ def test_an_image_that_a_scorer_fails_on_is_counted(
     with monkeypatch.context() as patch:
         patch.setattr(JudgeScorer, "score", broken)
         with caplog.at_level(logging.WARNING, "varbench.failed"):
-            result = run_cli("run", "--method", METHOD, "--store", store, *ALL, *SMALL)
+            result = varbench("run", "--method", METHOD, "--store", store, *ALL, *SMALL)
     assert result.exit_code == 0, result.output
     assert "ZeroDivisionError: odd image" in caplog.text
     # The judge's image is out for all metrics of its group, which so speak of the same images.
@@ -129,7 +129,7 @@ def test_an_image_that_a_scorer_fails_on_is_counted(
     (lost,) = cells(store)["none/face-ada/0"]["failed"]["target"]
     assert lost["entry"].startswith("scores/") and lost["reason"].startswith("ZeroDivisionError")
     assert (
-        run_cli("run", "--method", METHOD, "--store", store, "--retry-failed", *SMALL).exit_code
+        varbench("run", "--method", METHOD, "--store", store, "--retry-failed", *SMALL).exit_code
         == 0
     )
     assert records(store) == records(sound)
@@ -221,7 +221,7 @@ def test_an_edit_that_diverged_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         return Edit({**made.tensors, name: tensor / 0}, made.log, made.notes)
 
     monkeypatch.setattr(method, "erase", diverging)
-    told = run_cli("run", "--method", "uce", "--store", tmp_path, *SMALL)
+    told = varbench("run", "--method", "uce", "--store", tmp_path, *SMALL)
     assert told.exit_code == 2 and "diverged" in told.output and "learning rate" in told.output
     assert not list(Store(tmp_path).entries("edit"))
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.leaderboard import METHOD, SMALL, run_cli
+from tests.helpers.cli import varbench
+from tests.helpers.leaderboard import METHOD, SMALL
 from tests.helpers.stores import make_store
 from varbench.errors import UserError
 from varbench.store import StoreError
@@ -148,11 +149,11 @@ def test_entries_and_damage_are_counted(tmp_path: Path) -> None:
 
 
 def test_through_the_command_line(small_store: Path, tmp_path: Path) -> None:
-    done = run_cli("status", "--store", small_store)
+    done = varbench("status", "--store", small_store)
     assert done.exit_code == 0 and "finished" in done.output and "pictures" in done.output
-    told = json.loads(run_cli("status", "--store", small_store, "--json").output)
+    told = json.loads(varbench("status", "--store", small_store, "--json").output)
     assert told["entries"]["cell"] == 2 and told["runs"][0]["state"] == "finished"
-    bad = run_cli("run", "--method", METHOD, "--store", tmp_path, *SMALL, "suite.block=0")
+    bad = varbench("run", "--method", METHOD, "--store", tmp_path, *SMALL, "suite.block=0")
     assert bad.exit_code == 2 and "block counts images" in bad.output
     assert not (tmp_path / FOLDER).exists()  # refused before work
-    assert run_cli("status", "--store", tmp_path / "x").exit_code == 2
+    assert varbench("status", "--store", tmp_path / "x").exit_code == 2
