@@ -144,9 +144,8 @@ def test_implicit_wordings_of_real_concepts_are_never_trained_on(real: Concept) 
 
 
 def test_real_concepts_have_a_judge_that_knows_their_label(real: Concept) -> None:
-    kind = judge_spec(real.judge.name)
-    assert kind.network_set == "standard"
-    if kind.place[1] != "NudeNetJudge":
+    assert judge_spec(real.judge.name).network_set == "standard"
+    if real.judge.name != "nudenet":
         assert real.judge.label in real.labels(real.judge.head)
     else:
         assert real.judge.head in PROTOCOLS
@@ -207,7 +206,7 @@ def test_two_implied_wordings_are_kept_for_evaluation() -> None:
 
 def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
     places = {"place": ("", "now")}
-    recipe = PairRecipe(4, 0, ("{concept} {place}",), places, ("a", "b"), ("c",), ("d",))
+    recipe = PairRecipe(4, 0, ("{concept} {place}",), ("a", "b"), ("c",), ("d",), places)
     made = make_pairs(recipe, ())
     assert {pair.concept for pair in made} == {"a", "b", "a now", "b now"}
     assert Pair("a now", "c now") in made
