@@ -54,7 +54,7 @@ def test_every_packaged_ablation_is_possible() -> None:
         hashes = []
         for variant in ablation.variants:
             cells = plan(ablation.request(variant, Request("gallery", (), (), "", (0,))))
-            hashes.append((cells[-1].method, cells[-1].config_hash(), cells[-1].asked))
+            hashes.append((cells[-1].method, cells[-1].config_hash(), cells[-1].name))
         assert len(set(hashes)) == len(hashes), f"{name}: two variants are the same run"
 
 
