@@ -272,7 +272,8 @@ def test_offline_the_error_names_file_and_fix(
     role: str, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
-    monkeypatch.setattr(networks, "_KEEPERS", dict.fromkeys(networks._KEEPERS, lambda: tmp_path))
+    folders = dict.fromkeys(networks._LIBRARY_FOLDERS, lambda: tmp_path)
+    monkeypatch.setattr(networks, "_LIBRARY_FOLDERS", folders)
     who = new_scorer(role, network_set="standard")
     network = networks.by_name(getattr(who, "network"))  # noqa: B009
     for ask in (who.fingerprint, lambda: who.score(files, PROMPTS)):
