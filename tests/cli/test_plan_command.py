@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.helpers.cli import TINY, varbench
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
-from varbench.pipeline.estimate.memory import MemoryEstimate, footprint
+from varbench.pipeline.estimate.memory import MemoryEstimate, memory_estimate
 from varbench.pipeline.estimate.text import size
 from varbench.pipeline.estimate.workload import StageWorkload, run_estimate
 from varbench.pipeline.plan import Request, plan
@@ -59,11 +59,11 @@ def _counted_once() -> Iterator[None]:
 
     def counted(*args: Any) -> MemoryEstimate | None:
         if repr(args) not in known:
-            known[repr(args)] = footprint(*args)
+            known[repr(args)] = memory_estimate(*args)
         return known[repr(args)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_estimate_text, "footprint", counted)
+        patch.setattr(run_estimate_text, "memory_estimate", counted)
         yield
 
 
@@ -151,7 +151,7 @@ def test_the_disk_is_what_the_run_took(story: Story) -> None:
     held = sum(f.size for entry in store.entries("rollouts") for f in entry.files.values())
     expected = float(rows(story.before)["rollouts"].rest.split()[0]) * 1e3
     assert expected == pytest.approx(held, rel=0.05)  # the files have headers
-    assert "not known before the first of their kind: scores" in story.before
+    assert "unknown before the first of their kind: scores" in story.before
     # Once there are some, their mean is the estimate.
     more = looked(story.store, (2,))["pictures"]
     assert more.todo == rows(story.before)["pictures"].asked // 4

@@ -219,13 +219,9 @@ def test_svare_on_2b_fits_80_gb_and_with_adapters_24() -> None:
     assert without.activations > 8 * full.activations
 
 
-def test_the_text_names_all_parts_and_their_sum() -> None:
+def test_the_peak_is_the_sum_of_all_parts() -> None:
     parts = {f.name: (i + 1) * GB for i, f in enumerate(fields(TrainingMemory))}
-    found = TrainingMemory(**parts)
-    lines = found.text().splitlines()
-    assert [line[:15].strip().replace(" ", "_") for line in lines] == [*parts, "peak"]
-    assert [float(line[15:].removesuffix("GB")) for line in lines] == [*range(1, 10), 45]
-    assert found.peak == 45 * GB
+    assert TrainingMemory(**parts).peak == 45 * GB
 
 
 @pytest.mark.gpu

@@ -18,9 +18,14 @@ from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.registry import load_model
-from varbench.pipeline.estimate import memory as footprints
+from varbench.pipeline.estimate import memory as memory_module
 from varbench.pipeline.estimate.live_bytes import LiveBytes
-from varbench.pipeline.estimate.memory import GenerationMemory, MemoryEstimate, Training, footprint
+from varbench.pipeline.estimate.memory import (
+    GenerationMemory,
+    MemoryEstimate,
+    Training,
+    memory_estimate,
+)
 
 GB = 10**9
 TINY = [
@@ -60,7 +65,7 @@ def two_b(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
-    assert "weights missing, nothing can be looked up in the store" in two_b
+    assert "weights missing, so the store cannot be searched" in two_b
     assert "infinity_2b_reg.pth" in two_b
     found = rows(two_b)
     assert {row.held for row in found.values()} == {None}
@@ -108,7 +113,7 @@ def test_2b_is_a_sum_over_its_modules(two_b: str) -> None:
     )
     assert training["weights"] == pytest.approx(master, abs=0.001 * GB)
     assert rows(two_b)["edit"].rest.startswith(f"{trained / 1e9:.3g} GB")
-    assert f"while training {2 * 3 * trained / 1e9:.3g} GB more" in two_b
+    assert f"during training {2 * 3 * trained / 1e9:.3g} GB more" in two_b
 
 
 @pytest.mark.usefixtures("three_scales")
@@ -116,9 +121,9 @@ def test_what_few_blocks_tell_is_true_of_all(monkeypatch: pytest.MonkeyPatch) ->
     options: list[dict[str, int]] = [{}, {"lora_rank": 2}, {"blocks": 1}]
     config = resolve("infinity-125m", "smoke", "svare", TINY)
     trainings = [Training(dataclasses.replace(config.method.train, **o), 5) for o in options]
-    few = footprint(config.model, 50, trainings)
-    monkeypatch.setattr(footprints, "FEW", 4)
-    assert few == footprint(config.model, 50, trainings)
+    few = memory_estimate(config.model, 50, trainings)
+    monkeypatch.setattr(memory_module, "FEW", 4)
+    assert few == memory_estimate(config.model, 50, trainings)
     assert few is not None
     assert few.batch == 3
     assert not any(isinstance(few.needs(one), str) for one in trainings)
@@ -145,7 +150,7 @@ def real_generation(batch: int) -> GenerationMemory:
 
 
 def test_the_gallerys_count_is_what_real_tensors_take() -> None:
-    found = footprint(resolve("gallery", "smoke", "none").model, 5, [])
+    found = memory_estimate(resolve("gallery", "smoke", "none").model, 5, [])
     assert found is not None
     real = real_generation(5)
     for f in dataclasses.fields(GenerationMemory):
@@ -164,13 +169,13 @@ def test_a_model_that_nobody_can_draw_is_not_counted() -> None:
     class Theirs:
         name: str = "theirs"
 
-    assert footprint(Theirs(), 50, []) is None
+    assert memory_estimate(Theirs(), 50, []) is None
 
 
 @pytest.mark.usefixtures("three_scales")
 def test_strict_models_take_one_image_at_a_time() -> None:
     config = resolve("infinity-125m", "smoke", "none", [*TINY, "model.strict=true"])
-    found: MemoryEstimate | None = footprint(config.model, 50, [])
+    found: MemoryEstimate | None = memory_estimate(config.model, 50, [])
     assert found is not None
     assert found.batch == 1
     assert found.image == 3 * 64 * 64

@@ -219,7 +219,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
         asked.append(wanted)
         return {one: Rate(3.0, "out of thin air") for one in wanted}
 
-    monkeypatch.setattr(run_estimate_text, "footprint", lambda *args: None)
+    monkeypatch.setattr(run_estimate_text, "memory_estimate", lambda *args: None)
     monkeypatch.setattr(run_estimate_text, "timed_rates", timed)
     return asked
 
@@ -239,7 +239,7 @@ def test_the_plan_shows_seconds_per_unit_and_per_stage(quick: list[Any], tmp_pat
     assert re.search(r"^edit +svare +1 +3 +3 s +out of thin air", table["edit"])
     made = int(table["pictures"].split()[1])
     assert f" {duration(3 * made)} " in table["pictures"]
-    assert re.search(r"^not known for probe, .*cell, nor", text.splitlines()[-1])
+    assert re.search(r"^unknown for probe, .*cell, and", text.splitlines()[-1])
 
 
 def test_the_time_is_the_sum_of_the_stages(quick: list[Any], tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_the_time_is_the_sum_of_the_stages(quick: list[Any], tmp_path: Path) -> 
 def test_without_timing_there_is_no_rate(quick: list[Any], tmp_path: Path) -> None:
     text = planned(tmp_path / "store", "--method", "svare", "--no-probe")
     assert not quick
-    assert text.startswith("time: not known")
+    assert text.startswith("time: unknown")
     assert "edit, pictures" in text
 
 
@@ -263,7 +263,7 @@ def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) 
     empty = f"model.weights={tmp_path}"
     done = varbench("plan", "--model", "infinity-2b", "--probe", "--concept", "nudity", empty)
     assert done.exit_code == 0, done.output
-    assert "time: cannot be estimated, there are no weights to time" in done.stdout
+    assert "time: unknown, as there are no weights to time" in done.stdout
     assert not quick
 
 

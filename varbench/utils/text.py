@@ -1,4 +1,4 @@
-"""Text matching: normalised words, and whether a text contains a phrase."""
+"""Texts: matching of words and phrases; sizes and durations in readable units."""
 
 from __future__ import annotations
 
@@ -20,3 +20,24 @@ def mentions(text: str, phrase: str) -> bool:
     """True if the text contains the phrase as whole words ("art" is not in "a party")."""
     words = normalise(phrase)
     return bool(words) and f" {words} " in f" {normalise(text)} "
+
+
+def size(amount: float) -> str:
+    """Bytes with three digits: 950 bytes, 12.4 MB, 36.5 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if amount >= unit:
+            return f"{amount / unit:.3g} {name}"
+    return f"{amount:.0f} bytes"
+
+
+def duration(amount: float) -> str:
+    """Seconds with two digits: 42 s, 7.5 min, 3.2 h, 2.4 days."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if amount >= 2 * unit:
+            return f"{_two_digits(amount / unit)} {name}"
+    return f"{_two_digits(amount)} s"
+
+
+def _two_digits(number: float) -> str:
+    """At least two, without an exponent: 0.034, 4.2, 42, 119."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"

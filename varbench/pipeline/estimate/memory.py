@@ -1,8 +1,8 @@
-"""Bytes that generating and training need, counted on a model of fake tensors before any is spent.
+"""Memory estimate: bytes of generating and training, counted on a model of fake tensors.
 
 A model's blocks are alike, so two and three of them are run and the rest is extrapolated: every
-figure is linear in the depth from there on. Not counted: the CUDA context, what kernels need
-inside themselves and the allocator's gaps, together up to a tenth (:data:`SPARE`).
+figure is linear in the depth from there on. Not counted: the CUDA context, workspace
+inside kernels and gaps of the allocator, together up to a tenth (:data:`SPARE`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from varbench.pipeline.estimate.training_memory import TrainingMemory, size_of, 
 
 FEW = 2
 SPARE = 0.1
-"""Share of a device's memory to leave for what is not counted."""
+"""Share of a device's memory to leave for uncounted uses."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What a fine-tuning takes.
+    """Memory and disk of a fine-tuning.
 
     Attributes:
         memory: bytes on the device, part by part.
@@ -73,21 +73,21 @@ class TrainingEstimate:
 
     @property
     def checkpoint(self) -> int:
-        """Bytes on disk of what a killed training goes on from, while the next one is written."""
+        """Bytes on disk of the checkpoint to resume from, while the next one is written."""
         parameters = self.memory.gradients  # of the same shapes and dtypes
         return 2 * (parameters + self.memory.optimiser)
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What a run needs of its device and disk.
+    """Memory and disk of a run.
 
     Attributes:
         batch: images made at once.
         image: bytes of one uncompressed image.
         rollout: bytes of one image's tokens and the visual inputs that they imply.
         generation: bytes on the device while a batch is made.
-        training: the asked-for trainings, each with its needs or why it is not possible.
+        training: each training with its estimate, or why it is not possible.
     """
 
     batch: int
@@ -97,11 +97,11 @@ class MemoryEstimate:
     training: tuple[tuple[Training, TrainingEstimate | str], ...]
 
     def needs(self, training: Training) -> TrainingEstimate | str:
-        """What a training takes that was asked for, or why it is not possible."""
-        return next(found for asked, found in self.training if asked == training)
+        """The estimate of a training, or why it is not possible."""
+        return next(estimate for key, estimate in self.training if key == training)
 
 
-def footprint(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEstimate | None:
+def memory_estimate(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEstimate | None:
     """Count a run's bytes.
 
     Args:
@@ -116,20 +116,18 @@ def footprint(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEs
     if blueprint is None:
         return None
     # Of blocks that stay frozen, two more are needed to tell what each of them takes.
-    few = max([FEW, *(one.config.blocks + 1 for one in trainings)])
+    few = max([FEW, *(training.config.blocks + 1 for training in trainings)])
     if blueprint.depth <= few + 1:
         return _count(blueprint, blueprint.depth, batch, trainings)
     first, second = (_count(blueprint, depth, batch, trainings) for depth in (few, few + 1))
     steps = blueprint.depth - few
-    training = tuple(
-        (asked, _extrapolated(a, second.needs(asked), steps)) for asked, a in first.training
-    )
+    training = tuple((key, _extrapolated(a, second.needs(key), steps)) for key, a in first.training)
     generation = _extrapolated(first.generation, second.generation, steps)
     return replace(first, generation=generation, training=training)
 
 
 def _extrapolated(first: Any, second: Any, steps: int) -> Any:
-    """Numbers, dataclasses of such, and reasons, which stay as they are."""
+    """Extrapolate numbers and dataclasses of numbers; reasons stay as they are."""
     if isinstance(first, int) and isinstance(second, int):
         return first + steps * (second - first)
     if isinstance(first, str) or not is_dataclass(second):
@@ -156,27 +154,28 @@ def _count(
             decoding=decoding.peak,
         )
         needs = tuple(
-            (one, _training(model, rollout, one, generation.resident)) for one in trainings
+            (training, _training(model, rollout, training, generation.resident))
+            for training in trainings
         )
         history = size_of([rollout.tokens, rollout.inputs]) // batch
         return MemoryEstimate(batch, images[0].numel(), history, generation, needs)
 
 
 def _training(
-    model: NextScaleModel, rollout: Rollout, asked: Training, resident: int
+    model: NextScaleModel, rollout: Rollout, training: Training, resident: int
 ) -> TrainingEstimate | str:
-    pairs, prompts = rollout.select([0] * asked.pairs), model.encode([""] * asked.pairs)
+    pairs, prompts = rollout.select([0] * training.pairs), model.encode([""] * training.pairs)
     try:
-        memory = training_memory(model, pairs, prompts, asked.config, resident)
-        chosen = trained_parameters(model, asked.config)
-        with training_mode(model, chosen, asked.config, 0) as (_, result):
+        memory = training_memory(model, pairs, prompts, training.config, resident)
+        chosen = trained_parameters(model, training.config)
+        with training_mode(model, chosen, training.config, 0) as (_, result):
             return TrainingEstimate(memory, size_of(result().values()))
     except CapabilityError as error:
         return str(error)
 
 
 def device_memory(device: str) -> int | None:
-    """Bytes of a device's memory, the machine's for ``cpu``; None where nobody tells."""
+    """Bytes of a device's memory, the machine's for ``cpu``; None if not reported."""
     if device.startswith("cuda"):
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:

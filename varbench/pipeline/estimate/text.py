@@ -1,4 +1,4 @@
-"""``varbench plan`` as text: the stages, the disk, and the memory against the device's."""
+"""Text of ``varbench plan``: stages, disk, time, and memory compared with the device's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from varbench.pipeline.estimate.memory import (
     Training,
     TrainingEstimate,
     device_memory,
-    footprint,
+    memory_estimate,
 )
 from varbench.pipeline.estimate.time import (
     rate_of,
@@ -37,25 +37,23 @@ from varbench.pipeline.stages.edit import steers
 from varbench.store import Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
+from varbench.utils.text import duration, size
 
-COUNTED = (
-    f"Counted on tensors without bytes. The CUDA context, what kernels need inside themselves and\n"
-    f"the allocator's gaps come on top: leave {SPARE:.0%}."
+_COUNTED = (
+    f"Counted on tensors without bytes. The CUDA context, workspace inside kernels and gaps of\n"
+    f"the allocator come on top: leave {SPARE:.0%}."
 )
-
-
-SMALL = (PROBE, ATTACK, "cell")
-"""Stages that leave a few kilobytes."""
+_SMALL = (PROBE, ATTACK, "cell")  # stages that write a few kilobytes
 
 
 def run_estimate_text(request: Request, store: Path, probe: bool | None = None) -> str:
-    """What a run would do, find done and need.
+    """Work, disk, time and memory of a run.
 
     Args:
         request: as of ``varbench run``.
         store: folder of results; need not exist.
-        probe: whether to time what the store cannot tell; None: only an embedded model, for which
-            that takes seconds.
+        probe: True times what the store has no figures for; None does so for an embedded model
+            only, which takes seconds.
 
     Raises:
         UserError: unknown names, keys or values, or no such device.
@@ -69,168 +67,143 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
         training = fine_tuning(cell)
         if training is not None and training not in trainings:
             trainings.append(training)
-    counted = footprint(config.model, config.suite.block, trainings)
+    memory = memory_estimate(config.model, config.suite.block, trainings)
     missing = _missing_weights(cells[0])
-    seen = run_estimate(cells, ctx, not missing, counted)
-    parts = [_head(cells), *missing, _stages(seen.stages), _disk(seen.stages, seen.scratch, store)]
-    parts.append(_time(cells, ctx, seen.stages, not missing, probe))
-    if counted is None:
-        parts.append(f"memory: not counted, nobody tells the shapes of {config.model.name}")
+    estimate = run_estimate(cells, ctx, not missing, memory)
+    concepts = ", ".join(dict.fromkeys(cell.label for cell in cells))
+    parts = [
+        f"{config.model.name} on suite {config.suite.name}, testing {concepts}",
+        *missing,
+        _stages(estimate.stages),
+        _disk(estimate.stages, estimate.scratch, store),
+        _time(cells, ctx, estimate.stages, not missing, probe),
+    ]
+    if memory is None:
+        parts.append(f"memory: unknown, as {config.model.name} offers no model of fake tensors")
     else:
-        parts += [_generation(cells, counted), *_training(cells, trainings, counted)]
-        parts += [COUNTED, _verdict(cells, trainings, counted, device)]
+        parts += [_generation(cells, memory), *_training(cells, trainings, memory)]
+        parts += [_COUNTED, _verdict(cells, trainings, memory, device)]
     return "\n\n".join(parts)
 
 
 def _missing_weights(cell: Cell) -> list[str]:
-    """A paragraph about the model's missing files, if any; nothing is fetched."""
+    """Name the model's missing files, if any; nothing is fetched."""
     config, files = cell.config.model, []
     if config.name in registry.LOADERS:
-        found = card(config)
-        files = [f"{found.place}: {', '.join(found.missing)}"] if found.missing else []
+        model = card(config)
+        files = [f"{model.place}: {', '.join(model.missing)}"] if model.missing else []
     else:
         try:
             registry.fingerprint(config)
         except UserError as error:
             files = [str(error)]
-    head = "weights missing, nothing can be looked up in the store (model.weights=DIR, or fetched"
-    return [f"{head} by `varbench run`)\n{text}" for text in files]
+    head = "weights missing, so the store cannot be searched "
+    head += "(set model.weights=DIR, or let `varbench run` fetch them)"
+    return [f"{head}\n{text}" for text in files]
 
 
-def _head(cells: Sequence[Cell]) -> str:
-    config = cells[0].config
-    concepts = ", ".join(dict.fromkeys(cell.label for cell in cells))
-    return f"{config.model.name} on suite {config.suite.name}, testing {concepts}"
-
-
-def _stages(works: Sequence[StageWorkload]) -> str:
+def _stages(workloads: Sequence[StageWorkload]) -> str:
     rows = [
         [w.stage, w.required, "?" if w.cached is None else w.cached, w.todo, _size_of(w), w.parts]
-        for w in works
+        for w in workloads
     ]
-    header = ["stage", "asked", "in store", "to do", "disk", ""]
+    header = ["stage", "required", "cached", "to do", "disk", ""]
     align = ("left", "right", "right", "right", "right", "left")
     return str(tabulate(rows, header, colalign=align, disable_numparse=True))
 
 
-def _size_of(work: StageWorkload) -> str:
-    if not work.todo or work.stage in SMALL:
+def _size_of(workload: StageWorkload) -> str:
+    if not workload.todo or workload.stage in _SMALL:
         return ""
-    if work.disk is None:
+    if workload.disk is None:
         return "?"
-    return f"{'at most ' if work.bound else ''}{size(work.disk)}"
+    return f"{'at most ' if workload.bound else ''}{size(workload.disk)}"
 
 
-def size(amount: float) -> str:
-    """Bytes for people, with three digits: 950 bytes, 12.4 MB, 36.5 GB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if amount >= unit:
-            return f"{amount / unit:.3g} {name}"
-    return f"{amount:.0f} bytes"
-
-
-def _disk(works: Sequence[StageWorkload], scratch: int, store: Path) -> str:
-    known = sum(work.disk or 0 for work in works)
-    place = next(folder for folder in (store, *store.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    unknown = [work.stage for work in works if work.todo and _size_of(work) == "?"]
+def _disk(workloads: Sequence[StageWorkload], scratch: int, store: Path) -> str:
+    known = sum(workload.disk or 0 for workload in workloads)
+    parent = next(folder for folder in (store, *store.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(parent).free
+    unknown = [w.stage for w in workloads if w.todo and _size_of(w) == "?"]
     enough = "" if known + scratch <= free else ", which is not enough"
-    lines = [f"disk: {size(known)} to come, {size(free)} free at {store}{enough}"]
+    lines = [f"disk: {size(known)} to write, {size(free)} free at {store}{enough}"]
     if unknown:
-        lines.append(f"not known before the first of their kind: {', '.join(unknown)}")
+        lines.append(f"unknown before the first of their kind: {', '.join(unknown)}")
     if scratch:
-        lines.append(f"while training {size(scratch)} more, for the checkpoint to resume from")
+        lines.append(f"during training {size(scratch)} more, for the checkpoint to resume from")
     return "\n".join(lines)
 
 
 def _time(
     cells: Sequence[Cell],
     ctx: RunContext,
-    works: Sequence[StageWorkload],
-    weights_there: bool,
+    workloads: Sequence[StageWorkload],
+    weights_found: bool,
     probe: bool | None,
 ) -> str:
-    """How long each stage will take."""
-    if not weights_there:
-        return "time: cannot be estimated, there are no weights to time"
-    config = cells[0].config
+    if not weights_found:
+        return "time: unknown, as there are no weights to time"
+    model, block = cells[0].config.model, cells[0].config.suite.block
     rates = stored_rates(cells, ctx)
-    unknown = [one for one in required_rates(works) if one not in rates]
-    if unknown and (config.model.embedded if probe is None else probe):
+    unknown = [rate for rate in required_rates(workloads) if rate not in rates]
+    if unknown and (model.embedded if probe is None else probe):
         rates |= timed_rates(cells, ctx, unknown)
-    block, todo = config.suite.block, [work for work in works if work.todo]
+    todo = [workload for workload in workloads if workload.todo]
     rows: list[list[str]] = []
-    for work in todo:
-        for by in work.loads:
-            if rate := rate_of(work, by, rates):
-                count = units(work, by, block)
-                spent = duration(count * rate.seconds)
-                each = f"{rate.seconds:.3g}"
-                rows.append([work.stage, by, str(count), each, spent, rate.origin])
-    total = sum(seconds(work, rates, block) or 0 for work in todo)
-    without = [work.stage for work in todo if seconds(work, rates, block) is None]
-    lines = [f"not known for {', '.join(without)}, nor for loading networks"] if without else []
+    for workload, kind in ((w, kind) for w in todo for kind in w.loads):
+        if rate := rate_of(workload, kind, rates):
+            count = units(workload, kind, block)
+            spent, each = duration(count * rate.seconds), f"{rate.seconds:.3g}"
+            rows.append([workload.stage, kind, str(count), each, spent, rate.origin])
+    spans = {workload.stage: seconds(workload, rates, block) for workload in todo}
+    lines = []
     if rows:
+        total = duration(sum(span or 0 for span in spans.values()))
+        lines.append(f"about {total}, an estimate; a padded batch counts in full")
         header = ["stage", "of", "units", "s each", "total", ""]
         align = ("left", "left", "right", "right", "right", "left")
-        lines.insert(0, str(tabulate(rows, header, colalign=align, disable_numparse=True)))
-        head = f"about {duration(total)}, an estimate; a block that is filled up counts in full"
-        lines.insert(0, head)
-    if unknown and probe is None and not config.model.embedded:
-        lines.append(f"--probe times a few images and steps, once {config.model.name} is loaded")
-    return "time: " + "\n".join(lines or ["none, everything is in the store"])
-
-
-def duration(amount: float) -> str:
-    """Seconds for people: 42 s, 7.5 min, 3.2 h, 2.4 days."""
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if amount >= 2 * unit:
-            return f"{_two_digits(amount / unit)} {name}"
-    return f"{_two_digits(amount)} s"
-
-
-def _two_digits(number: float) -> str:
-    """At least two, without an exponent: 0.034, 4.2, 42, 119."""
-    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+        lines.append(str(tabulate(rows, header, colalign=align, disable_numparse=True)))
+    if without := [stage for stage, span in spans.items() if span is None]:
+        lines.append(f"unknown for {', '.join(without)}, and for loading networks")
+    if unknown and probe is None and not model.embedded:
+        lines.append(f"--probe times a few images and steps, once {model.name} is loaded")
+    return "time: " + "\n".join(lines or ["none, everything is cached"])
 
 
 def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
-    """Parts and their bytes in GB (10^9), one per line."""
+    """List parts and their bytes in GB (10^9)."""
     width = max(len(name) for name, _ in rows)
     return "\n".join([title, *(f"  {name:<{width}}{size / 1e9:10.3f}" for name, size in rows)])
 
 
-def _generation(cells: Sequence[Cell], counted: MemoryEstimate) -> str:
-    found = counted.generation
+def _generation(cells: Sequence[Cell], memory: MemoryEstimate) -> str:
+    generation = memory.generation
     rows = [
-        ("weights of the transformer", found.weights),
-        ("other networks that stay", found.resident),
-        ("text encoders, freed before sampling", found.text_encoder),
-        ("sampling: keys, values, activations", found.sampling),
-        ("decoding, after sampling", found.decoding),
-        ("peak: the first two and the largest of the others", found.peak),
+        ("weights of the transformer", generation.weights),
+        ("other networks that stay", generation.resident),
+        ("text encoders, freed before sampling", generation.text_encoder),
+        ("sampling: keys, values, activations", generation.sampling),
+        ("decoding, after sampling", generation.decoding),
+        ("peak: the first two and the largest of the others", generation.peak),
     ]
-    title = f"memory of generating {counted.batch} images at once, GB"
+    title = f"memory of generating {memory.batch} images at once, GB"
     steering = ", ".join(dict.fromkeys(cell.method for cell in cells if steers(cell)))
     note = f"\nmore where {steering} runs other branches than prompt and null" if steering else ""
     return _table(title, rows) + note
 
 
 def _training(
-    cells: Sequence[Cell], trainings: Sequence[Training], counted: MemoryEstimate
+    cells: Sequence[Cell], trainings: Sequence[Training], memory: MemoryEstimate
 ) -> list[str]:
     parts = []
     for training in trainings:
-        needs, names = counted.needs(training), _methods(cells, training)
+        needs, names = memory.needs(training), _methods(cells, training)
         if isinstance(needs, str):
             parts.append(f"training by {names} is not possible: {needs}")
             continue
         title = f"memory of training by {names}, as S-VARE steps, {training.pairs} pairs, GB"
-        memory = needs.memory
-        rows = [
-            (f.name.replace("_", " "), getattr(memory, f.name)) for f in dataclasses.fields(memory)
-        ]
-        parts.append(_table(title, [*rows, ("peak: the sum", memory.peak)]))
+        rows = [(name.replace("_", " "), n) for name, n in dataclasses.asdict(needs.memory).items()]
+        parts.append(_table(title, [*rows, ("peak: the sum", needs.memory.peak)]))
     return parts
 
 
@@ -239,19 +212,19 @@ def _methods(cells: Sequence[Cell], training: Training) -> str:
 
 
 def _verdict(
-    cells: Sequence[Cell], trainings: Sequence[Training], counted: MemoryEstimate, device: str
+    cells: Sequence[Cell], trainings: Sequence[Training], memory: MemoryEstimate, device: str
 ) -> str:
-    """Whether each peak, with something to spare, is less than the device has."""
-    peaks = [("generating", counted.generation.peak)]
+    """Compare each peak, with some to spare, with the memory of the device."""
+    peaks = [("generating", memory.generation.peak)]
     for training in trainings:
-        needs = counted.needs(training)
+        needs = memory.needs(training)
         if isinstance(needs, TrainingEstimate):
             peaks.append((f"training by {_methods(cells, training)}", needs.memory.peak))
-    memory = device_memory(device)
-    if memory is None:
-        return f"device {device}: nobody tells how much memory it has"
-    lines = [f"device {device} has {size(memory)}"]
+    available = device_memory(device)
+    if available is None:
+        return f"device {device}: memory size unknown"
+    lines = [f"device {device} has {size(available)}"]
     for name, peak in peaks:
-        fits = peak * (1 + SPARE) <= memory
+        fits = peak * (1 + SPARE) <= available
         lines.append(f"  {name}: {size(peak)} {'fits' if fits else 'does not fit'}")
     return "\n".join(lines)

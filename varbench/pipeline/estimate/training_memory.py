@@ -1,4 +1,4 @@
-"""How much memory a fine-tuning step needs, part by part, before any of it is spent.
+"""Memory of a fine-tuning step, part by part, counted without spending it.
 
 One step of the training loop runs on fake tensors (shapes and dtypes without bytes), through the
 model's own modules, autograd, checkpointing and adapters, while the live bytes are counted. The
@@ -54,12 +54,6 @@ class TrainingMemory:
     def peak(self) -> int:
         """The sum of all parts."""
         return sum(getattr(self, f.name) for f in fields(self))
-
-    def text(self) -> str:
-        """One line per part and the peak, in GB (10^9 bytes)."""
-        rows = [(f.name.replace("_", " "), getattr(self, f.name)) for f in fields(self)]
-        lines = [f"{name:<15}{size / 1e9:9.3f} GB" for name, size in [*rows, ("peak", self.peak)]]
-        return "\n".join(lines)
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
