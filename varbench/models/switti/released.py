@@ -1,6 +1,6 @@
 """A released Switti by its config (``conf/model/switti*.yaml``): weights in, model out.
 
-The released files were never at hand; ``docs/other-models.md`` lists what was verified without.
+The released files were never at hand; ``docs/models.md`` lists what was verified without.
 """
 
 from __future__ import annotations
