@@ -74,7 +74,7 @@ def plan(
     store: str | Path = "varbench-runs",
     device: str = "auto",
 ) -> pd.DataFrame:
-    """What :func:`run` with the same arguments would do; nothing is computed or written.
+    """Count the work of :func:`run` with the same arguments; nothing is computed or written.
 
     Returns:
         One row per stage: ``stage``, ``what`` it consists of, and counts of edits, images, scores

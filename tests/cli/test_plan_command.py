@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from tests.helpers.cli import TINY, varbench
+from tests.helpers.plan import planned, rows
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate.memory import MemoryEstimate, memory_estimate
@@ -26,30 +26,6 @@ from varbench.utils.progress import Progress
 
 ASKED = ["--method", "svare,scaleerasure", "--concept", "face-ada+church", "--seed", "0,1"]
 SMALL = [*TINY, "pairs=2"]
-FIGURES = re.compile(r"^(\w+) +(\d+) +(\d+|\?) +(\d+)  +(.*)$")
-
-
-@dataclass(frozen=True)
-class Row:
-    asked: int
-    held: int | None
-    todo: int
-    rest: str
-
-
-def rows(text: str) -> dict[str, Row]:
-    found = {}
-    for line in text.splitlines():
-        if match := FIGURES.match(line):
-            stage, asked, held, todo, rest = match.groups()
-            found[stage] = Row(int(asked), None if held == "?" else int(held), int(todo), rest)
-    return found
-
-
-def planned(store: Path, *args: str) -> str:
-    done = varbench("plan", "--no-probe", "--store", str(store), *args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="module", autouse=True)

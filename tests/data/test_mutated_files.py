@@ -8,13 +8,13 @@ many.
 from __future__ import annotations
 
 import json
-import os
 from importlib import resources
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.fuzz import SCRAPS, fuzz, mutated
 from tests.helpers.paths import ROOT
 from varbench.data.concept_files import load_concept
 from varbench.data.prompt_sets import load_prompt_set
@@ -23,32 +23,6 @@ from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.results import read
 from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.plan import Request, plan
-
-EXAMPLES = int(os.environ.get("VARBENCH_FUZZ", "40"))
-fuzz = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-SCRAPS = st.sampled_from(
-    [
-        "", " ", "\n", "\t", "\0", "\ufeff", "\u202e", "é", "💥", "'", '"', "{", "}", "[", "]", ":",
-        "- ", "&a ", "*a", "!!python/object/apply:os.system [id]", "null", "~", "true", "-1", "0",
-        "1e999", "NaN", ".inf", "../../etc/passwd", "${oc.env:HOME}", "<<: ", "%", "=", ",",
-        "x" * 5000,
-    ]
-)  # fmt: skip
-
-
-@st.composite
-def mutated(draw: st.DrawFn, text: str) -> str:
-    """A few cuts, doublings and insertions."""
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, max(0, len(text) - 1)))
-        end = min(len(text), start + draw(st.integers(0, 60)))
-        piece = draw(st.one_of(SCRAPS, st.text(max_size=8), st.just(text[start:end] * 2)))
-        text = text[:start] + piece + text[end:]
-    return text
 
 
 def packaged(folder: str, name: str) -> str:

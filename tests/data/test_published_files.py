@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_pair_lists import EXAMPLE
+from tests.helpers.pages import named_blocks
 from varbench.data.concept_files import load_concept
 from varbench.data.prompt import PromptSet
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.published import by_name, known, read
 from varbench.data.published.fetch import fetch
 from varbench.data.published.readers import Reading
+
+EXAMPLE = named_blocks("docs/prompts.md")["undressed.yaml"]
 
 AT_HAND = [name for name, one in known().items() if one.sha256]
 I2P_ROWS = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.detections import Loud
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, value, world
-from tests.scoring.test_nudity_detections import Loud
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages

@@ -16,8 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from tests.data.test_mutated_files import fuzz, mutated
 from tests.helpers.cli import varbench
+from tests.helpers.fuzz import fuzz, mutated
 from tests.helpers.leaderboard import METHOD, SMALL, complete_folder
 from tests.helpers.paths import ROOT
 from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.test_plan_command import planned, rows
 from tests.helpers.cli import varbench
+from tests.helpers.plan import planned, rows
 from tests.helpers.tiny import SCHEDULE
 from varbench.conf.compose import resolve
 from varbench.models import fake

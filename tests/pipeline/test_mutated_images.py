@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.test_mutated_files import fuzz
+from tests.helpers.fuzz import fuzz
 from tests.helpers.image_folder import TARGETS, noise, noise_folder, refused, score
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.test_plan_command import rows
 from tests.helpers.cli import TINY, varbench
+from tests.helpers.plan import rows
 from varbench.errors import UserError
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method

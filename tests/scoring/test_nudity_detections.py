@@ -16,6 +16,7 @@ import pytest
 from nudenet import NudeDetector
 from PIL import Image
 
+from tests.helpers.detections import Loud
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.base import Array
@@ -31,18 +32,6 @@ from varbench.scoring.scorers.detections import (
 )
 
 SIZES = [(96, 64), (200, 320), (512, 512), (64, 64), (333, 111)]  # width, height
-
-
-class Loud:
-    """A session whose class scores are roots of the network's, by default the fourth."""
-
-    def __init__(self, session: Any, root: int = 4) -> None:
-        self.session, self.root = session, root
-
-    def run(self, names: Any, inputs: dict[str, Array]) -> list[Array]:
-        (boxes,) = self.session.run(names, inputs)
-        boxes[:, 4:] **= 1 / self.root
-        return [boxes]
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def load_model(config: Any, device: str) -> NextScaleModel:
 
 
 def offers(config: Any, capability: type) -> bool | None:
-    """Whether a model's class has a capability (``capabilities.py``), without loading the model.
+    """True if a model's class has a capability (``capabilities.py``); the model is not loaded.
 
     None if the module's ``load`` does not declare which class it returns.
     """

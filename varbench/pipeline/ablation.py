@@ -63,7 +63,7 @@ class Variant:
 @strict
 @dataclass(frozen=True)
 class Reported:
-    """Where printed figures come from, and the names of their columns."""
+    """Source of printed figures, and the names of their columns."""
 
     source: Text
     note: Text

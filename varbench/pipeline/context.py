@@ -85,7 +85,7 @@ class RunContext:
         return key, self._models[key]
 
     def guidance(self, cell: Cell, model: NextScaleModel) -> Guidance:
-        """What steers the cell's images: a method's guidance, else the model's own."""
+        """Guidance of the cell's images: the method's, else the model's own."""
         weight = cell.config.model.sampling.guidance
         method = None if cell.method == NONE else load_method(cell.method)
         if not isinstance(method, SamplingMethod):
@@ -132,7 +132,7 @@ class RunContext:
         return self._identities[id(network)]
 
     def offers(self, cell: Cell, capability: type) -> bool:
-        """Whether the cell's model has a capability; only an undeclared class has to be loaded."""
+        """True if the cell's model has a capability; only an undeclared class has to be loaded."""
         declared = registry.offers(cell.config.model, capability)
         if declared is not None:
             return declared
