@@ -81,5 +81,6 @@ class FineTuneConfig:
             )
         if self.lora_rank and importlib.util.find_spec("peft") is None:
             raise ValueError(
-                f"train.lora_rank={self.lora_rank} needs peft: pip install 'varbench[lora]'"
+                f"train.lora_rank={self.lora_rank} needs peft: "
+                "pip install '.[lora]' in a checkout, or pip install peft"
             )

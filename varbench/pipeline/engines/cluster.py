@@ -49,7 +49,9 @@ class Cluster:
         try:
             import ray
         except ImportError as error:
-            raise EngineError("engine=ray needs Ray: pip install 'varbench[ray]'") from error
+            raise EngineError(
+                "engine=ray needs Ray: pip install '.[ray]' in a checkout, or pip install ray"
+            ) from error
         self.ray: Any = ray
         self.engine, self.worker, self.args = engine, worker, args
         self.places: list[Place] = []

@@ -88,8 +88,9 @@ class DlibFaces:
     def __init__(self) -> None:
         if find_spec("dlib") is None:
             raise UserError(
-                "judge 'faces' needs dlib: pip install 'varbench[faces]' (builds dlib for some "
-                "minutes, with cmake and a C++ compiler), or use the judge clip-names instead"
+                "judge 'faces' needs dlib: pip install '.[faces]' in a checkout (builds dlib "
+                "for some minutes, with cmake and a C++ compiler), or use the judge clip-names "
+                "instead"
             )
 
     def fingerprint(self) -> str:
