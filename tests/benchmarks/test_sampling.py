@@ -165,7 +165,7 @@ def test_decoding_takes_fewer_operations_than_convolutions_would(
 
 
 def test_the_floor_is_the_longer_of_both_per_step(floor: ModuleType) -> None:
-    work = floor.StageWorkload(operations=6e9, bytes=4e9)
+    work = floor.Work(operations=6e9, bytes=4e9)
     assert work.seconds(rate=2e9, bandwidth=8e9) == 3
     assert work.seconds(rate=2e9, bandwidth=1e9) == 4
 

