@@ -17,24 +17,24 @@ from pipeline_models import GROUPS, Table, peak_memory, request, run_context
 
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
-from varbench.pipeline.plan import Request, blocks, plan
-from varbench.pipeline.stages import generate
+from varbench.pipeline.plan import Request, batches, plan
+from varbench.pipeline.stages.edit import edit_task
+from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.scoring.scorers.clip import ClipScorer
 from varbench.scoring.scorers.features import FeatureScorer
 from varbench.scoring.scorers.judge import JudgeScorer
-from varbench.store import digest
 
 PROMPTS = 60
 
 
 def growth(folder: Path, scale: float) -> list[Table]:
-    """Runs of the unerased model with more and more images, each in a process of its own."""
+    """Runs of the base model with more and more images, each in a process of its own."""
     rows: list[tuple[Any, ...]] = []
     for wanted in (1000, 5000, 20000):
         seeds = max(1, round(wanted * scale / (PROMPTS * len(GROUPS))))
         images, wall, processor, memory = in_own_process(_grown, folder / str(wanted), seeds)
         rows.append((images, wall, processor, 1000 * processor / images, memory))
-    columns = ("pictures", "wall s", "processor s", "processor ms / image", "peak GB")
+    columns = ("images", "wall s", "processor s", "processor ms / image", "peak GB")
     return [Table("varbench run --method none, suite smoke with more seeds", columns, rows)]
 
 
@@ -64,25 +64,24 @@ CONCEPTS = ("face-ada", "bare-mannequin", "style-marlo-tessera", "church", "cloc
 
 
 def planning(folder: Path, scale: float) -> list[Table]:
-    """Ten models on five concepts, 40,000 images each: cells, blocks and all their keys."""
-    del folder
-    units, keys, processor, memory = in_own_process(_planned, max(1, round(222 * scale)))
-    columns = ("pictures", "keys", "processor s", "peak GB")
-    return [Table("plan, and the key of every block", columns, [(units, keys, processor, memory)])]
+    """Ten models on five concepts, 40,000 images each: cells, batches and all their keys."""
+    seeds = max(1, round(222 * scale))
+    images, keys, processor, memory = in_own_process(_planned, folder, seeds)
+    columns = ("images", "keys", "processor s", "peak GB")
+    return [Table("plan, and the key of every batch", columns, [(images, keys, processor, memory)])]
 
 
-def _planned(seeds: int) -> tuple[int, int, float, float]:
-    began = time.process_time()
-    asked = Request("gallery", METHODS, CONCEPTS, "smoke", (0,), more(seeds))
-    units, keys = 0, set()
-    for cell in plan(asked):
-        spec = generate.edit_spec(cell)
-        edit = None if spec is None else digest(spec)
-        for rows in cell.groups().values():
-            units += len(rows)
-            for block in blocks(rows, cell.config.suite.block):
-                keys.add(digest(generate.images_spec(cell, block, edit)))
-    return units, len(keys), time.process_time() - began, peak_memory()
+def _planned(folder: Path, seeds: int) -> tuple[int, int, float, float]:
+    began, ctx = time.process_time(), run_context(folder)
+    images, keys = 0, set()
+    for cell in plan(Request("gallery", METHODS, CONCEPTS, "smoke", (0,), more(seeds))):
+        edit = edit_task(ctx, cell)
+        spec = sampling_spec(ctx, cell, edit)
+        for name, samples in cell.groups().items():
+            images += len(samples)
+            for batch in batches(samples, cell.config.suite.block):
+                keys.add(images_task(cell, spec, batch, edit, name).key)
+    return images, len(keys), time.process_time() - began, peak_memory()
 
 
 FEW = (

@@ -16,10 +16,9 @@ from varbench.methods.registry import load_method
 from varbench.metrics import METRICS
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
-from varbench.pipeline.outputs import CellOutputs
+from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import attack
-from varbench.pipeline.stages.generate import RunContext
 from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.store import Entry, Store
 from varbench.utils.progress import Progress
@@ -121,28 +120,28 @@ def overhead(folder: Path, scale: float) -> list[Table]:
 
 
 def scoring(folder: Path, scale: float) -> list[Table]:
-    """Each scorer on blocks as the pipeline calls it, and one image at a time."""
+    """Each scorer on batches as the pipeline calls it, and one image at a time."""
     seeds = (f"suite.groups.{name}.seeds={max(1, round(4 * scale))}" for name in GROUPS)
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = request("none", *seeds, *few)
     ctx = run_context(folder)
-    kept: list[CellOutputs] = []
+    measured: list[run.Measured] = []
     measure = run.measure
 
-    def keeping(*args: Any, **kwargs: Any) -> CellOutputs:
-        kept.append(measure(*args, **kwargs))
-        return kept[-1]
+    def keeping(*args: Any, **kwargs: Any) -> run.Measured:
+        measured.append(measure(*args, **kwargs))
+        return measured[-1]
 
     with mock.patch.object(run, "measure", keeping):
         run.run(asked, ctx)
     cell = plan(asked)[0]
     todo = [
-        (entry, [row.prompt.text for row in rows])
-        for one in kept[0].series.values()
-        for entry, rows in zip(one.images, one.blocks, strict=True)
+        (entry, [sample.prompt.text for sample in batch])
+        for group in measured[0].outputs.stored.values()
+        for entry, batch in zip(group.images, group.batches, strict=True)
     ]
     rows = []
-    for role, who in ctx.instruments(cell).scorers.items():
+    for role, who in ctx.evaluator(cell).scorers.items():
         one, block = _alternately(who, todo)
         images = sum(len(prompts) for _, prompts in todo)
         rows.append((role, f"{images / one:.0f}", f"{images / block:.0f}", one / block))
@@ -151,7 +150,7 @@ def scoring(folder: Path, scale: float) -> list[Table]:
 
 
 def strict(folder: Path, scale: float) -> list[Table]:
-    """Images and scores of the unerased model in strict mode, over those as usual."""
+    """Images and scores of the base model in strict mode, over those as usual."""
     seeds = (f"suite.groups.{name}.seeds={max(1, round(4 * scale))}" for name in GROUPS)
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = (*seeds, *few, "suite.probe.prompts=0")
@@ -166,7 +165,7 @@ def strict(folder: Path, scale: float) -> list[Table]:
             seconds.append(time.process_time() - began)
     usual, singly = (median(seconds) for seconds in spent.values())
     rows: list[tuple[Any, ...]] = [("usual", usual, 1.0), ("strict", singly, singly / usual)]
-    return [Table("the unerased model", ("mode", "processor s", "over usual"), rows)]
+    return [Table("the base model", ("mode", "processor s", "over usual"), rows)]
 
 
 def _alternately(who: Any, todo: list[tuple[Entry, list[str]]]) -> tuple[float, float]:

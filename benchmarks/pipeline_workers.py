@@ -18,7 +18,7 @@ ARGUMENTS = ("suite.robustness.prompts=0", "suite.block=20")
 
 
 def workers(folder: Path, scale: float) -> list[Table]:
-    """Shards of the unerased model and UCE with one worker and with two, one thread each.
+    """Tasks of the base model and UCE with one worker and with two, one thread each.
 
     The cluster is there before the clock starts; starting workers, which read the model, counts.
     """

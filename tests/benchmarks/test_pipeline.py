@@ -28,7 +28,7 @@ def test_planning_resuming_and_scoring_are_measured() -> None:
         if line.startswith("|") and "--" not in line
     ]
     names = [row[0] for row in rows]
-    assert names[:4] == ["pictures", "9000", "stored images", "180"]
+    assert names[:4] == ["images", "9000", "stored images", "180"]
     assert names[4:] == ["scorer", "judge", "clip", "features"]
     measured = [float(cell) for row in rows for cell in row[1:] if cell[0].isdigit()]
     assert len(measured) == 3 + 3 + 3 * 3 and min(measured) > 0
