@@ -171,7 +171,7 @@ def test_a_model_without_execution_trains_in_its_own_way_only(tmp_path: Path) ->
         ("optimiser", "adamw-8bit", "optimiser must be adamw"),
         ("lora_rank", -1, "negative"),
         ("lora_alpha", 0, "positive"),
-        ("lora_rank", 4, r"pip install 'varbench\[lora\]'"),
+        ("lora_rank", 4, r"pip install '\.\[lora\]'"),
     ],
 )
 def test_bad_settings_and_absent_packages_are_refused_at_once(

@@ -124,8 +124,10 @@ def test_two_runs_share_every_stage(
     monkeypatch.setitem(COMPARERS["gallery"], "lpips", f"{__name__}:SomeComparer")
     root, cells = tmp_path / "store", plan(REQUEST)
     monkeypatch.setattr(run, "plan", lambda request: cells)  # Hydra composes in one thread only
-    run_context(root).model(cells[0])  # transformers' lazy imports do not like two threads either
-    twice_at_once(lambda: run.run(REQUEST, run_context(root)))
+    contexts = [run_context(root) for _ in range(2)]
+    for ctx in contexts:
+        ctx.model(cells[0])  # transformers loads models in one thread only, too
+    twice_at_once(lambda: run.run(REQUEST, contexts.pop()))
     assert set(written.values()) == {1}
     store = Store(root)
     assert set(written) == {(stage, entry.key) for stage in Stage for entry in store.entries(stage)}

@@ -183,7 +183,7 @@ def test_the_scorer_stores_one_row_per_image(tmp_path: Path) -> None:
 
 def test_without_dlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("varbench.scoring.scorers.faces.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'varbench\[faces\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[faces\]'"):
         FaceScorer().fingerprint()
     with pytest.raises(UserError, match="clip-names"):
         DlibFaces()
