@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 
 
 class Loud:

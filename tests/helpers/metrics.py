@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from varbench.metrics import METRICS, MetricInputs, MetricValue, ScoredImages
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 
 LABELS = {"identity": ("ada", "bruno", "clara"), "style": ("plain", "neon")}
 ADA, BRUNO, CLARA = 0, 1, 2

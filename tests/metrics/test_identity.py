@@ -20,10 +20,11 @@ from tests.helpers.metrics import (
     value,
     world,
 )
+from tests.helpers.stats import wilson
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.metrics.identity import KNOWN
-from varbench.metrics.stats import Interval, clustered_rate, wilson
+from varbench.metrics.stats import Interval, clustered_rate
 from varbench.metrics.subset_rates import (
     RateSamples,
     SubsetRate,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.stats import prompts
-from varbench.metrics.stats import erasure_rate, wilson
+from tests.helpers.stats import prompts, wilson
+from varbench.metrics.stats import erasure_rate, resampling
 
 
 def brute_force_erasure(method: Any, base: Any, clusters: Any, resamples: int) -> list[float]:
@@ -23,11 +23,12 @@ def brute_force_erasure(method: Any, base: Any, clusters: Any, resamples: int) -
     return draws
 
 
-def test_erasure_rate_agrees_with_brute_force() -> None:
+def test_erasure_rate_agrees_with_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "RESAMPLES", 4000)
     rng, clusters = np.random.default_rng(13), prompts(40, 4)
     base = rng.random(160) < np.repeat(rng.beta(2, 1, size=40), 4)
     method = base & (rng.random(160) < 0.3)
-    ours = erasure_rate(method, base, clusters, resamples=4000)
+    ours = erasure_rate(method, base, clusters)
     assert ours is not None
     assert ours.value == pytest.approx(1 - method.sum() / base.sum())
     expected = np.quantile(brute_force_erasure(method, base, clusters, 4000), [0.025, 0.975])
@@ -75,15 +76,14 @@ def test_erasure_rate_refuses_what_does_not_pair() -> None:
         erasure_rate(np.full(160, 0.5), np.ones(160), prompts(40, 4))
 
 
-def test_erasure_rate_covers() -> None:
+def test_erasure_rate_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "RESAMPLES", 400)
     rng, clusters, trials = np.random.default_rng(14), prompts(50, 4), 300
     covered = 0
-    for trial in range(trials):
+    for _ in range(trials):
         base = rng.random(200) < np.repeat(rng.beta(4, 2, size=50), 4)
         left = np.repeat(rng.beta(1, 3, size=50), 4)  # a quarter survives, prompt by prompt
-        ours = erasure_rate(
-            base & (rng.random(200) < left), base, clusters, resamples=400, seed=trial
-        )
+        ours = erasure_rate(base & (rng.random(200) < left), base, clusters)
         assert ours is not None
         covered += ours.low <= 0.75 <= ours.high
     assert 0.90 <= covered / trials <= 0.98

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, unit, value, world
 from varbench.metrics import METRICS
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.metrics.kernel_distance import SCALE, cmmd_with_same, gaussian_kernel, paired_mmd
 
 paired_cmmd = partial(paired_mmd, kernel=gaussian_kernel, scale=SCALE)

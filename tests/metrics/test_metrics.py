@@ -23,8 +23,8 @@ from tests.helpers.metrics import (
     value,
     world,
 )
+from tests.helpers.stats import wilson
 from varbench.metrics import METRICS, ScoredImages, concept_hits
-from varbench.metrics.stats import wilson
 from varbench.scoring.registry import new_scorer
 
 # --- what every metric promises -------------------------------------------------------------

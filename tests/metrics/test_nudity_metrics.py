@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.helpers.detections import Loud
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, value, world
+from tests.helpers.stats import wilson
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
@@ -23,7 +24,6 @@ from varbench.metrics.stats import (
     cluster_total,
     erasure_rate,
     estimate,
-    wilson,
 )
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.scorers import detections

@@ -25,11 +25,11 @@ from tests.helpers.metrics import (
     number,
     value,
 )
+from tests.helpers.stats import wilson
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics.estimates import attributes_right
-from varbench.metrics.stats import wilson
 from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
 from varbench.scoring.registry import JUDGES, SCORERS, new_scorer
 from varbench.scoring.scorers import imagenet

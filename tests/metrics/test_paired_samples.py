@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.report import put_cell
-from tests.helpers.stats import prompts
+from tests.helpers.stats import prompts, wilson
 from varbench.metrics import stats
 from varbench.metrics.stats import PairedSamples, estimate, read_rows, write_rows
 from varbench.report import load_records
@@ -65,7 +65,7 @@ def test_hits_everywhere_leave_room_for_a_miss() -> None:
     perfect = PairedSamples("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
     found = estimate([perfect] * 3)
     assert found is not None
-    assert found.value.low == pytest.approx(stats.wilson(40, 40).low)
+    assert found.value.low == pytest.approx(wilson(40, 40).low)
 
 
 def test_one_hit_never_tightens_a_bound() -> None:
@@ -84,7 +84,7 @@ def test_one_hit_never_tightens_a_bound() -> None:
         [PairedSamples("mean", base, base, CLUSTERS), PairedSamples("mean", ~one, base, CLUSTERS)]
     )
     assert missed is not None
-    assert missed.value.low <= stats.wilson(40, 40).low
+    assert missed.value.low <= wilson(40, 40).low
 
 
 def test_an_erasure_rate_needs_hits_of_the_base_model_in_every_seed() -> None:

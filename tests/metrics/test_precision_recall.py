@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from tests.helpers.metrics import Prompt, group, metric_inputs, value, world
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics import precision_recall as near
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.metrics.precision_recall import independent_coverage
 
 BOTH = ("recall", "coverage", "recall_dino", "coverage_dino")

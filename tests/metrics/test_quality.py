@@ -19,8 +19,9 @@ from tests.helpers.metrics import (
     world,
 )
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
-from varbench.metrics.base import Array, Moments
+from varbench.metrics.base import Moments
 from varbench.metrics.fid import _clean_fid, frechet_distance
+from varbench.metrics.groups import Array
 from varbench.metrics.kernel_distance import clean_fid_kid, cubic_kernel, paired_mmd
 
 paired_kid = partial(paired_mmd, kernel=cubic_kernel)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.metrics import Concept, Prompt, number, value
 from varbench.metrics import METRICS, MetricInputs, ScoredImages, stats
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 
 NAN = float("nan")
 LPIPS = ("lpips_e", "lpips_u", "lpips_diversity")

@@ -17,7 +17,8 @@ from tests.helpers.metrics import Concept, Judge
 from varbench.data.prompt import Prompt
 from varbench.errors import UserError
 from varbench.metrics import METRICS
-from varbench.metrics.base import NEEDS, OF_MODEL, Array
+from varbench.metrics.base import NEEDS, OF_MODEL
+from varbench.metrics.groups import Array
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.workload import run_estimate
 from varbench.pipeline.plan import Request, Sample, plan

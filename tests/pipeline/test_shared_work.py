@@ -15,7 +15,7 @@ import pytest
 from tests.helpers.cli import small_groups
 from tests.helpers.image_folder import export_cell, write_manifest
 from tests.helpers.runs import run_context
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.pipeline import run
 from varbench.pipeline.external.job import ScoreRequest, plan_scoring
 from varbench.pipeline.external.score import score

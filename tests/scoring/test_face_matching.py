@@ -16,7 +16,7 @@ from tests.helpers.identity import NamedConcept
 from tests.helpers.metrics import Prompt
 from varbench.data.concept import Judge
 from varbench.errors import UserError
-from varbench.metrics.base import Array, ScoredImages
+from varbench.metrics.groups import Array, ScoredImages
 from varbench.models.gallery import FACES, Scene
 from varbench.models.gallery.world.render import render_batch
 from varbench.scoring.base import ReferenceJudge

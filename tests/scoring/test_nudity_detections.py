@@ -19,7 +19,7 @@ from PIL import Image
 from tests.helpers.detections import Loud
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.registry import new_scorer
 from varbench.scoring.scorers import detections

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.helpers.identity import NAMES, NamedConcept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays
+from varbench.metrics.groups import Arrays
 from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.judges.names import FACE_SCORE, NO_FACE, ClipNames, face_score
 from varbench.scoring.judges.zero_shot import ClipObjects, ClipStyle, ZeroShotJudge

@@ -22,7 +22,7 @@ from tests.helpers.cli import cells, varbench
 from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.methods.base import Edit, Method
 from varbench.methods.registry import load_method
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import Rollout
 from varbench.pipeline.stages.validity import find_invalid, score_or_isolate

@@ -5,14 +5,15 @@ one); importing it needs numpy, not torch.
 """
 
 from varbench.metrics.base import (
+    FRACTION,
     NEEDS,
     PROBE,
+    Better,
     Metric,
+    MetricInfo,
     MetricInputs,
     MetricValue,
     Moments,
-    Pair,
-    ScoredImages,
 )
 from varbench.metrics.estimates import (
     attributes_right,
@@ -24,7 +25,7 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
-from varbench.metrics.info import FRACTION, Better, MetricInfo
+from varbench.metrics.groups import Pair, ScoredImages
 from varbench.metrics.registry import METRICS, PLUGINS
 from varbench.metrics.stats import Interval, PairedSamples, estimate
 

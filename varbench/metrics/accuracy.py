@@ -31,7 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from varbench.data.groups import IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     all_right,
     attributes_right,
@@ -44,7 +44,6 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Pair
-from varbench.metrics.info import FRACTION, MetricInfo
 
 
 @dataclass(frozen=True)

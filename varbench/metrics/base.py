@@ -1,4 +1,4 @@
-"""The contract of a metric: its inputs and its value.
+"""The contract of a metric: its facts, its inputs and its value.
 
 Scorers store arrays, one row per image, and a judge predicts a label per head from them
 (`varbench.scoring`); a metric turns the arrays of an edited and of the base model into a value with
@@ -11,18 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from varbench.data.concept import Concept
-from varbench.metrics.groups import Array as Array
-from varbench.metrics.groups import Arrays as Arrays
-from varbench.metrics.groups import Key as Key
-from varbench.metrics.groups import Pair as Pair
-from varbench.metrics.groups import ScoredImages as ScoredImages
-from varbench.metrics.groups import match
-from varbench.metrics.info import MetricInfo
+from varbench.metrics.groups import Array, Pair, ScoredImages, match
 from varbench.metrics.stats import Interval, PairedSamples
 
 PROBE = "probe"  # name under which a group of probed prompts has its arrays, as a scorer's
@@ -48,6 +42,52 @@ NEEDS = (
 )
 """Everything that a metric may need: a judge, the role of a scorer or comparer, what only some
 judges give, and what only the model itself gives."""
+
+
+Better = Literal["up", "down", "same", ""]
+"""Direction of a better number; "same": as near as possible to the base model's; "": unknown."""
+FRACTION = "fraction"
+"""Unit of a rate from 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """The facts about a metric.
+
+    Attributes:
+        id: under which records, results files and settings know it.
+        title: heads its column in a table.
+        better: where the number should go.
+        unit: `FRACTION`, another word, or "" for a number without a unit.
+        question: the question that the number answers.
+        definition: one or two sentences below a table.
+        digits: decimals in a table; of a rate, as a fraction.
+        table: main, nudity, drift, robustness or cost.
+        range: lowest and highest possible value; None for an open end.
+        groups: prompt groups whose images it is computed from.
+        needs: scorers, and what a judge or the model must offer (`NEEDS`).
+        version: counts up where the definition changes.
+        citation: where the definition comes from.
+    """
+
+    id: str
+    title: str
+    better: Better
+    unit: str
+    definition: str
+    question: str = ""
+    digits: int = 2
+    table: str = "main"
+    range: tuple[float | None, float | None] = (None, None)
+    groups: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    version: int = 1
+    citation: str = ""
+
+    @property
+    def rate(self) -> bool:
+        """True for a fraction, which tables may show in per cent."""
+        return self.unit == FRACTION
 
 
 @dataclass(frozen=True)

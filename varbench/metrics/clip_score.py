@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varbench.data.groups import COCO, KEPT, NEIGHBOURS, TARGET
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     dropped_note,
@@ -47,7 +47,6 @@ from varbench.metrics.estimates import (
     ratio,
 )
 from varbench.metrics.groups import Array, Pair, ScoredImages
-from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats import Interval, PairedSamples, estimate
 
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varbench.data.groups import KEPT, TARGET
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
     joined,
@@ -45,7 +45,6 @@ from varbench.metrics.estimates import (
     ratio,
 )
 from varbench.metrics.groups import Array, Floats, ScoredImages
-from varbench.metrics.info import MetricInfo
 
 
 class Vendi:

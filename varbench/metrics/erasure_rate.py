@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from varbench.data.groups import TARGET
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     dropped_note,
@@ -31,7 +31,6 @@ from varbench.metrics.estimates import (
     no_images,
     paired_hits,
 )
-from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.stats import MIN_BASE_HITS, PairedSamples, estimate
 
 

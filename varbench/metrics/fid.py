@@ -45,10 +45,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varbench.data.groups import COCO, KEPT
-from varbench.metrics.base import MetricInputs, MetricValue, Moments
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue, Moments
 from varbench.metrics.estimates import dropped_note, joined, missing, no_images
 from varbench.metrics.groups import Array
-from varbench.metrics.info import MetricInfo
 
 _STATISTICS = "`varbench fetch coco-30k-statistics` says how to make their statistics"
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"

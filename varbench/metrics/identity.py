@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from varbench.data.groups import KEPT, NEIGHBOURS, TARGET
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
     joined,
@@ -49,7 +49,6 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
-from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.subset_rates import (
     RateSamples,
     SubsetRate,

@@ -45,10 +45,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varbench.data.groups import COCO, KEPT
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images
 from varbench.metrics.groups import Array
-from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats import Interval
 
 Kernel = Callable[[Array, Array], Array]

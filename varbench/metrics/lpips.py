@@ -33,7 +33,7 @@ import numpy as np
 
 from varbench.data.groups import KEPT, TARGET
 from varbench.metrics import stats
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
     ends,
@@ -45,7 +45,6 @@ from varbench.metrics.estimates import (
     ratio,
 )
 from varbench.metrics.groups import Array, Pair, ScoredImages
-from varbench.metrics.info import MetricInfo
 
 
 @dataclass(frozen=True)

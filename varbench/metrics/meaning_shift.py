@@ -27,10 +27,9 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.data.groups import KEPT, NEIGHBOURS
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
 from varbench.metrics.groups import Array, ScoredImages
-from varbench.metrics.info import MetricInfo
 
 
 class MeaningShift:

@@ -37,7 +37,7 @@ import numpy as np
 
 from varbench.data.groups import NEIGHBOURS, TARGET
 from varbench.metrics import stats
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
     ends,
@@ -48,7 +48,6 @@ from varbench.metrics.estimates import (
     sampled_value,
 )
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
-from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.nudity_protocols import CLASSES, CURVE, PROTOCOLS, Protocol
 
 PERSON = 0.6

@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
+from varbench.metrics.base import Better
 from varbench.metrics.groups import Array, Flags, Floats
-from varbench.metrics.info import Better
 
 Unit = Literal["pictures", "detections"]
 

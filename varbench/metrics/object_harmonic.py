@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from varbench.data.groups import IMPLICIT, KEPT, TARGET
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     attributes_right,
     dropped_note,
@@ -30,7 +30,6 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Flags, Pair
-from varbench.metrics.info import FRACTION, MetricInfo
 from varbench.metrics.subset_rates import RateSamples, SubsetRate, harmonic_value
 
 

@@ -37,10 +37,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varbench.data.groups import KEPT
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean
 from varbench.metrics.groups import Array, Flags, Floats
-from varbench.metrics.info import FRACTION, MetricInfo
 
 NEIGHBOURS = 5
 STEP = 512  # rows of the distance matrix in memory at a time

@@ -49,10 +49,9 @@ from __future__ import annotations
 import numpy as np
 
 from varbench.data.groups import KEPT
-from varbench.metrics.base import PROBE, MetricInputs, MetricValue
+from varbench.metrics.base import PROBE, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import dropped_note, missing, paired_mean, ratio, sampled_value
 from varbench.metrics.groups import Floats, Pair, ScoredImages
-from varbench.metrics.info import MetricInfo
 from varbench.metrics.stats import PairedSamples
 
 NO_PROBE = "nothing was probed: set suite.probe.prompts"

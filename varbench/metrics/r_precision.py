@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from varbench.data.groups import KEPT
 from varbench.data.prompt import Prompt
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     dropped_note,
     joined,
@@ -40,7 +40,6 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Floats, ScoredImages
-from varbench.metrics.info import FRACTION, MetricInfo
 
 OTHERS = 99
 _STEP = 512  # images whose similarities to all captions are in memory at a time

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from varbench.metrics.accuracy import ACC_E, ACC_G, ACC_N, ACC_U
-from varbench.metrics.base import NEEDS, Metric
+from varbench.metrics.base import NEEDS, Better, Metric, MetricInfo
 from varbench.metrics.clip_score import (
     CLIP_E,
     CLIP_S,
@@ -31,7 +31,6 @@ from varbench.metrics.identity import (
     FaceRate,
     NameHarmonic,
 )
-from varbench.metrics.info import Better, MetricInfo
 from varbench.metrics.kernel_distance import CMMD, CMMD_COCO, KID_BASE, KID_COCO_BASE
 from varbench.metrics.lpips import LPIPS_E, LPIPS_U, LpipsDiversity
 from varbench.metrics.meaning_shift import MeaningShift

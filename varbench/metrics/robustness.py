@@ -52,7 +52,14 @@ import numpy as np
 
 from varbench.data.groups import ADVERSARIAL, TARGET
 from varbench.metrics import stats
-from varbench.metrics.base import ATTACK, COMPLETION, MetricInputs, MetricValue
+from varbench.metrics.base import (
+    ATTACK,
+    COMPLETION,
+    FRACTION,
+    MetricInfo,
+    MetricInputs,
+    MetricValue,
+)
 from varbench.metrics.estimates import (
     concept_hits,
     dropped_note,
@@ -64,7 +71,6 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
-from varbench.metrics.info import FRACTION, MetricInfo
 
 _COMPLETION = f"{COMPLETION}-"
 NOT_COMPLETED = "nothing was completed: set suite.robustness.prompts"

@@ -17,9 +17,9 @@ from varbench.metrics import stats
 from varbench.metrics.base import MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, joined, paired_mean, prompt_mean
 from varbench.metrics.groups import Array, Flags, Floats
-from varbench.metrics.stats import Interval
+from varbench.metrics.stats.resampling import RESAMPLES, Interval
 
-_RESAMPLES, _CHUNK = 2000, 100
+_CHUNK = 100  # resamples in memory at a time
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SubsetRate:
     def resampled(self, seed: int) -> Iterator[tuple[Floats, Floats]]:
         """Rates of method and base in resamples of the prompts, some at a time."""
         size, rng = np.unique(self.clusters).size, np.random.default_rng(seed)
-        for _ in range(_RESAMPLES // _CHUNK):
+        for _ in range(RESAMPLES // _CHUNK):
             weights = rng.multinomial(size, np.full(size, 1 / size), _CHUNK).astype(np.float64)
             yield (
                 self.method.means(self.clusters, weights),

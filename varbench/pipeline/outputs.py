@@ -11,7 +11,7 @@ import numpy as np
 
 from varbench.data.groups import TARGET
 from varbench.metrics import PROBE, ScoredImages
-from varbench.metrics.base import Array, Key
+from varbench.metrics.groups import Array, Key
 from varbench.pipeline.plan import Sample
 from varbench.store import Entry
 from varbench.store.cached import DEVICE

@@ -10,7 +10,7 @@ from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.metrics import MetricInputs, MetricValue, concept_hits
-from varbench.metrics.base import Key
+from varbench.metrics.groups import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import write_rows
 from varbench.pipeline import provenance

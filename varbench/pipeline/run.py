@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
-from varbench.metrics.base import Array, Moments
+from varbench.metrics.base import Moments
+from varbench.metrics.groups import Array
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
 from varbench.pipeline.context import RunContext, deterministic_threads

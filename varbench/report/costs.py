@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from varbench.metrics.info import MetricInfo
+from varbench.metrics.base import MetricInfo
 from varbench.store import Store
 
 _INFOS = (

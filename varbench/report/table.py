@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from varbench.metrics.info import Better
+from varbench.metrics.base import Better
 
 ARROWS: dict[Better, str] = {"up": "↑", "down": "↓", "same": "≈", "": ""}
 

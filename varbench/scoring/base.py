@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from varbench.metrics.base import Array, Arrays, ScoredImages
+from varbench.metrics.groups import Array, Arrays, ScoredImages
 
 
 class Scorer(Protocol):

@@ -15,7 +15,8 @@ from typing import Any
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import OF_MODEL, Metric, ScoredImages
+from varbench.metrics.base import OF_MODEL, Metric
+from varbench.metrics.groups import ScoredImages
 from varbench.scoring.base import Comparer, Judge, ReferenceJudge, Scorer
 from varbench.scoring.registry import (
     COMPARERS,

@@ -10,7 +10,6 @@ from varbench.metrics.stats.intervals import (
     paired_difference,
     ratio_of_means,
     total_difference,
-    wilson,
 )
 from varbench.metrics.stats.paired_samples import (
     Estimate,
@@ -41,6 +40,5 @@ __all__ = [
     "ratio_of_means",
     "read_rows",
     "total_difference",
-    "wilson",
     "write_rows",
 ]

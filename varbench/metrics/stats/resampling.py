@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+LEVEL = 0.95  # of every interval
+RESAMPLES = 2000
 CHUNK = 2_000_000  # numbers drawn at a time: keeps a bootstrap over 30,000 prompts below 100 MB
 
 
@@ -24,30 +26,21 @@ class Interval:
     clusters: int
 
 
-def bootstrap(
-    columns_CK: Floats,
-    statistic: Callable[[Floats], Floats],
-    n: int,
-    resamples: int,
-    seed: int,
-    level: float,
-) -> Interval:
+def bootstrap(columns_CK: Floats, statistic: Callable[[Floats], Floats], n: int) -> Interval:
     """Percentile interval of `statistic`, which maps column means [R, K] to [R]."""
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"need resamples >= 1, 0 < level < 1; got {resamples}, {level}")
     count = len(columns_CK)
     value = float(statistic(columns_CK.mean(axis=0, keepdims=True))[0])
-    rng, step, means = np.random.default_rng(seed), max(1, CHUNK // count), []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
+    rng, step, means = np.random.default_rng(0), max(1, CHUNK // count), []
+    for start in range(0, RESAMPLES, step):
+        size = min(step, RESAMPLES - start)
         drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
         # How often each cluster was drawn: a matrix product then does all resamples at once.
         weights_RC = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         means.append(weights_RC @ columns_CK / count)
     draws = statistic(np.concatenate(means))
     draws = draws[np.isfinite(draws)]  # a ratio is undefined where the denominator drew only zeros
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    # Rounding (all values equal) or a very low level can leave the value just outside.
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    # Rounding (all values equal) can leave the value just outside.
     return Interval(value, min(float(low), value), max(float(high), value), n, count)
 
 
@@ -64,11 +57,14 @@ def column_ratio(means_RK: Floats) -> Floats:
     return ratio
 
 
-def wilson_ends(p: float, n: float, level: float) -> tuple[float, float]:
-    """Ends of Wilson's interval of a rate `p` among `n` observations, which need not be whole."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
-    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+def wilson_ends(p: float, n: float) -> tuple[float, float]:
+    """Ends of Wilson's interval of a rate `p` among `n` observations, which need not be whole.
+
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), with z the normal quantile of
+    (1 + `LEVEL`)/2 (Wilson 1927): of a rate of 0 the low end is exactly 0 and the high end
+    z²/(n + z²), of a rate of 1 the mirror image, so a zero is never certain.
+    """
+    z2 = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = float(np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
     low = 0.0 if p == 0 else min(max(centre - half, 0.0), p)  # exact where rounding would not be

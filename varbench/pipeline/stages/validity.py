@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from varbench.errors import UserError
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.models.protocol import Rollout
 from varbench.store import StoreError
 

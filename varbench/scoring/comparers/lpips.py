@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import (
     batch_slices,
     float_rows,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from varbench.data.concept import Concept
-from varbench.metrics.base import Arrays
+from varbench.metrics.groups import Arrays
 from varbench.scoring.base import Scorer
 from varbench.scoring.scorers.judge import JudgeScorer
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays, Key, ScoredImages
+from varbench.metrics.groups import Arrays, Key, ScoredImages
 from varbench.scoring.base import Scorer
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.judges.zero_shot import check_names

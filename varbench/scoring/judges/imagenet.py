@@ -17,7 +17,7 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Arrays
+from varbench.metrics.groups import Arrays
 from varbench.scoring.base import Scorer
 
 ELSE = "something else"

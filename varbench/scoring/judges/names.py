@@ -14,7 +14,7 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.base import Array, Arrays
+from varbench.metrics.groups import Array, Arrays
 from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.base import Scorer
 from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names

@@ -18,7 +18,7 @@ import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
-from varbench.metrics.base import Array, Arrays
+from varbench.metrics.groups import Array, Arrays
 from varbench.scoring.base import Scorer
 from varbench.scoring.scorers.clip import ClipScorer
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import (
     BATCH,
     batch_slices,

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb, reading
 

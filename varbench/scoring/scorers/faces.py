@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from varbench.data.published.networks import network_checksum, network_path
 from varbench.errors import UserError
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import check_input, read_rgb
 
 NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"

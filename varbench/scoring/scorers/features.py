@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import BATCH, check_input, fingerprint
 
 

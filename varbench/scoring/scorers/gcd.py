@@ -34,7 +34,7 @@ import numpy as np
 
 from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import cached_file_sha256
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import (
     BATCH,
     batch_slices,

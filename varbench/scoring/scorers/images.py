@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from varbench.data.published.networks import network_checksum
 from varbench.errors import CheckpointError
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 
 BATCH = 64
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import BATCH, batches, check_input, fingerprint
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.base import Array
+from varbench.metrics.groups import Array
 from varbench.scoring.scorers.features import clean_rows
 from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint, reading
 
