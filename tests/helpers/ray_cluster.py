@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.paths import ROOT
-from varbench.store import Store
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store
 
 RUN = [
     "--method", "uce",

@@ -8,8 +8,7 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.task import Task
-from varbench.store import Store
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store
 from varbench.utils.progress import Progress
 
 

@@ -30,8 +30,7 @@ from varbench.pipeline.stages.attack import attacked_samples, example_samples
 from varbench.pipeline.stages.generate import to_uint8
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.pipeline.task import Task
-from varbench.store import Entry
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage
 
 SMALL = (
     "suite.groups.target.prompts=3",

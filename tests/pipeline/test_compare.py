@@ -25,8 +25,7 @@ from varbench.pipeline.plan import Request, Sample, plan
 from varbench.pipeline.stages.compare import next_seeds
 from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS
-from varbench.store import Store
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store
 from varbench.utils.progress import Progress
 
 # Three seeds and blocks of four: a prompt's images go on in the next block.

@@ -26,8 +26,7 @@ from varbench.pipeline.stages.generate import to_uint8
 from varbench.pipeline.stages.probe import probe_tasks, probed_samples, summary
 from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.task import Task, perform
-from varbench.store import Store, Writer
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store, Writer
 from varbench.utils.progress import Progress
 
 SMALL = (

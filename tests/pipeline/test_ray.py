@@ -25,8 +25,7 @@ from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.ray import LONG, unfinished
 from varbench.pipeline.plan import Request
-from varbench.store import Store
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store
 from varbench.utils.progress import Progress
 
 slow = pytest.mark.slow

@@ -21,9 +21,7 @@ from varbench.pipeline.external.job import ScoreRequest, plan_scoring
 from varbench.pipeline.external.score import score
 from varbench.pipeline.plan import Request, plan
 from varbench.scoring.registry import COMPARERS
-from varbench.store import Store, Writer, digest
-from varbench.store.cached import cached
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store, Writer, cached, digest
 
 SMALL = (
     *small_groups(2, 2),

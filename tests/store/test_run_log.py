@@ -36,7 +36,7 @@ def lines(root: Path) -> list[dict[str, Any]]:
 
 def test_a_run_tells_its_start_stages_warnings_and_end(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
-        progress = Progress(journal=journal)
+        progress = Progress(log=journal.stage)
         progress.label = "svare"
         with progress.stage("generate", 10, done=4) as bar:
             bar.advance(3)
@@ -54,7 +54,7 @@ def test_a_run_tells_its_start_stages_warnings_and_end(tmp_path: Path) -> None:
 
 
 def test_frequent_progress_is_thinned_but_the_end_is_told(tmp_path: Path) -> None:
-    with open_journal(tmp_path) as journal, Progress(journal=journal).stage("score", 500) as bar:
+    with open_journal(tmp_path) as journal, Progress(log=journal.stage).stage("score", 500) as bar:
         for _ in range(500):
             bar.advance()
     told = [one for one in lines(tmp_path) if one["event"] == "progress"]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.stores import SPEC, leftovers, make_store, put, reopened
-from varbench.store import MANIFEST, Store, canonical_json, digest, file_sha256
+from varbench.store import MANIFEST, Store, digest
+from varbench.store.hashing import canonical_json, file_sha256
 
 store = pytest.fixture(make_store)
 

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tools.gallery.recipe import StageRecipe
+from varbench.utils.files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def optimise(
                 "optimiser": optimiser.state_dict(),
                 "step": done,
             }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+            with whole_file(checkpoint) as draft:
+                torch.save(state, draft)
     return average
 
 

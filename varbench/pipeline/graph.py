@@ -33,8 +33,7 @@ from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.stages.score import score_tasks
 from varbench.pipeline.task import Task
 from varbench.scoring.base import Scorer
-from varbench.store import Entry
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage
 
 
 @dataclass(frozen=True)

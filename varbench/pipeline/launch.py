@@ -181,7 +181,7 @@ def session(
 
     device = pick_device(requests[0].device)
     with run_log(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
-        progress = Progress(console, journal)
+        progress = Progress(console, journal.stage)
         ctx = RunContext(Store(store), progress, device, max_failed)
         if retry_failed:
             progress.say(f"{failures.forget(ctx.store)} entries with failed images removed")

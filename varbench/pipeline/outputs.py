@@ -13,8 +13,7 @@ from varbench.data.groups import TARGET
 from varbench.metrics import PROBE, ScoredImages
 from varbench.metrics.groups import Array, Key
 from varbench.pipeline.plan import Sample
-from varbench.store import Entry
-from varbench.store.cached import DEVICE
+from varbench.store import DEVICE, Entry
 from varbench.store.failures import Failed, failed_in, left_in
 
 

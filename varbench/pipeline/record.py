@@ -21,10 +21,8 @@ from varbench.pipeline.stages import attack, generate, probe
 from varbench.pipeline.stages.edit import edit_spec, steering_spec
 from varbench.pipeline.stages.reference import statistics_spec
 from varbench.scoring.evaluator import judged
-from varbench.store import Entry, Store, Writer, next_sequence
-from varbench.store.cached import cached
+from varbench.store import Entry, Stage, Store, Writer, cached, next_sequence
 from varbench.store.failures import Failed, check_share, note_cell
-from varbench.store.stage import Stage
 
 FILE = "cell.json"
 

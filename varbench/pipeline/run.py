@@ -23,15 +23,14 @@ from varbench.pipeline.plan import Cell, Request, base_cell, plan
 from varbench.pipeline.record import CellHeader, cell_spec, complete, record_cell
 from varbench.pipeline.stages.reference import FEATURES, statistics, statistics_spec
 from varbench.pipeline.task import perform
-from varbench.store import Entry, Writer, next_sequence
-from varbench.store.cached import cached
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer, cached, next_sequence
+from varbench.store.temporary import sweep
 
 
 def run(request: Request, ctx: RunContext) -> list[Entry]:
     """Compute what is missing and return the cells' entries, in the order of the plan."""
     cells = plan(request)
-    ctx.store.sweep()
+    sweep(ctx.store.root)
     done: list[Entry] = []
     base: Measured | None = None
     for cell in cells:

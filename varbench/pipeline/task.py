@@ -15,9 +15,7 @@ from typing import Any
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext, deterministic_threads
 from varbench.pipeline.plan import Cell, Sample
-from varbench.store import Entry, Writer, digest
-from varbench.store.cached import cached
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer, cached, digest
 
 SAMPLING = frozenset({Stage.IMAGES, Stage.ROLLOUTS, Stage.COMPLETIONS, Stage.ATTACKED})
 """Stages that sample images."""

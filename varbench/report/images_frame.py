@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from varbench.report.cells import CellRecord, Filters, load_cells, select
-from varbench.store import Store
+from varbench.store import Stage, Store
 from varbench.store.failures import left_in
-from varbench.store.stage import Stage
 
 COLUMNS = (
     "model", "method", "config", "concept", "suite", "edit_seed", "group", "prompt_id", "seed",

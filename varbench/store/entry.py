@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from varbench.store.hashing import digest, file_sha256, parsed_digest
+from varbench.utils.files import fsync
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -21,12 +22,26 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _ROT = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR}
 
 
+class Stage(StrEnum):
+    """The stages, in the order of a run: folders of the store, and parts of keys; never change."""
+
+    EDIT = "edit"
+    IMAGES = "pictures"
+    ROLLOUTS = "rollouts"
+    PROBE = "probe"
+    ATTACK = "attack"
+    COMPLETIONS = "completions"
+    ATTACKED = "attacked"
+    REFERENCE = "reference"
+    SCORES = "scores"
+    COMPARE = "compare"
+    CELL = "cell"
+    ABLATION = "ablation"
+    TEXT = "text"
+
+
 class StoreError(RuntimeError):
     """The store cannot be used; the message names the fix."""
-
-
-class StoreBusyError(StoreError):
-    """Another process held a lock for longer than the caller would wait."""
 
 
 class DamagedError(Exception):
@@ -130,13 +145,3 @@ def seal(writer: Writer, spec: Mapping[str, Any]) -> None:
     (writer.dir / MANIFEST).write_text(text + "\n", encoding="ascii")
     for path in (*paths, writer.dir / MANIFEST, writer.dir):
         fsync(path)
-
-
-def fsync(path: Path) -> None:
-    """Flush a file or folder, so that a power cut cannot leave a name without its bytes."""
-    if os.name != "nt":  # no folder handles there; checksums catch what a power cut leaves
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

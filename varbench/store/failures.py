@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from varbench.errors import UserError
-from varbench.store import Entry, Store, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Store, Writer
 
 LIMIT = 0.05
 """The largest share of a group's images that may fail in a cell that is recorded."""

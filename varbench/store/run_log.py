@@ -6,7 +6,7 @@ costs at most the last line. All lines have ``time`` (seconds since 1970) and ``
 ===========  ======================================================================================
 ``started``  ``command``, ``varbench``, ``commit``, ``device``, ``host``, ``pid``
 ``stage``    a stage began: ``name``, ``total`` units, of which ``done`` were there
-``progress`` the same stage, at most every `EVERY_S` seconds
+``progress`` the same stage, at most every 5 seconds
 ``warning``  ``logger``, ``message``
 ``failed``   ``error`` (its type), ``reason``, ``traceback`` where it is no user's error
 ``ended``    ``outcome``: finished, failed or interrupted
@@ -30,11 +30,11 @@ from varbench.errors import UserError
 from varbench.store import StoreError
 
 FOLDER = "runs"
-EVERY_S = 5.0
+_EVERY_S = 5.0
 
 
-class RunLog:
-    """Appends events to its own file.
+class RunLog(logging.Handler):
+    """Appends events to its own file; as a logging handler, the warnings of varbench's loggers too.
 
     Args:
         store: the store's folder.
@@ -44,6 +44,7 @@ class RunLog:
     """
 
     def __init__(self, store: Path) -> None:
+        super().__init__(logging.WARNING)
         folder = store / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -56,26 +57,18 @@ class RunLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def stage(self, name: str, done: int, total: int, *, new: bool = False) -> None:
+    def stage(self, name: str, done: int, total: int, new: bool = False) -> None:
         """Log the state of a stage, unless it was logged a moment ago and the stage goes on."""
         now = time.monotonic()
-        if not new and done < total and now - self._last.get(name, -EVERY_S) < EVERY_S:
+        if not new and done < total and now - self._last.get(name, -_EVERY_S) < _EVERY_S:
             return
         self._last[name] = now
         self.write("stage" if new else "progress", name=name, done=done, total=total)
 
-
-class _Warnings(logging.Handler):
-    """Writes warnings of varbench's loggers into the run log."""
-
-    def __init__(self, log: RunLog) -> None:
-        super().__init__(logging.WARNING)
-        self.log = log
-
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; never raises, since a full disk fails the run itself."""
+        """Write a warning; never raises, since a full disk fails the run itself."""
         try:
-            self.log.write("warning", logger=record.name, message=record.getMessage())
+            self.write("warning", logger=record.name, message=record.getMessage())
         except OSError:
             self.handleError(record)
 
@@ -97,14 +90,13 @@ def run_log(
     try:
         log = RunLog(store)
         origin = {"varbench": version, "commit": commit, "device": device}
-        here = {"host": socket.gethostname(), "pid": os.getpid()}
-        log.write("started", command=command, **origin, **here)
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        log.write("started", command=command, **origin, **process)
     except OSError as error:
         fix = "change its permissions or use another --store"
         raise StoreError(f"store {store} cannot be written ({error}): {fix}") from error
-    handler = _Warnings(log)
     logger = logging.getLogger("varbench")
-    logger.addHandler(handler)
+    logger.addHandler(log)
     outcome = "finished"
     try:
         yield log
@@ -119,7 +111,7 @@ def run_log(
         _try(log, "failed", **fields)
         raise
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(log)
         _try(log, "ended", outcome=outcome)
 
 

@@ -12,16 +12,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from varbench.store import MANIFEST, StoreError
+from varbench.store import MANIFEST, Stage, StoreError
 from varbench.store.failures import META, STAGES
 from varbench.store.run_log import FOLDER
-from varbench.store.stage import Stage
-from varbench.utils.processes import is_alive
+from varbench.store.temporary import is_alive
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20
-SILENT_S = 3600.0
-"""A run of another machine that has said nothing for so long counts as dead."""
+_SILENT_S = 3600.0  # after which the state of another machine's run is unknown
 
 
 @dataclass(frozen=True)
@@ -105,15 +103,12 @@ def status(root: Path) -> Status:
     """
     if not root.is_dir():
         raise StoreError(f"there is no store at {root}: check --store")
-    stages = sorted(Stage)
-    counts = {s.value: sum(1 for _ in (root / s).glob(f"??/*/{MANIFEST}")) for s in stages}
-    damaged = root / "damaged"
-    journals = sorted((root / FOLDER).glob("*.jsonl"))
-    runs = [run for path in journals for run in [_run(path)] if run is not None]
+    counts = {s.value: len(list((root / s).glob(f"??/*/{MANIFEST}"))) for s in sorted(Stage)}
+    runs = map(_run, sorted((root / FOLDER).glob("*.jsonl")))
     return Status(
         {name: count for name, count in counts.items() if count},
-        len(list(damaged.iterdir())) if damaged.is_dir() else 0,
-        tuple(runs),
+        len(list((root / "damaged").glob("*"))),
+        tuple(run for run in runs if run is not None),
         tuple(_failed(root)),
     )
 
@@ -176,7 +171,7 @@ def _run(path: Path) -> Run | None:
 def _state(first: Mapping[str, Any], last: float) -> str:
     """State of a run whose log has no end."""
     if first.get("host") != socket.gethostname():
-        return UNKNOWN if time.time() - last > SILENT_S else RUNNING
+        return UNKNOWN if time.time() - last > _SILENT_S else RUNNING
     pid = first.get("pid")
     return RUNNING if isinstance(pid, int) and is_alive(pid) else DEAD
 

@@ -18,13 +18,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import re
 import secrets
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +32,19 @@ from varbench.store.entry import (
     DISK_FULL,
     DamagedError,
     Entry,
-    StoreBusyError,
+    Stage,
     StoreError,
     Writer,
     disk_error,
-    fsync,
     read_entry,
     seal,
 )
 from varbench.store.hashing import canonical_json, digest
-from varbench.utils.processes import is_alive, machine_id
+from varbench.store.temporary import temporary_folder
+from varbench.utils.files import fsync
 
 _STAGE = re.compile(r"(?!(tmp|damaged|locks)$)[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_TMP = re.compile(r"[0-9a-f]{64}-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-[0-9a-f]+")
 
 log = logging.getLogger("varbench.store")
 
@@ -75,7 +72,11 @@ class Store:
         folder = self._folder(stage, key)
         try:
             inode = folder.stat().st_ino
-            return self._read(folder, stage, inode, verify)
+            verify = verify and self._verified.get(folder) != inode  # made again: a new folder
+            entry = read_entry(folder, stage, verify=verify)
+            if verify:
+                self._verified[folder] = inode
+            return entry
         except DamagedError as damage:
             self._set_aside(folder, stage, inode, str(damage))
         except FileNotFoundError:
@@ -105,7 +106,7 @@ class Store:
         spec = json.loads(canonical_json(spec))  # a copy: the body may change its own
         key, body_done = digest(spec), True
         target = self._folder(stage, key)
-        tmp = self._temporary(key)
+        tmp = temporary_folder(self.root, key)
         try:
             tmp.mkdir(parents=True)  # not mkdtemp: its 0700 locks colleagues out of a shared store
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,26 +122,22 @@ class Store:
         finally:
             shutil.rmtree(tmp, ignore_errors=True)
 
-    def lock(
-        self, stage: str, spec: Mapping[str, Any], timeout: float | None = None
-    ) -> AbstractContextManager[None]:
-        """Hold the right to do one unit of work; call `get` again once inside.
+    def lock(self, stage: str, spec: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Wait for the right to do one unit of work; call `get` again once inside.
 
-        The operating system frees the lock of a process that died. `timeout` in seconds: None waits
-        forever, 0 not at all. Raises StoreBusyError if not free in time, StoreError if the root
-        is not writable. Lock files stay: removing one would split its waiters.
+        The operating system frees the lock of a process that died. Lock files stay: removing one
+        would split its waiters. Raises StoreError if the root is not writable.
         """
-        path = self.root / "locks" / self._folder(stage).name / f"{digest(spec)}.lock"
-        return self._held(path, -1 if timeout is None else timeout)
+        return self._held(f"{self._folder(stage).name}/{digest(spec)}")
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry; a process that is reading its files sees them vanish.
 
         Raises StoreError if the root is not writable.
         """
-        aside = self._temporary(entry.key)
+        aside = temporary_folder(self.root, entry.key)
         try:
-            with self._held(self.root / "locks" / "damaged.lock", -1):
+            with self._held("damaged"):
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 entry.dir.rename(aside)
             shutil.rmtree(aside)
@@ -149,27 +146,6 @@ class Store:
         except OSError as error:
             raise disk_error(self.root, error) from error
 
-    def sweep(self, max_age_days: float = 7.0) -> list[Path]:
-        """Remove the folders that interrupted writes left behind, and return them.
-
-        A folder goes if its process, on this machine, is dead, or if untouched for `max_age_days`:
-        a process number means nothing on another machine, so for those age alone decides.
-        """
-        removed = []
-        for folder in sorted((self.root / "tmp").glob("*")):
-            if (name := _TMP.fullmatch(folder.name)) is None:
-                continue  # not ours to delete
-            with suppress(OSError):  # finished or swept meanwhile, or someone else's
-                old = time.time() - folder.stat().st_mtime > max_age_days * 86400
-                if old or (name["host"] == machine_id() and not is_alive(int(name["pid"]))):
-                    shutil.rmtree(folder)
-                    removed.append(folder)
-        return removed
-
-    def _temporary(self, key: str) -> Path:
-        name = f"{key}-{os.getpid()}-{machine_id()}-{secrets.token_hex(4)}"
-        return self.root / "tmp" / name
-
     def _folder(self, stage: str, key: str | None = None) -> Path:
         if not _STAGE.fullmatch(stage):
             raise ValueError(f"{stage!r} cannot name a stage: use a-z, 0-9, - and _")
@@ -177,20 +153,13 @@ class Store:
             raise ValueError(f"{key!r} is not a key: 64 lower-case hex digits")
         return self.root / stage / key[:2] / key if key else self.root / stage
 
-    def _read(self, folder: Path, stage: str, inode: int, verify: bool) -> Entry:
-        verify = verify and self._verified.get(folder) != inode  # a redone entry is a new folder
-        entry = read_entry(folder, stage, verify=verify)
-        if verify:
-            self._verified[folder] = inode
-        return entry
-
     def _set_aside(self, folder: Path, stage: str, inode: int, reason: str) -> None:
         """Move a damaged entry out of the way, unless it is no longer the one that was read."""
         aside = self.root / "damaged" / f"{stage}-{folder.name}-{secrets.token_hex(4)}"
         try:
             # The lock makes check and move one step; without it the good entry that another process
             # just put in the damaged one's place could be moved away.
-            with self._held(self.root / "locks" / "damaged.lock", -1):
+            with self._held("damaged"):
                 if folder.stat().st_ino == inode:
                     aside.parent.mkdir(parents=True, exist_ok=True)
                     folder.rename(aside)
@@ -214,24 +183,56 @@ class Store:
                 if target.exists():
                     raise
         fsync(target.parent)
-        inode = self._verified[target] = target.stat().st_ino  # hashed a moment ago
-        return self._read(target, stage, inode, verify=False)
+        self._verified[target] = target.stat().st_ino  # hashed a moment ago
+        return read_entry(target, stage, verify=False)
 
     @contextmanager
-    def _held(self, path: Path, timeout: float) -> Iterator[None]:
+    def _held(self, name: str) -> Iterator[None]:
+        path = self.root / "locks" / f"{name}.lock"
         lock = filelock.FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=timeout)
-        except filelock.Timeout as error:
-            busy = f"{path} is held by another process for over {timeout:g} s"
-            raise StoreBusyError(f"{busy}: wait for it or stop it, then run again") from error
+            lock.acquire()
         except OSError as error:
             raise disk_error(self.root, error) from error
         try:
             yield
         finally:
             lock.release()
+
+
+DEVICE = "device"
+"""Key of ``Entry.meta`` for the name of the device that computed an entry."""
+
+
+def cached(
+    store: Store,
+    stage: Stage,
+    spec: Mapping[str, Any],
+    compute: Callable[[Writer], None],
+    device: str | None = None,
+) -> Entry:
+    """The entry of a spec: found in the store, or computed once, under the entry's lock.
+
+    Args:
+        compute: writes the payload into ``Writer.dir``, and what else is known into its ``meta``.
+        device: name of the device that computes; None for work that no device decides.
+
+    Raises:
+        StoreError: the store cannot be written.
+        Whatever `compute` raises; nothing is stored then.
+    """
+    if entry := store.get(stage, spec):
+        return entry
+    with store.lock(stage, spec):
+        if entry := store.get(stage, spec):  # another process computed it meanwhile
+            return entry
+        with store.write(stage, spec) as writer:
+            if device is not None:
+                writer.meta[DEVICE] = device
+            compute(writer)
+    assert writer.entry is not None
+    return writer.entry
 
 
 _SEQUENCE = "turn"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -24,12 +26,35 @@ def packaged(folder: str) -> Path:
     return path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 in place of `path`, by one rename. Raises OSError."""
+@contextmanager
+def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
+    """A draft to write, which takes the place of `path` by one rename if the block succeeds.
+
+    Args:
+        flush: put the draft's bytes on disk before the rename.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        # A name may hold what UTF-8 cannot (a lone surrogate, from JSON); spelled out then.
-        draft.write_bytes(text.encode("utf-8", "backslashreplace"))
+        yield draft
+        if flush:
+            fsync(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, *, flush: bool = False) -> None:
+    """Write `text` as UTF-8 in place of `path`, as `whole_file`. Raises OSError."""
+    with whole_file(path, flush=flush) as draft:
+        # A name may hold what UTF-8 cannot (a lone surrogate, from JSON); spelled out then.
+        draft.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder, so that a power cut cannot leave a name without its bytes."""
+    if os.name != "nt":  # no folder handles there; checksums catch what a power cut leaves
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

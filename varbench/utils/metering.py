@@ -36,19 +36,16 @@ class Cost:
 def metered(device: str) -> Iterator[Cost]:
     """Measure the work of the ``with`` block, which computes on ``device``."""
     cost, on_cuda = Cost(), device.startswith("cuda")
-    counts = _restart_peak(device) if on_cuda else _restart_resident_peak()
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    counted = on_cuda or _restart_resident_peak()
     began = time.monotonic()
     yield cost
     if on_cuda:
         torch.cuda.synchronize(device)
     cost.seconds = time.monotonic() - began
-    if counts:
+    if counted:
         cost.memory = torch.cuda.max_memory_allocated(device) if on_cuda else _resident_peak()
-
-
-def _restart_peak(device: str) -> bool:
-    torch.cuda.reset_peak_memory_stats(device)
-    return True
 
 
 def _restart_resident_peak() -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -18,15 +17,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-LINE_EVERY_S = 5.0
+_LINE_EVERY_S = 5.0
 
-
-class Stages(Protocol):
-    """A receiver of the state of stages, such as a run log."""
-
-    def stage(self, name: str, done: int, total: int, *, new: bool = False) -> None:
-        """A stage began (`new`) or went on."""
-        ...
+Log = Callable[[str, int, int, bool], None]
 
 
 def _clock(seconds: float) -> str:
@@ -51,11 +44,11 @@ class Bar:
     def advance(self, amount: int = 1) -> None:
         """``amount`` more units are done."""
         self.done += amount
-        if self.owner.journal is not None:
-            self.owner.journal.stage(self.name, self.done, self.total)
+        if self.owner.log is not None:
+            self.owner.log(self.name, self.done, self.total, False)
         if self.rich is not None:
             self.rich.advance(self.task, amount)  # type: ignore[arg-type]
-        elif time.monotonic() - self.last_line >= LINE_EVERY_S or self.done == self.total:
+        elif time.monotonic() - self.last_line >= _LINE_EVERY_S or self.done == self.total:
             self.last_line = time.monotonic()
             spent = self.last_line - self.began
             fresh = max(1, self.done - self.resumed)
@@ -68,12 +61,12 @@ class Progress:
 
     Args:
         console: where to write; None shows nothing.
-        journal: also receives the state of stages.
+        log: called with the state of stages: name, units done and in all, whether it just began.
     """
 
-    def __init__(self, console: Console | None = None, journal: Stages | None = None) -> None:
+    def __init__(self, console: Console | None = None, log: Log | None = None) -> None:
         self.console = console
-        self.journal = journal
+        self.log = log
         self.label = ""
 
     def say(self, text: str) -> None:
@@ -87,8 +80,8 @@ class Progress:
         name = f"{name} {self.label}".strip()
         now = time.monotonic()
         bar = Bar(self, name, total, done, now, done, now)
-        if self.journal is not None:
-            self.journal.stage(name, done, total, new=True)
+        if self.log is not None:
+            self.log(name, done, total, True)
         if self.console is None or not self.console.is_terminal:
             if self.console is not None and total > done:
                 self.say(f"{name} {done}/{total}")

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-WATCHED = "varbench.store.cached"
+WATCHED = "varbench.store.store"
 
 
 class Counting(MetaPathFinder):

@@ -25,6 +25,7 @@ from varbench.data.published.listing import status_of
 from varbench.data.published.readers import read
 from varbench.errors import unknown
 from varbench.store.hashing import cached_file_sha256
+from varbench.utils.files import fsync, write_whole
 from varbench.utils.progress import Progress
 
 __all__ = ["FetchError", "by_name", "fetch", "notice"]
@@ -156,9 +157,8 @@ def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str |
         "licence": item.licence,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _write(receipt_path(item, folder), json.dumps(receipt, indent=2).encode() + b"\n")
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
+    write_whole(receipt_path(item, folder), json.dumps(receipt, indent=2) + "\n", flush=True)
+    fsync(staged)
     os.chmod(staged, 0o644)
     os.replace(staged, local_path(item, folder))
     return summary
@@ -174,20 +174,6 @@ def _contents(item: Asset, staged: Path, origin: str) -> tuple[str, dict[str, in
     reading = read(item, shown, read_bytes(staged))
     counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
     return reading.summary(item), counts
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The file with these bytes, or none: by one rename, after they are on disk."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 def _statistics(published: PromptSetAsset, path: Path) -> str:

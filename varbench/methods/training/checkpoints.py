@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from varbench.utils.files import whole_file
 
 log = logging.getLogger("varbench.training")
 
@@ -57,12 +58,11 @@ def save(
 ) -> None:
     """Write a checkpoint after ``step`` iterations."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
     state = {
         "parameters": {name: p.detach() for name, p in parameters.items()},
         "optimiser": optimiser.state_dict(),
         "step": step,
         "log": log,
     }
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as draft:
+        torch.save(state, draft)

@@ -26,9 +26,7 @@ from varbench.models.text.encoders import (
     report_lost,
     token_names,
 )
-from varbench.store import Store, Writer
-from varbench.store.cached import cached
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store, Writer, cached
 
 log = logging.getLogger(__name__)
 VERSION = 1

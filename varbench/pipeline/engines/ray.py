@@ -25,8 +25,7 @@ from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Cell, Request, base_cell, plan
 from varbench.pipeline.record import cell_spec, complete
 from varbench.pipeline.task import Task, perform
-from varbench.store import Store, StoreBusyError, StoreError
-from varbench.store.stage import Stage
+from varbench.store import Stage, Store, StoreError
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
 
@@ -58,8 +57,6 @@ class Worker:
                 every = tasks(self.ctx, plan(request))
                 self._tasks[request] = {task.key: task for task in every}
             perform(self.ctx, [self._tasks[request][key]])
-        except StoreBusyError:
-            raise
         except (UserError, StoreError) as error:
             return type(error).__name__, str(error)
         return None

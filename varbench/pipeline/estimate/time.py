@@ -33,8 +33,7 @@ from varbench.pipeline.stages.edit import steers
 from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.pipeline.stages.score import score_tasks
 from varbench.pipeline.task import SAMPLING, Task, perform
-from varbench.store import Entry, Store
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Store
 from varbench.utils.progress import Bar, Progress
 
 IMAGES, PAIRS, STEPS = 8, 8, 3

@@ -21,8 +21,7 @@ from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.record import cell_spec
 from varbench.pipeline.task import Task
-from varbench.store import Entry, Store, digest
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Store, digest
 
 _RENDERED = (Stage.IMAGES, Stage.COMPLETIONS, Stage.ATTACKED, Stage.REFERENCE)
 _COUNTED = {

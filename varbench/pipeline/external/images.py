@@ -20,9 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from varbench.pipeline.external.manifest import ManifestError, ManifestRow
 from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Sample
-from varbench.store import Entry, Writer
-from varbench.store.cached import cached
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer, cached
 
 if TYPE_CHECKING:
     from varbench.pipeline.context import RunContext

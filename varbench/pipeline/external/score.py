@@ -16,8 +16,7 @@ from varbench.pipeline.plan import batches
 from varbench.pipeline.record import CellHeader, complete, record_cell
 from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.pipeline.task import Task, perform
-from varbench.store import Entry, StoreError, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, StoreError, Writer
 
 VERSION = 1
 SOURCE = "pictures made elsewhere"  # stored in cells, so it keeps its words

@@ -41,8 +41,7 @@ from varbench.pipeline.stages.generate import padded, sampling_spec, with_sample
 from varbench.pipeline.stages.rollouts import read_rollouts, rollouts_tasks
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.pipeline.task import Task, edit_of, of_stage
-from varbench.store import Entry, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer
 
 VERSION = 1
 SEED = 0

@@ -26,9 +26,8 @@ from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.task import Task
 from varbench.scoring.base import Comparer
-from varbench.store import Entry, Writer
+from varbench.store import Entry, Stage, Writer
 from varbench.store.failures import failed_in, left_in, note
-from varbench.store.stage import Stage
 
 VERSION = 1
 Place = tuple[int, int]

@@ -14,8 +14,7 @@ from varbench.methods.registry import NONE, load_method
 from varbench.pipeline.context import EDIT_FILE, RunContext
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.task import Task
-from varbench.store import Entry, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer
 from varbench.utils.metering import metered
 
 

@@ -18,8 +18,7 @@ from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages.edit import steering_spec, steers
 from varbench.pipeline.stages.validity import find_invalid, log_failures
 from varbench.pipeline.task import Task, edit_of
-from varbench.store import Entry, Writer, failures
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer, failures
 
 VERSION = 1
 

@@ -35,8 +35,7 @@ from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages.generate import sample_batch
 from varbench.pipeline.stages.rollouts import read_rollouts
 from varbench.pipeline.task import Task, edit_of, of_stage
-from varbench.store import Entry, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer
 
 VERSION = 1
 Logits = tuple[Tensor, Tensor]

@@ -24,9 +24,8 @@ from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell, batches
 from varbench.pipeline.task import Task
 from varbench.scoring.evaluator import Evaluator
-from varbench.store import Entry, Writer
+from varbench.store import Entry, Stage, Writer
 from varbench.store.hashing import cached_file_sha256
-from varbench.store.stage import Stage
 
 FEATURES = "features"
 _SET = "standard"  # whose features the published statistics are of

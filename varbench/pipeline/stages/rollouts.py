@@ -17,8 +17,7 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages.generate import sample_batch, sampling_spec, with_samples
 from varbench.pipeline.task import Task
-from varbench.store import Entry, Writer
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer
 
 VERSION = 1
 FILE = "rollouts.safetensors"

@@ -13,8 +13,7 @@ from varbench.pipeline.plan import Cell
 from varbench.pipeline.stages.validity import log_failures, score_or_isolate
 from varbench.pipeline.task import Task
 from varbench.scoring.base import Scorer
-from varbench.store import Entry, Writer, failures
-from varbench.store.stage import Stage
+from varbench.store import Entry, Stage, Writer, failures
 
 
 def score_tasks(
