@@ -48,7 +48,7 @@ class Spent:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Spent, Any]:
-    """What `work` took and gave."""
+    """Seconds and result of `work`."""
     wall, processor = time.perf_counter(), time.process_time()
     result = work()
     return Spent(time.perf_counter() - wall, time.process_time() - processor), result

@@ -1,4 +1,4 @@
-r"""What the harness costs besides the models, and how it grows; on the Gallery, on a CPU.
+r"""The harness's cost besides the models, and its growth; on the Gallery, on a CPU.
 
     python benchmarks/pipeline.py overhead   # wall time of a run over the time in networks
     python benchmarks/pipeline.py scoring    # scorers on blocks against one image at a time

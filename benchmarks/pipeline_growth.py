@@ -39,7 +39,7 @@ def growth(folder: Path, scale: float) -> list[Table]:
 
 
 def in_own_process(work: Callable[..., Any], *args: Any) -> Any:
-    """What `work` gives in a new process, whose memory is nobody else's."""
+    """The result of `work` in a new process, whose memory is nobody else's."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, args)
 

@@ -30,7 +30,7 @@ MODEL_CALLS = ("encode", "generate", "complete", "decode", "logits")
 
 @dataclass(frozen=True)
 class Table:
-    """What a part measured."""
+    """The measurements of a part."""
 
     title: str
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the pages tell people to write and type works as it stands there."""
+"""Examples and commands of the pages work as they stand there."""
 
 from __future__ import annotations
 

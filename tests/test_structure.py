@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,22 @@ LIBRARY = sorted(
 )
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 HEAVY = ("torch", "torchvision", "transformers", "open_clip", "onnxruntime", "cleanfid")
+NO_MODULES = {"py.typed", "__pycache__"}
 ENTRIES = 14
+LAYERS = 12
 LONGEST = 250
-QUESTION = re.compile(r"(What|Whether|Which|How|Where|Who|When|Why)\b")
-OLD_WORDS = re.compile(r"(?i)workshop|cupboard|workplace|picture")
+QUESTION = re.compile(r"(?i)\s*(what|whether|which|how|where|who|when|why)\b")
+OLD_WORDS = re.compile(r"(?i)workshop|cupboard|workplace|picture|elsewhere|unerased")
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def tool_settings() -> dict[str, Any]:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    tools: dict[str, Any] = tomllib.loads(text)["tool"]
+    return tools
 
 
 def run_python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -51,10 +60,33 @@ def test_dependencies_point_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_layers_are_all_packages_without_exceptions() -> None:
+    contracts = tool_settings()["importlinter"]["contracts"]
+    assert not any(key.startswith("ignore") for contract in contracts for key in contract)
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert len(layers) <= LAYERS
+    modules = {path.stem for path in (ROOT / "varbench").iterdir() if path.name not in NO_MODULES}
+    modules -= {"__init__", "prompts", "results"}
+    listed = [name for layer in layers for name in layer.split(" | ")]
+    assert sorted(listed) == sorted(f"varbench.{name}" for name in modules)
+
+
 def test_the_top_of_the_package_has_few_entries() -> None:
-    entries = [path.name for path in (ROOT / "varbench").iterdir() if not path.is_symlink()]
-    entries = [name for name in entries if name not in {"py.typed", "__pycache__"}]
+    entries = {p.name for p in (ROOT / "varbench").iterdir() if not p.is_symlink()} - NO_MODULES
     assert len(entries) <= ENTRIES, sorted(entries)
+
+
+def test_only_cached_writes_entries() -> None:
+    """Everywhere else an entry would be computed twice by two runs on one store."""
+    writers = {
+        name_of(path)
+        for path in LIBRARY
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and len(node.args) > 1
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "write"
+        if ast.unparse(node.func.value).endswith("store")
+    }
+    assert writers == {"varbench/store/cached.py"}
 
 
 def test_files_are_short() -> None:
@@ -64,31 +96,34 @@ def test_files_are_short() -> None:
 
 
 def test_docstrings_open_with_the_thing() -> None:
-    """A noun phrase or an imperative, not a question word."""
-    openings: dict[str, list[str]] = {}
-    for path in LIBRARY:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                docstring = ast.get_docstring(node) or ""
-                if QUESTION.match(docstring):
-                    openings.setdefault(name_of(path), []).append(docstring.partition("\n")[0])
+    """A noun phrase or an imperative, not a question word; those of constants and tests, too."""
+    openings = {
+        f"{name_of(path)}: {node.value.value.strip().splitlines()[0]}"
+        for path in (*LIBRARY, *TESTS, *(ROOT / "benchmarks").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node.value.value, str) and QUESTION.match(node.value.value)
+    }
     assert not openings
 
 
 def test_no_identifier_has_an_old_word() -> None:
     """Stored names keep them, in strings."""
-    found = set()
-    for path in LIBRARY:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [getattr(node, field, None) for field in ("id", "attr", "arg", "name")]
-            found |= {f"{name_of(path)}: {n}" for n in names if n and OLD_WORDS.search(str(n))}
-    assert not found
+    old = {
+        f"{name_of(path)}: {name}"
+        for path in LIBRARY
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (getattr(node, field, None) for field in ("id", "attr", "arg", "name"))
+        if name and OLD_WORDS.search(str(name))
+    }
+    assert not old
 
 
 def test_no_test_imports_a_test() -> None:
-    imports = re.compile(r"^\s*(from|import) tests\.(\w+\.)*test_", re.MULTILINE)
-    found = {name_of(p) for p in TESTS if imports.search(p.read_text(encoding="utf-8"))}
-    assert not found
+    imports = re.compile(
+        r"^\s*(from tests[.\w]* import|from|import) (tests\.)?(\w+\.)*test_", re.MULTILINE
+    )
+    assert not [name_of(p) for p in TESTS if imports.search(p.read_text(encoding="utf-8"))]
 
 
 def test_reading_commands_load_no_network_library(tmp_path: Path) -> None:
@@ -120,8 +155,8 @@ for command in {commands}:
 def test_a_folder_at_the_top_is_part_of_the_package(folder: str) -> None:
     """A link in the checkout, a folder in the wheel (`test_wheel.py`)."""
     assert packaged(folder).resolve() == (ROOT / folder).resolve()
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    targets = settings["tool"]["hatch"]["build"]["targets"]
+    targets = tool_settings()["hatch"]["build"]["targets"]
+    assert folder in targets["wheel"]["only-include"]
     assert targets["wheel"]["sources"][folder] == f"varbench/{folder}"
     assert all(f"/varbench/{folder}" in targets[kind]["exclude"] for kind in ("wheel", "sdist"))
 

@@ -19,7 +19,7 @@ def keys(store: Path, stage: str) -> set[str]:
 
 
 def steered(store: Path) -> dict[str, Any]:
-    """What decided each block of images that a method made, by the block's key."""
+    """Spec of each batch of images that a method made, by the batch's key."""
     entries = Store(store).entries("pictures")
     return {e.key: e.spec["steering"] for e in entries if e.spec["steering"] is not None}
 

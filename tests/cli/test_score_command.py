@@ -59,7 +59,7 @@ NAMES = {"model", "method", "config", "suite", "prompt_set"}
 
 
 def seen(cell: dict[str, Any]) -> dict[str, list[tuple[str, int, bool]]]:
-    """What the judge saw, group by group."""
+    """The judge's verdicts, group by group."""
     return {
         group: sorted((one["prompt_id"], one["seed"], one["hit"]) for one in images)
         for group, images in cell["pictures"].items()

@@ -1,4 +1,4 @@
-"""What `varbench score` refuses: malformed lists and images that cannot be scored, by line."""
+"""`varbench score` refuses malformed lists and images that cannot be scored, by line."""
 
 from __future__ import annotations
 

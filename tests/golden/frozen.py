@@ -1,4 +1,4 @@
-"""What of today's code decides keys and published files besides the specs, as plain values."""
+"""All of today's code that decides keys and published files besides the specs, as plain values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import typer
 
+from varbench.cli import app
 from varbench.conf.compose import model_config, names, resolve
 from varbench.conf.schema import plain
 from varbench.data.concept_files import list_concepts, load_concept
@@ -43,19 +45,20 @@ def frozen() -> dict[str, Any]:
         "metrics": {name: _metric(name) for name in METRICS},
         "methods": {name: _method(name) for name in METHODS},
         "settings": _settings(),
+        "commands": _commands(),
     }
 
 
 def files() -> dict[str, str]:
     """One hash per folder, over the sorted paths of its files and their own hashes."""
     patterns = {f"{folder}/**/*": folder for folder in FOLDERS}
-    patterns |= {one: one for one in ("varbench/conf/concept/*.yaml", "prompts/*.csv")}
-    found = {}
+    patterns |= {name: name for name in ("varbench/conf/concept/*.yaml", "prompts/*.csv")}
+    hashes = {}
     for pattern, name in patterns.items():
         paths = sorted(p for p in ROOT.glob(pattern) if p.is_file())
         sums = [(p.relative_to(ROOT).as_posix(), _sha256(p)) for p in paths]
-        found[name] = f"{len(sums)} files {hashlib.sha256(repr(sums).encode()).hexdigest()}"
-    return found
+        hashes[name] = f"{len(sums)} files {hashlib.sha256(repr(sums).encode()).hexdigest()}"
+    return hashes
 
 
 def _sha256(path: Path) -> str:
@@ -63,7 +66,7 @@ def _sha256(path: Path) -> str:
 
 
 def _or_error(make: Any, *args: str) -> Any:
-    """What is made; None where a network's file is not on this machine."""
+    """The result; None where a network's file is not on this machine."""
     try:
         return make(*args)
     except UserError:
@@ -84,13 +87,13 @@ def _model(name: str) -> str:
 
 
 def _scorer(network_set: str, role: str) -> list[Any]:
-    one = new_scorer(role, network_set=network_set)
-    return [one.version, _or_error(one.fingerprint)]
+    scorer = new_scorer(role, network_set=network_set)
+    return [scorer.version, _or_error(scorer.fingerprint)]
 
 
 def _comparer(network_set: str, role: str) -> list[Any]:
-    one = ScorerPool().comparers(network_set, [role])[role]
-    return [one.version, _or_error(one.fingerprint)]
+    comparer = ScorerPool().comparers(network_set, [role])[role]
+    return [comparer.version, _or_error(comparer.fingerprint)]
 
 
 def _judge(concept: str) -> list[Any]:
@@ -131,3 +134,12 @@ def _settings() -> dict[str, str]:
     pairs = [(model, "smoke") for model in names("model")]
     pairs += [("infinity-2b", suite) for suite in names("suite")]
     return {f"{m}/{s}": digest(plain(resolve(m, s, NONE))) for m, s in dict.fromkeys(pairs)}
+
+
+def _commands() -> dict[str, str]:
+    """Arguments and options of every command; stored commands repeat them."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {
+        name: " ".join(sorted(o for p in command.params for o in (*p.opts, *p.secondary_opts)))
+        for name, command in sorted(commands.items())
+    }

@@ -40,7 +40,7 @@ TRIED = [
     "suite.robustness.batch=1", "suite.probe.prompts=2",
 ]  # fmt: skip
 PAIRS = [f"suite.groups.{name}.{size}" for name in PLAIN for size in ("prompts=2", "seeds=1")]
-FEWER = [one for one in PAIRS if "neighbours" not in one] + ["suite.groups.neighbours.seeds=0"]
+FEWER = [pair for pair in PAIRS if "neighbours" not in pair] + ["suite.groups.neighbours.seeds=0"]
 EVERY = [
     *PAIRS,
     "+suite.groups={implicit:{prompts:2,seeds:1},adversarial:{prompts:2,seeds:1},"
@@ -70,7 +70,7 @@ def _run(asked: dict[str, Any], *options: str) -> dict[str, Any]:
 
 
 def _commands() -> list[dict[str, Any]]:
-    own = [*EVERY, *QUIET]
+    every = [*EVERY, *QUIET]
     full = ["svare", "uce", "sld"]
     loud = [*SMALL, *TRIED, *TRAINED, "method.target=h"]
     varied = [*PAIRS, "suite.block=2", *QUIET]
@@ -82,9 +82,9 @@ def _commands() -> list[dict[str, Any]]:
     return [
         _run(_request(full, "face-ada", [0, 1], loud)),
         _run(_request(["sld"], "face-ada+church", [0], together)),
-        _run(_request(["none"], "own-mannequin.yaml", [0], own)),
+        _run(_request(["none"], "own-mannequin.yaml", [0], every)),
         # The first decoder call of this one is made to fail.
-        _run(_request(["neg-prompt"], "own-mannequin.yaml", [0], own),
+        _run(_request(["neg-prompt"], "own-mannequin.yaml", [0], every),
              "--max-failed", "1"),
         {"args": ablation, "requests": requests_of_ablation("own-ablation.yaml", varied)},
         {"args": score, "requests": []},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typer.testing import CliRunner
 
 from varbench.cli import app
@@ -63,11 +63,21 @@ def reworded(text: str, words: dict[str, str]) -> str:
     return text
 
 
+def numbers_in(text: str) -> list[str]:
+    """All numbers of a report in their order, without an ablation's note, which has moved."""
+    text = re.sub(r"Brackets: 95 \\?% interval over prompts\.|Reported: A paper 2026", "", text)
+    return re.findall(r"\d+(?:\.\d+)?", text)
+
+
 def cells_of(store: Path) -> dict[str, dict[str, Any]]:
-    """By key, what every cell of a store says that may never change."""
-    kept = ("method", "concept", "seed", "records", "pictures", "failed", "inputs")
-    found = {}
+    """By key, all that a store has of every cell, except what a machine or a commit decides."""
+    cells = {}
     for entry in Store(store).entries("cell"):
-        cell = json.loads(entry.path("cell.json").read_bytes())
-        found[entry.key] = {name: cell[name] for name in kept}
-    return dict(sorted(found.items()))
+        cell = entry.json("cell.json")
+        for name in ("commit", "versions", "device"):
+            del cell["provenance"][name]
+        meta = {name: value for name, value in entry.meta.items() if name != "device"}
+        with np.load(entry.path("rows.npz"), allow_pickle=False) as arrays:
+            rows = {name: array.tolist() for name, array in arrays.items()}
+        cells[entry.key] = {**cell, "meta": meta, "rows": rows}
+    return dict(sorted(cells.items()))

@@ -19,7 +19,7 @@ def test_every_request_is_frozen() -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_keys_are_as_frozen(name: str) -> None:
-    found = keys_of_request(REQUESTS[name])
-    assert list(found) == list(FROZEN[name])
-    for stage, keys in FROZEN[name].items():
-        assert found[stage] == keys, stage
+    keys = keys_of_request(REQUESTS[name])
+    assert list(keys) == list(FROZEN[name])
+    for stage, frozen in FROZEN[name].items():
+        assert keys[stage] == frozen, stage

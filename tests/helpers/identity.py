@@ -1,4 +1,4 @@
-"""What the tests of judges of named people share: a concept whose prompt sets have names."""
+"""A concept whose prompt sets have names, for tests of judges of named people."""
 
 from __future__ import annotations
 

@@ -41,14 +41,14 @@ def start(store: Path, *args: str, **more: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
-    """What it said; it must have ended well."""
+    """Its output; it must have ended well."""
     said, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, said[-4000:]
     return said
 
 
 class Counted:
-    """How often each entry was computed since this was made, by stage and key."""
+    """Count of computations of each entry since this was made, by stage and key."""
 
     def __init__(self) -> None:
         self.file = Path(os.environ["COUNTED"])

@@ -1,4 +1,4 @@
-"""What the tests of the store share: an entry, other processes, and damage."""
+"""An entry, other processes, and damage, for tests of the store."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_only_the_cell_knows_of_robustness(ctx: RunContext, cells: dict[str, Cel
 def completed(
     ctx: RunContext, cell: Cell, task: Task, scales: int, edit: Edit | None = None
 ) -> Rollout:
-    """What the model makes of the first scales of the base model's images."""
+    """Images that continue the first scales of the base model's."""
     model: Any = ctx.model(cell)
     text = model.encode([sample.prompt.text for sample in task.samples])
     keys = [(sample.prompt.id, sample.seed) for sample in task.samples]
@@ -347,7 +347,7 @@ class _Plain:
 def test_a_model_that_cannot_gets_a_note_and_its_other_numbers(
     ctx: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, declared: bool
 ) -> None:
-    """Whether its class says so, or a plugin's module tells no class and the model is loaded."""
+    """Its class says so, or a plugin's module names no class and the model is loaded."""
     able = ctx.model(plan(REQUEST)[0])
     plain = run_context(tmp_path / "store")
     monkeypatch.setattr(registry, "load_model", lambda config, device: _Plain(able))

@@ -16,7 +16,7 @@ TRAINED = ["--method", "svare", "method.train.steps=4", "pairs=4"]
 
 
 def bits(store: Path) -> dict[str, Any]:
-    """What a run came to: edits, images by what they show, and records."""
+    """The results of a run: edits, images by what they show, and records."""
     made = Store(store)
     edits = [entry.files["edit.safetensors"].sha256 for entry in made.entries("edit")]
     images: dict[Any, str] = {}

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: disks, clocks, other versions, two runs at once, odd files."""
+"""Faults around a run: disks, clocks, other versions, two runs at once, odd files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RUN = ["run", "--method", METHOD, *SMALL]
 
 
 def mounted(*args: str | Path) -> bool:
-    """Whether the system let us mount."""
+    """True if the system allows a mount."""
     command = ["mount", *map(str, args)]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What a number is recorded to depend on."""
+"""Everything that a number is recorded to depend on."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_long_tasks_are_begun_first_and_nothing_waits_in_vain(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the local engine makes."""
+    """The local engine's entries."""
     store = tmp_path_factory.mktemp("local") / "store"
     finish(start(store))
     return content(store)

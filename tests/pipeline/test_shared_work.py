@@ -53,7 +53,7 @@ class SomeComparer:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
-    """How often each entry is computed, by stage and key: all are written through the store."""
+    """Count of computations of each entry, by stage and key: all are written through the store."""
     counts: Counter[tuple[str, str]] = Counter()
     write = Store.write
 

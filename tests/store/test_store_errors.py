@@ -90,7 +90,7 @@ def test_read_only_root(store: Store, caplog: pytest.LogCaptureFixture) -> None:
 def test_no_permission_to_write_or_move(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a read-only root does, also where the tests run as root."""
+    """A read-only root, also where the tests run as root."""
     truncate(put(store).path("scores.json"))
 
     def refuse(*args: object, **kwargs: object) -> None:
