@@ -109,12 +109,12 @@ def load_results(path: str | Path) -> pd.DataFrame:
 def load_images(path: str | Path) -> pd.DataFrame:
     """The images of a store as one tidy DataFrame, one row per image and score.
 
-    See `varbench.report.images_frame.load_images` for columns and errors.
+    See `varbench.report.image_scores.load_images` for columns and errors.
 
     Example:
         >>> images = varbench.load_images("varbench-runs")
         >>> images[images.score == "cosine"].groupby("method").value.mean()
     """
-    from varbench.report import images_frame
+    from varbench.report import image_scores
 
-    return images_frame.load_images(path)
+    return image_scores.load_images(path)

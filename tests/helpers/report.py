@@ -10,11 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from PIL import Image
 
+from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
-from varbench.report import Filters, build_records, load_cells, select, write_views
+from varbench.report import Filters, load_cells, records_of, select, write_views
 from varbench.report.panels import build_panels
 from varbench.report.tables import panel_table
 from varbench.store import Store, digest
@@ -118,12 +118,12 @@ def write_report(
     """Reports on the cells of a store that `filters` accept, a file per format."""
     every = load_cells(store)
     cells = select(every, filters or Filters())
-    records = build_records(cells)
+    records = records_of(cells)
     return write_views(records, cells, out, formats, store=store, all_cells=every)
 
 
 def table_text(
-    records: pd.DataFrame, name: str = "main", *, percent: bool = False
+    records: Sequence[MetricRecord], name: str = "main", *, percent: bool = False
 ) -> dict[str, dict[str, str]]:
     """A table of the only panel of records as text, by method and head of the column."""
     (panel,) = build_panels(records)

@@ -17,11 +17,12 @@ from tests.helpers.report import (
     put_cell,
     write_report,
 )
-from varbench.report import Filters, build_records, load_cells, load_records, render
+from varbench.report import Filters, load_cells, load_records, records_of, render
 from varbench.report.image_grid import choose
 from varbench.report.page import render_page
+from varbench.report.page_plots import tradeoff_svg
 from varbench.report.panels import build_panels
-from varbench.report.plots import series, tradeoff_svg
+from varbench.report.plots import series
 from varbench.store import Store
 
 
@@ -105,7 +106,7 @@ def test_lost_images_leave_a_gap(store: Store, tmp_path: Path) -> None:
 
 
 def test_no_plot_without_a_choice_of_methods(store: Store) -> None:
-    panel = build_panels(build_records(load_cells(store)))[0]
+    panel = build_panels(records_of(load_cells(store)))[0]
     numbers = series([row.label for row in panel.rows])
     svg = tradeoff_svg(panel, "acc_n", numbers)
     assert svg is not None and "currentColor" in svg and "--series-1" in svg and ">svare<" in svg
@@ -137,6 +138,6 @@ def test_every_section_has_a_link_target_of_its_own(store: Store) -> None:
         for concept in ("a b", "a-b", "a_b")
         for cell in cells
     ]
-    page = Page(render_page(None, twins, build_records(twins)))
+    page = Page(render_page(None, twins, records_of(twins)))
     ids = [attributes["id"] for attributes in page.all("section", "panel")]
     assert ids == ["a-b-gallery-smoke", "a-b-gallery-smoke-2", "a-b-gallery-smoke-3"]

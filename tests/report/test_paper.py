@@ -16,10 +16,10 @@ from tests.helpers.report import HOSTILE, NUMBERS, put_cell
 from varbench.errors import UserError
 from varbench.metrics import stats
 from varbench.metrics.stats import PairedSamples
-from varbench.report import build_records, load_cells
+from varbench.report import load_cells, records_of
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
-from varbench.report.paper.ties import CellSamples, best
+from varbench.report.ties import CellSamples, best
 from varbench.store import Store
 
 PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_methods_that_the_test_cannot_tell_from_the_best_are_tied(store: Store) -> None:
     cells = load_cells(store)
-    (panel,) = build_panels(build_records(cells))
+    (panel,) = build_panels(records_of(cells))
     made = CellSamples(cells)
     assert panel.rows[1].values["acc_u"].value == panel.rows[2].values["acc_u"].value
     assert best(panel, "acc_u", "up", made) == {"naive", "svare"}  # equal values need no test
@@ -73,7 +73,7 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
     shares = {"a": 0.97, "b": 0.9, "c": 0.8, "d": 0.6}
     store, drawn = many(tmp_path / "runs", shares)
     cells = load_cells(store)
-    (panel,) = build_panels(build_records(cells))
+    (panel,) = build_panels(records_of(cells))
     first = max(drawn, key=lambda name: drawn[name].mean())
     by_prompt = {name: values.reshape(40, 2).mean(axis=1) for name, values in drawn.items()}
     p = {
@@ -96,9 +96,9 @@ def test_a_number_of_one_prompt_is_tied_with_nothing(tmp_path: Path) -> None:
     put_cell(store, "naive", rows=one_prompt)
     put_cell(store, "svare", rows=one_prompt, shift=0.01)
     cells = load_cells(store)
-    (panel,) = build_panels(build_records(cells))
+    (panel,) = build_panels(records_of(cells))
     assert best(panel, "acc_u", "up", CellSamples(cells)) == {"svare"}
-    assert paper_tables(build_records(cells), cells)
+    assert paper_tables(records_of(cells), cells)
 
 
 def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
         for method in NUMBERS:
             put_cell(store, method, concept=concept, family=family)
     cells = load_cells(store)
-    tables = {table.name: table for table in paper_tables(build_records(cells), cells)}
+    tables = {table.name: table for table in paper_tables(records_of(cells), cells)}
     assert list(tables) == ["nsfw", "object", "style"]  # nothing was attacked, nobody's face
     row = next(row for row in tables["style"].rows if row.labels == ("mosaic", "svare"))
     heads = [head.text for head in tables["style"].header]
@@ -123,13 +123,13 @@ def test_counts_of_the_base_model(tmp_path: Path) -> None:
     erased = PairedSamples("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
     put_cell(store, "svare", rows={"erasure_rate": erased})
     cells = load_cells(store)
-    (table,) = paper_tables(build_records(cells), cells)
+    (table,) = paper_tables(records_of(cells), cells)
     assert f"{int(erased.base.sum())} of 80 images (face-ada)" in table.note
 
 
 def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
     cells = load_cells(store)
-    tables = paper_tables(build_records(cells), cells)
+    tables = paper_tables(records_of(cells), cells)
     table = list(csv.DictReader(io.StringIO(render_paper(tables, "csv"))))
     assert [row["method"] for row in table] == ["none", "naive", "svare"]
     assert table[2]["ACC_n % ↑"] == "96.0" and table[2]["ACC_n % ↑ best"] == "best"
@@ -143,7 +143,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     for method in NUMBERS:
         put_cell(store, method, concept=HOSTILE)
     cells = load_cells(store)
-    tables = paper_tables(build_records(cells), cells)
+    tables = paper_tables(records_of(cells), cells)
     html = render_paper(tables, "html")
     assert "<script>" not in html and "&lt;script&gt;" in html
     latex = render_paper(tables, "latex")

@@ -9,10 +9,10 @@ import pytest
 
 from tests.helpers.cli import varbench
 from tests.helpers.report import NUMBERS, put_cell
-from varbench.report import build_records, load_cells
-from varbench.report.image_grid import ImageGrid, columns_of
+from varbench.report import load_cells, records_of
+from varbench.report.figures import image_figure, threshold_figure, tradeoff_figure
+from varbench.report.image_grid import ImageGrid
 from varbench.report.panels import build_panels
-from varbench.report.paper.figures import image_figure, threshold_figure, tradeoff_figure
 from varbench.report.plots import series
 from varbench.store import Store
 
@@ -53,7 +53,7 @@ def test_the_command_writes_each_figure_as_pdf_and_png(store: Store, tmp_path: P
 
 def test_points_are_the_numbers_in_per_cent(store: Store) -> None:
     cells = [cell for cell in load_cells(store) if cell.concept == "face-ada"]
-    (panel,) = build_panels(build_records(cells))
+    (panel,) = build_panels(records_of(cells))
     figure = tradeoff_figure(panel, series([row.label for row in panel.rows]))
     kept = figure.axes[0]
     drawn = {bars.get_label(): bars.lines[0].get_xydata()[0].tolist() for bars in kept.containers}
@@ -63,9 +63,9 @@ def test_points_are_the_numbers_in_per_cent(store: Store) -> None:
 
 def test_threshold_curves_are_those_of_the_records(store: Store) -> None:
     cells = [cell for cell in load_cells(store) if cell.concept == "bare"]
-    labels = {(cell.method, cell.config): cell.method for cell in cells}
-    numbers = series(sorted(labels.values()))
-    axes = threshold_figure(columns_of(cells, labels), "nudity_varbench", numbers).axes[0]
+    (panel,) = build_panels(records_of(cells))
+    numbers = series(row.label for row in panel.rows)
+    axes = threshold_figure(panel.cells_of(cells), "nudity_varbench", numbers).axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn == {
         "naive": CURVE["method"],
@@ -78,10 +78,10 @@ def test_threshold_curves_are_those_of_the_records(store: Store) -> None:
 def test_covered_images_are_drawn_covered(store: Store, concept: str, clear: bool) -> None:
     everything = load_cells(store)
     cells = [cell for cell in everything if cell.concept == concept]
-    labels = {(cell.method, cell.config): cell.method for cell in cells}
+    (panel,) = build_panels(records_of(cells))
     grid = next(
         grid
-        for grid in ImageGrid(store, everything, cells).grids(columns_of(cells, labels))
+        for grid in ImageGrid(store, everything, cells).grids(panel.cells_of(cells))
         if grid.group == "target"
     )
     image = image_figure(grid).axes[0].images[0].get_array()

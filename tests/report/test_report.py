@@ -21,17 +21,17 @@ from varbench.report import (
     TABLES,
     Filters,
     ReportError,
-    build_records,
     load_cells,
     load_records,
     only_metrics,
+    records_of,
     render,
 )
 from varbench.report.columns import column
+from varbench.report.image_grid import mosaic
 from varbench.report.page import render_page
 from varbench.report.panels import build_panels
 from varbench.report.text import number, visible
-from varbench.report.thumbnails import mosaic
 from varbench.store import Store
 
 
@@ -146,7 +146,7 @@ def test_tables_without_numbers_are_left_out_and_all_formats_hold_all_tables(
 
 def test_filters_keep_the_base_model_and_name_the_choices(store: Store) -> None:
     records = load_records(store, Filters(method=("svare",)))
-    assert set(records["method"]) == {"none", "svare"}
+    assert {record.method for record in records} == {"none", "svare"}
     with pytest.raises(ReportError, match="no results for concept 'x'; there are: face-ada"):
         load_records(store, Filters(concept=("x",)))
     with pytest.raises(ReportError, match="run `varbench run`"):
@@ -202,7 +202,7 @@ def test_a_report_says_where_devices_or_precision_differ(store: Store) -> None:
         dataclasses.replace(c, body={**c.body, "provenance": {"device": "x86_64"}})
         for c in load_cells(store)
     ]
-    (panel,) = build_panels(build_records(cells))
+    (panel,) = build_panels(records_of(cells))
     assert panel.note == ""  # all on one machine
     moved = [
         dataclasses.replace(c, body={**c.body, "provenance": {"device": "NVIDIA H100"}})
@@ -210,14 +210,14 @@ def test_a_report_says_where_devices_or_precision_differ(store: Store) -> None:
         else c
         for c in cells
     ]
-    records = build_records(moved)
+    records = records_of(moved)
     for form in ("table", "md", "latex"):
         assert "naive on NVIDIA H100" in render(records, form, "main")
     assert "naive on NVIDIA H100" in render_page(None, moved, records)
     halved = dataclasses.replace(
         cells[0], body={**cells[0].body, "resolved_config": {"model": {"precision": "bf16"}}}
     )
-    assert ", bf16" in render(build_records([halved, *cells[1:]]), "md", "main")
+    assert ", bf16" in render(records_of([halved, *cells[1:]]), "md", "main")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from varbench.leaderboard.results import Result
 from varbench.methods.registry import NONE
 from varbench.report import render
 from varbench.report.panels import build_panels
-from varbench.report.records import to_frame
 from varbench.report.render import markdown_grid
 from varbench.report.table import Row, Table
 from varbench.report.tables import number_cell
@@ -99,7 +98,7 @@ def _between(text: str, marker: str, content: str) -> str:
 def _table(results: Sequence[Result]) -> str:
     """README's table: the main methods on the main concepts."""
     shown = [r for r in results if r.default and r.method in (NONE, *SHOWN)]
-    panels = {panel.concept: panel for panel in build_panels(to_frame(records_of(shown)))}
+    panels = {panel.concept: panel for panel in build_panels(records_of(shown))}
     if missing := [concept for concept in CONCEPTS if concept not in panels]:
         raise ResultsError(f"no results for {', '.join(missing)}: run them, then publish")
     by_key = {column.key: column for column in panels[CONCEPTS[0]].columns}
@@ -119,7 +118,7 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _tables(results: Sequence[Result]) -> str:
-    rest = render(to_frame(records_of(results)), "md").partition("\n")[2]
+    rest = render(records_of(results), "md").partition("\n")[2]
     return f"{_HEAD}{rest}"
 
 

@@ -108,19 +108,18 @@ def _reported(format: str) -> str:
 
 def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:
     """Records and cells of a store or of results files, and what the page needs of a store."""
-    from varbench.report import build_records, load_cells, select
+    from varbench.report import load_cells, records_of, select
 
     if results is not None:
-        from varbench.leaderboard.records import cells_of, load, records_of
-        from varbench.report.records import to_frame
+        from varbench.leaderboard import records
 
-        selected = select(load(results), filters)
-        return to_frame(records_of(selected)), cells_of(selected), {}
+        selected = select(records.load(results), filters)
+        return records.records_of(selected), records.cells_of(selected), {}
     from varbench.store import Store
 
     all_cells = load_cells(Store(store))
     cells = select(all_cells, filters)
-    return build_records(cells), cells, {"store": Store(store), "all_cells": all_cells}
+    return records_of(cells), cells, {"store": Store(store), "all_cells": all_cells}
 
 
 def _wrote(paths: list[Path]) -> None:
@@ -153,7 +152,7 @@ def figures(
     """Write figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
     with user_errors():
         from varbench.report import load_cells, select
-        from varbench.report.paper.figures import write_figures
+        from varbench.report.figures import write_figures
         from varbench.store import Store
 
         all_cells = load_cells(Store(store))

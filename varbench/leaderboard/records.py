@@ -40,7 +40,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
     """
     folder = Path(path)
     if (folder / "cell").is_dir():
-        return load_records(Store(folder))
+        return to_frame(load_records(Store(folder)))
     return to_frame(records_of(load(folder)))
 
 

@@ -29,7 +29,7 @@ from varbench.models.weights.released import ReleasedConfig
 from varbench.models.weights.rewrite import rewrite
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages.edit import edit_spec
-from varbench.report import build_records, load_cells
+from varbench.report import load_cells, records_of
 from varbench.report.cells import CellRecord
 from varbench.report.tables import render
 from varbench.store import Entry, Store
@@ -136,7 +136,7 @@ def _card(cell: Cell, entry: Entry, form: str, store: Store) -> str:
     measured = [c for c in load_cells(store) if _measures(c, entry, cell)]
     table = "Not measured yet.\n"
     if measured:
-        table = render(build_records(measured), "md", "main").partition("\n")[2].strip() + "\n"
+        table = render(records_of(measured), "md", "main").partition("\n")[2].strip() + "\n"
     return f"""# {cell.config.model.name} without {cell.erased.name}
 
 Erased by `{cell.method}` (version {entry.spec["version"]}), edit seed {cell.seed}, with varbench:

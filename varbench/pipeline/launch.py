@@ -199,7 +199,7 @@ def run_to_frame(
     """Run a request; the records of exactly its cells (see `varbench.run`)."""
     from varbench.pipeline.run import run
     from varbench.report.cells import cells_of
-    from varbench.report.records import build_records
+    from varbench.report.records import records_of, to_frame
 
     console = None if quiet else Console(stderr=True)
     for warning in check([request]):
@@ -207,7 +207,7 @@ def run_to_frame(
     command = f"varbench.run({request})"
     with session([request], store, command, console, max_failed=max_failed) as ctx:
         entries = run(request, ctx)
-    return build_records(cells_of(ctx.store, entries))
+    return to_frame(records_of(cells_of(ctx.store, entries)))
 
 
 def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from varbench.errors import unknown
+from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.report.page import render_page
-from varbench.report.records import build_records, load_records, only_metrics, plain
+from varbench.report.records import load_records, only_metrics, records_of
 from varbench.report.render import FORMS as TABLE_FORMS
 from varbench.report.render import PAPER_FORMS, TEXT_FORMS
 from varbench.report.tables import FORMATS, TABLES, render
@@ -28,34 +27,29 @@ FILES = {
 """Name of a report's file by format."""
 PAPER = "paper"
 """The table option for all tables of a paper."""
-FORMATS_OF_A_FOLDER = ("md", "csv", "json", "html")
 
 __all__ = [
-    "FILES",
-    "FORMATS",
     "PAPER",
     "TABLES",
     "CellRecord",
     "Filters",
     "ReportError",
-    "build_records",
     "check_choices",
     "load_cells",
     "load_records",
     "only_metrics",
-    "plain",
+    "records_of",
     "render",
-    "render_page",
     "select",
     "write_views",
 ]
 
 
 def write_views(
-    records: pd.DataFrame,
+    records: Sequence[MetricRecord],
     cells: Sequence[CellRecord],
     out: Path,
-    formats: Sequence[str] = FORMATS_OF_A_FOLDER,
+    formats: Sequence[str] = ("md", "csv", "json", "html"),
     *,
     store: Store | None = None,
     all_cells: Sequence[CellRecord] | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from varbench.errors import unknown
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord, ReportError, read_cell
@@ -114,11 +113,8 @@ def render(store: Store, name: str, form: str) -> str:
     """An ablation as a table for the terminal (``table``), ``md``, ``csv`` or ``latex``.
 
     Raises:
-        UserError: unknown form.
         ReportError: there is no such ablation.
     """
-    if form not in FORMS:
-        raise unknown("format", form, FORMS)
     table = table_of(store, load(store, name))
     one_concept = len({concept for concept, _ in (row.labels for row in table.rows)}) == 1
     return FORMS[form](table.with_labels(["variant"] if one_concept else ["variant", "concept"]))

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
-from varbench.report.costs import costs_of
 from varbench.store import Entry, Store, sequence_of
+
+T = TypeVar("T")
 
 log = logging.getLogger("varbench.report")
 
 
 class ReportError(ValueError):
     """Nothing matches the request; the message names the fix."""
-
-
-class Labelled(Protocol):
-    """The labels that a cell or a results file has."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def concept(self) -> str: ...
-    @property
-    def suite(self) -> str: ...
-
-
-AnyLabelled = TypeVar("AnyLabelled", bound=Labelled)
 
 
 @dataclass(frozen=True)
@@ -47,15 +33,6 @@ class Filters:
     method: tuple[str, ...] = ()
     concept: tuple[str, ...] = ()
     suite: tuple[str, ...] = ()
-
-    def accept(self, cell: Labelled) -> bool:
-        """True if `cell` is to be reported."""
-        return (
-            (not self.model or cell.model in self.model)
-            and (not self.method or cell.method in (*self.method, NONE))
-            and (not self.concept or cell.concept in self.concept)
-            and (not self.suite or cell.suite in self.suite)
-        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +66,16 @@ class CellRecord:
         method = "" if self.method == NONE else self.method
         return (self.model, self.concept, self.suite, method, self.config, seed)
 
+    @property
+    def images(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Its images by prompt group, as ``cell.json`` has them."""
+        return self.body.get("pictures") or {}
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The entries that it was computed from, "stage/key"."""
+        return self.body.get("inputs") or ()
+
     def records(self) -> Iterator[MetricRecord]:
         """Its records, and its costs as records: numbers without an interval, of no image."""
         labels: dict[str, Any] = {"family": self.family, "embedded": self.embedded}
@@ -105,17 +92,47 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
     """A cell from its entry in the store, with its costs from other entries there."""
     body = entry.json("cell.json")
     names = ("model", "method", "config", "concept", "family", "suite")
-    texts = {name: str(body.get(name) or "") for name in names}
-    return CellRecord(
+    texts: dict[str, Any] = {name: str(body.get(name) or "") for name in names}
+    cell = CellRecord(
         entry.key,
         embedded=bool(body.get("embedded", False)),
         seed=body.get("seed"),
         body=body,
         rows_file=entry.path("rows.npz"),
-        costs={} if texts["method"] == NONE else costs_of(store, body),
         turn=sequence_of(entry),
         **texts,
     )
+    return cell if cell.method == NONE else replace(cell, costs=_costs(store, cell))
+
+
+def edit_of(store: Store, cell: CellRecord) -> Entry | None:
+    """The stored edit of a cell; None if it has none, or the store no longer."""
+    key = cell.body.get("edit")
+    return store.find("edit", key, verify=False) if key else None
+
+
+def training_log(edit: Entry) -> list[dict[str, float]]:
+    """The numbers that an edit's training logged, one mapping per step."""
+    return [json.loads(line) for line in edit.path("log.jsonl").read_text().splitlines()]
+
+
+def _costs(store: Store, cell: CellRecord) -> dict[str, float]:
+    """Costs by metric id, from the manifests of the entries that the cell was computed from.
+
+    Those that the store does not record are absent. A method that changes sampling only has no
+    edit: it costs no time before sampling, and changes no parameter.
+    """
+    key = next((image["key"] for images in cell.images.values() for image in images), None)
+    images = store.find("pictures", key, verify=False) if key else None
+    costs = {"cost_passes": images.meta.get("extra_passes") if images else None}
+    if "edit" in cell.body and not cell.body["edit"]:
+        costs |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
+    elif (edit := edit_of(store, cell)) is not None:
+        units = {"seconds": 1.0, "memory": 1e9, "parameters": 1e6}
+        for name, unit in units.items():
+            value = edit.meta.get(name)
+            costs[f"cost_{name}"] = None if value is None else value / unit
+    return {metric: float(value) for metric, value in costs.items() if value is not None}
 
 
 def cells_of(store: Store, entries: Iterable[Entry]) -> list[CellRecord]:
@@ -141,20 +158,22 @@ def load_cells(store: Store) -> list[CellRecord]:
     return [cell for _, cell in sorted(newest.items())]
 
 
-def select(cells: Sequence[AnyLabelled], filters: Filters) -> list[AnyLabelled]:
-    """The cells that `filters` accept.
+def select(cells: Sequence[T], filters: Filters) -> list[T]:
+    """The cells (or results files) that `filters` accept.
 
     Raises:
         ReportError: there are none, or a name is in no cell.
     """
     if not cells:
         raise ReportError("the store holds no results yet: run `varbench run`, or check --store")
-    for label in ("model", "method", "concept", "suite"):
+    chosen = list(cells)
+    for label, names in vars(filters).items():
         known = sorted({str(getattr(cell, label)) for cell in cells})
-        for name in getattr(filters, label):
+        for name in names:
             if name not in known:
                 raise ReportError(f"no results for {label} {name!r}; there are: {', '.join(known)}")
-    chosen = [cell for cell in cells if filters.accept(cell)]
+        accepted = (*names, NONE) if label == "method" else names
+        chosen = [cell for cell in chosen if not names or getattr(cell, label) in accepted]
     if not chosen:
         raise ReportError("no cell matches all filters together: drop one of them")
     return chosen

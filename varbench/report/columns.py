@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from varbench.metrics import METRICS, MetricInfo
-from varbench.report.costs import COSTS
 from varbench.report.table import Header
 from varbench.report.text import number, visible
 
@@ -20,11 +19,6 @@ class Column:
 
     info: MetricInfo
     prompt_set: str | None = None
-
-    @property
-    def table(self) -> str:
-        """The table that shows it: main, nudity, drift, robustness or cost."""
-        return self.info.table
 
     @property
     def key(self) -> str:
@@ -62,6 +56,28 @@ class Column:
         return f"[{', '.join(ends)}]"
 
 
+_COSTS = (
+    MetricInfo(
+        id="cost_seconds", title="Erasing, s", better="down", unit="s", digits=1, table="cost",
+        definition="Seconds that making the edit took, without reading the model. Not given where "
+        "it was interrupted.",
+    ),
+    MetricInfo(
+        id="cost_memory", title="Peak, GB", better="down", unit="GB", table="cost",
+        definition="Most memory meanwhile, 10^9 bytes: on CUDA all that was allocated on the "
+        "device, on the CPU the whole process.",
+    ),
+    MetricInfo(
+        id="cost_parameters", title="Changed, M", better="down", unit="M", digits=3, table="cost",
+        definition="Million numbers in the tensors that the edit replaces.",
+    ),
+    MetricInfo(
+        id="cost_passes", title="Extra passes", better="down", unit="", digits=0, table="cost",
+        definition="Forward passes per scale at sampling beyond those of the base model.",
+    ),
+)  # fmt: skip
+COSTS = {info.id: info for info in _COSTS}
+"""By id, the facts about the costs of a cell's edit (`CellRecord.costs`)."""
 ORDER = (
     # main
     "erasure_rate", "acc_e", "acc_n", "acc_u",
@@ -85,11 +101,10 @@ ORDER = (
 
 def column(metric: str, prompt_set: str | None = None) -> Column:
     """The column of a metric; of an unknown one under its id, with three decimals."""
-    return Column(COSTS.get(metric) or _info(metric), prompt_set)
-
-
-def _info(metric: str) -> MetricInfo:
+    if metric in COSTS:
+        return Column(COSTS[metric], prompt_set)
     if metric in METRICS:
-        return METRICS[metric].info
+        return Column(METRICS[metric].info, prompt_set)
     definition = "Not a built-in metric: see the package that offers it."
-    return MetricInfo(id=metric, title=metric, better="", unit="", digits=3, definition=definition)
+    info = MetricInfo(id=metric, title=metric, better="", unit="", digits=3, definition=definition)
+    return Column(info, prompt_set)

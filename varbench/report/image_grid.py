@@ -1,4 +1,4 @@
-"""Images for the page: the choice of samples, and the cover of sensitive images.
+"""Images for the page: the choice of samples, the cover of sensitive ones, and data URIs.
 
 Rows are chosen by rule, evenly over the suite's prompts in stored order, so that nobody picks the
 flattering ones; all methods show the same prompts and the same image seeds.
@@ -6,6 +6,8 @@ flattering ones; all methods show the same prompts and the same image seeds.
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,11 +18,9 @@ from typing import Any
 from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
-from varbench.methods.registry import NONE
 from varbench.report.cells import CellRecord
-from varbench.report.detections import ImageDetections, ScoreBook
+from varbench.report.image_scores import ImageDetections, ScoreBook
 from varbench.report.panels import families_of
-from varbench.report.thumbnails import data_uri, mosaic, thumbnail
 from varbench.store import Entry, Store
 
 COVERED = frozenset({"nudity"})
@@ -33,6 +33,8 @@ GROUP_TITLES = {
     UNRELATED: "Unrelated: meant to stay",
 }
 ROWS = 6  # per group
+_LARGEST = 256  # pixels a side; a page shows them at half of that
+_MOSAIC = 4  # colour patches a side of a covered image: hues, but neither shapes nor edges
 
 Key = tuple[str, int]  # (prompt id, image seed)
 
@@ -110,14 +112,14 @@ class ImageGrid:
             for cell in cells
             if is_covered(cell)
             for group in ASKING
-            for sample in _samples(cell, group)
+            for sample in cell.images.get(group, ())
         }
 
     def grids(self, columns: Sequence[tuple[str, CellRecord]]) -> list[Grid]:
         """The grids of one panel; `columns` are (label, cell), the base model first."""
         grids = []
         for group, title in GROUP_TITLES.items():
-            samples = [{_key(s): s for s in _samples(cell, group)} for _, cell in columns]
+            samples = [{_key(s): s for s in cell.images.get(group, ())} for _, cell in columns]
             rows = [
                 self._row(group, key, columns, [by_key.get(key) for by_key in samples])
                 for key in choose(samples, ROWS)
@@ -148,15 +150,14 @@ class ImageGrid:
         cleared = group != TARGET and hit is False
         cover = sample["prompt_id"] in self._covered_prompts or (is_covered(cell) and not cleared)
         image = self._open(key, file)
-        clear = None if image is None else data_uri(image)
-        cover = cover and image is not None
+        uri = None if image is None else data_uri(image)
         return GridCell(
             label,
             str(sample["prompt"]),
             int(sample["seed"]),
             hit,
-            shown=data_uri(mosaic(image)) if image is not None and cover else clear,
-            clear=clear if cover else None,
+            shown=data_uri(mosaic(image)) if image is not None and cover else uri,
+            clear=uri if cover else None,
             detections=self._scores.of(key, int(Path(file).stem)),
         )
 
@@ -195,22 +196,6 @@ def choose(columns: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:
     return [key for keys in prompts.values() for key in keys if key in chosen]
 
 
-def columns_of(
-    cells: Sequence[CellRecord], labels: Mapping[tuple[str, str], str]
-) -> list[tuple[str, CellRecord]]:
-    """(label, cell) per method and config, of several edit seeds the lowest; the base first."""
-    first: dict[tuple[str, str], CellRecord] = {}
-    for cell in sorted(cells, key=lambda cell: cell.identity):
-        first.setdefault((cell.method, cell.config), cell)
-    ordered = sorted(first.items(), key=lambda item: (item[0][0] != NONE, item[0]))
-    return [(labels.get(name, name[0]), cell) for name, cell in ordered]
-
-
-def _samples(cell: CellRecord, group: str) -> Sequence[Mapping[str, Any]]:
-    samples: Sequence[Mapping[str, Any]] = (cell.body.get("pictures") or {}).get(group) or ()
-    return samples
-
-
 def _key(sample: Mapping[str, Any]) -> Key:
     return str(sample["prompt_id"]), int(sample["seed"])
 
@@ -220,3 +205,33 @@ def _spread(keys: list[Key], rows: int) -> list[Key]:
     if len(keys) <= rows:
         return keys
     return [keys[i * len(keys) // rows] for i in range(rows)]
+
+
+def thumbnail(path: Path) -> Image.Image:
+    """The image as RGB without metadata, at most 256 pixels a side."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    return image
+
+
+def mosaic(image: Image.Image) -> Image.Image:
+    """A stand-in that keeps only a few soft patches of colour, whatever the image's size.
+
+    It is made here and not by the browser, so that what a page shows first does not hold the
+    detail: no style sheet that fails to load can reveal it.
+    """
+    patches = image.resize((_MOSAIC, _MOSAIC), Image.Resampling.BOX)
+    return patches.resize((64, 64), Image.Resampling.BICUBIC)
+
+
+def data_uri(image: Image.Image) -> str:
+    """`image` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
+    buffer = io.BytesIO()
+    if max(image.size) <= 64:
+        image.save(buffer, "PNG", optimize=True)
+        kind = "png"
+    else:
+        image.save(buffer, "JPEG", quality=86, optimize=True)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

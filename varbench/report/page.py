@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup
 
 from varbench.methods.registry import NONE
+from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord
-from varbench.report.image_grid import Grid, ImageGrid, columns_of
+from varbench.report.image_grid import Grid, ImageGrid
+from varbench.report.page_plots import scale_svgs, tradeoff_svg
 from varbench.report.panels import Panel, build_panels
-from varbench.report.plots import PALETTE, RETENTION, scale_svgs, series, tradeoff_svg
-from varbench.report.sources import Source, sources_of
+from varbench.report.plots import PALETTE, RETENTION, series
 from varbench.report.table import Header, Table
 from varbench.report.tables import TABLES, panel_table
 from varbench.report.text import MISSING, count, visible
 from varbench.store import Store
+
+
+@dataclass(frozen=True)
+class Source:
+    """The provenance of one method's numbers: (name, value) facts, and the resolved settings."""
+
+    label: str
+    facts: tuple[tuple[str, str], ...]
+    resolved: str
 
 
 @dataclass(frozen=True)
@@ -47,15 +57,15 @@ class Section:
 def render_page(
     store: Store | None,
     cells: Sequence[CellRecord],
-    records: pd.DataFrame,
+    records: Sequence[MetricRecord],
     all_cells: Sequence[CellRecord] | None = None,
 ) -> str:
     """The page as one string of HTML.
 
     Args:
         store: where the images are; None for results files, which have none.
-        cells: the cells to show, from `records.select`.
-        records: `records.build_records(cells)`.
+        cells: the cells to show, from `cells.select`.
+        records: `records.records_of(cells)`.
         all_cells: every cell of the store, if `cells` are not all: a prompt is covered if it asks
             for a covered concept of any of them.
     """
@@ -131,10 +141,7 @@ def _section(
     images: ImageGrid | None,
     numbers: Mapping[str, int],
 ) -> Section:
-    place = (panel.model, panel.concept, panel.suite)
-    cells = [cell for cell in cells if (cell.model, cell.concept, cell.suite) == place]
-    labels = {(row.method, row.config): row.label for row in panel.rows}
-    columns = columns_of(cells, labels)
+    columns = panel.cells_of(cells)
     tables = {
         name: panel_table(panel, name, percent=True, base=kind.base or kind.differences)
         for name, kind in TABLES.items()
@@ -149,7 +156,7 @@ def _section(
         plots=tuple(Markup(svg) for svg in tradeoffs if svg is not None),
         scales=tuple(Markup(svg) for svg in scales),
         grids=() if images is None else tuple(images.grids(columns)),
-        sources=tuple(sources_of(cells, labels)),
+        sources=tuple(_sources(columns, cells)),
     )
 
 
@@ -167,3 +174,35 @@ def _scored(panels: Sequence[Panel]) -> int:
         for panel in panels
         for row in panel.rows
     )
+
+
+def _sources(
+    columns: Sequence[tuple[str, CellRecord]], cells: Sequence[CellRecord]
+) -> Iterator[Source]:
+    """The provenance of each method: one entry per config, its seeds together."""
+    for label, first in columns:
+        seeds = [cell for cell in cells if cell.identity[:-1] == first.identity[:-1]]
+        edit = ", ".join(str(c.seed) for c in seeds if c.seed is not None) or MISSING
+        facts = [("config", first.config or MISSING), ("edit seeds", edit)]
+        facts += [("command", _command(first.body.get("command")))]
+        facts += _flat(first.body.get("method_config") or {}, "method")
+        facts += _flat(first.body.get("provenance") or {})
+        facts += _flat(first.body.get("seconds") or {}, "seconds")
+        facts += [("cells", ", ".join(cell.key[:12] for cell in seeds))]
+        resolved = first.body.get("resolved_config") or {}
+        text = json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False)
+        yield Source(label, tuple(facts), text if resolved else "")
+
+
+def _command(command: Any) -> str:
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command or MISSING)
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as ("a.b", "text") pairs, sorted."""
+    if isinstance(value, Mapping):
+        parts = ((f"{name}.{key}" if name else str(key), part) for key, part in value.items())
+        return [pair for key, part in sorted(parts) for pair in _flat(part, key)]
+    if isinstance(value, float):
+        return [(name, f"{value:g}")]
+    return [(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]

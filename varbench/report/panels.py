@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
+from varbench.report.cells import CellRecord
 from varbench.report.columns import ORDER, Column, column
-from varbench.report.records import from_frame, means
 from varbench.report.text import MISSING, count, visible
 
 
@@ -59,17 +57,21 @@ class Panel:
     def of(self, *tables: str) -> tuple[Column, ...]:
         """The columns of some tables that at least one row has a value for."""
         keys = {k for row in self.rows for k, v in row.values.items() if v.value is not None}
-        return tuple(c for c in self.columns if c.table in tables and c.key in keys)
-
-    @property
-    def families(self) -> list[str]:
-        """The families of the concept, or of the concepts of a joint edit."""
-        return families_of(self.family)
+        return tuple(c for c in self.columns if c.info.table in tables and c.key in keys)
 
     @property
     def title(self) -> str:
         """The panel's name in one line, safe to show."""
         return visible(f"{self.concept} · {self.model} · {self.suite}")
+
+    def cells_of(self, cells: Sequence[CellRecord]) -> list[tuple[str, CellRecord]]:
+        """Label and cell of each method, of several edit seeds the lowest; the base model first."""
+        labels = {(row.method, row.config): row.label for row in self.rows}
+        first: dict[tuple[str, str], CellRecord] = {}
+        for cell in sorted(cells, key=lambda cell: cell.identity):
+            if (cell.model, cell.concept, cell.suite) == (self.model, self.concept, self.suite):
+                first.setdefault((cell.method, cell.config), cell)
+        return [(labels.get(name, name[0]), cell) for name, cell in first.items()]
 
 
 def families_of(family: str) -> list[str]:
@@ -77,11 +79,12 @@ def families_of(family: str) -> list[str]:
     return [part.strip() for part in family.replace(",", "+").split("+")]
 
 
-def build_panels(records: pd.DataFrame) -> list[Panel]:
-    """The panels of `records` (see `records.build_records`), sorted by model, concept, suite."""
+def build_panels(records: Iterable[MetricRecord]) -> list[Panel]:
+    """The panels of records, sorted by model, concept, suite; they show means over edit seeds."""
     groups: dict[tuple[str, str, str], list[MetricRecord]] = {}
-    for record in from_frame(means(records)):
-        groups.setdefault((record.model, record.concept, record.suite), []).append(record)
+    for record in records:
+        if record.seed is None:
+            groups.setdefault((record.model, record.concept, record.suite), []).append(record)
     return [_panel(groups[place]) for place in sorted(groups)]
 
 

@@ -1,4 +1,4 @@
-"""The cells of a store as records: one `MetricRecord` per number, or one DataFrame of them.
+"""The cells of a store as records: one `MetricRecord` per number.
 
 A cell (one model, method, concept, suite and edit seed) stores its records; here the costs of its
 edit (`costs`) and the means over edit seeds (records without a seed) are added.
@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from varbench.metrics.record import FRAME_FIELDS, RECORD_FIELDS, MetricRecord
+from varbench.metrics.record import FRAME_FIELDS, MetricRecord
 from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.store import Store
@@ -41,7 +40,7 @@ def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
     for cell in cells:
         for record in cell.records():
             numbers.setdefault(_number_of(record), []).append((record, cell))
-    samples = cache(_samples)
+    samples = cache(lambda path: {} if path is None else read_rows(path))
     records: list[MetricRecord] = []
     for pairs in numbers.values():
         seeds = [record for record, _ in pairs]
@@ -57,54 +56,24 @@ def _number_of(record: MetricRecord) -> tuple[Any, ...]:
     return (*place, record.prompt_set, record.metric)
 
 
-def build_records(cells: Sequence[CellRecord]) -> pd.DataFrame:
-    """`records_of` cells as a DataFrame."""
-    return to_frame(records_of(cells))
-
-
 def to_frame(records: Iterable[MetricRecord]) -> pd.DataFrame:
     """A row per record with the columns `FRAME_FIELDS`; missing numbers are NaN or NA."""
     rows = [[getattr(record, name) for name in FRAME_FIELDS] for record in records]
     return pd.DataFrame(rows, columns=list(FRAME_FIELDS)).astype(_DTYPES)
 
 
-def from_frame(frame: pd.DataFrame) -> list[MetricRecord]:
-    """The records that `to_frame` put into a DataFrame; notes and details are not in it."""
-    records = []
-    for row in frame[list(FRAME_FIELDS)].to_dict("records"):
-        fields: dict[str, Any] = {str(k): None if pd.isna(v) else v for k, v in row.items()}
-        records.append(MetricRecord(**fields))
-    return records
+def load_records(store: Store, filters: Filters | None = None) -> list[MetricRecord]:
+    """`records_of` the cells of `store` that `filters` accept. Raises ReportError."""
+    return records_of(select(load_cells(store), filters or Filters()))
 
 
-def load_records(store: Store, filters: Filters | None = None) -> pd.DataFrame:
-    """`build_records` of the cells of `store` that `filters` accept. Raises ReportError."""
-    return build_records(select(load_cells(store), filters or Filters()))
-
-
-def only_metrics(records: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """The rows of some metrics. Raises ReportError for one that no cell has."""
-    known = set(records["metric"])
+def only_metrics(records: Sequence[MetricRecord], metrics: Sequence[str]) -> list[MetricRecord]:
+    """The records of some metrics. Raises ReportError for one that no cell has."""
+    known = sorted({record.metric for record in records})
     for name in metrics:
         if name not in known:
-            raise ReportError(
-                f"no results for metric {name!r}; there are: {', '.join(sorted(known))}"
-            )
-    return records[records["metric"].isin(metrics)]
-
-
-def means(records: pd.DataFrame) -> pd.DataFrame:
-    """The rows that tables show: the means over edit seeds (`seed` null)."""
-    return records[records["seed"].isna()]
-
-
-def plain(records: pd.DataFrame) -> list[dict[str, Any]]:
-    """Records as JSON values with exactly `RECORD_FIELDS`; missing numbers are None."""
-    return [{name: getattr(one, name) for name in RECORD_FIELDS} for one in from_frame(records)]
-
-
-def _samples(path: Path | None) -> dict[str, PairedSamples]:
-    return {} if path is None else read_rows(path)
+            raise ReportError(f"no results for metric {name!r}; there are: {', '.join(known)}")
+    return [record for record in records if record.metric in metrics]
 
 
 def _mean(

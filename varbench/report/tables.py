@@ -9,14 +9,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from varbench.errors import unknown
 from varbench.methods.registry import NONE
-from varbench.metrics.record import MetricRecord
+from varbench.metrics.record import RECORD_FIELDS, MetricRecord
 from varbench.report.columns import Column
 from varbench.report.panels import Panel, build_panels
-from varbench.report.records import plain
+from varbench.report.records import to_frame
 from varbench.report.render import FORMS, latex
 from varbench.report.table import Row, Table, TableCell
 from varbench.report.text import MISSING, count
@@ -192,11 +190,11 @@ def panel_tables(panels: Iterable[Panel], names: Sequence[str], *, percent: bool
     return [table for table in made if table.rows and (table.header or table.name == "main")]
 
 
-def render(records: pd.DataFrame, form: str, table: str | None = None) -> str:
+def render(records: Sequence[MetricRecord], form: str, table: str | None = None) -> str:
     """Records as text in one of `FORMATS`, ending in a line break.
 
     Args:
-        records: from `records.load_records`.
+        records: as of `records.load_records`.
         form: table (terminal), md, csv, json or latex.
         table: only this one of `TABLES`; None for all. csv and json hold all records anyway.
 
@@ -208,9 +206,10 @@ def render(records: pd.DataFrame, form: str, table: str | None = None) -> str:
     if table is not None and table not in TABLES:
         raise unknown("table", table, TABLES)
     if form == "csv":
-        return str(records.to_csv(index=False, lineterminator="\n"))
+        return str(to_frame(records).to_csv(index=False, lineterminator="\n"))
     if form == "json":
-        return json.dumps(plain(records), indent=1, allow_nan=False) + "\n"
+        plain = [{name: getattr(record, name) for name in RECORD_FIELDS} for record in records]
+        return json.dumps(plain, indent=1, allow_nan=False) + "\n"
     names = [table] if table else list(TABLES)
     tables = panel_tables(build_panels(records), names, percent=form == "table")
     if form == "latex":

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from varbench.report.cells import CellRecord
-from varbench.report.curves import edit_of, training_log
+from varbench.report.cells import CellRecord, edit_of, training_log
 from varbench.report.plots import PALETTE, new_figure
 from varbench.store import Store
 

@@ -1,22 +1,28 @@
-"""The tables of a paper: a layout per family of concepts, filled with numbers; and ablations."""
+"""The tables of a paper: a layout per family of concepts, filled with numbers; and ablations.
+
+They are written as whole texts, or as files; a LaTeX document compiles as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import pandas as pd
-
+from varbench.errors import unknown
 from varbench.methods.registry import NONE
+from varbench.metrics.record import MetricRecord
 from varbench.report import ablation_table
 from varbench.report.cells import CellRecord
 from varbench.report.columns import column
-from varbench.report.panels import Panel, build_panels
-from varbench.report.paper.ties import CellSamples, best
+from varbench.report.panels import Panel, build_panels, families_of
+from varbench.report.render import PAPER_FORMS
 from varbench.report.table import ARROWS, Row, Table
 from varbench.report.tables import number_cell
 from varbench.report.text import MISSING, count, visible
+from varbench.report.ties import CellSamples, best
 from varbench.store import Store
+from varbench.utils.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,27 @@ LAYOUTS = (
         "coarse scales that the base model drew",
     ),
 )  # fmt: skip
+ENDINGS = {"latex": "tex", "md": "md", "csv": "csv", "html": "html"}
+_PREAMBLE = r"""\documentclass{article}
+\usepackage{booktabs,graphicx}
+\usepackage[margin=2cm]{geometry}
+\begin{document}
+"""
+_HTML = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>varbench: paper tables'
+    "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem}table{border-collapse:"
+    "collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .7rem;text-align:right}"
+    "thead th{border-block:1px solid}tbody tr:last-child>*{border-bottom:1px solid}"
+    "th:first-child,td:first-child{text-align:left}small{color:#666}caption{text-align:left;"
+    "padding-bottom:.6rem}p{max-width:60rem;color:#555}</style></head><body>\n"
+)
 
 
-def paper_tables(records: pd.DataFrame, cells: Sequence[CellRecord]) -> list[Table]:
+def paper_tables(records: Sequence[MetricRecord], cells: Sequence[CellRecord]) -> list[Table]:
     """Every layout that has a concept among the results.
 
     Args:
-        records: from `records.build_records` of the cells.
+        records: from `records.records_of` the cells.
         cells: whose paired samples ties are tested on; those of results files have none.
     """
     panels = build_panels(records)
@@ -103,7 +123,7 @@ def ablation_tables(store: Store) -> list[Table]:
 
 def _fits(panel: Panel, layout: Layout) -> bool:
     if layout.families:
-        return any(family in layout.families for family in panel.families)
+        return any(family in layout.families for family in families_of(panel.family))
     return any(c.key in (*layout.core, *layout.more) for c in panel.of("robustness"))
 
 
@@ -167,3 +187,47 @@ def _count(panel: Panel, samples: CellSamples) -> str:
             hits, n = int(pairs.base.sum()), len(pairs.base)
             return f"{count(hits)} of {count(n)} images ({visible(panel.concept)})"
     return ""
+
+
+def render_paper(tables: Sequence[Table], form: str, more: str = "") -> str:
+    """All tables as one text that ends in a line break.
+
+    Args:
+        tables: from `paper_tables`.
+        form: latex (a whole document), md, csv or html.
+        more: tables of figures that papers report, in the same form, to stand below.
+
+    Raises:
+        UserError: unknown form.
+    """
+    if form not in PAPER_FORMS:
+        raise unknown("format", form, PAPER_FORMS)
+    body = "\n".join(PAPER_FORMS[form](table) for table in tables)
+    if form == "latex":
+        return f"{_PREAMBLE}{body}\n{more}\\end{{document}}\n"
+    if form == "html":
+        return _html_page(body)
+    return f"{body}\n{more}" if more else body
+
+
+def write_paper(tables: Sequence[Table], out: Path) -> list[Path]:
+    r"""Write every table as a file in each form, and `paper.tex`, which shows all of them.
+
+    Returns:
+        The files written. A paper takes a table in by ``\input{nsfw.tex}``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {}
+    for table in tables:
+        for form, ending in ENDINGS.items():
+            text = PAPER_FORMS[form](table)
+            texts[out / f"{table.name}.{ending}"] = _html_page(text) if form == "html" else text
+    inputs = "".join(f"\\input{{{table.name}.tex}}\n" for table in tables)
+    texts[out / "paper.tex"] = f"{_PREAMBLE}{inputs}\\end{{document}}\n"
+    for path, text in texts.items():
+        write_whole(path, text)
+    return list(texts)
+
+
+def _html_page(body: str) -> str:
+    return f"{_HTML}{body}</body></html>\n"

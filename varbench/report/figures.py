@@ -5,21 +5,23 @@ One look for all: the page's colour-blind safe palette with a marker per method,
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report import ablation_table
 from varbench.report.cells import CellRecord, ReportError
 from varbench.report.columns import column
-from varbench.report.image_grid import Grid, ImageGrid, columns_of
+from varbench.report.image_grid import Grid, ImageGrid
 from varbench.report.panels import Panel, build_panels
-from varbench.report.paper.training_figures import training_figures
 from varbench.report.plots import (
     PALETTE,
     RETENTION,
@@ -30,9 +32,9 @@ from varbench.report.plots import (
     series,
     style_of,
 )
-from varbench.report.records import build_records
+from varbench.report.records import records_of
 from varbench.report.text import visible
-from varbench.report.thumbnails import image_of
+from varbench.report.training_figures import training_figures
 from varbench.store import Store
 
 if TYPE_CHECKING:
@@ -59,18 +61,15 @@ def result_figures(
         cells: the results to draw.
         all_cells: every cell of the store: they decide which images are covered.
     """
-    panels = build_panels(build_records(cells))
+    panels = build_panels(records_of(cells))
     numbers = series(row.label for panel in panels for row in panel.rows)
     images = ImageGrid(store, all_cells, cells)
     for panel in panels:
-        place = (panel.model, panel.concept, panel.suite)
-        name = "-".join(place).replace(" ", "-")
-        labels = {(row.method, row.config): row.label for row in panel.rows}
-        shown = [cell for cell in cells if (cell.model, cell.concept, cell.suite) == place]
-        columns = columns_of(shown, labels)
+        name = "-".join((panel.model, panel.concept, panel.suite)).replace(" ", "-")
+        columns = panel.cells_of(cells)
         if len(panel.rows) > 2:
             yield f"{name}-tradeoff", tradeoff_figure(panel, numbers)
-        for metric in dict.fromkeys(m for cell in shown for m in _threshold_curves(cell)):
+        for metric in dict.fromkeys(m for _, cell in columns for m in _threshold_curves(cell)):
             yield f"{name}-{metric}", threshold_figure(columns, metric, numbers)
         for grid in images.grids(columns):
             yield f"{name}-pictures-{grid.group}", image_figure(grid)
@@ -211,9 +210,15 @@ def image_figure(grid: Grid) -> Figure:
         for axes, cell in zip(row_axes, row.cells, strict=True):
             axes.set_axis_off()
             if cell is not None and cell.shown is not None:
-                axes.imshow(np.asarray(image_of(cell.shown)))
+                axes.imshow(np.asarray(_image_of(cell.shown)))
         text = f"{visible(row.prompt)}\nseed {row.seed}"
         first = row_axes[0]
         first.text(-0.08, 0.5, text, transform=first.transAxes, ha="right", va="center",
                    fontsize=5, wrap=True)  # fmt: skip
     return figure
+
+
+def _image_of(uri: str) -> Image.Image:
+    """The image in a data URI, as RGB."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
+        return opened.convert("RGB")

@@ -12,8 +12,8 @@ import pytest
 import varbench
 from tests.helpers.leaderboard import METHOD
 from tests.helpers.report import put_cell
-from varbench.report import ReportError, load_cells, load_records
-from varbench.report.images_frame import COLUMNS
+from varbench.report import ReportError, load_cells
+from varbench.report.image_scores import COLUMNS
 from varbench.store import Store
 
 
@@ -40,7 +40,7 @@ def test_every_image_of_every_cell_is_there(images: pd.DataFrame, small_store: P
 def test_scores_and_hits_are_those_that_metrics_are_made_of(
     images: pd.DataFrame, small_store: Path
 ) -> None:
-    records = load_records(Store(small_store))
+    records = varbench.load_results(small_store)
     means = records[records.seed.isna()].set_index(["method", "metric"]).value
     one_score = images[images.score == "cosine"]
     assert set(one_score.scorer) == {"clip"}

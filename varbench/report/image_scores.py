@@ -1,0 +1,186 @@
+"""The stored scores of images: as a DataFrame, and as what a page shows over an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from varbench.metrics.nudity_protocols import CLASSES, FLOOR
+from varbench.report.cells import CellRecord, Filters, load_cells, select
+from varbench.store import Stage, Store
+from varbench.store.failures import left_in
+
+COLUMNS = (
+    "model", "method", "config", "concept", "suite", "edit_seed", "group", "prompt_id", "seed",
+    "prompt", "hit", "scorer", "score", "value", "file",
+)  # fmt: skip
+_DTYPES = {"edit_seed": "Int64", "seed": "Int64", "hit": "boolean", "value": "float64"}
+_DETECTION = ("class", "score", "box", "size")
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The arrays of one scorer or comparer, a row per image that did not fail.
+
+    Attributes:
+        images: key of the images.
+        rows: number of an image -> its row.
+    """
+
+    images: str
+    scorer: str
+    rows: dict[int, int]
+    arrays: dict[str, Any]
+
+
+def _read(store: Store, name: str, keep: Callable[[str], bool]) -> _Scores | None:
+    """The arrays to keep of an input of a cell ("stage/key"); None of one without scores."""
+    stage, _, key = name.partition("/")
+    entry = store.find(stage, key, verify=False) if stage in (Stage.SCORES, Stage.COMPARE) else None
+    if entry is None:
+        return None
+    scored = stage == Stage.SCORES
+    scorer = entry.spec["scorer"] if scored else entry.spec["comparer"][0]
+    numbers = left_in(entry, len(entry.spec["prompts" if scored else "following"]))
+    with np.load(entry.path("scores.npz"), allow_pickle=False) as loaded:
+        arrays = {array: loaded[array] for array in loaded.files if keep(array)}
+    rows = {number: row for row, number in enumerate(numbers)}
+    return _Scores(entry.spec["pictures"], scorer, rows, arrays)
+
+
+def load_images(path: str | Path) -> pd.DataFrame:
+    """The images of a store with their scores, one row per image and score.
+
+    Columns: `COLUMNS`. `seed` is the image seed, `hit` the judge's answer to the question whether
+    the image shows the concept, and `file` the image's path (missing if it was deleted). `scorer`
+    is the role of a scorer, comparer or judge, `score` the name of its number: for instance `clip`
+    and `cosine`, or `judge` and `identity_p`, a judge's confidence. A judge's label is its number
+    in the judge's list. An image without scores has one row without a value; images that failed
+    have none.
+
+    Args:
+        path: the store's folder. Only files are read; nothing is scored.
+
+    Raises:
+        ReportError: the store holds no results.
+    """
+    store = Store(Path(path))
+    read = cache(lambda name: _read(store, name, keep=lambda array: True))
+    rows: list[tuple[Any, ...]] = []
+    for cell in select(load_cells(store), Filters()):
+        scores: dict[str, list[_Scores]] = {}
+        for name in cell.inputs:
+            if (one := read(name)) is not None:
+                scores.setdefault(one.images, []).append(one)
+        rows += _rows(store, cell, scores)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES)
+
+
+def _rows(
+    store: Store, cell: CellRecord, scores: Mapping[str, Sequence[_Scores]]
+) -> Iterator[tuple[Any, ...]]:
+    labels = (cell.model, cell.method, cell.config, cell.concept, cell.suite, cell.seed)
+    for group, images in cell.images.items():
+        for image in images:
+            entry = store.find(image.get("stage", Stage.IMAGES), image["key"], verify=False)
+            file = None if entry is None else str(entry.path(image["file"]))
+            number = int(Path(image["file"]).stem)
+            about = (group, image["prompt_id"], image["seed"], image["prompt"], image["hit"])
+            values: list[tuple[Any, ...]] = [
+                v for one in scores.get(image["key"], ()) for v in _values(one, number)
+            ]
+            for value in values or [(None, None, None)]:
+                yield (*labels, *about, *value, file)
+
+
+def _values(scores: _Scores, number: int) -> Iterator[tuple[str, str, float]]:
+    """Scorer, name and value of the scores of an image."""
+    row = scores.rows.get(number)
+    for name, values in scores.arrays.items():
+        # Features and boxes are no scores. NaN: there was nothing to compare the image with.
+        if row is not None and values.ndim == 1 and not np.isnan(values[row]):
+            yield scores.scorer, name, float(values[row])
+
+
+@dataclass(frozen=True)
+class Box:
+    """A detection; place and size in per cent of the image."""
+
+    name: str
+    score: float
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class ImageDetections:
+    """A judge's confidences in a line of text, and a detector's boxes; empty where none scored."""
+
+    text: str = ""
+    boxes: tuple[Box, ...] = ()
+
+
+class ScoreBook:
+    """Finds what scorers saw in an image.
+
+    Args:
+        store: that holds their scores.
+        cells: whose scores; only those are read, and only when one is asked for.
+    """
+
+    def __init__(self, store: Store, cells: Iterable[CellRecord]) -> None:
+        self._store = store
+        self._inputs = dict.fromkeys(name for cell in cells for name in cell.inputs)
+
+    @cached_property
+    def _by_images(self) -> dict[str, list[_Scores]]:
+        by_images: dict[str, list[_Scores]] = {}
+        for name in self._inputs:
+            scores = _read(self._store, name, lambda n: n.endswith("_p") or n in _DETECTION)
+            if scores is not None:
+                by_images.setdefault(scores.images, []).append(scores)
+        return by_images
+
+    def of(self, images: str, number: int) -> ImageDetections:
+        """The detections in an image of the entry with key `images`."""
+        text: list[str] = []
+        boxes: list[Box] = []
+        for scores in self._by_images.get(images, ()):
+            row = scores.rows.get(number)
+            if row is not None:
+                text += _confidences(scores.arrays, row)
+                boxes += _boxes(scores.arrays, row)
+        return ImageDetections(", ".join(text), tuple(boxes))
+
+
+def _confidences(arrays: Mapping[str, Any], row: int) -> list[str]:
+    """A judge's probability of its answer, by attribute."""
+    return [
+        f"{name.removesuffix('_p')} {float(values[row]):.2f}"
+        for name, values in arrays.items()
+        if name.endswith("_p") and values.ndim == 1
+    ]
+
+
+def _boxes(arrays: Mapping[str, Any], row: int) -> list[Box]:
+    if not {*_DETECTION} <= arrays.keys():
+        return []
+    classes, confidences, places, size = (arrays[name][row] for name in _DETECTION)
+    sides = np.maximum(1, [*size, *size])  # of the image, for x, y, width and height
+    return [
+        Box(
+            CLASSES[int(number)].replace("_", " ").lower(),
+            float(confidence),
+            *(100 * place.astype(float) / sides).round(1).tolist(),
+        )
+        for number, confidence, place in zip(classes, confidences, places, strict=True)
+        if 0 <= number < len(CLASSES) and confidence >= FLOOR
+    ]

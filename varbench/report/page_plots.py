@@ -1,0 +1,193 @@
+"""The page's plots, as SVG with real text.
+
+They are embedded in HTML: lines and text take its colours (`currentColor` and the CSS variables
+`--series-N`), so one drawing serves light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varbench.methods.registry import NONE
+from varbench.report.cells import CellRecord, edit_of, training_log
+from varbench.report.panels import Panel
+from varbench.report.plots import (
+    INK,
+    PALETTE,
+    RETENTION,
+    add_legend,
+    draw_tradeoff,
+    new_figure,
+    style_of,
+    tradeoff_points,
+)
+from varbench.report.text import visible
+from varbench.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STEPS = 20
+"""Last training steps that kept tokens are averaged over."""
+_LEGEND_COLUMNS = 3
+_PAGE_STYLE: dict[Any, Any] = {
+    "figure.dpi": 72,  # as SVG has
+    "svg.fonttype": "none",  # text stays text: sharp, selectable, in the page's own font
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "text.parse_math": False,  # a method may have a dollar sign in its name
+}
+
+
+def tradeoff_svg(panel: Panel, metric: str, numbers: Mapping[str, int]) -> str | None:
+    """The trade-off plot of a panel as an `<svg>` element.
+
+    Returns:
+        None if fewer than two methods have both numbers: there is no trade-off to see.
+    """
+    count = len(tradeoff_points(panel, metric))
+    if count < 2:
+        return None
+
+    rows = math.ceil(count / _LEGEND_COLUMNS)
+
+    def draw(axes: Axes) -> None:
+        draw_tradeoff(axes, panel, metric, numbers, markersize=7, elinewidth=1.2, alpha=0.95)
+        axes.margins(0.12)
+        axes.set_axisbelow(True)
+        add_legend(axes, loc="outside lower center", ncols=_LEGEND_COLUMNS, fontsize=10)
+
+    title = f"{RETENTION[metric]} against erasure rate, by method"
+    return _svg(draw, title, f"{panel.title} {metric}", height=3.5 + 0.22 * rows)
+
+
+def scale_svgs(
+    store: Store, columns: Sequence[tuple[str, CellRecord]], numbers: Mapping[str, int], title: str
+) -> list[str]:
+    """The plots of a panel over the model's scales as `<svg>` elements, where there are numbers.
+
+    Coarse scales decide what is drawn, fine ones how it looks; so it matters at which of them a
+    method intervenes, and at which of them other prompts drift.
+
+    Args:
+        store: that holds edits and probes.
+        columns: (label, cell) per method, one edit seed each.
+        numbers: from `series`.
+        title: of the panel; decides ids in the drawing.
+    """
+    kept = {label: _kept_by_scale(store, cell) for label, cell in columns}
+    drift = {label: _drift_by_scale(store, cell) for label, cell in columns if cell.method != NONE}
+    plots = [
+        (kept, "Tokens that the filter keeps, %", "Kept tokens per scale"),
+        (drift, "Drift, KL in nats per bit", "Drift per scale on prompts that must stay"),
+    ]
+    svgs = []
+    for curves, axis, name in plots:
+        measured = {label: curve for label, curve in curves.items() if curve}
+        if measured:
+            svgs.append(_scale_svg(measured, numbers, axis, name, f"{title} {name}"))
+    return svgs
+
+
+def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
+    """Share of tokens per scale, in per cent, that the filter kept in the last steps of training.
+
+    Empty where the method has no filter or the edit is not in the store.
+    """
+    entry = edit_of(store, cell)
+    lines = [] if entry is None else training_log(entry)
+    last = [line for line in lines[-STEPS:] if "kept_0" in line]
+    if not last:
+        return []
+    scales = sum(1 for name in last[0] if name.startswith("kept_"))
+    return [100 * float(np.mean([line[f"kept_{k}"] for line in last])) for k in range(scales)]
+
+
+def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
+    """Mean KL from the base model's prediction to the method's, per scale, in nats per bit.
+
+    Over the probed prompts, which must all stay (LD1 by scale); empty where nothing was probed.
+    """
+    probes = []
+    for name in cell.inputs:
+        stage, _, key = name.partition("/")
+        entry = store.find(stage, key, verify=False) if stage == "probe" else None
+        if entry is not None:
+            with np.load(entry.path("probe.npz"), allow_pickle=False) as arrays:
+                probes.append(arrays["kl"])
+    if not probes:
+        return []
+    return [float(mean) for mean in np.concatenate(probes).mean(axis=0)]
+
+
+def _scale_svg(
+    curves: Mapping[str, Sequence[float]],
+    numbers: Mapping[str, int],
+    axis: str,
+    name: str,
+    salt: str,
+) -> str:
+    def draw(axes: Axes) -> None:
+        for label, curve in curves.items():
+            style = style_of(numbers.get(label))
+            axes.plot(range(1, len(curve) + 1), curve, **style, label=label, lw=1.4)
+        axes.set_xlabel("Scale, coarse to fine")
+        axes.set_ylabel(axis)
+        axes.set_xticks(range(1, 1 + max(map(len, curves.values()))))
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize=9, ncols=1 + len(curves) // 6)
+
+    return _svg(draw, name, salt)
+
+
+def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:
+    """A drawing in the page's look as an `<svg>` element.
+
+    Args:
+        draw: is given empty axes.
+        title: of the element, for those who do not see it.
+        salt: makes ids in the drawing its own.
+        height: of the drawing, inches.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({**_PAGE_STYLE, "svg.hashsalt": visible(salt)}):
+        figure = new_figure(4.8, height)
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+        axes.tick_params(length=0)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _for_page(buffer.getvalue(), title)
+
+
+def _for_page(svg: str, title: str) -> str:
+    """The drawing without prolog, metadata and name spaces, in the page's colours and font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # groups; a page may hold several drawings
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
+    svg = re.sub(r"font(-family)?: [^;\"]*'[^;\"]*'[^;\"]*", _without_family, svg)
+    svg = svg.replace(INK, "currentColor")
+    for number, colour in enumerate(PALETTE):
+        svg = svg.replace(colour, f"var(--series-{number}, {colour})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def _without_family(match: re.Match[str]) -> str:
+    size = re.search(r"[\d.]+px", match[0])
+    return f"font-size: {size[0]}" if size and not match[1] else "font-family: inherit"
