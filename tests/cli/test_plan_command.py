@@ -19,7 +19,7 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate import text as run_estimate_text
 from varbench.pipeline.estimate.memory import MemoryEstimate, memory_estimate
 from varbench.pipeline.estimate.text import size
-from varbench.pipeline.estimate.workload import StageWorkload, run_estimate
+from varbench.pipeline.estimate.workload import StageWorkload, run_workload
 from varbench.pipeline.plan import Request, plan
 from varbench.store import Store
 from varbench.utils.progress import Progress
@@ -100,7 +100,7 @@ def looked(store: Path, seeds: tuple[int, ...]) -> dict[str, StageWorkload]:
     methods, concepts = ("svare", "scaleerasure"), ("face-ada+church",)
     cells = plan(Request("gallery", methods, concepts, "smoke", seeds, tuple(SMALL)))
     ctx = RunContext(Store(store), Progress(Console(stderr=True)))
-    return {work.stage: work for work in run_estimate(cells, ctx, True, None).stages}
+    return {work.stage: work for work in run_workload(cells, ctx)}
 
 
 def test_another_seed_costs_only_the_difference(story: Story) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.workload import run_estimate
+from varbench.pipeline.estimate.workload import run_workload
 from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.record import cell_spec
@@ -45,8 +45,8 @@ def requests_of_ablation(file: str, overrides: Sequence[str]) -> list[dict[str, 
 
 def left_to_do(asked: Mapping[str, Any], store: Path) -> dict[str, int]:
     """By stage, how many items of a request the store lacks, as `varbench plan` counts them."""
-    stages = run_estimate(plan(_request(asked)), _context(store), True, None).stages
-    return {workload.stage: workload.todo for workload in stages}
+    works = run_workload(plan(_request(asked)), _context(store))
+    return {workload.stage: workload.todo for workload in works}
 
 
 def keys_of_request(asked: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -23,7 +23,7 @@ from varbench.models import registry
 from varbench.models.protocol import Rollout
 from varbench.pipeline import run
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.workload import run_estimate
+from varbench.pipeline.estimate.workload import run_workload
 from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages.attack import attacked_samples, example_samples
@@ -107,7 +107,7 @@ def with_robustness(cell: Cell, settings: RobustnessConfig) -> Cell:
 
 def attempts(ctx: RunContext, cell: Cell) -> set[str]:
     """The groups of images that a cell has besides the plain ones."""
-    return set(tasks_of_cell(ctx, cell).attacks)
+    return {task.label for task in tasks_of_cell(ctx, cell).attacks}
 
 
 def test_some_target_prompts_with_their_first_seeds_are_attacked(
@@ -263,12 +263,12 @@ def test_an_attack_is_found_on_the_edited_model(ctx: RunContext, cells: dict[str
     tokens, inputs = torch.cat([r.tokens for r in own]), torch.cat([r.inputs for r in own])
     history, texts = Rollout(tokens, inputs, model.schedule), [s.prompt.text for s in samples]
     with applied(model, edit_of(ctx, cell)):
-        found = find_soft_prompt(model, texts, history, count=2, steps=2, batch=2, seed=0)
+        vectors, nlls = find_soft_prompt(model, texts, history, count=2, steps=2, batch=2, seed=0)
     entry = attack_of(ctx, cell)
     stored = load_file(entry.path("vectors.safetensors"))["vectors"]
-    torch.testing.assert_close(stored, found.vectors, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(stored, vectors, rtol=1e-3, atol=1e-4)
     log = [json.loads(line) for line in entry.path("log.jsonl").read_text().splitlines()]
-    assert [line["nll"] for line in log] == pytest.approx(found.log, rel=1e-4)
+    assert [line["nll"] for line in log] == pytest.approx(nlls, rel=1e-4)
 
 
 def test_guidance_is_attacked_with_the_unerased_models_vectors(ctx: RunContext) -> None:
@@ -306,7 +306,7 @@ def test_what_is_lost_is_made_again_and_only_that(
 
 def test_the_plan_counts_what_the_run_left(ctx: RunContext, cells: dict[str, Cell]) -> None:
     every = list(cells.values())
-    stages = {w.stage: w for w in run_estimate(every, ctx, True, None).stages}
+    stages = {w.stage: w for w in run_workload(every, ctx)}
     for stage in (Stage.ROLLOUTS, Stage.ATTACK, Stage.COMPLETIONS, Stage.ATTACKED, Stage.SCORES):
         entries = list(ctx.store.entries(stage))
         count = {
@@ -317,7 +317,7 @@ def test_the_plan_counts_what_the_run_left(ctx: RunContext, cells: dict[str, Cel
         required = sum(map(count, entries))
         assert stages[stage].required == stages[stage].cached == required, stage
     fresh = run_context(ctx.store.root / "nowhere")
-    todo = {w.stage: w.todo for w in run_estimate(every, fresh, True, None).stages}
+    todo = {w.stage: w.todo for w in run_workload(every, fresh)}
     attempted = (Stage.ATTACK, Stage.COMPLETIONS, Stage.ATTACKED)
     assert [todo[stage] for stage in attempted] == [2, 16, 12]
 
@@ -325,7 +325,7 @@ def test_the_plan_counts_what_the_run_left(ctx: RunContext, cells: dict[str, Cel
 def test_a_plan_counts_no_attack_that_the_model_cannot_do(tmp_path: Path) -> None:
     """Switti completes images but reads no soft prompts; its weights are not here."""
     cells = plan(replace(REQUEST, model="switti", methods=("esd",)))
-    stages = run_estimate(cells, run_context(tmp_path), False, None).stages
+    stages = run_workload(cells, run_context(tmp_path))
     todo = {workload.stage: workload.todo for workload in stages}
     assert todo[Stage.COMPLETIONS] == 3 * 4 and not {Stage.ATTACK, Stage.ATTACKED} & todo.keys()
 

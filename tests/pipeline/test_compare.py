@@ -20,7 +20,7 @@ from varbench.metrics import METRICS
 from varbench.metrics.base import NEEDS, OF_MODEL
 from varbench.metrics.groups import Array
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.workload import run_estimate
+from varbench.pipeline.estimate.workload import run_workload
 from varbench.pipeline.plan import Request, Sample, plan
 from varbench.pipeline.stages.compare import next_seeds
 from varbench.scoring.evaluator import Evaluator, ScorerPool
@@ -181,7 +181,7 @@ def test_a_plan_counts_what_a_run_leaves(store: Path, tmp_path: Path) -> None:
     works = {}
     for name, place in (("before", tmp_path / "store"), ("after", store)):
         ctx = RunContext(Store(place), Progress(Console(stderr=True)))
-        found = {work.stage: work for work in run_estimate(asked, ctx, True, None).stages}
+        found = {work.stage: work for work in run_workload(asked, ctx)}
         works[name] = found[Stage.COMPARE]
     assert (works["before"].required, works["before"].cached) == (36, 0)
     assert (works["after"].required, works["after"].cached) == (36, 36)

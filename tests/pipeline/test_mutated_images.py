@@ -11,6 +11,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,8 @@ from tests.helpers.fuzz import fuzz
 from tests.helpers.image_folder import TARGETS, noise, noise_folder, refused, score
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.external.images import import_images
 from varbench.pipeline.external.job import ScoreRequest, plan_scoring
-from varbench.pipeline.plan import batches
+from varbench.pipeline.external.score import import_images
 from varbench.store import Store
 from varbench.utils.progress import Progress
 
@@ -119,9 +119,9 @@ def test_damaged_files(data: bytes) -> None:
         ctx = RunContext(Store(folder / "store"), Progress())
         try:
             base = plan_scoring(ScoreRequest(folder / "in", "face-ada", "none")).base
-            todo = [batch for group in base.samples.values() for batch in batches(group, 2)]
-            files = [list(group[i : i + 2]) for group in base.files.values() for i in (0, 2)]
-            import_images(ctx, todo, files)
+            suite = replace(base.cell.config.suite, block=2)
+            cell = replace(base.cell, config=replace(base.cell.config, suite=suite))
+            import_images(ctx, replace(base, cell=cell))
         except UserError as error:
             assert "1-0.png" in str(error)
             assert not list(ctx.store.entries("pictures"))

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.helpers.runs import cell_tasks
 from tests.helpers.tiny import tiny_model
 from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
@@ -216,10 +217,10 @@ def test_the_roll_outs_are_those_behind_the_images(
     model = ctx.model(cell)
     held = load_file(base.rollouts[0].path("rollouts.safetensors"))
     drawn = to_uint8(model.decode(Rollout(held["tokens"], held["inputs"], model.schedule)))
-    for task in tasks_of_cell(ctx, cell).groups["neighbours"]:
-        entry = task.images.entry(ctx)
+    for task in cell_tasks(ctx, cell, Stage.IMAGES, "neighbours"):
+        entry = task.entry(ctx)
         assert entry.meta["extra_passes"] == 0
-        for i, sample in enumerate(task.images.samples):
+        for i, sample in enumerate(task.samples):
             if sample in samples:
                 image = np.array(Image.open(entry.path(f"{i:03d}.png")))
                 np.testing.assert_array_equal(image, drawn[ids.index(sample.prompt.id)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,7 +126,8 @@ def test_unlikelihood_weighs_every_scale_the_same(model: InfinityModel, historie
 
 def search(model: Any, histories: Rollout, **changes: Any) -> Any:
     settings: dict[str, Any] = {"count": 2, "steps": 12, "batch": 2, "seed": 0} | changes
-    return find_soft_prompt(model, PROMPTS, histories, **settings)
+    vectors, log = find_soft_prompt(model, PROMPTS, histories, **settings)
+    return SimpleNamespace(vectors=vectors, log=log)
 
 
 @pytest.mark.parametrize("kind", ["model", "reading"])

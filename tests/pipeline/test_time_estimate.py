@@ -25,18 +25,17 @@ from varbench.pipeline.estimate.time import (
     PAIRS,
     STEPS,
     Rate,
-    rate_of,
     required_rates,
     seconds,
     stored_rates,
     timed_rates,
-    units,
 )
-from varbench.pipeline.estimate.workload import Amount, StageWorkload, run_estimate
+from varbench.pipeline.estimate.workload import StageWorkload, run_workload
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages import score
 from varbench.pipeline.stages.edit import edit_spec
-from varbench.store import Store
+from varbench.pipeline.task import SAMPLING
+from varbench.store import Stage, Store
 from varbench.utils.progress import Progress
 
 SMALL = (*TINY, "pairs=4")
@@ -90,30 +89,37 @@ RATES = {("edit", "svare"): Rate(60, ""), ("pictures", ""): Rate(2, ""),
          ("pictures", "sld"): Rate(3, ""), ("scores", "clip"): Rate(0.5, "")}  # fmt: skip
 
 
-def work(stage: str, **loads: Amount) -> StageWorkload:
-    found = {"" if by == "plain" else by: load for by, load in loads.items()}
+def work(stage: str, **loads: int) -> StageWorkload:
+    rated = Stage.IMAGES if stage in SAMPLING else Stage(stage)
+    found = {(rated, "" if by == "plain" else by): load for by, load in loads.items()}
     return StageWorkload(stage, "", 100, 0, loads=found)
 
 
-def test_a_block_that_is_filled_up_takes_as_long_as_a_full_one() -> None:
-    images = work("pictures", plain=Amount(3, 110), sld=Amount(1, 7))
-    assert (units(images, "", 50), units(images, "sld", 50)) == (150, 50)
-    assert seconds(images, RATES, 50) == 2 * 150 + 3 * 50
+def test_a_batch_that_is_filled_up_takes_as_long_as_a_full_one(tmp_path: Path) -> None:
+    """Three groups of two prompts and two seeds, in batches of three."""
+    three = cells("svare", "sld", overrides=(*SMALL, "suite.block=3"))
+    loads = {w.stage: dict(w.loads) for w in run_workload(three, ctx(tmp_path))}
+    assert loads["pictures"] == {("pictures", ""): 2 * 3 * 6, ("pictures", "sld"): 3 * 6}
+    assert loads["rollouts"] == {("pictures", ""): 2 * 3}  # of two times two probed prompts
+    assert loads["scores"]["scores", "clip"] == 3 * 3 * 4
+    assert loads["edit"] == {("edit", "svare"): 1}
+
+
+def test_a_stage_takes_the_sum_of_its_loads() -> None:
+    assert seconds(work("pictures", plain=150, sld=50), RATES) == 2 * 150 + 3 * 50
     for stage in ("rollouts", "completions", "attacked"):
-        assert seconds(work(stage, plain=Amount(2, 60)), RATES, 50) == 2 * 100
-    assert seconds(work("scores", clip=Amount(3, 110)), RATES, 50) == 55
-    assert seconds(work("edit", svare=Amount(3, 3)), RATES, 50) == 180
+        assert seconds(work(stage, plain=100), RATES) == 2 * 100
+    assert seconds(work("scores", clip=110), RATES) == 55
+    assert seconds(work("edit", svare=3), RATES) == 180
 
 
 def test_what_has_no_rate_has_no_estimate() -> None:
-    unknown = work("scores", clip=Amount(1, 4), judge=Amount(1, 4))
-    assert seconds(unknown, RATES, 50) is None
-    assert rate_of(unknown, "judge", RATES) is None
-    assert rate_of(unknown, "clip", RATES) == Rate(0.5, "")
-    assert seconds(work("cell", plain=Amount(3, 3)), RATES, 50) is None
-    assert seconds(work("pictures"), RATES, 50) == 0
-    works = [work("edit", svare=Amount(1, 1)), work("rollouts", plain=Amount(1, 2)), unknown,
-             work("pictures", plain=Amount(1, 2)), work("cell", plain=Amount(1, 1))]  # fmt: skip
+    unknown = work("scores", clip=4, judge=4)
+    assert seconds(unknown, RATES) is None
+    assert seconds(work("cell", plain=3), RATES) is None
+    assert seconds(work("pictures"), RATES) == 0
+    works = [work("edit", svare=1), work("rollouts", plain=2), unknown,
+             work("pictures", plain=2), work("cell", plain=1)]  # fmt: skip
     assert required_rates(works) == [
         ("edit", "svare"), ("pictures", ""), ("scores", "clip"), ("scores", "judge"),
     ]  # fmt: skip
@@ -181,7 +187,7 @@ def test_a_method_without_steps_is_timed_whole(
 def test_every_required_kind_is_timed_and_nothing_stays(tmp_path: Path) -> None:
     asked = cells("svare", "neg-prompt")
     place = ctx(tmp_path / "store")
-    wanted = required_rates(run_estimate(asked, place, True, None).stages)
+    wanted = required_rates(run_workload(asked, place))
     assert wanted == [
         ("edit", "svare"), ("pictures", ""), ("pictures", "neg-prompt"),
         ("scores", "judge"), ("scores", "clip"), ("scores", "features"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from varbench.cli.catalog import warn_of_plugins
 from varbench.cli.options import (
     DEFAULT_CONCEPT,
     DEFAULT_METHOD,
@@ -24,41 +26,7 @@ if TYPE_CHECKING:
     from varbench.pipeline.plan import Request
 
 
-@dataclass(frozen=True)
-class Job:
-    """The requests that the shared options state.
-
-    Attributes:
-        requests: the run itself with an empty label, or every variant of the ablation by label.
-        common: the request; of an ablation only what its variants share.
-    """
-
-    requests: dict[str, Request]
-    common: Request
-    ablation: Ablation | None
-
-    def check(self) -> None:
-        """Refuse bad input before torch and the networks are loaded; print warnings."""
-        from varbench.pipeline import launch
-
-        for warning in launch.check([*self.requests.values()]):
-            typer.echo(f"warning: {warning}", err=True)
-
-    def show_config(self) -> None:
-        """Print the command and the resolved configuration of every cell."""
-        from omegaconf import OmegaConf
-
-        from varbench.conf.schema import plain
-        from varbench.pipeline.plan import plan as cells_of
-
-        self.check()
-        for request in self.requests.values():
-            for cell in cells_of(request):
-                typer.echo(f"# {cell.command}")
-                typer.echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
-
-
-def job_of(
+def checked_requests(
     overrides: list[str] | None,
     model: str,
     method: str | None,
@@ -69,44 +37,65 @@ def job_of(
     store: Path,
     device: str,
     cell: Path | None,
-) -> Job:
-    """The job of these options; see the commands for their meaning.
+    show_config: bool,
+) -> tuple[dict[str, Request], Ablation | None]:
+    """The runs that these options state, checked before torch and the networks are loaded.
+
+    Warnings are printed. With `show_config` the resolved configurations are, and the command ends.
+
+    Returns:
+        The run with an empty label, or every variant of the ablation by label; and the ablation.
 
     Raises:
         UserError: an option is malformed or unknown, or two exclude each other.
     """
+    from varbench.pipeline import launch
     from varbench.pipeline.ablation import load_ablation
-    from varbench.pipeline.launch import check_metrics, make_request
 
     if ablation is not None and method is not None:
         raise UserError("--ablation has its own methods; drop --method")
     if suite == "":
         raise UserError("--suite needs a name")
     variants = None if ablation is None else load_ablation(ablation)
-    defaults = (DEFAULT_METHOD, DEFAULT_CONCEPT, DEFAULT_SUITE)
-    default_method, default_concept, default_suite = defaults if variants is None else ("", "", "")
-    common = make_request(
+    if variants is None:
+        method = DEFAULT_METHOD if method is None else method
+        concept = DEFAULT_CONCEPT if concept is None else concept
+        suite = DEFAULT_SUITE if suite is None else suite
+    common = launch.make_request(
         model,
-        _names(method, "--method", default_method),
-        _names(concept, "--concept", default_concept),
-        default_suite if suite is None else suite,
+        () if method is None else split_names(method, "--method"),
+        () if concept is None else split_names(concept, "--concept"),
+        suite or "",
         split_seeds(seed),
         overrides or (),
         device,
     )
     if cell is not None:
         common = replace(_request_of(cell, device, store), engine=common.engine)
-    if variants is None:
-        return Job({"": common}, common, None)
-    check_metrics(variants.metrics)
-    requests = {v.label: variants.request(v, common) for v in variants.variants}
-    return Job(requests, common, variants)
+    requests = {"": common}
+    if variants is not None:
+        launch.check_metrics(variants.metrics)
+        requests = {v.label: variants.request(v, common) for v in variants.variants}
+    for warning in launch.check([*requests.values()]):
+        typer.echo(f"warning: {warning}", err=True)
+    if show_config:
+        _print_config(requests.values())
+        raise typer.Exit
+    warn_of_plugins()
+    return requests, variants
 
 
-def _names(text: str | None, option: str, default: str) -> tuple[str, ...]:
-    if text is None:
-        return (default,) if default else ()
-    return split_names(text, option)
+def _print_config(requests: Iterable[Request]) -> None:
+    """Print the command and the resolved configuration of every cell."""
+    from omegaconf import OmegaConf
+
+    from varbench.conf.schema import plain
+    from varbench.pipeline.plan import plan
+
+    for request in requests:
+        for cell in plan(request):
+            typer.echo(f"# {cell.command}")
+            typer.echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
 
 
 def _request_of(path: Path, device: str, store: Path) -> Request:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from varbench.cli.catalog import warn_of_plugins
 from varbench.cli.options import (
     DEFAULT_CONCEPT,
     DEFAULT_METHOD,
@@ -22,8 +22,12 @@ from varbench.cli.options import (
     StoreOption,
     user_errors,
 )
-from varbench.cli.requests import Job, job_of
+from varbench.cli.requests import checked_requests
 from varbench.store.failures import LIMIT
+
+if TYPE_CHECKING:
+    from varbench.pipeline.ablation import Ablation
+    from varbench.pipeline.plan import Request
 
 app = typer.Typer()
 
@@ -82,18 +86,23 @@ def run(
 ) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
     with user_errors():
-        job = job_of(overrides, model, method, concept, suite, ablation, seed, store, device, from_)
-        if show_config:
-            job.show_config()
-            return
-        job.check()
+        requests, variants = checked_requests(
+            overrides, model, method, concept, suite, ablation, seed, store, device, from_,
+            show_config,
+        )  # fmt: skip
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-        warn_of_plugins()
-        typer.echo(_execute(job, store, max_failed, retry_failed), nl=False)
+        results = _execute([*requests.values()], variants, store, max_failed, retry_failed)
+        typer.echo(results, nl=False)
 
 
-def _execute(job: Job, store: Path, max_failed: float, retry_failed: bool) -> str:
-    """Run the job; the table of its results."""
+def _execute(
+    requests: Sequence[Request],
+    ablation: Ablation | None,
+    store: Path,
+    max_failed: float,
+    retry_failed: bool,
+) -> str:
+    """Run requests; the table of their results."""
     from rich.console import Console
 
     from varbench.pipeline import launch
@@ -102,18 +111,19 @@ def _execute(job: Job, store: Path, max_failed: float, retry_failed: bool) -> st
     from varbench.report.ablation_table import render as render_ablation
 
     with launch.session(
-        [*job.requests.values()],
+        requests,
         store,
         shlex.join(sys.argv),
         Console(stderr=True),
         max_failed=max_failed,
         retry_failed=retry_failed,
     ) as ctx:
-        if job.ablation is not None:
-            pipeline.run_ablation(job.ablation, job.common, ctx)
-            return render_ablation(ctx.store, job.ablation.name, "table")
-        entries = pipeline.run(job.common, ctx)
-    request, cells = job.common, [entry.json("cell.json") for entry in entries]
+        if ablation is not None:
+            pipeline.run_ablation(ablation, requests, ctx)
+            return render_ablation(ctx.store, ablation.name, "table")
+        (request,) = requests
+        entries = pipeline.run(request, ctx)
+    cells = [entry.json("cell.json") for entry in entries]
     concepts = tuple(dict.fromkeys(cell["concept"] for cell in cells))
     filters = Filters((request.model,), request.methods, concepts, (request.suite,))
     return render(load_records(ctx.store, filters), "table") + "\n"
@@ -143,14 +153,12 @@ def plan(
 ) -> None:
     """Show what a run would do, what is cached, and the time, disk and memory it needs."""
     with user_errors():
-        job = job_of(overrides, model, method, concept, suite, ablation, seed, store, device, from_)
-        if show_config:
-            job.show_config()
-            return
-        job.check()
-        warn_of_plugins()
+        requests, _ = checked_requests(
+            overrides, model, method, concept, suite, ablation, seed, store, device, from_,
+            show_config,
+        )  # fmt: skip
         from varbench.pipeline.estimate.text import run_estimate_text
 
-        for label, request in job.requests.items():
+        for label, request in requests.items():
             heading = f"\n# {label}\n" if label else ""
             typer.echo(heading + run_estimate_text(request, store, probe))

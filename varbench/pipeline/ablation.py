@@ -20,7 +20,7 @@ that the source does not give. A user's own file works like the packaged ones.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -84,16 +84,13 @@ class Ablation:
     reported: Reported | None = None
 
     def request(self, variant: Variant, common: Request) -> Request:
-        """The run of a variant; ``common`` has model, concepts, seeds, device and engine."""
-        return Request(
-            model=common.model,
+        """The run of a variant: `common` with its method, and with its concepts if it has any."""
+        return replace(
+            common,
             methods=(variant.method,),
             concepts=variant.concepts or common.concepts or self.concepts,
             suite=common.suite or self.suite,
-            seeds=common.seeds,
             overrides=(*variant.overrides, *common.overrides),
-            device=common.device,
-            engine=common.engine,
         )
 
 

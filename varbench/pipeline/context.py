@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -112,24 +112,22 @@ class RunContext:
         Raises:
             UserError: the model's files are missing, and this is no dry run.
         """
-        try:
-            return registry.fingerprint(cell.config.model)
-        except UserError:
-            if not self.dry_run:
-                raise
-            return UNKNOWN
+        return self._or_unknown(lambda: registry.fingerprint(cell.config.model))
 
     def identity(self, network: Scorer | Comparer) -> tuple[int, str]:
         """Version and fingerprint of a scorer or comparer; raises as `fingerprint`."""
         if id(network) not in self._identities:
-            try:
-                fingerprint = network.fingerprint()
-            except UserError:
-                if not self.dry_run:
-                    raise
-                fingerprint = UNKNOWN
+            fingerprint = self._or_unknown(network.fingerprint)
             self._identities[id(network)] = network.version, fingerprint
         return self._identities[id(network)]
+
+    def _or_unknown(self, fingerprint: Callable[[], str]) -> str:
+        try:
+            return fingerprint()
+        except UserError:
+            if not self.dry_run:
+                raise
+            return UNKNOWN
 
     def offers(self, cell: Cell, capability: type) -> bool:
         """True if the cell's model has a capability; only an undeclared class has to be loaded."""

@@ -27,6 +27,7 @@ from varbench.models import registry
 from varbench.models.weights import locate
 from varbench.models.weights.released import ReleasedConfig
 from varbench.models.weights.rewrite import rewrite
+from varbench.pipeline.context import EDIT_FILE
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.pipeline.stages.edit import edit_spec
 from varbench.report import load_cells, records_of
@@ -34,7 +35,7 @@ from varbench.report.cells import CellRecord
 from varbench.report.tables import render
 from varbench.store import Entry, Store
 
-EDIT_FILE, CARD_FILE, ORIGIN_FILE = "edit.safetensors", "README.md", "edit.json"
+CARD_FILE, ORIGIN_FILE = "README.md", "edit.json"
 
 
 def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:

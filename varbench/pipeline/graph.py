@@ -21,205 +21,160 @@ from varbench.methods.registry import NONE
 from varbench.metrics.base import COMPLETION
 from varbench.metrics.robustness import completion_group
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import AttackOutputs, CellOutputs, ProbeOutputs, StoredGroup
-from varbench.pipeline.plan import Cell, Sample, batches
+from varbench.pipeline.outputs import CellOutputs, ProbeOutputs, StoredGroup
+from varbench.pipeline.plan import Cell, batches
 from varbench.pipeline.stages.attack import attacked_samples, attacked_tasks, completion_tasks
 from varbench.pipeline.stages.compare import compare_tasks
-from varbench.pipeline.stages.edit import edit_task, steers
+from varbench.pipeline.stages.edit import edit_task
 from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.pipeline.stages.probe import probe_tasks, probed_samples
-from varbench.pipeline.stages.reference import FEATURES, reference_tasks
+from varbench.pipeline.stages.reference import FEATURES, reference_tasks, statistics
 from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.stages.score import score_tasks
 from varbench.pipeline.task import Task
-from varbench.scoring.base import Scorer
 from varbench.store import Entry, Stage
 
-
-@dataclass(frozen=True)
-class ScoredBatch:
-    """Images of one batch and what scores and compares them, by role."""
-
-    images: Task
-    scores: Mapping[str, Task]
-
-
-Groups = dict[str, list[ScoredBatch]]
-"""Batches of each prompt group."""
+Scores = dict[Task, dict[str, Task]]
+"""By images of a batch, what scores and compares them, by role."""
 
 
 @dataclass(frozen=True)
 class CellTasks:
-    """All entries of a cell but the cell itself.
+    """All entries of a cell but the cell itself; those of images are labelled with their group.
 
     Attributes:
         cell: to which they belong.
         edit: None where no weight is changed.
-        groups: images of the prompt groups, with their scores and distances.
+        images: of the prompt groups.
         rollouts, probe: by batch over all probed groups.
-        attacks: attacked and completed images, with their scores.
+        attacks: attacked and completed images.
         attack_inputs: roll-outs and vectors that these are made from.
-        reference: renders of the model's world, with their features.
+        reference: renders of the model's world.
+        scores: of all these images, with distances.
     """
 
     cell: Cell
     edit: Task | None
-    groups: Groups
+    images: Sequence[Task]
     rollouts: Sequence[Task]
     probe: Sequence[Task]
-    attacks: Groups
+    attacks: Sequence[Task]
     attack_inputs: Sequence[Task]
-    reference: Groups
+    reference: Sequence[Task]
+    scores: Scores
 
     def all(self) -> list[Task]:
         """Each task after those that it needs, stage by stage."""
-        scored = [*_flat(self.groups), *_flat(self.attacks)]
-        scores = [task for batch in scored for task in batch.scores.values()]
-        renders = _flat(self.reference)
-        return [
-            *([self.edit] if self.edit else []),
-            *(batch.images for batch in _flat(self.groups)),
-            *self.rollouts,
-            *self.probe,
-            *self.attack_inputs,
-            *(batch.images for batch in _flat(self.attacks)),
-            *(task for task in scores if task.stage is Stage.SCORES),
-            *(task for task in scores if task.stage is Stage.COMPARE),
-            *(batch.images for batch in renders),
-            *(task for batch in renders for task in batch.scores.values()),
-        ]
+        tasks = [
+            *([self.edit] if self.edit else []), *self.images, *self.rollouts, *self.probe,
+            *self.attack_inputs, *self.attacks, *self.reference, *score_list(self.scores),
+        ]  # fmt: skip
+        order = list(Stage)
+        return sorted(tasks, key=lambda task: order.index(task.stage))
 
     def outputs(self, ctx: RunContext, entries: Mapping[str, Entry]) -> CellOutputs:
-        """The outputs of the cell's model, from the entries of all tasks by key."""
+        """The outputs of the cell's model, from the entries of all tasks by key.
+
+        Raises:
+            UserError: published statistics of real images are damaged.
+        """
         cell, settings = self.cell, self.cell.config.suite.robustness
         samples, aliases = attacked_samples(cell), {}
         if cell.method == NONE and samples and COMPLETION in ctx.evaluator(cell).required:
             # The base model's completions are its images.
             aliases = {completion_group(count): (TARGET, samples) for count in settings.scales}
-        attack_inputs = dict.fromkeys(task.key for task in self.attack_inputs)
+        stored, attacks, renders = (
+            stored_groups(images, self.scores, entries)
+            for images in (self.images, self.attacks, self.reference)
+        )
+        features = {name: g.group().array(FEATURES, FEATURES) for name, g in renders.items()}
         return CellOutputs(
             entries[self.edit.key] if self.edit else None,
-            stored_groups(self.groups, entries),
+            stored,
             ProbeOutputs(
                 probed_samples(cell),
                 [entries[task.key] for task in self.rollouts],
                 [entries[task.key] for task in self.probe],
             ),
-            AttackOutputs(
-                stored_groups(self.attacks, entries),
-                aliases,
-                [entries[key] for key in attack_inputs],
-            ),
+            attacks,
+            aliases,
+            [entries[task.key] for task in self.attack_inputs],
+            {**features, **statistics(cell, ctx.evaluator(cell))},
         )
 
 
-def stored_groups(groups: Groups, entries: Mapping[str, Entry]) -> dict[str, StoredGroup]:
-    """The entries of scored batches, by prompt group."""
-    return {
-        name: StoredGroup(
-            [list(batch.images.samples) for batch in group],
-            [entries[batch.images.key] for batch in group],
-            [{r: entries[task.key] for r, task in batch.scores.items()} for batch in group],
-        )
-        for name, group in groups.items()
-    }
+def score_list(scores: Scores) -> list[Task]:
+    """The tasks of scores, batch by batch."""
+    return [task for by_role in scores.values() for task in by_role.values()]
 
 
-def _flat(groups: Groups) -> list[ScoredBatch]:
-    return list(chain.from_iterable(groups.values()))
+def stored_groups(
+    images: Iterable[Task], scores: Scores, entries: Mapping[str, Entry]
+) -> dict[str, StoredGroup]:
+    """The entries of images and their scores, by prompt group."""
+    groups: dict[str, StoredGroup] = {}
+    for task in images:
+        group = groups.setdefault(task.label, StoredGroup())
+        group.batches.append(list(task.samples))
+        group.images.append(entries[task.key])
+        group.scores.append({role: entries[each.key] for role, each in scores[task].items()})
+    return groups
 
 
 def tasks_of_cell(ctx: RunContext, cell: Cell) -> CellTasks:
     """The tasks of a cell."""
-    evaluator, size = ctx.evaluator(cell), cell.config.suite.block
-    edit = edit_task(ctx, cell)
-    groups = {name: list(batches(samples, size)) for name, samples in cell.groups().items()}
-    images, base = _images(ctx, cell, groups, edit), None
-    if evaluator.comparers:
-        base = images if cell.method == NONE else base_images(ctx, cell, groups)
+    evaluator, edit = ctx.evaluator(cell), edit_task(ctx, cell)
+    images = _images(ctx, cell, edit)
+    base = images
+    if evaluator.comparers and cell.method != NONE:
+        base = _images(ctx, replace(cell, method=NONE), None)
     probed = list(chain.from_iterable(probed_samples(cell).values()))
-    rollouts = [] if steers(cell) else rollouts_tasks(ctx, cell, list(batches(probed, size)))
+    todo = [] if cell.steers else list(batches(probed, cell.config.suite.block))
+    rollouts = rollouts_tasks(ctx, cell, todo)
     attacks = [*completion_tasks(ctx, cell, edit), *attacked_tasks(ctx, cell, edit)]
-    attack_inputs = [n for task in attacks for n in _sources(task)]
     renders = reference_tasks(ctx, cell)
     features = {FEATURES: evaluator.scorers[FEATURES]} if renders else {}
+    scores = {
+        **image_scores(ctx, cell, images, base),
+        **score_tasks(ctx, cell, attacks, evaluator.judge_scorers),
+        **score_tasks(ctx, cell, renders, features),
+    }
     return CellTasks(
         cell,
         edit,
-        scored_batches(ctx, cell, images, base),
+        images,
         rollouts,
         probe_tasks(ctx, cell, rollouts, edit),
-        _scored(ctx, cell, _by_label(attacks), evaluator.judge_scorers),
-        _distinct(attack_inputs),
-        _scored(ctx, cell, renders, features),
+        attacks,
+        _distinct(chain.from_iterable(_sources(task) for task in attacks)),
+        renders,
+        scores,
     )
 
 
-def scored_batches(
-    ctx: RunContext,
-    cell: Cell,
-    images: Mapping[str, Sequence[Task]],
-    base: Mapping[str, Sequence[Task]] | None,
-) -> Groups:
-    """Images of prompt groups with all scores and distances that the cell's metrics need.
+def image_scores(
+    ctx: RunContext, cell: Cell, images: Sequence[Task], base: Sequence[Task]
+) -> Scores:
+    """All scores and distances of images that the cell's metrics need.
 
     Args:
         ctx, cell: the run context, and whose scorers they are.
-        images: by group.
-        base: the base model's of the same batches; None where nothing is compared.
+        images: of all prompt groups.
+        base: the base model's of the same batches; for itself, its own.
     """
     evaluator = ctx.evaluator(cell)
-    groups = _scored(ctx, cell, images, evaluator.scorers)
-    if base is None or not evaluator.comparers:
-        return groups
-    own, theirs = (list(chain.from_iterable(some.values())) for some in (images, base))
-    compared = iter(compare_tasks(ctx, cell, own, theirs, evaluator.comparers))
-    return {
-        name: [replace(batch, scores={**batch.scores, **next(compared)}) for batch in group]
-        for name, group in groups.items()
-    }
+    scores = score_tasks(ctx, cell, images, evaluator.scorers)
+    compared = compare_tasks(ctx, cell, images, base, evaluator.comparers)
+    return {task: scores[task] | compared[task] for task in images}
 
 
-def base_images(
-    ctx: RunContext, cell: Cell, groups: Mapping[str, Sequence[Sequence[Sample]]]
-) -> dict[str, list[Task]]:
-    """The base model's images of the same batches."""
-    return _images(ctx, replace(cell, method=NONE), groups, None)
-
-
-def _images(
-    ctx: RunContext,
-    cell: Cell,
-    groups: Mapping[str, Sequence[Sequence[Sample]]],
-    edit: Task | None,
-) -> dict[str, list[Task]]:
-    spec = sampling_spec(ctx, cell, edit)
-    return {
-        name: [images_task(cell, spec, batch, edit, name) for batch in group]
-        for name, group in groups.items()
-    }
-
-
-def _scored(
-    ctx: RunContext,
-    cell: Cell,
-    groups: Mapping[str, Sequence[Task]],
-    scorers: Mapping[str, Scorer],
-) -> Groups:
-    return {
-        name: [
-            ScoredBatch(task, scores)
-            for task, scores in zip(images, score_tasks(ctx, cell, images, scorers), strict=True)
-        ]
-        for name, images in groups.items()
-    }
-
-
-def _by_label(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    groups: dict[str, list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(task.label, []).append(task)
-    return groups
+def _images(ctx: RunContext, cell: Cell, edit: Task | None) -> list[Task]:
+    spec, size = sampling_spec(ctx, cell, edit), cell.config.suite.block
+    return [
+        images_task(cell, spec, batch, edit, name)
+        for name, samples in cell.groups().items()
+        for batch in batches(samples, size)
+    ]
 
 
 def _sources(task: Task) -> Iterator[Task]:

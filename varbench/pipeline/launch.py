@@ -214,19 +214,12 @@ def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
     """Stage by stage, what a run requires and what the store has of it (see `varbench.plan`)."""
     import pandas as pd
 
-    from varbench.models import registry
     from varbench.pipeline.context import RunContext
-    from varbench.pipeline.estimate.workload import run_estimate
+    from varbench.pipeline.estimate.workload import run_workload
 
     check([request])
-    cells = plan(request)
     ctx = RunContext(Store(store), Progress(), pick_device(request.device))
-    try:
-        registry.fingerprint(cells[0].config.model)
-        weights_found = True
-    except UserError:  # nothing can be looked up in the store
-        weights_found = False
-    stages = run_estimate(cells, ctx, weights_found, None).stages
-    rows = [(str(s.stage), s.parts, s.required, s.cached, s.todo) for s in stages]
+    works = run_workload(plan(request), ctx)
+    rows = [(str(w.stage), w.parts, w.required, w.cached, w.todo) for w in works]
     frame = pd.DataFrame(rows, columns=["stage", "what", *COUNTS])
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))

@@ -11,15 +11,11 @@ import numpy as np
 
 from varbench.data.groups import TARGET
 from varbench.metrics import PROBE, ScoredImages
+from varbench.metrics.base import Moments
 from varbench.metrics.groups import Array, Key
 from varbench.pipeline.plan import Sample
 from varbench.store import DEVICE, Entry
 from varbench.store.failures import Failed, failed_in, left_in
-
-
-def key_of(sample: Sample) -> Key:
-    """Identity of an image in its group; it decides the image's random numbers."""
-    return sample.prompt.id, sample.seed
 
 
 def image_name(number: int) -> str:
@@ -53,7 +49,7 @@ class StoredGroup:
     def failed(self) -> dict[Key, Failed]:
         """Images that could not be made or scored, and why."""
         return {
-            key_of(batch[number]): Failed(f"{entry.stage}/{entry.key}", reason)
+            batch[number].key: Failed(f"{entry.stage}/{entry.key}", reason)
             for batch, entries in self._by_batch()
             for entry in reversed(entries)  # of several reasons the first one counts: the image's
             for number, reason in failed_in(entry).items()
@@ -64,7 +60,7 @@ class StoredGroup:
         excluded = {*self.failed(), *without}
         samples, parts = [], []
         for batch, scores in zip(self.batches, self.scores, strict=True):
-            numbers = [i for i, sample in enumerate(batch) if key_of(sample) not in excluded]
+            numbers = [i for i, sample in enumerate(batch) if sample.key not in excluded]
             samples += [batch[i] for i in numbers]
             parts.append({r: _rows(entry, len(batch), numbers) for r, entry in scores.items()})
         arrays = {role: _joined([part[role] for part in parts]) for role in (parts or [{}])[0]}
@@ -73,7 +69,7 @@ class StoredGroup:
     def files(self) -> dict[Key, tuple[Entry, str]]:
         """Entry and file of each image that was made."""
         return {
-            key_of(batch[number]): (entry, image_name(number))
+            batch[number].key: (entry, image_name(number))
             for batch, entry in zip(self.batches, self.images, strict=True)
             for number in left_in(entry, len(batch))
         }
@@ -131,30 +127,6 @@ class ProbeOutputs:
 
 
 @dataclass(frozen=True)
-class AttackOutputs:
-    """Attempts to get the concept back from one model.
-
-    Attributes:
-        stored: images by group.
-        aliases: groups whose images are some samples of another group, which is named.
-        inputs: further entries that values rest on: roll-outs and vectors.
-    """
-
-    stored: Mapping[str, StoredGroup] = field(default_factory=dict)
-    aliases: Mapping[str, tuple[str, list[Sample]]] = field(default_factory=dict)
-    inputs: Sequence[Entry] = ()
-
-    def samples(self) -> dict[str, list[Sample]]:
-        """Samples of each group, with those whose images failed."""
-        stored = {name: group.samples for name, group in self.stored.items()}
-        return {name: samples for name, (_, samples) in self.aliases.items()} | stored
-
-    def entries(self) -> list[Entry]:
-        """Everything that values are computed from."""
-        return [*chain.from_iterable(g.entries() for g in self.stored.values()), *self.inputs]
-
-
-@dataclass(frozen=True)
 class CellOutputs:
     """Everything that one model gave in a cell.
 
@@ -162,13 +134,19 @@ class CellOutputs:
         edit: the change of its weights; None for the base model and changed sampling.
         stored: images and scores by prompt group.
         probe: predictions besides the images.
-        attacks: images of attempts to get the concept back.
+        attacks: images of attempts to get the concept back, by group.
+        aliases: groups of attempts whose images are some samples of another group, which is named.
+        attack_inputs: further entries that attempts rest on: roll-outs and vectors.
+        reference: features of real images, or their moments, by prompt group.
     """
 
     edit: Entry | None
     stored: Mapping[str, StoredGroup]
     probe: ProbeOutputs = field(default_factory=ProbeOutputs)
-    attacks: AttackOutputs = field(default_factory=AttackOutputs)
+    attacks: Mapping[str, StoredGroup] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, list[Sample]]] = field(default_factory=dict)
+    attack_inputs: Sequence[Entry] = ()
+    reference: Mapping[str, Array | Moments] = field(default_factory=dict)
 
     def groups(self) -> dict[str, ScoredImages]:
         """Scores by prompt group."""
@@ -180,19 +158,24 @@ class CellOutputs:
         Args:
             lost: images to leave out of each group.
         """
-        plain, attacks = self.groups(), self.attacks
-        attacked = {name: s.group(lost.get(name, ())) for name, s in attacks.stored.items()}
+        plain = self.groups()
+        attacked = {name: s.group(lost.get(name, ())) for name, s in self.attacks.items()}
         aliases = {
             name: plain[source].at(
-                key for key in map(key_of, samples) if key not in lost.get(name, ())
+                sample.key for sample in samples if sample.key not in lost.get(name, ())
             )
-            for name, (source, samples) in attacks.aliases.items()
+            for name, (source, samples) in self.aliases.items()
         }
         return plain | attacked | aliases
 
     def all_stored(self) -> dict[str, StoredGroup]:
         """Stored groups, those of attacks after the plain ones."""
-        return {**self.stored, **self.attacks.stored}
+        return {**self.stored, **self.attacks}
+
+    def attacked_samples(self) -> dict[str, list[Sample]]:
+        """Samples of each group of attempts, with those whose images failed."""
+        samples = {name: samples for name, (_, samples) in self.aliases.items()}
+        return samples | {name: group.samples for name, group in self.attacks.items()}
 
     def failed(self) -> dict[str, dict[Key, Failed]]:
         """Images that failed, by group; also of groups without any."""
@@ -208,8 +191,11 @@ class CellOutputs:
 
     def entries(self) -> list[Entry]:
         """Everything that values are computed from."""
-        entries = [*chain.from_iterable(stored.entries() for stored in self.stored.values())]
-        entries += [*self.probe.entries(), *self.attacks.entries()]
+        stored, attacks = (
+            chain.from_iterable(group.entries() for group in groups.values())
+            for groups in (self.stored, self.attacks)
+        )
+        entries = [*stored, *self.probe.entries(), *attacks, *self.attack_inputs]
         return entries + ([self.edit] if self.edit else [])
 
     def keys(self) -> list[str]:
@@ -229,12 +215,12 @@ def lost_in(outputs: CellOutputs, base: CellOutputs) -> dict[str, dict[Key, Fail
     else, was tried on: it counts as lost if any of these is.
     """
     failed, base_failed = outputs.failed(), base.failed()
-    attacked = base.attacks.samples() | outputs.attacks.samples()
+    attacked = base.attacked_samples() | outputs.attacked_samples()
     names = sorted({*failed, *base_failed, *attacked})
     lost = {name: {**base_failed.get(name, {}), **failed.get(name, {})} for name in names}
     if attacked:
         linked = {k: why for name in (TARGET, *sorted(attacked)) for k, why in lost[name].items()}
-        keys = {key_of(sample) for samples in attacked.values() for sample in samples}
+        keys = {sample.key for samples in attacked.values() for sample in samples}
         shared = {key: why for key, why in linked.items() if key in keys}
         lost |= {name: shared for name in attacked}
     return lost

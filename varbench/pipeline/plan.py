@@ -5,23 +5,25 @@ from __future__ import annotations
 import shlex
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from varbench.conf.compose import accepts, resolve
 from varbench.conf.engine import EngineConfig
 from varbench.conf.schema import RunConfig, SuiteConfig, plain
 from varbench.data.concept import Concept
-from varbench.data.concept_files import ConceptError, load_concept
+from varbench.data.concept_files import load_concept
 from varbench.data.erase_target import JOIN, EraseTarget
 from varbench.data.groups import ASKING, GROUPS, GroupName
-from varbench.data.prompt import MissingPromptSetError, Prompt, PromptSet, PromptSetError
+from varbench.data.prompt import MissingPromptSetError, Prompt
 from varbench.data.prompt_sets import is_path, load_prompt_set
 from varbench.data.selection import split_of, stratified_subset
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
+from varbench.metrics.groups import Key
 from varbench.pipeline.compatibility import check_compatible
 from varbench.store import digest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Sample:
 
     prompt: Prompt
     seed: int
+
+    @property
+    def key(self) -> Key:
+        """Identity of the image in its group; it decides the image's random numbers."""
+        return self.prompt.id, self.seed
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,13 @@ class Cell:
         together = len(self.erased.concepts) > 1
         return f"{self.concept.name} of {self.erased.name}" if together else self.concept.name
 
+    @property
+    def steers(self) -> bool:
+        """True if the method changes the sampling, not the weights."""
+        from varbench.methods.base import SamplingMethod  # imports torch
+
+        return self.method != NONE and isinstance(load_method(self.method), SamplingMethod)
+
     def config_hash(self) -> str:
         """First 8 hex digits of the hash of the resolved method config."""
         settings = plain(self.config.method)
@@ -110,7 +124,11 @@ class Cell:
             size = suite.groups[name]
             if not size.fits(self.concept.family):
                 continue
-            group = list(self._prompts(name, size.set))
+            group: Sequence[Prompt]
+            if size.set:
+                group = load_prompt_set(size.set).prompts
+            else:
+                group = self.concept.group(cast(GroupName, name))
             if suite.split != "all":
                 group = [p for p in group if split_of(p.id) == suite.split]
             if name not in ASKING and not size.asks:
@@ -120,19 +138,14 @@ class Cell:
                 chosen[name] = [Sample(p, s) for p in prompts for s in range(size.seeds)]
         return chosen
 
-    def _prompts(self, group: str, prompt_set: str) -> Sequence[Prompt]:
-        if prompt_set:
-            return _loaded(prompt_set).prompts
-        return self.concept.group(cast(GroupName, group))
+
+def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Samples or their files in batches; the last may be shorter (sampling fills it up)."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
 
 
-def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
-    """Samples in batches of ``size``; the last may be shorter (sampling fills it up)."""
-    for start in range(0, len(samples), size):
-        yield list(samples[start : start + size])
-
-
-def method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
+def _method_overrides(method: str, overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that apply to a method: ``method.KEY=`` only where it has KEY."""
     if method == NONE:
         return tuple(o for o in overrides if not o.startswith(("method.", "pairs=")))
@@ -153,7 +166,7 @@ def plan(request: Request) -> list[Cell]:
     methods = list(dict.fromkeys([NONE, *request.methods]))
     for method in methods:
         check_method(method)
-    accepted = {m: method_overrides(m, request.overrides) for m in methods}
+    accepted = {m: _method_overrides(m, request.overrides) for m in methods}
     for override in request.overrides:
         if not any(override in overrides for overrides in accepted.values()):
             # Compose with it anyway: the error then names the keys that exist.
@@ -200,8 +213,6 @@ def _check_sets(suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
                 load_prompt_set(size.set)
             except MissingPromptSetError:
                 missing[size.set] = group
-            except PromptSetError as error:
-                raise UserError(str(error)) from error
     if missing:
         without = " ".join(f"suite.groups.{group}.seeds=0" for group in missing.values())
         raise UserError(
@@ -210,25 +221,9 @@ def _check_sets(suite: SuiteConfig, concepts: Sequence[Concept]) -> None:
         )
 
 
-def _loaded(prompt_set: str) -> PromptSet:
-    try:
-        return load_prompt_set(prompt_set)
-    except PromptSetError as error:
-        raise UserError(str(error)) from error
-
-
 def _load(target: str) -> tuple[Concept, ...]:
     """A concept by name or file, or several by name with a plus between them."""
     names = [target] if is_path(target, ".yaml", ".yml") else target.split(JOIN)
     if len(set(names)) < len(names):
         raise UserError(f"{target!r} names a concept twice")
-    try:
-        return tuple(load_concept(name) for name in names)
-    except ConceptError as error:
-        raise UserError(str(error)) from error
-
-
-def concept_text(cell: Cell) -> str | None:
-    """The text of a user's own concept file; None for a packaged concept."""
-    path = Path(cell.name)
-    return path.read_text() if path.suffix in {".yaml", ".yml"} else None
+    return tuple(load_concept(name) for name in names)

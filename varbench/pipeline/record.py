@@ -6,17 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.metrics import MetricInputs, MetricValue, concept_hits
 from varbench.metrics.groups import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
-from varbench.metrics.stats.paired_samples import write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import CellOutputs, lost_in
-from varbench.pipeline.plan import Cell, concept_text
+from varbench.pipeline.plan import Cell
 from varbench.pipeline.stages import attack, generate, probe
 from varbench.pipeline.stages.edit import edit_spec, steering_spec
 from varbench.pipeline.stages.reference import statistics_spec
@@ -69,10 +70,13 @@ def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
     }
 
 
-def complete(store: Store, cell: Entry) -> bool:
-    """True if everything that a recorded cell was computed from is in the store, undamaged."""
+def recorded(store: Store, spec: Mapping[str, Any]) -> Entry | None:
+    """The cell of a spec, if the store also has all that it was computed from, undamaged."""
+    cell = store.get(Stage.CELL, spec)
+    if cell is None:
+        return None
     inputs = (key.partition("/") for key in cell.json(FILE)["inputs"])
-    return all(store.find(stage, key) is not None for stage, _, key in inputs)
+    return cell if all(store.find(stage, key) is not None for stage, _, key in inputs) else None
 
 
 def record_cell(
@@ -81,10 +85,11 @@ def record_cell(
     outputs: CellOutputs,
     base: CellOutputs,
     header: CellHeader,
-    reference: Mapping[str, Any],
-    outdated: Entry | None = None,
 ) -> Entry:
     """Compute all metrics of a cell and write its entry.
+
+    A cell whose inputs were lost and computed again is replaced if its numbers have other bits than
+    before, such as those of another device.
 
     Args:
         ctx: the run context.
@@ -92,31 +97,33 @@ def record_cell(
         outputs: of its model.
         base: of the base model; `outputs` itself for that model.
         header: what decides the cell, and what it says of its images.
-        reference: features of real images by group, or their moments.
-        outdated: the entry of this cell whose inputs were lost and computed again. Other bits
-            than before, such as of another device, replace it; the same leave it.
     """
     lost, stored = lost_in(outputs, base), outputs.all_stored()
     sizes = {name: len(group.samples) for name, group in stored.items()}
     check_share({name: list(lost[name].values()) for name in sizes}, sizes, ctx.max_failed)
-    record = _Record(ctx, cell, outputs, base, header, reference, lost)
+    record = _Record(ctx, cell, outputs, base, header, lost)
 
     def write(writer: Writer) -> None:
         (writer.dir / FILE).write_text(record.text())
-        values = record.values.items()
-        rows = {id: value.rows for id, value in values if value.rows is not None}
-        write_rows(writer.dir / "rows.npz", rows)
+        write_rows(writer.dir / "rows.npz", record.rows())
         note_cell(writer, lost)
         writer.meta |= next_sequence(ctx.store, Stage.CELL)
 
-    if outdated is not None and _differs(outdated.json(FILE), json.loads(record.text())):
-        ctx.store.remove(outdated)
+    before = ctx.store.get(Stage.CELL, header.spec)
+    if before is not None and _differs(before.json(FILE), json.loads(record.text())):
+        ctx.store.remove(before)
     return cached(ctx.store, Stage.CELL, header.spec, write)
 
 
 def _differs(before: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
     devices = [one["provenance"]["device"] for one in (before, content)]
     return devices[0] != devices[1] or any(before[n] != content[n] for n in ("records", "pictures"))
+
+
+def _concept_file(name: str) -> str | None:
+    """The text of a user's own concept file; None for a packaged concept."""
+    path = Path(name)
+    return path.read_text() if path.suffix in {".yaml", ".yml"} else None
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,6 @@ class _Record:
     outputs: CellOutputs
     base: CellOutputs
     header: CellHeader
-    reference: Mapping[str, Any]
     lost: Mapping[str, Mapping[Key, Failed]]
 
     @cached_property
@@ -139,7 +145,7 @@ class _Record:
             judge_labels=judge.labels,
             method=judged(self.outputs.all_groups(self.lost), judge),
             base=judged(self.base.all_groups(self.lost), judge),
-            reference=self.reference,
+            reference=self.outputs.reference,
             method_probe=self.outputs.probe.groups(),
             base_probe=self.base.probe.groups(),
         )
@@ -155,9 +161,9 @@ class _Record:
             measured[id] = value, len(failed)
         return measured
 
-    @property
-    def values(self) -> dict[str, MetricValue]:
-        return {id: value for id, (value, _) in self._measured.items()}
+    def rows(self) -> dict[str, PairedSamples]:
+        values = {id: value for id, (value, _) in self._measured.items()}
+        return {id: value.rows for id, value in values.items() if value.rows is not None}
 
     def text(self) -> str:
         cell, evaluator = self.cell, self.ctx.evaluator(self.cell).spec()
@@ -169,7 +175,7 @@ class _Record:
             "config": cell.config_hash(),
             "concept": cell.label,
             "erased": cell.erased.name,
-            "concept_file": concept_text(cell),
+            "concept_file": _concept_file(cell.name),
             "family": cell.concept.family,
             "suite": cell.config.suite.name,
             "seed": cell.seed,

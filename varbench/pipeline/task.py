@@ -27,6 +27,8 @@ _TITLES = {
 _SINGLE = {Stage.EDIT, Stage.ATTACK, Stage.CELL}  # one item each; long ones show their own steps
 
 
+RateKey = tuple[Stage, str]
+"""A stage, and its method or scorer; "" where the stage says it all."""
 Compute = Callable[[RunContext, "Task", Sequence[Entry], Writer], None]
 """Writes the entry of a task from the entries that it needs, in the order of `Task.needs`."""
 
@@ -43,7 +45,7 @@ class Task:
         samples: the prompts and seeds that it covers, in the order of its files or arrays.
         needs: tasks whose entries it is computed from.
         label: under which a plan counts it: method, prompt group or scorer.
-        cost: what its time depends on: the method or the scorer; "" where the stage says it all.
+        exact: no device decides its bits, as with renders of a model's world and imported files.
     """
 
     stage: Stage
@@ -53,7 +55,7 @@ class Task:
     samples: Sequence[Sample] = ()
     needs: tuple[Task, ...] = ()
     label: str = ""
-    cost: str = ""
+    exact: bool = False
 
     def __str__(self) -> str:
         cell = self.cell
@@ -69,13 +71,19 @@ class Task:
         """Images, scored images, edits and so on that the entry holds."""
         return 1 if self.stage in _SINGLE else len(self.samples)
 
+    @property
+    def rate_key(self) -> RateKey:
+        """What its time depends on; all images are sampled at one rate."""
+        if self.stage in SAMPLING:
+            return Stage.IMAGES, self.cell.method if self.cell.steers else ""
+        return self.stage, self.label if self.stage in (Stage.EDIT, Stage.SCORES) else ""
+
     def entry(self, ctx: RunContext) -> Entry:
         """The entry; if the store lacks it, it is computed, and before it what it needs."""
         if entry := ctx.store.find(self.stage, self.key):
             return entry
         inputs = [need.entry(ctx) for need in self.needs]  # before any weights are swapped for it
-        # Renders of a model's world are drawn on the CPU, whatever the device of the run.
-        device = None if self.stage is Stage.REFERENCE else provenance.device_name(ctx.device)
+        device = None if self.exact else provenance.device_name(ctx.device)
         compute = partial(self.compute, ctx, self, inputs)
         with deterministic_threads(self.cell):
             return cached(ctx.store, self.stage, self.spec, compute, device)
@@ -99,7 +107,7 @@ def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
         tasks: in an order in which each comes after those that it needs.
     """
     entries = {task.key: ctx.store.find(task.stage, task.key) for task in tasks}
-    for title, some in groupby(tasks, _title):
+    for title, some in groupby(tasks, lambda task: _TITLES.get(task.stage, str(task.stage))):
         group = list(some)
         missing = [task for task in group if entries[task.key] is None]
         if not missing:
@@ -117,7 +125,3 @@ def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
                 entries[task.key] = task.entry(ctx)
                 bar.advance(task.items)
     return {key: entry for key, entry in entries.items() if entry is not None}
-
-
-def _title(task: Task) -> str:
-    return _TITLES.get(task.stage, task.stage.value)

@@ -22,8 +22,8 @@ from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.cluster import Cluster, EngineError
 from varbench.pipeline.graph import tasks
-from varbench.pipeline.plan import Cell, Request, base_cell, plan
-from varbench.pipeline.record import cell_spec, complete
+from varbench.pipeline.plan import Request, base_cell, plan
+from varbench.pipeline.record import cell_spec, recorded
 from varbench.pipeline.task import Task, perform
 from varbench.store import Stage, Store, StoreError
 from varbench.utils.devices import pick_device
@@ -105,16 +105,11 @@ class _Run:
 def unfinished(request: Request, ctx: RunContext) -> dict[str, Task]:
     """By key the tasks of all cells that are not recorded, in the order in which to begin them."""
     cells = plan(request)
-    open_cells = [c for c in cells if not _recorded(ctx, c)]
+    open_cells = [c for c in cells if recorded(ctx.store, cell_spec(ctx, c)) is None]
     bases = [base_cell(cells, cell) for cell in open_cells]
     some = [cell for cell in cells if any(cell is one for one in (*bases, *open_cells))]
     # Long tasks first: at the end of a run all other workers would wait for the one that has it.
     return {task.key: task for task in sorted(tasks(ctx, some), key=lambda t: t.stage not in LONG)}
-
-
-def _recorded(ctx: RunContext, cell: Cell) -> bool:
-    entry = ctx.store.get(Stage.CELL, cell_spec(ctx, cell))
-    return entry is not None and complete(ctx.store, entry)
 
 
 def prepare(request: Request, ctx: RunContext) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import trained_parameters, training_mode
 from varbench.models.fake import Blueprint, blueprint_of
 from varbench.models.protocol import CapabilityError, NextScaleModel, Rollout
 from varbench.pipeline.estimate.live_bytes import LiveBytes
@@ -60,25 +59,6 @@ class Training:
 
 
 @dataclass(frozen=True)
-class TrainingEstimate:
-    """Memory and disk of a fine-tuning.
-
-    Attributes:
-        memory: bytes on the device, part by part.
-        edit: bytes of the edit that it leaves in the store.
-    """
-
-    memory: TrainingMemory
-    edit: int
-
-    @property
-    def checkpoint(self) -> int:
-        """Bytes on disk of the checkpoint to resume from, while the next one is written."""
-        parameters = self.memory.gradients  # of the same shapes and dtypes
-        return 2 * (parameters + self.memory.optimiser)
-
-
-@dataclass(frozen=True)
 class MemoryEstimate:
     """Memory and disk of a run.
 
@@ -87,18 +67,18 @@ class MemoryEstimate:
         image: bytes of one uncompressed image.
         rollout: bytes of one image's tokens and the visual inputs that they imply.
         generation: bytes on the device while a batch is made.
-        training: each training with its estimate, or why it is not possible.
+        training: each training with what it takes, or why it is not possible.
     """
 
     batch: int
     image: int
     rollout: int
     generation: GenerationMemory
-    training: tuple[tuple[Training, TrainingEstimate | str], ...]
+    training: tuple[tuple[Training, TrainingMemory | str], ...]
 
-    def needs(self, training: Training) -> TrainingEstimate | str:
-        """The estimate of a training, or why it is not possible."""
-        return next(estimate for key, estimate in self.training if key == training)
+    def needs(self, training: Training) -> TrainingMemory | str:
+        """What a training takes, or why it is not possible."""
+        return next(memory for key, memory in self.training if key == training)
 
 
 def memory_estimate(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEstimate | None:
@@ -163,13 +143,10 @@ def _count(
 
 def _training(
     model: NextScaleModel, rollout: Rollout, training: Training, resident: int
-) -> TrainingEstimate | str:
+) -> TrainingMemory | str:
     pairs, prompts = rollout.select([0] * training.pairs), model.encode([""] * training.pairs)
     try:
-        memory = training_memory(model, pairs, prompts, training.config, resident)
-        chosen = trained_parameters(model, training.config)
-        with training_mode(model, chosen, training.config, 0) as (_, result):
-            return TrainingEstimate(memory, size_of(result().values()))
+        return training_memory(model, pairs, prompts, training.config, resident)
     except CapabilityError as error:
         return str(error)
 

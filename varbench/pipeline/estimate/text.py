@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from rich.console import Console
 from tabulate import tabulate
 
 from varbench.errors import UserError
-from varbench.metrics.base import ATTACK, PROBE
 from varbench.models import registry
 from varbench.models.registry import card
 from varbench.pipeline.context import RunContext
@@ -19,22 +17,19 @@ from varbench.pipeline.estimate.memory import (
     SPARE,
     MemoryEstimate,
     Training,
-    TrainingEstimate,
     device_memory,
     memory_estimate,
 )
 from varbench.pipeline.estimate.time import (
-    rate_of,
     required_rates,
     seconds,
     stored_rates,
     timed_rates,
-    units,
 )
-from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, run_estimate
+from varbench.pipeline.estimate.training_memory import TrainingMemory
+from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, run_workload
 from varbench.pipeline.plan import Cell, Request, plan
-from varbench.pipeline.stages.edit import steers
-from varbench.store import Store
+from varbench.store import Stage, Store
 from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
 from varbench.utils.text import duration, size
@@ -43,7 +38,7 @@ _COUNTED = (
     f"Counted on tensors without bytes. The CUDA context, workspace inside kernels and gaps of\n"
     f"the allocator come on top: leave {SPARE:.0%}."
 )
-_SMALL = (PROBE, ATTACK, "cell")  # stages that write a few kilobytes
+_SMALL = (Stage.PROBE, Stage.ATTACK, Stage.CELL)  # stages that write a few kilobytes
 
 
 def run_estimate_text(request: Request, store: Path, probe: bool | None = None) -> str:
@@ -63,26 +58,27 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
     ctx = RunContext(Store(store), Progress(Console(stderr=True)), device)
     config = cells[0].config
     trainings: list[Training] = []
-    for cell in cells:
-        training = fine_tuning(cell)
-        if training is not None and training not in trainings:
+    for training in filter(None, map(fine_tuning, cells)):
+        if training not in trainings:
             trainings.append(training)
     memory = memory_estimate(config.model, config.suite.block, trainings)
     missing = _missing_weights(cells[0])
-    estimate = run_estimate(cells, ctx, not missing, memory)
+    works = run_workload(cells, ctx, memory)
     concepts = ", ".join(dict.fromkeys(cell.label for cell in cells))
     parts = [
         f"{config.model.name} on suite {config.suite.name}, testing {concepts}",
         *missing,
-        _stages(estimate.stages),
-        _disk(estimate.stages, estimate.scratch, store),
-        _time(cells, ctx, estimate.stages, not missing, probe),
+        _stages(works),
+        _disk(works, store),
+        "time: unknown, as there are no weights to time"
+        if missing
+        else _time(cells, ctx, works, probe),
     ]
     if memory is None:
         parts.append(f"memory: unknown, as {config.model.name} offers no model of fake tensors")
     else:
-        parts += [_generation(cells, memory), *_training(cells, trainings, memory)]
-        parts += [_COUNTED, _verdict(cells, trainings, memory, device)]
+        parts += [_generation(cells, memory), *_training(cells, memory)]
+        parts += [_COUNTED, _verdict(cells, memory, device)]
     return "\n\n".join(parts)
 
 
@@ -120,7 +116,8 @@ def _size_of(workload: StageWorkload) -> str:
     return f"{'at most ' if workload.bound else ''}{size(workload.disk)}"
 
 
-def _disk(workloads: Sequence[StageWorkload], scratch: int, store: Path) -> str:
+def _disk(workloads: Sequence[StageWorkload], store: Path) -> str:
+    scratch = max(workload.scratch for workload in workloads)
     known = sum(workload.disk or 0 for workload in workloads)
     parent = next(folder for folder in (store, *store.resolve().parents) if folder.exists())
     free = shutil.disk_usage(parent).free
@@ -135,27 +132,21 @@ def _disk(workloads: Sequence[StageWorkload], scratch: int, store: Path) -> str:
 
 
 def _time(
-    cells: Sequence[Cell],
-    ctx: RunContext,
-    workloads: Sequence[StageWorkload],
-    weights_found: bool,
-    probe: bool | None,
+    cells: Sequence[Cell], ctx: RunContext, workloads: Sequence[StageWorkload], probe: bool | None
 ) -> str:
-    if not weights_found:
-        return "time: unknown, as there are no weights to time"
-    model, block = cells[0].config.model, cells[0].config.suite.block
+    model = cells[0].config.model
     rates = stored_rates(cells, ctx)
     unknown = [rate for rate in required_rates(workloads) if rate not in rates]
     if unknown and (model.embedded if probe is None else probe):
         rates |= timed_rates(cells, ctx, unknown)
     todo = [workload for workload in workloads if workload.todo]
     rows: list[list[str]] = []
-    for workload, kind in ((w, kind) for w in todo for kind in w.loads):
-        if rate := rate_of(workload, kind, rates):
-            count = units(workload, kind, block)
-            spent, each = duration(count * rate.seconds), f"{rate.seconds:.3g}"
-            rows.append([workload.stage, kind, str(count), each, spent, rate.origin])
-    spans = {workload.stage: seconds(workload, rates, block) for workload in todo}
+    for workload in todo:
+        for key, count in workload.loads.items():
+            if rate := rates.get(key):
+                spent, each = duration(count * rate.seconds), f"{rate.seconds:.3g}"
+                rows.append([workload.stage, key[1], str(count), each, spent, rate.origin])
+    spans = {workload.stage: seconds(workload, rates) for workload in todo}
     lines = []
     if rows:
         total = duration(sum(span or 0 for span in spans.values()))
@@ -187,23 +178,21 @@ def _generation(cells: Sequence[Cell], memory: MemoryEstimate) -> str:
         ("peak: the first two and the largest of the others", generation.peak),
     ]
     title = f"memory of generating {memory.batch} images at once, GB"
-    steering = ", ".join(dict.fromkeys(cell.method for cell in cells if steers(cell)))
+    steering = ", ".join(dict.fromkeys(cell.method for cell in cells if cell.steers))
     note = f"\nmore where {steering} runs other branches than prompt and null" if steering else ""
     return _table(title, rows) + note
 
 
-def _training(
-    cells: Sequence[Cell], trainings: Sequence[Training], memory: MemoryEstimate
-) -> list[str]:
+def _training(cells: Sequence[Cell], memory: MemoryEstimate) -> list[str]:
     parts = []
-    for training in trainings:
-        needs, names = memory.needs(training), _methods(cells, training)
+    for training, needs in memory.training:
+        names = _methods(cells, training)
         if isinstance(needs, str):
             parts.append(f"training by {names} is not possible: {needs}")
             continue
         title = f"memory of training by {names}, as S-VARE steps, {training.pairs} pairs, GB"
-        rows = [(name.replace("_", " "), n) for name, n in dataclasses.asdict(needs.memory).items()]
-        parts.append(_table(title, [*rows, ("peak: the sum", needs.memory.peak)]))
+        rows = [(name.replace("_", " "), n) for name, n in needs.parts.items()]
+        parts.append(_table(title, [*rows, ("peak: the sum", needs.peak)]))
     return parts
 
 
@@ -211,15 +200,12 @@ def _methods(cells: Sequence[Cell], training: Training) -> str:
     return ", ".join(dict.fromkeys(c.method for c in cells if fine_tuning(c) == training))
 
 
-def _verdict(
-    cells: Sequence[Cell], trainings: Sequence[Training], memory: MemoryEstimate, device: str
-) -> str:
+def _verdict(cells: Sequence[Cell], memory: MemoryEstimate, device: str) -> str:
     """Compare each peak, with some to spare, with the memory of the device."""
     peaks = [("generating", memory.generation.peak)]
-    for training in trainings:
-        needs = memory.needs(training)
-        if isinstance(needs, TrainingEstimate):
-            peaks.append((f"training by {_methods(cells, training)}", needs.memory.peak))
+    for training, needs in memory.training:
+        if isinstance(needs, TrainingMemory):
+            peaks.append((f"training by {_methods(cells, training)}", needs.peak))
     available = device_memory(device)
     if available is None:
         return f"device {device}: memory size unknown"

@@ -14,8 +14,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,13 @@ from varbench.methods.registry import NONE, load_method
 from varbench.methods.training.config import FineTuneConfig
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.workload import StageWorkload
+from varbench.pipeline.graph import score_list
 from varbench.pipeline.plan import Cell, base_cell
-from varbench.pipeline.stages.edit import steers
 from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.pipeline.stages.score import score_tasks
-from varbench.pipeline.task import SAMPLING, Task, perform
+from varbench.pipeline.task import RateKey, Task, perform
 from varbench.store import Entry, Stage, Store
-from varbench.utils.progress import Bar, Progress
+from varbench.utils.progress import Progress
 
 IMAGES, PAIRS, STEPS = 8, 8, 3
 """Images of a timed batch, pairs of a timed edit and its steps, the first to warm up."""
@@ -56,56 +55,27 @@ class Rate:
     origin: str
 
 
-Kind = tuple[str, str]
-"""A stage that is rated, and what its time depends on (see `StageWorkload.loads`)."""
-Rates = Mapping[Kind, Rate]
-
-
-def _kind(work: StageWorkload, cost: str) -> Kind:
-    return (Stage.IMAGES if work.stage in SAMPLING else work.stage, cost)
-
-
-def required_rates(works: Sequence[StageWorkload]) -> list[Kind]:
+def required_rates(works: Sequence[StageWorkload]) -> list[RateKey]:
     """The rates that an estimate needs."""
-    kinds = [_kind(work, cost) for work in works for cost in work.loads]
-    return [kind for kind in dict.fromkeys(kinds) if kind[0] in RATED]
+    keys = dict.fromkeys(key for work in works for key in work.loads)
+    return [key for key in keys if key[0] in RATED]
 
 
-def rate_of(work: StageWorkload, cost: str, rates: Rates) -> Rate | None:
-    """The rate of one kind of a stage's work, if it is known."""
-    return rates.get(_kind(work, cost))
+def seconds(work: StageWorkload, rates: Mapping[RateKey, Rate]) -> float | None:
+    """Estimate of a stage; None where a rate is not known."""
+    if not work.loads.keys() <= rates.keys():
+        return None
+    return sum(rates[key].seconds * units for key, units in work.loads.items())
 
 
-def seconds(work: StageWorkload, rates: Rates, block: int) -> float | None:
-    """Estimate of a stage; None where a rate is not known.
-
-    Args:
-        work: the stage.
-        rates: those that are known.
-        block: images in a batch; a shorter one is filled up and takes as long.
-    """
-    total = 0.0
-    for cost in work.loads:
-        if (rate := rate_of(work, cost, rates)) is None:
-            return None
-        total += rate.seconds * units(work, cost, block)
-    return total
-
-
-def units(work: StageWorkload, cost: str, block: int) -> int:
-    """Units of a kind that are to be made, those that fill up a batch among them."""
-    load = work.loads[cost]
-    return load.entries * block if work.stage in SAMPLING else load.items
-
-
-def stored_rates(cells: Sequence[Cell], ctx: RunContext) -> dict[Kind, Rate]:
+def stored_rates(cells: Sequence[Cell], ctx: RunContext) -> dict[RateKey, Rate]:
     """Means over what the store has of the same model, method and scorers.
 
     Raises:
         UserError: the model's files are missing, so that it has no fingerprint.
     """
     model = ctx.fingerprint(cells[0])
-    spent: dict[Kind, list[float]] = {}
+    spent: dict[RateKey, list[float]] = {}
 
     def note(stage: Stage, cost: str, entry: Entry, count: int) -> None:
         if (seconds := entry.meta.get("seconds")) is not None:
@@ -129,14 +99,14 @@ def stored_rates(cells: Sequence[Cell], ctx: RunContext) -> dict[Kind, Rate]:
 
 
 def timed_rates(
-    cells: Sequence[Cell], ctx: RunContext, required: Sequence[Kind]
-) -> dict[Kind, Rate]:
+    cells: Sequence[Cell], ctx: RunContext, required: Sequence[RateKey]
+) -> dict[RateKey, Rate]:
     """Time one task of each kind, as far as it can be done here; nothing stays.
 
     Args:
         cells: of one plan.
         ctx: which device; its store is not touched.
-        required: stages and kinds; scores need images, which are made.
+        required: the rates; scores need images, which are made.
     """
     with tempfile.TemporaryDirectory() as folder:
         timer = _Timer(cells, RunContext(Store(Path(folder)), Progress(), ctx.device), Path(folder))
@@ -158,13 +128,13 @@ class _Timer:
         if stage == Stage.EDIT:
             return self._edit(next(cell for cell in self.cells if cell.method == cost))
         if stage == Stage.IMAGES:
-            cell = next(c for c in self.cells if (c.method if steers(c) else "") == cost)
+            cell = next(c for c in self.cells if (c.method if c.steers else "") == cost)
             return self._second(self._images(cell))
         cell = self.scored_by[cost]
         images = self._images(base_cell(self.cells, cell))
         perform(self.ctx, images)
         only = {cost: self.ctx.evaluator(cell).scorers[cost]}
-        return self._second([s[cost] for s in score_tasks(self.ctx, cell, images, only)])
+        return self._second(score_list(score_tasks(self.ctx, cell, images, only)))
 
     def _second(self, tasks: Sequence[Task]) -> Rate:
         """The rate of the second task, after the first has loaded and warmed up."""
@@ -174,7 +144,7 @@ class _Timer:
 
     def _images(self, cell: Cell) -> list[Task]:
         """A batch of one image, and one of several."""
-        cell = replace(cell, method=cell.method if steers(cell) else NONE)
+        cell = replace(cell, method=cell.method if cell.steers else NONE)
         size = min(IMAGES, cell.config.model.batch)
         suite = replace(cell.config.suite, block=size)
         samples = [sample for group in cell.groups().values() for sample in group]
@@ -189,7 +159,8 @@ class _Timer:
         assert isinstance(method, Method)
         train: Any = getattr(config, "train", None)
         model, watch = self.ctx.model(cell), _Stopwatch()
-        context = TrainingContext(cell.seed, self.folder / "training.pt", watch)
+        progress = Progress(log=watch.lap)
+        context = TrainingContext(cell.seed, self.folder / "training.pt", progress)
         erased, pairs = cell.erased, len(cell.erased.pairs())
         if steps := train.steps if isinstance(train, FineTuneConfig) else 0:
             config = replace(config, train=replace(train, steps=min(STEPS, steps)))
@@ -204,22 +175,15 @@ class _Timer:
         return Rate(before + each * steps, f"{len(watch.steps)} steps timed, {each:.2g} s each")
 
 
-class _Stopwatch(Progress):
-    """Shows nothing; keeps how long each training step took."""
+class _Stopwatch:
+    """Keeps how long each training step took."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.steps: list[float] = []
+        self._last = 0.0
 
-    @contextmanager
-    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
+    def lap(self, name: str, done: int, total: int, new: bool) -> None:
         now = time.monotonic()
-        yield _Lap(self, name, total, done, now, done, now)
-
-
-class _Lap(Bar):
-    def advance(self, amount: int = 1) -> None:
-        now = time.monotonic()
-        assert isinstance(self.owner, _Stopwatch)
-        self.owner.steps.append(now - self.last_line)
-        self.last_line = now
+        if not new:
+            self.steps.append(now - self._last)
+        self._last = now

@@ -12,7 +12,7 @@ computed before the training and kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes of one training step on the device; their sum is the peak.
+    """Bytes of one training step on the device, and of the edit that a training leaves.
 
     Attributes:
         weights: the trained network's as held in training, adapters included.
@@ -38,6 +38,7 @@ class TrainingMemory:
         workspace: what the passes need besides for a while; with checkpointing mostly one block.
         pairs: roll-outs (tokens, visual inputs) and text rows of all training pairs.
         teacher_logits: the frozen model's logits of all pairs.
+        edit: of the edit in the store.
     """
 
     weights: int
@@ -49,11 +50,22 @@ class TrainingMemory:
     workspace: int
     pairs: int
     teacher_logits: int
+    edit: int
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """By name, what is on the device at once."""
+        return {name: size for name, size in vars(self).items() if name != "edit"}
 
     @property
     def peak(self) -> int:
-        """The sum of all parts."""
-        return sum(getattr(self, f.name) for f in fields(self))
+        """The sum of the parts."""
+        return sum(self.parts.values())
+
+    @property
+    def checkpoint(self) -> int:
+        """Bytes on disk of the checkpoint to resume from, while the next one is written."""
+        return 3 * self.optimiser  # twice the parameters and their moments
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
@@ -82,7 +94,7 @@ def training_memory(
     """
     rows = [i % len(pairs) for i in range(config.batch)]
     chosen = trained_parameters(model, config)
-    with training_mode(model, chosen, config, seed=0) as (parameters, _):
+    with training_mode(model, chosen, config, seed=0) as (parameters, result):
         for p in parameters.values():  # two terms add up their gradients before the step
             p.grad = torch.zeros_like(p)
         with LiveBytes() as live:
@@ -104,4 +116,5 @@ def training_memory(
             pairs=size_of([pairs.tokens, pairs.inputs])
             + 2 * size_of(t for t in vars(condition).values() if isinstance(t, Tensor)),
             teacher_logits=len(pairs) * size_of([logits]) // config.batch,
+            edit=size_of(result().values()),
         )

@@ -10,18 +10,21 @@ text features (some ten kilobytes per prompt), the probe's predictions, cells an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from varbench.errors import UserError
 from varbench.methods.training.config import FineTuneConfig
-from varbench.pipeline.context import RunContext
-from varbench.pipeline.estimate.memory import MemoryEstimate, Training, TrainingEstimate
+from varbench.pipeline.context import UNKNOWN, RunContext
+from varbench.pipeline.estimate.memory import MemoryEstimate, Training
+from varbench.pipeline.estimate.training_memory import TrainingMemory
 from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.record import cell_spec
-from varbench.pipeline.task import Task
-from varbench.store import Entry, Stage, Store, digest
+from varbench.pipeline.task import SAMPLING, RateKey, Task
+from varbench.store import Entry, Stage, digest
 
 _RENDERED = (Stage.IMAGES, Stage.COMPLETIONS, Stage.ATTACKED, Stage.REFERENCE)
 _COUNTED = {
@@ -29,23 +32,6 @@ _COUNTED = {
     Stage.REFERENCE: ("world",), Stage.SCORES: ("scorer", "version", "weights"),
 }  # fmt: skip
 """Fields of the spec that entries of one size share, where it is not the model alone."""
-
-
-@dataclass(frozen=True)
-class Amount:
-    """Work of one kind that is to be done.
-
-    Attributes:
-        entries: of the store, such as batches of images.
-        items: in them.
-    """
-
-    entries: int = 0
-    items: int = 0
-
-    def plus(self, items: int) -> Amount:
-        """With one entry more."""
-        return Amount(self.entries + 1, self.items + items)
 
 
 @dataclass(frozen=True)
@@ -59,8 +45,9 @@ class StageWorkload:
         cached: those that the store has; None where it cannot be looked up.
         disk: bytes that the rest will take; None if unknown.
         bound: whether ``disk`` is the most it can be instead of an estimate.
-        loads: what is to do by what its time depends on: the method of edits and of images that
-            are steered, the scorer's role; "" where the stage says it all.
+        scratch: bytes of disk that the largest training needs for a while besides.
+        loads: items to do, by what their time depends on; sampled images with those that fill up a
+            batch.
     """
 
     stage: str
@@ -69,25 +56,13 @@ class StageWorkload:
     cached: int | None
     disk: int | None = None
     bound: bool = False
-    loads: Mapping[str, Amount] = field(default_factory=dict)
+    scratch: int = 0
+    loads: Mapping[RateKey, int] = field(default_factory=dict)
 
     @property
     def todo(self) -> int:
         """Items that the store lacks; all of them where it cannot be looked up."""
         return self.required - (self.cached or 0)
-
-
-@dataclass(frozen=True)
-class RunEstimate:
-    """A run before it happens.
-
-    Attributes:
-        stages: those that have something to do or have it done, in the order of a run.
-        scratch: bytes of disk that the largest training needs for a while besides.
-    """
-
-    stages: tuple[StageWorkload, ...]
-    scratch: int
 
 
 def fine_tuning(cell: Cell) -> Training | None:
@@ -98,94 +73,84 @@ def fine_tuning(cell: Cell) -> Training | None:
     return Training(config, len(cell.erased.pairs()))
 
 
-def run_estimate(
-    cells: Sequence[Cell], ctx: RunContext, weights_found: bool, memory: MemoryEstimate | None
-) -> RunEstimate:
+def run_workload(
+    cells: Sequence[Cell], ctx: RunContext, memory: MemoryEstimate | None = None
+) -> list[StageWorkload]:
     """Count the tasks of cells, and those of them that the store has.
 
     Args:
         cells: of one plan.
         ctx: whose store is looked into; no model is loaded.
-        weights_found: whether the model has a fingerprint, by which entries are looked up.
         memory: sizes of images, roll-outs and edits, if they could be counted.
+
+    Returns:
+        Stages that have something to do or have it done, in the order of a run.
     """
     ctx = RunContext(ctx.store, ctx.progress, ctx.device, dry_run=True)
     by_stage: dict[Stage, list[Task]] = {}
     for task in tasks(ctx, cells):
         by_stage.setdefault(task.stage, []).append(task)
-    stages, scratch = [], 0
-    for stage in Stage:
-        some = by_stage.get(stage, [])
-        if stage is Stage.EDIT and some:
-            workload, scratch = _edits(ctx.store, some, weights_found, memory)
-            stages.append(workload)
-        elif some:
-            stages.append(_workload(ctx.store, stage, some, weights_found, memory))
-    return RunEstimate((*stages, _cells(cells, ctx, weights_found)), scratch)
-
-
-def _edits(
-    store: Store, edits: Sequence[Task], weights_found: bool, memory: MemoryEstimate | None
-) -> tuple[StageWorkload, int]:
-    """The edits, and the disk that the largest training needs besides."""
-    missing = [task for task in edits if store.find(task.stage, task.key, verify=False) is None]
-    disk, scratch, bound = 0, 0, False
-    for task in missing if memory else ():
-        assert memory is not None
-        training = fine_tuning(task.cell)
-        need = memory.needs(training) if training else None
-        if isinstance(need, TrainingEstimate):
-            disk, scratch = disk + need.edit, max(scratch, need.checkpoint)
-        else:
-            disk, bound = disk + memory.generation.weights, True
-    names = ", ".join(dict.fromkeys(task.label for task in edits))
-    cached = len(edits) - len(missing) if weights_found else None
-    size = disk if memory else None
-    return StageWorkload(
-        Stage.EDIT, names, len(edits), cached, size, bound, _loads(missing)
-    ), scratch
+    works = [_workload(ctx, by_stage[s], memory) for s in Stage if s in by_stage]
+    return [*works, _cells(ctx, cells)]
 
 
 def _workload(
-    store: Store,
-    stage: Stage,
-    some: Sequence[Task],
-    weights_found: bool,
-    memory: MemoryEstimate | None,
+    ctx: RunContext, some: Sequence[Task], memory: MemoryEstimate | None
 ) -> StageWorkload:
-    entries = {entry.key: entry for entry in store.entries(stage, verify=False)}
+    stage = some[0].stage
+    entries = {entry.key: entry for entry in ctx.store.entries(stage, verify=False)}
     missing = [task for task in some if task.key not in entries]
-    required = sum(task.items for task in some)
-    means = _bytes_per_item(stage, entries.values())
-    sizes = [means.get(_kind(stage, task.spec), _from_shapes(stage, memory)) for task in missing]
-    pairs = zip(missing, sizes, strict=True)
-    disk = None if None in sizes else sum(t.items * size for t, size in pairs if size is not None)
-    known = {_kind(stage, task.spec) for task in some} <= means.keys()
-    cached = required - sum(task.items for task in missing)
-    return StageWorkload(
+    required, todo = (sum(task.items for task in part) for part in (some, missing))
+    work = StageWorkload(
         stage,
         _parts(stage, some),
         required,
-        cached if weights_found else None,
-        None if disk is None else round(disk),
-        stage in _RENDERED and not known,
-        _loads(missing),
+        required - todo if _weights_found(ctx, some[0].cell) else None,
+        loads=_loads(missing),
     )
+    if stage is Stage.EDIT:
+        return replace(work, **_disk_of_edits(missing, memory)) if memory else work
+    means = _bytes_per_item(stage, entries.values())
+    sizes = [means.get(_kind(stage, task.spec), _from_shapes(stage, memory)) for task in missing]
+    known = {_kind(stage, task.spec) for task in some} <= means.keys()
+    bound = stage in _RENDERED and not known
+    if None in sizes:
+        return replace(work, bound=bound)
+    pairs = zip(missing, sizes, strict=True)
+    disk = sum(task.items * size for task, size in pairs if size is not None)
+    return replace(work, disk=round(disk), bound=bound)
+
+
+def _weights_found(ctx: RunContext, cell: Cell) -> bool:
+    return ctx.fingerprint(cell) != UNKNOWN
+
+
+def _disk_of_edits(missing: Iterable[Task], memory: MemoryEstimate) -> dict[str, Any]:
+    disk, scratch, bound = 0, 0, False
+    for task in missing:
+        training = fine_tuning(task.cell)
+        need = memory.needs(training) if training else None
+        if isinstance(need, TrainingMemory):
+            disk, scratch = disk + need.edit, max(scratch, need.checkpoint)
+        else:
+            disk, bound = disk + memory.generation.weights, True
+    return {"disk": disk, "scratch": scratch, "bound": bound}
 
 
 def _parts(stage: Stage, some: Iterable[Task]) -> str:
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for task in some:
-        counts[task.label] = counts.get(task.label, 0) + task.items
-    if stage is Stage.SCORES:
+        counts[task.label] += task.items
+    if stage in (Stage.EDIT, Stage.SCORES):
         return ", ".join(counts)
     return ", ".join(f"{label} {count}" for label, count in counts.items())
 
 
-def _loads(missing: Iterable[Task]) -> dict[str, Amount]:
-    loads: dict[str, Amount] = {}
+def _loads(missing: Iterable[Task]) -> Mapping[RateKey, int]:
+    loads: Counter[RateKey] = Counter()
     for task in missing:
-        loads[task.cost] = loads.get(task.cost, Amount()).plus(task.items)
+        filled = task.cell.config.suite.block if task.stage in SAMPLING else task.items
+        loads[task.rate_key] += filled
     return loads
 
 
@@ -216,12 +181,13 @@ def _from_shapes(stage: Stage, memory: MemoryEstimate | None) -> float | None:
     return {Stage.PROBE: 0, Stage.ATTACK: 0, Stage.COMPARE: 8}.get(stage)
 
 
-def _cells(cells: Sequence[Cell], ctx: RunContext, weights_found: bool) -> StageWorkload:
-    recorded = sum(_recorded(ctx, cell) for cell in cells) if weights_found else 0
+def _cells(ctx: RunContext, cells: Sequence[Cell]) -> StageWorkload:
+    cached = None
+    if _weights_found(ctx, cells[0]):
+        cached = sum(_recorded(ctx, cell) for cell in cells)
     names = ", ".join(dict.fromkeys(cell.method for cell in cells))
-    left = len(cells) - recorded
-    cached = recorded if weights_found else None
-    return StageWorkload(Stage.CELL, names, len(cells), cached, loads={"": Amount(left, left)})
+    loads = {(Stage.CELL, ""): len(cells) - (cached or 0)}
+    return StageWorkload(Stage.CELL, names, len(cells), cached, loads=loads)
 
 
 def _recorded(ctx: RunContext, cell: Cell) -> bool:

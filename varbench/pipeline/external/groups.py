@@ -12,17 +12,11 @@ from varbench.data.groups import ASKING, GROUPS, TARGET, UNRELATED, GroupName
 from varbench.data.prompt import Prompt, prompt_id
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import suggest
+from varbench.metrics.groups import Key
 from varbench.pipeline.external.manifest import ManifestError, ManifestRow
 from varbench.pipeline.plan import Sample
 
-Key = tuple[str, int]
-"""Prompt id and seed."""
 Assigned = dict[Key, tuple[Sample, ManifestRow]]
-
-
-def key_of(sample: Sample) -> Key:
-    """The key under which a sample is matched."""
-    return sample.prompt.id, sample.seed
 
 
 class GroupAssigner:
@@ -72,7 +66,7 @@ class GroupAssigner:
             images[key] = (Sample(prompt, row.seed), row)
         if required is not None:
             _check_complete(groups, required)
-            return {g: [groups[g][key_of(s)] for s in samples] for g, samples in required.items()}
+            return {g: [groups[g][s.key] for s in samples] for g, samples in required.items()}
         ordered = {}
         for group in (name for name in self.valid if name in groups):
             first = {id: i for i, id in enumerate(dict.fromkeys(id for id, _ in groups[group]))}
@@ -107,7 +101,7 @@ def _check_complete(
     groups: Mapping[str, Assigned], required: Mapping[str, Sequence[Sample]]
 ) -> None:
     for group, samples in required.items():
-        missing = [s for s in samples if key_of(s) not in groups.get(group, {})]
+        missing = [s for s in samples if s.key not in groups.get(group, {})]
         if missing:
             first = missing[0]
             raise ManifestError(
@@ -116,7 +110,7 @@ def _check_complete(
                 "them (--wanted writes the suite's list), or drop --suite"
             )
     for group, images in groups.items():
-        keys = {key_of(sample) for sample in required.get(group, ())}
+        keys = {sample.key for sample in required.get(group, ())}
         for key, (_, row) in images.items():
             if key not in keys:
                 raise ManifestError(
@@ -143,7 +137,7 @@ def match_base(
     matched: dict[str, list[ManifestRow]] = {group: [] for group in samples}
     missing: list[Sample] = []
     for group, sample in ((g, s) for g, some in samples.items() for s in some):
-        key = key_of(sample)
+        key = sample.key
         if counterpart := by_group.get((group, key)) or by_group.get(("", key)):
             matched[group].append(counterpart)
         else:

@@ -1,4 +1,4 @@
-"""Import of external image files into the store: checked first, then stored as they are.
+"""External image files: checked first, then copied as they are.
 
 Every file is read and checked before anything is scored, and an unusable one refuses the whole
 folder: an image left out silently would make a method look better or worse. PNG files are kept byte
@@ -10,22 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
 from varbench.pipeline.external.manifest import ManifestError, ManifestRow
-from varbench.pipeline.outputs import image_name
-from varbench.pipeline.plan import Sample
-from varbench.store import Entry, Stage, Writer, cached
 
-if TYPE_CHECKING:
-    from varbench.pipeline.context import RunContext
-
-VERSION = 1
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "LA")
 LARGEST_FILE = 1 << 28  # bytes
@@ -164,6 +156,46 @@ def _opened(data: bytes) -> Image.Image:
     return image
 
 
+def check_pixels(files: Sequence[ImageFile], advance: Callable[[], object]) -> None:
+    """Decode files, calling `advance` after each.
+
+    Raises:
+        ManifestError: they cannot be decoded, or have changed since they were read; names the first
+            ones with their lines.
+    """
+    errors: list[str] = []
+    for file in files:
+        try:
+            _decoded(_unchanged(file))
+        except _UnusableError as error:
+            errors.append(f"{file.row.location}: {file.row.file}: {error}")
+        advance()
+    _refuse(errors)
+
+
+def save_png(file: ImageFile, path: Path) -> None:
+    """Save an image, byte for byte if it is a PNG file.
+
+    Raises:
+        ManifestError: it has changed since it was read.
+    """
+    try:
+        data = _unchanged(file)
+        if file.format == "PNG":
+            path.write_bytes(data)
+        else:
+            _decoded(data).save(path, "PNG")
+    except _UnusableError as error:
+        raise ManifestError(f"{file.row.location}: {file.row.file}: {error}") from error
+
+
+def _unchanged(file: ImageFile) -> bytes:
+    data = _read(file.path)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _UnusableError("changed while it was read; let the other program finish")
+    return data
+
+
 def _decoded(data: bytes) -> Image.Image:
     """Decode all pixels, as RGB."""
     with _opened(data) as image:
@@ -176,71 +208,3 @@ def _decoded(data: bytes) -> Image.Image:
             if least != 255:
                 raise _UnusableError("transparent in places; paint it on a background first")
         return image.convert("RGB")
-
-
-def import_images(
-    ctx: RunContext, batches: Sequence[Sequence[Sample]], files: Sequence[Sequence[ImageFile]]
-) -> list[Entry]:
-    """Store the images of all batches, except those that the store has.
-
-    All files are decoded before the first is stored.
-
-    Args:
-        ctx: with the store.
-        batches: samples, batch by batch.
-        files: of the same samples.
-
-    Raises:
-        ManifestError: files cannot be decoded, or have changed since they were read.
-    """
-    specs = [_spec(*batch) for batch in zip(batches, files, strict=True)]
-    entries = [ctx.store.get(Stage.IMAGES, spec) for spec in specs]
-    missing = [i for i, entry in enumerate(entries) if entry is None]
-    new = [file for i in missing for file in files[i]]
-    errors: list[str] = []
-    total = sum(len(batch) for batch in batches)
-    if missing:
-        with ctx.progress.stage("check", total, total - len(new)) as bar:
-            for file in new:
-                try:
-                    _decoded(_unchanged(file))
-                except _UnusableError as error:
-                    errors.append(f"{file.row.location}: {file.row.file}: {error}")
-                bar.advance()
-    _refuse(errors)
-    for i in missing:
-        entries[i] = _store(ctx, specs[i], files[i])
-    return [entry for entry in entries if entry is not None]
-
-
-def _spec(batch: Sequence[Sample], files: Sequence[ImageFile]) -> dict[str, Any]:
-    images = zip(batch, files, strict=True)
-    return {
-        "elsewhere": VERSION,
-        "rows": [[sample.prompt.text, sample.seed, file.sha256] for sample, file in images],
-    }
-
-
-def _unchanged(file: ImageFile) -> bytes:
-    data = _read(file.path)
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise _UnusableError("changed while it was read; let the other program finish")
-    return data
-
-
-def _store(ctx: RunContext, spec: Mapping[str, Any], files: Sequence[ImageFile]) -> Entry:
-    def write(writer: Writer) -> None:
-        for i, file in enumerate(files):
-            try:
-                data = _unchanged(file)
-            except _UnusableError as error:
-                row = file.row
-                raise ManifestError(f"{row.location}: {row.file}: {error}") from error
-            path = writer.dir / image_name(i)
-            if file.format == "PNG":
-                path.write_bytes(data)
-            else:
-                _decoded(data).save(path, "PNG")
-        writer.meta["tokens_lost"] = {}
-
-    return cached(ctx.store, Stage.IMAGES, spec, write)

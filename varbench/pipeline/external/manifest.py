@@ -57,12 +57,10 @@ class Manifest:
     """All images of a folder.
 
     Attributes:
-        folder: with the files.
         sha256: of the content, 64 hex digits.
         rows: one per image, in order; no file appears twice.
     """
 
-    folder: Path
     sha256: str
     rows: tuple[ManifestRow, ...]
 
@@ -97,7 +95,7 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
                 f"{GROUP}) and no 00000/metadata.jsonl; write a list, or name one with --manifest"
             )
     _check_distinct(rows)
-    return Manifest(folder, digest, tuple(rows))
+    return Manifest(digest, tuple(rows))
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.metrics.record import CELL_SCHEMA
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.external.images import import_images
+from varbench.pipeline.external.images import ImageFile, check_pixels, save_png
 from varbench.pipeline.external.job import ImageSet, ScoreJob
-from varbench.pipeline.graph import scored_batches, stored_groups
-from varbench.pipeline.outputs import CellOutputs
-from varbench.pipeline.plan import batches
-from varbench.pipeline.record import CellHeader, complete, record_cell
+from varbench.pipeline.graph import image_scores, score_list, stored_groups
+from varbench.pipeline.outputs import CellOutputs, image_name
+from varbench.pipeline.plan import Cell, batches
+from varbench.pipeline.record import CellHeader, record_cell, recorded
 from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.pipeline.task import Task, perform
-from varbench.store import Entry, Stage, StoreError, Writer
+from varbench.store import Entry, Stage, Writer
 
 VERSION = 1
 SOURCE = "pictures made elsewhere"  # stored in cells, so it keeps its words
@@ -29,66 +30,81 @@ def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
         ManifestError: an image is damaged; nothing has been scored then.
     """
     image_sets = [job.base] if job.method is None else [job.base, job.method]
-    images = [_imported(ctx, image_set) for image_set in image_sets]
+    images = [import_images(ctx, image_set) for image_set in image_sets]
     base: CellOutputs | None = None
     cells: list[Entry] = []
-    for image_set, entries in zip(image_sets, images, strict=True):
+    for image_set, own in zip(image_sets, images, strict=True):
         ctx.progress.label = image_set.cell.method
-        header = _header(ctx, job, image_set, entries, images[0])
-        recorded = ctx.store.get(Stage.CELL, header.spec)
-        if recorded is None or not complete(ctx.store, recorded):
-            base = base or _outputs(ctx, job.base, images[0], images[0])
-            outputs = (
-                base if image_set is job.base else _outputs(ctx, image_set, entries, images[0])
-            )
-            cell = image_set.cell
-            real = statistics(cell, ctx.evaluator(cell))
-            recorded = record_cell(ctx, cell, outputs, base, header, real, outdated=recorded)
-        cells.append(recorded)
+        header = _header(ctx, job, image_set, own, images[0])
+        entry = recorded(ctx.store, header.spec)
+        if entry is None:
+            base = base or _outputs(ctx, job.base.cell, images[0], images[0])
+            is_base = image_set is job.base
+            outputs = base if is_base else _outputs(ctx, image_set.cell, own, images[0])
+            entry = record_cell(ctx, image_set.cell, outputs, base, header)
+        cells.append(entry)
     return cells
 
 
-def _imported(ctx: RunContext, image_set: ImageSet) -> list[Entry]:
-    size = image_set.cell.config.suite.block
-    samples = [batch for group in image_set.samples.values() for batch in batches(group, size)]
-    files = [
-        group[start : start + size]
-        for group in image_set.files.values()
-        for start in range(0, len(group), size)
-    ]
-    return import_images(ctx, samples, files)
+def import_images(ctx: RunContext, image_set: ImageSet) -> list[Task]:
+    """The images of a set as tasks whose entries the store then has.
+
+    All files are decoded before the first is stored.
+
+    Raises:
+        ManifestError: files cannot be decoded, or have changed since they were read.
+    """
+    cell, size = image_set.cell, image_set.cell.config.suite.block
+    tasks: list[Task] = []
+    new: list[tuple[Task, list[ImageFile]]] = []
+    for name, samples in image_set.samples.items():
+        split = zip(batches(samples, size), batches(image_set.files[name], size), strict=True)
+        for batch, files in split:
+            pairs = zip(batch, files, strict=True)
+            rows = [[sample.prompt.text, sample.seed, file.sha256] for sample, file in pairs]
+            spec, compute = {"elsewhere": VERSION, "rows": rows}, partial(_copy, files)
+            task = Task(Stage.IMAGES, spec, cell, compute, batch, label=name, exact=True)
+            tasks.append(task)
+            if ctx.store.find(task.stage, task.key) is None:
+                new.append((task, files))
+    if new:
+        total = sum(map(len, image_set.samples.values()))
+        unchecked = [file for _, files in new for file in files]
+        with ctx.progress.stage("check", total, total - len(unchecked)) as bar:
+            check_pixels(unchecked, bar.advance)
+    for task, _ in new:
+        task.entry(ctx)
+    return tasks
+
+
+def _copy(
+    files: Sequence[ImageFile],
+    ctx: RunContext,
+    task: Task,
+    inputs: Sequence[Entry],
+    writer: Writer,
+) -> None:
+    for number, file in enumerate(files):
+        save_png(file, writer.dir / image_name(number))
+    writer.meta["tokens_lost"] = {}
 
 
 def _outputs(
-    ctx: RunContext, image_set: ImageSet, images: Sequence[Entry], base: Sequence[Entry]
+    ctx: RunContext, cell: Cell, images: Sequence[Task], base: Sequence[Task]
 ) -> CellOutputs:
-    """Scores of images that are in the store, and distances to the base model's."""
-    tasks, base_tasks = (_image_tasks(image_set, entries) for entries in (images, base))
-    groups = scored_batches(ctx, image_set.cell, tasks, base_tasks)
-    scores = [t for group in groups.values() for batch in group for t in batch.scores.values()]
-    entries = {entry.key: entry for entry in images} | perform(ctx, scores)
-    return CellOutputs(None, stored_groups(groups, entries))
-
-
-def _image_tasks(image_set: ImageSet, images: Sequence[Entry]) -> dict[str, list[Task]]:
-    """Stored images as tasks, by group."""
-    cell, entries = image_set.cell, iter(images)
-    size = cell.config.suite.block
-    return {
-        name: [
-            Task(Stage.IMAGES, entry.spec, cell, _vanished, samples, label=name)
-            for samples, entry in zip(batches(group, size), entries, strict=False)
-        ]
-        for name, group in image_set.samples.items()
-    }
-
-
-def _vanished(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
-    raise StoreError(f"{task} was removed from the store meanwhile; run the same command again")
+    """Scores of images, and distances to the base model's."""
+    scores = image_scores(ctx, cell, images, base)
+    entries = {task.key: task.entry(ctx) for task in images}
+    stored = stored_groups(images, scores, entries | perform(ctx, score_list(scores)))
+    return CellOutputs(None, stored, reference=statistics(cell, ctx.evaluator(cell)))
 
 
 def _header(
-    ctx: RunContext, job: ScoreJob, image_set: ImageSet, images: list[Entry], base: list[Entry]
+    ctx: RunContext,
+    job: ScoreJob,
+    image_set: ImageSet,
+    images: Sequence[Task],
+    base: Sequence[Task],
 ) -> CellHeader:
     cell = image_set.cell
     suite, evaluator = plain(cell.config)["suite"], ctx.evaluator(cell)
@@ -101,8 +117,8 @@ def _header(
         "concept": cell.concept.digest(),
         "seed": cell.seed,
         "groups": {group: len(samples) for group, samples in image_set.samples.items()},
-        "pictures": [entry.key for entry in images],
-        "base": [entry.key for entry in base],
+        "pictures": [task.key for task in images],
+        "base": [task.key for task in base],
         **evaluator.spec(),
         **statistics_spec(cell, evaluator),
     }

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from safetensors.torch import load_file, save
@@ -34,9 +33,7 @@ from varbench.models import registry
 from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, require
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import key_of
 from varbench.pipeline.plan import Cell, Sample, batches
-from varbench.pipeline.stages.edit import steers
 from varbench.pipeline.stages.generate import padded, sampling_spec, with_samples, write_images
 from varbench.pipeline.stages.rollouts import read_rollouts, rollouts_tasks
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
@@ -69,7 +66,7 @@ def example_samples(cell: Cell) -> list[Sample]:
     return [Sample(Prompt(text, prompt_id(text), {}), 0) for text in texts]
 
 
-def completed_scales(ctx: RunContext, cell: Cell) -> list[int]:
+def _completed_scales(ctx: RunContext, cell: Cell) -> list[int]:
     """The numbers of scales that are given; none that the model cannot complete."""
     if COMPLETION not in ctx.evaluator(cell).required or not attacked_samples(cell):
         return []
@@ -87,14 +84,15 @@ def completion_tasks(ctx: RunContext, cell: Cell, edit: Task | None) -> list[Tas
     if cell.method == NONE:
         return []
     todo = list(batches(attacked_samples(cell), cell.config.suite.block))
-    common = sampling_spec(ctx, cell, edit)
+    common, edits = sampling_spec(ctx, cell, edit), [edit] if edit else []
     tasks = []
-    for count in completed_scales(ctx, cell):
-        for task in rollouts_tasks(ctx, cell, todo):
-            own = {"completions": VERSION, "rollouts": task.key, "scales": count}
-            spec = with_samples(common, task.samples) | own
+    for count in _completed_scales(ctx, cell):
+        for rollouts in rollouts_tasks(ctx, cell, todo):
+            own = {"completions": VERSION, "rollouts": rollouts.key, "scales": count}
+            spec = with_samples(common, rollouts.samples) | own
+            needs, group = (rollouts, *edits), completion_group(count)
             tasks.append(
-                _images(Stage.COMPLETIONS, spec, cell, task, edit, completion_group(count))
+                Task(Stage.COMPLETIONS, spec, cell, _compute, rollouts.samples, needs, group)
             )
     return tasks
 
@@ -107,27 +105,12 @@ def attacked_tasks(ctx: RunContext, cell: Cell, edit: Task | None) -> list[Task]
     if not samples or not ctx.offers(cell, HasSoftPrompts):
         return []
     attack = _attack_task(ctx, cell, edit)
+    needs = (attack, *([edit] if edit else []))
     spec = sampling_spec(ctx, cell, edit) | {"attack": attack.key}
     return [
-        _images(Stage.ATTACKED, with_samples(spec, batch), cell, attack, edit, ATTACK, batch)
+        Task(Stage.ATTACKED, with_samples(spec, batch), cell, _compute, batch, needs, ATTACK)
         for batch in batches(samples, cell.config.suite.block)
     ]
-
-
-def _images(
-    stage: Stage,
-    spec: Mapping[str, Any],
-    cell: Cell,
-    source: Task,
-    edit: Task | None,
-    group: str,
-    samples: Sequence[Sample] = (),
-) -> Task:
-    return Task(
-        stage, spec, cell, _compute_images, samples or source.samples,
-        needs=(source, *([edit] if edit else [])), label=group,
-        cost=cell.method if steers(cell) else "",
-    )  # fmt: skip
 
 
 def _attack_task(ctx: RunContext, cell: Cell, edit: Task | None) -> Task:
@@ -147,7 +130,7 @@ def _attack_task(ctx: RunContext, cell: Cell, edit: Task | None) -> Task:
     return Task(Stage.ATTACK, spec, cell, _compute_attack, samples, needs, "models")
 
 
-def _compute_images(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
+def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
     model = ctx.model(task.cell, edit_of(inputs))
     guidance = ctx.guidance(task.cell, model)
     began = time.monotonic()
@@ -162,7 +145,7 @@ def _attacked(task: Task, attack: Entry, model: NextScaleModel, guidance: Guidan
     vectors = load_file(attack.path(VECTORS), device=str(model.device))["vectors"]
     space = require(model, HasSoftPrompts, "attacked")
     condition = space.soft_prompts([s.prompt.text for s in samples])(vectors)
-    return model.generate(condition, [key_of(s) for s in samples], guidance=guidance)
+    return model.generate(condition, [s.key for s in samples], guidance=guidance)
 
 
 def _completed(task: Task, rollouts: Entry, model: NextScaleModel, guidance: Guidance) -> Rollout:
@@ -172,7 +155,7 @@ def _completed(task: Task, rollouts: Entry, model: NextScaleModel, guidance: Gui
     given = read_rollouts(rollouts, model).select(places)
     condition = model.encode([s.prompt.text for s in samples])
     complete = require(model, CompletesPrefix, "completions").complete
-    keys = [key_of(s) for s in samples]
+    keys = [s.key for s in samples]
     return complete(condition, given, task.spec["scales"], keys, guidance=guidance)
 
 
@@ -184,7 +167,7 @@ def _compute_attack(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer
     tokens = torch.cat([part.tokens for part in parts])
     history = Rollout(tokens, torch.cat([part.inputs for part in parts]), model.schedule)
     with ctx.progress.stage(task.stage, settings.steps) as bar:
-        prompt = find_soft_prompt(
+        vectors, log = find_soft_prompt(
             model,
             [sample.prompt.text for sample in task.samples],
             history,
@@ -195,6 +178,6 @@ def _compute_attack(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer
             recompute=bool(cell.config.model.train.get("checkpointing", False)),
             advance=bar.advance,
         )
-    (writer.dir / VECTORS).write_bytes(save({"vectors": prompt.vectors.cpu().contiguous()}))
-    lines = [json.dumps({"step": i, "nll": nll}) for i, nll in enumerate(prompt.log)]
+    (writer.dir / VECTORS).write_bytes(save({"vectors": vectors.cpu().contiguous()}))
+    lines = [json.dumps({"step": i, "nll": nll}) for i, nll in enumerate(log)]
     (writer.dir / "log.jsonl").write_text("\n".join(lines) + "\n")

@@ -48,7 +48,7 @@ def next_seeds(batches: Sequence[Sequence[Sample]]) -> list[list[Place | None]]:
         for prompt, places in seeds.items()
         for seed, after in pairwise(sorted(places))
     }
-    return [[following.get((s.prompt.id, s.seed)) for s in batch] for batch in batches]
+    return [[following.get(s.key) for s in batch] for batch in batches]
 
 
 def compare_tasks(
@@ -57,7 +57,7 @@ def compare_tasks(
     images: Sequence[Task],
     base: Sequence[Task],
     comparers: Mapping[str, Comparer],
-) -> list[dict[str, Task]]:
+) -> dict[Task, dict[str, Task]]:
     """Distances of images: per batch one task for each comparer, by role.
 
     Args:
@@ -66,22 +66,18 @@ def compare_tasks(
         base: the base model's images of the same batches; for itself, its own.
         comparers: by role.
     """
-    if not comparers:
-        return [{} for _ in images]
     identities = {role: ctx.identity(comparer) for role, comparer in comparers.items()}
     places = next_seeds([task.samples for task in images])
-    tasks: list[dict[str, Task]] = []
+    tasks: dict[Task, dict[str, Task]] = {}
     for own, theirs, following in zip(images, base, places, strict=True):
         keys = [place and (images[place[0]].key, place[1]) for place in following]
         others = dict.fromkeys(images[place[0]] for place in following if place)
         specs = {r: spec_of(r, who, own.key, theirs.key, keys) for r, who in identities.items()}
         needs = (own, theirs, *others)
-        tasks.append(
-            {
-                role: Task(Stage.COMPARE, spec, cell, _compute, own.samples, needs, role)
-                for role, spec in specs.items()
-            }
-        )
+        tasks[own] = {
+            role: Task(Stage.COMPARE, spec, cell, _compute, own.samples, needs, role)
+            for role, spec in specs.items()
+        }
     return tasks
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.errors import UserError
-from varbench.methods.base import Edit, Method, SamplingMethod, TrainingContext
+from varbench.methods.base import Edit, Method, TrainingContext
 from varbench.methods.registry import NONE, load_method
 from varbench.pipeline.context import EDIT_FILE, RunContext
 from varbench.pipeline.plan import Cell
@@ -18,32 +18,17 @@ from varbench.store import Entry, Stage, Writer
 from varbench.utils.metering import metered
 
 
-def steers(cell: Cell) -> bool:
-    """True if the cell's method changes the sampling, not the weights."""
-    return cell.method != NONE and isinstance(load_method(cell.method), SamplingMethod)
-
-
-def changes_weights(cell: Cell) -> bool:
-    """True if the cell's method leaves an edit."""
-    return cell.method != NONE and not steers(cell)
-
-
 def edit_spec(cell: Cell, model: str) -> dict[str, Any] | None:
     """Spec of an edit of the model with a fingerprint; None where no weight is changed."""
-    if not changes_weights(cell):
+    if cell.method == NONE or cell.steers:
         return None
     strict = {"strict": True} if cell.config.model.strict else {}
-    return {
-        "model": model,
-        **_method_spec(cell),
-        "seed": cell.seed,
-        **strict,
-    }
+    return {"model": model, **_method_spec(cell), "seed": cell.seed, **strict}
 
 
 def steering_spec(cell: Cell) -> dict[str, Any] | None:
     """Spec of a changed sampling; None where the model's own guidance is used."""
-    return _method_spec(cell) if steers(cell) else None
+    return _method_spec(cell) if cell.steers else None
 
 
 def _method_spec(cell: Cell) -> dict[str, Any]:
@@ -57,10 +42,10 @@ def _method_spec(cell: Cell) -> dict[str, Any]:
 
 def edit_task(ctx: RunContext, cell: Cell) -> Task | None:
     """The cell's edit; None where no weight is changed."""
-    spec = edit_spec(cell, ctx.fingerprint(cell)) if changes_weights(cell) else None
+    spec = edit_spec(cell, ctx.fingerprint(cell))
     if spec is None:
         return None
-    return Task(Stage.EDIT, spec, cell, _compute, label=cell.method, cost=cell.method)
+    return Task(Stage.EDIT, spec, cell, _compute, label=cell.method)
 
 
 def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:

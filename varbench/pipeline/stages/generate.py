@@ -13,9 +13,9 @@ from varbench.conf.schema import plain
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.models.text.encoders import HasTextEncoder
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import image_name, key_of
+from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell, Sample
-from varbench.pipeline.stages.edit import steering_spec, steers
+from varbench.pipeline.stages.edit import steering_spec
 from varbench.pipeline.stages.validity import find_invalid, log_failures
 from varbench.pipeline.task import Task, edit_of
 from varbench.store import Entry, Stage, Writer, failures
@@ -61,7 +61,7 @@ def images_task(
     """
     return Task(
         Stage.IMAGES, with_samples(spec, samples), cell, _compute, samples,
-        needs=(edit,) if edit else (), label=group, cost=cell.method if steers(cell) else "",
+        needs=(edit,) if edit else (), label=group,
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def sample_batch(task: Task, model: NextScaleModel, guidance: Guidance) -> Rollo
     """Roll-outs of a task's samples, and after them those that only fill up the batch."""
     samples = padded(task)
     condition = model.encode([sample.prompt.text for sample in samples])
-    return model.generate(condition, [key_of(s) for s in samples], guidance=guidance)
+    return model.generate(condition, [s.key for s in samples], guidance=guidance)
 
 
 def padded(task: Task) -> list[Sample]:
@@ -103,7 +103,7 @@ def write_images(
     """
     samples, decoded = task.samples, model.decode(rollout)
     failed = {i: why for i, why in find_invalid(rollout, decoded).items() if i < len(samples)}
-    log_failures(task.stage, {i: repr(s.prompt.text) for i, s in enumerate(samples)}, failed)
+    log_failures(task.stage, [s.prompt.text for s in samples], failed)
     for i, array in enumerate(to_uint8(decoded[: len(samples)])):
         if i not in failed:
             Image.fromarray(array).save(writer.dir / image_name(i))

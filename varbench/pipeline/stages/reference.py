@@ -31,22 +31,21 @@ FEATURES = "features"
 _SET = "standard"  # whose features the published statistics are of
 
 
-def reference_tasks(ctx: RunContext, cell: Cell) -> dict[str, list[Task]]:
-    """Renders of the model's own world by group; empty for models without one."""
+def reference_tasks(ctx: RunContext, cell: Cell) -> list[Task]:
+    """Renders of the model's own world; empty for models without one."""
     model, groups = cell.config.model, cell.groups()
     world = registry.reference(model.name)
     if world is None or FEATURES not in ctx.evaluator(cell).scorers:
-        return {}
+        return []
     common = {"world": model.name, "version": world.VERSION}
     common |= {"strict": True} if model.strict else {}
-    tasks: dict[str, list[Task]] = {}
+    tasks = []
     for group in KEPT:
         for samples in batches(groups.get(group, []), cell.config.suite.block):
             rows = [[s.prompt.id, s.seed, dict(s.prompt.labels)] for s in samples]
-            task = Task(
-                Stage.REFERENCE, common | {"rows": rows}, cell, _render, samples, label=group
-            )
-            tasks.setdefault(group, []).append(task)
+            spec = common | {"rows": rows}
+            task = Task(Stage.REFERENCE, spec, cell, _render, samples, label=group, exact=True)
+            tasks.append(task)
     return tasks
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from safetensors.torch import load_file, save
 
@@ -27,11 +26,10 @@ def rollouts_tasks(ctx: RunContext, cell: Cell, batches: Sequence[Sequence[Sampl
     """The base model's roll-outs of batches."""
     base = replace(cell, method=NONE)
     spec = sampling_spec(ctx, base, None) | {"rollouts": VERSION}
-    return [_task(base, with_samples(spec, samples), samples) for samples in batches]
-
-
-def _task(base: Cell, spec: dict[str, Any], samples: Sequence[Sample]) -> Task:
-    return Task(Stage.ROLLOUTS, spec, base, _compute, samples, label="prompts")
+    return [
+        Task(Stage.ROLLOUTS, with_samples(spec, batch), base, _compute, batch, label="prompts")
+        for batch in batches
+    ]
 
 
 def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:

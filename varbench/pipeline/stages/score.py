@@ -18,13 +18,13 @@ from varbench.store import Entry, Stage, Writer, failures
 
 def score_tasks(
     ctx: RunContext, cell: Cell, images: Sequence[Task], scorers: Mapping[str, Scorer]
-) -> list[dict[str, Task]]:
+) -> dict[Task, dict[str, Task]]:
     """Scores of images: per batch one task for each scorer, by role."""
     identities = {role: ctx.identity(scorer) for role, scorer in scorers.items()}
-    return [
-        {role: _task(cell, task, role, *identity) for role, identity in identities.items()}
+    return {
+        task: {role: _task(cell, task, role, *identity) for role, identity in identities.items()}
         for task in images
-    ]
+    }
 
 
 def _task(cell: Cell, images: Task, role: str, version: int, weights: str) -> Task:
@@ -35,7 +35,7 @@ def _task(cell: Cell, images: Task, role: str, version: int, weights: str) -> Ta
         "weights": weights,
         "prompts": [sample.prompt.text for sample in images.samples],
     }
-    return Task(Stage.SCORES, spec, cell, _compute, images.samples, (images,), role, role)
+    return Task(Stage.SCORES, spec, cell, _compute, images.samples, (images,), role)
 
 
 def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
@@ -46,7 +46,7 @@ def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Write
     began = time.monotonic()
     singly = bool(images.spec.get("strict"))
     arrays, failed = score_or_isolate(scorer.score, files, prompts, singly=singly)
-    log_failures(scorer.id, {i: repr(prompt) for i, prompt in enumerate(prompts)}, failed)
+    log_failures(scorer.id, prompts, failed)
     np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
     failures.note(writer, failures.failed_in(images) | failed)
     writer.meta["seconds"] = time.monotonic() - began

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -33,19 +33,6 @@ RATE = 0.3
 """Adam's, by the root mean square of the vectors that the ascent starts from."""
 
 
-@dataclass(frozen=True)
-class SoftPrompt:
-    """The result of an ascent.
-
-    Attributes:
-        vectors: ``[m, C]``, see :class:`HasSoftPrompts`.
-        log: negative log-likelihood before every step, of its prompts, nats per symbol.
-    """
-
-    vectors: Tensor
-    log: tuple[float, ...]
-
-
 def find_soft_prompt(
     model: NextScaleModel,
     prompts: Sequence[str],
@@ -57,7 +44,7 @@ def find_soft_prompt(
     seed: int,
     recompute: bool = False,
     advance: Callable[[], object] = lambda: None,
-) -> SoftPrompt:
+) -> tuple[Tensor, list[float]]:
     """Vectors under which roll-outs are as likely as ascent can make them.
 
     Args:
@@ -70,6 +57,10 @@ def find_soft_prompt(
         seed: decides where it starts, and the order of the prompts.
         recompute: less memory for more time, see ``checkpointing`` of :class:`Execution`.
         advance: called after every step.
+
+    Returns:
+        The vectors, ``[count, C]`` (see :class:`HasSoftPrompts`), and before every step the
+        negative log-likelihood of its prompts, nats per symbol.
 
     Raises:
         CapabilityError: the model offers no :class:`HasSoftPrompts`.
@@ -89,7 +80,7 @@ def find_soft_prompt(
             optimiser.step()
             log.append(float(loss.detach()))
             advance()
-    return SoftPrompt(vectors.detach(), tuple(log))
+    return vectors.detach(), log
 
 
 def unlikelihood(model: NextScaleModel, histories: Rollout, condition: Condition) -> Tensor:

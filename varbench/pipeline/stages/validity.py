@@ -106,7 +106,7 @@ def _finite(arrays: Mapping[str, Array]) -> Array:
     return np.asarray(np.all([np.ones(count, np.bool_), *finite], axis=0))
 
 
-def log_failures(stage: str, names: Mapping[int, str], failed: Mapping[int, str]) -> None:
-    """Warn of failed images, by name, as they fail."""
+def log_failures(stage: str, prompts: Sequence[str], failed: Mapping[int, str]) -> None:
+    """Warn of failed images, by prompt, as they fail."""
     for number, reason in failed.items():
-        log.warning("%s failed for %s: %s", stage, names[number], reason)
+        log.warning("%s failed for %r: %s", stage, prompts[number], reason)
