@@ -25,7 +25,8 @@ from varbench.methods.registry import load_method
 from varbench.metrics.groups import Array
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import Rollout
-from varbench.pipeline.stages.validity import find_invalid, score_or_isolate
+from varbench.pipeline.stages.generate import find_invalid
+from varbench.pipeline.stages.score import score_or_isolate
 from varbench.scoring.scorers.judge import JudgeScorer
 from varbench.store import Store
 from varbench.store.failures import failed_in

@@ -24,7 +24,7 @@ _TITLES = {
     Stage.IMAGES: "generate", Stage.SCORES: "score",
     Stage.COMPLETIONS: "robustness", Stage.ATTACKED: "robustness",
 }  # fmt: skip
-_SINGLE = {Stage.EDIT, Stage.ATTACK, Stage.CELL}  # one item each; long ones show their own steps
+_SINGLE = {Stage.EDIT, Stage.ATTACK}  # one item each; long ones show their own steps
 
 
 RateKey = tuple[Stage, str]

@@ -3,12 +3,12 @@
 A block of images lacks the files of those that failed, and the arrays of scores lack their rows;
 ``meta`` of the entry then has ``failed``: number in the block -> reason. What is computed from an
 entry that has it inherits it. Making them again gives the same, as long as the cause is the same:
-:func:`forget` removes such entries, for a run to make them anew. What makes an image fail is in
-``soundness.py``.
+:func:`forget` removes such entries, for a run to make them anew.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ STAGES = (
 )  # fmt: skip
 """Stages whose entries may lack images that failed; what is computed from others comes later."""
 META = "failed"
+log = logging.getLogger("varbench.failed")
 _SHOWN = 5
 
 
@@ -45,6 +46,12 @@ def left_in(entry: Entry, count: int) -> list[int]:
     """The numbers, of `count` in the block, that the entry has an image or a row of scores of."""
     failed = failed_in(entry)
     return [number for number in range(count) if number not in failed]
+
+
+def warn(stage: str, prompts: Sequence[str], failed: Mapping[int, str]) -> None:
+    """Warn of failed images, by prompt, as they fail."""
+    for number, reason in failed.items():
+        log.warning("%s failed for %r: %s", stage, prompts[number], reason)
 
 
 def note(writer: Writer, failed: Mapping[int, str]) -> None:

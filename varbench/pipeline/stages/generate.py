@@ -16,7 +16,6 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages.edit import steering_spec
-from varbench.pipeline.stages.validity import find_invalid, log_failures
 from varbench.pipeline.task import Task, edit_of
 from varbench.store import Entry, Stage, Writer, failures
 
@@ -103,13 +102,30 @@ def write_images(
     """
     samples, decoded = task.samples, model.decode(rollout)
     failed = {i: why for i, why in find_invalid(rollout, decoded).items() if i < len(samples)}
-    log_failures(task.stage, [s.prompt.text for s in samples], failed)
+    failures.warn(task.stage, [s.prompt.text for s in samples], failed)
     for i, array in enumerate(to_uint8(decoded[: len(samples)])):
         if i not in failed:
             Image.fromarray(array).save(writer.dir / image_name(i))
     failures.note(writer, failed)
     writer.meta["tokens_lost"] = _tokens_lost(model, samples)
     writer.meta["extra_passes"] = _extra_passes(task, model, guidance)
+
+
+def find_invalid(rollout: Rollout, images: Tensor) -> dict[int, str]:
+    """Numbers of a batch's images that are not finite, with the reason.
+
+    Args:
+        rollout: what they were decoded from.
+        images: ``[B, 3, H, W]``.
+    """
+    reasons: dict[int, str] = {}
+    wrong = (~images.isfinite()).flatten(1).sum(dim=1).tolist()
+    size = images[0].numel() if len(images) else 0
+    reasons |= {i: f"{n} of {size} pixel values are not finite" for i, n in enumerate(wrong) if n}
+    if rollout.finite is not None:
+        lost = (~rollout.finite).nonzero().flatten().tolist()
+        reasons |= dict.fromkeys(lost, "the model's predictions are not finite")
+    return reasons
 
 
 def _extra_passes(task: Task, model: NextScaleModel, guidance: Guidance) -> int:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from varbench.errors import UserError
+from varbench.metrics.groups import Array
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell
-from varbench.pipeline.stages.validity import log_failures, score_or_isolate
 from varbench.pipeline.task import Task
 from varbench.scoring.base import Scorer
-from varbench.store import Entry, Stage, Writer, failures
+from varbench.store import Entry, Stage, StoreError, Writer, failures
+
+Score = Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]]
+_NOT_THE_IMAGES = (UserError, StoreError, OSError, MemoryError, ImportError)
 
 
 def score_tasks(
@@ -46,7 +51,76 @@ def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Write
     began = time.monotonic()
     singly = bool(images.spec.get("strict"))
     arrays, failed = score_or_isolate(scorer.score, files, prompts, singly=singly)
-    log_failures(scorer.id, prompts, failed)
+    failures.warn(scorer.id, prompts, failed)
     np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
     failures.note(writer, failures.failed_in(images) | failed)
     writer.meta["seconds"] = time.monotonic() - began
+
+
+def score_or_isolate(
+    score: Score,
+    files: Mapping[int, Path],
+    prompts: Sequence[str],
+    *,
+    singly: bool = False,
+) -> tuple[dict[str, Array], dict[int, str]]:
+    """Score a batch; on an error, retry image by image to isolate the bad ones.
+
+    A scorer that fails on all of them is broken itself, and its error is raised, as are errors of
+    memory, of files, and those that name a fix.
+
+    Args:
+        score: of a scorer.
+        files: images by number in the batch.
+        prompts: of the whole batch.
+        singly: score one after the other, so that no batch size decides how sums are rounded.
+
+    Returns:
+        Arrays with a row per image that did not fail, and the reasons of those that did.
+    """
+    if not files:
+        return {}, {}
+    if singly and len(files) > 1:
+        return _one_by_one(score, files, prompts)
+    try:
+        arrays = score(list(files.values()), [prompts[i] for i in files])
+    except _NOT_THE_IMAGES:
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
+            raise
+        if len(files) > 1:
+            return _one_by_one(score, files, prompts, error)
+        return {}, dict.fromkeys(files, f"{type(error).__name__}: {error}")
+    good = _finite(arrays)
+    bad = {i: "its scores are not finite" for i, ok in zip(files, good, strict=True) if not ok}
+    return {name: rows[good] for name, rows in arrays.items()}, bad
+
+
+def _one_by_one(
+    score: Score,
+    files: Mapping[int, Path],
+    prompts: Sequence[str],
+    error: Exception | None = None,
+) -> tuple[dict[str, Array], dict[int, str]]:
+    parts: list[dict[str, Array]] = []
+    failed: dict[int, str] = {}
+    for number, file in files.items():
+        arrays, wrong = score_or_isolate(score, {number: file}, prompts)
+        failed |= wrong
+        parts += [] if wrong else [arrays]
+    if error is not None and not parts:
+        raise error
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}, failed
+
+
+def _finite(arrays: Mapping[str, Array]) -> Array:
+    """``[n]`` True for images whose scores are all finite."""
+    finite = [
+        np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        for rows in arrays.values()
+        if rows.dtype.kind == "f"
+    ]
+    count = len(next(iter(arrays.values())))
+    return np.asarray(np.all([np.ones(count, np.bool_), *finite], axis=0))
