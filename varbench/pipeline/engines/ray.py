@@ -37,44 +37,43 @@ class Worker:
 
     Args:
         root: the store's folder, the same on every machine.
-        device: to compute on; "auto" is decided where the worker is.
+        request: the run; its device "auto" is decided where the worker is.
         threads: of each operation; the driver's, for bits may depend on it.
     """
 
-    def __init__(self, root: str, device: str, threads: int) -> None:
+    def __init__(self, root: str, request: Request, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.ctx = RunContext(Store(Path(root)), Progress(), pick_device(device))
-        self._tasks: dict[Request, dict[str, Task]] = {}
+        self.ctx = RunContext(Store(Path(root)), Progress(), pick_device(request.device))
+        self.request = request
+        self._tasks: dict[str, Task] = {}
 
     def where(self) -> tuple[str, int]:
         """Host and process number."""
         return socket.gethostname(), os.getpid()
 
-    def do(self, request: Request, key: str) -> tuple[str, str] | None:
-        """Do a task of a run; an error that the user has to mend comes back as (kind, message)."""
+    def do(self, key: str) -> tuple[str, str] | None:
+        """Do a task of the run; an error that the user has to mend comes back as (kind, message)."""
         try:
-            if request not in self._tasks:
-                every = tasks(self.ctx, plan(request))
-                self._tasks[request] = {task.key: task for task in every}
-            perform(self.ctx, [self._tasks[request][key]])
+            if not self._tasks:
+                self._tasks = {task.key: task for task in tasks(self.ctx, plan(self.request))}
+            perform(self.ctx, [self._tasks[key]])
         except (UserError, StoreError) as error:
             return type(error).__name__, str(error)
         return None
 
 
 class _Run:
-    """One request under way.
+    """The tasks of a run under way.
 
     Args:
-        request: the run.
         tasks: by key, in the order in which to begin them.
         finished: keys of those that the store has.
+        attempts: times that a task is tried.
     """
 
-    def __init__(self, request: Request, tasks: Mapping[str, Task], finished: set[str]) -> None:
-        self.request, self.finished = request, finished
+    def __init__(self, tasks: Mapping[str, Task], finished: set[str], attempts: int) -> None:
+        self.finished, self.attempts = finished, attempts
         self.waiting = {key: task for key, task in tasks.items() if key not in finished}
-        self.total = len(tasks)
         self.tries: Counter[str] = Counter()
 
     def begin(self) -> Task | None:
@@ -93,7 +92,7 @@ class _Run:
         """
         if trouble is None:
             self.finished.add(task.key)
-        elif self.tries[task.key] < self.request.engine.attempts:
+        elif self.tries[task.key] < self.attempts:
             self.waiting = {task.key: task, **self.waiting}
         else:
             raise EngineError(
@@ -115,25 +114,21 @@ def unfinished(request: Request, ctx: RunContext) -> dict[str, Task]:
 def prepare(request: Request, ctx: RunContext) -> None:
     """Do all tasks of a run on a cluster; afterwards the store has everything but the cells.
 
-    Args:
-        request: the run, with the device of the workers.
-        ctx: the driver's run context.
-
     Raises:
         EngineError: Ray is not installed, the cluster has no room, or a task failed too often.
         UserError, StoreError: a stage met an error that the user has to mend.
     """
     todo = unfinished(request, ctx)
     finished = {key for key, task in todo.items() if ctx.store.find(task.stage, key)}
-    run = _Run(request, todo, finished)
+    run = _Run(todo, finished, request.engine.attempts)
     if not run.waiting:
         return
-    args = (str(ctx.store.root), request.device, torch.get_num_threads())
+    args = (str(ctx.store.root), request, torch.get_num_threads())
     with (
         Cluster(request.engine, Worker, args) as cluster,
-        ctx.progress.stage("tasks", run.total, len(run.finished)) as bar,
+        ctx.progress.stage("tasks", len(todo), len(finished)) as bar,
     ):
-        while len(run.finished) < run.total:
+        while len(run.finished) < len(todo):
             before = len(run.finished)
             _turn(run, cluster)
             bar.advance(len(run.finished) - before)
@@ -145,7 +140,7 @@ def _turn(run: _Run, cluster: Cluster) -> None:
     for place in cluster.places:
         if place.task is None and (task := run.begin()) is not None:
             place.task, place.since = task, time.monotonic()
-            place.reply = place.actor.do.remote(run.request, task.key)
+            place.reply = place.actor.do.remote(task.key)
     for place, trouble in cluster.wait():
         task, place.task, place.reply = place.task, None, None
         assert task is not None
