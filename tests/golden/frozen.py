@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import typer
 
+from tests.helpers.scoring import new_scorer
 from varbench.cli import app
 from varbench.conf.compose import model_config, names, resolve
 from varbench.conf.schema import plain
@@ -22,7 +23,7 @@ from varbench.models import registry
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.stages import compare
 from varbench.scoring.evaluator import Evaluator, ScorerPool
-from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS, JudgeSpec, new_scorer
+from varbench.scoring.registry import COMPARERS, JUDGES, SCORERS, JudgeSpec
 from varbench.store import digest
 
 ROOT = Path(__file__).parents[2]

@@ -25,13 +25,14 @@ from tests.helpers.metrics import (
     number,
     value,
 )
+from tests.helpers.scoring import new_scorer
 from tests.helpers.stats import wilson
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics.estimates import attributes_right
 from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
-from varbench.scoring.registry import JUDGES, SCORERS, new_scorer
+from varbench.scoring.registry import JUDGES, SCORERS
 from varbench.scoring.scorers import imagenet
 from varbench.scoring.scorers import images as shared
 from varbench.scoring.scorers.imagenet import ImagenetScorer, load_resnet

@@ -93,30 +93,26 @@ def test_images_come_first_and_the_detectors_table_after(
     assert found["h_c"]["value"] == 0
 
 
-class JudgesFeatures:
+class FacesOfTheGallery(FaceScorer):
     """The Gallery's judge in place of dlib: a face where it sees a name, described by its trunk."""
 
     size = 256
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: str) -> None:
         from varbench.scoring.gallery_networks import load_judge
 
+        super().__init__(device=device)
         self._judge = load_judge()
 
     def fingerprint(self) -> str:
-        return "gallery"
+        return "1-gallery"
 
     @torch.no_grad()
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def embedding(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
         named = self._judge(pixels)["identity"].argmax() < len(FACES)
         described: NDArray[np.float32] = self._judge.trunk(pixels)[0].numpy()
         return described if named else None
-
-
-class FacesOfTheGallery(FaceScorer):
-    def __init__(self, *, device: str) -> None:
-        super().__init__(JudgesFeatures, device=device)
 
 
 def test_references_are_made_from_the_unerased_models_images(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.runs import run_context
+from tests.helpers.scoring import new_scorer
 from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
@@ -19,7 +20,6 @@ from varbench.models.gallery import reference as renders
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import measure
 from varbench.pipeline.stages.reference import statistics, statistics_spec
-from varbench.scoring.registry import new_scorer
 from varbench.store.hashing import cached_file_sha256
 
 STATISTICS = "coco-30k-statistics"

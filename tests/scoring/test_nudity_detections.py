@@ -17,11 +17,11 @@ from nudenet import NudeDetector
 from PIL import Image
 
 from tests.helpers.detections import Loud
+from tests.helpers.scoring import new_scorer
 from varbench.data.published.networks import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.groups import Array
 from varbench.metrics.nudity_protocols import CLASSES
-from varbench.scoring.registry import new_scorer
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import (
     MAX_DETECTIONS,
@@ -202,8 +202,8 @@ def test_the_fingerprint_tells_networks_apart_and_loads_nothing(
     assert medium.fingerprint() == DetectionScorer("nudenet-640m", side=640).fingerprint()
     assert medium.fingerprint() != DetectionScorer(side=640).fingerprint()
     code = (
-        "import sys; from varbench.scoring.registry import new_scorer; "
-        "new_scorer('detections', network_set='standard').fingerprint(); "
+        "import sys; from varbench.scoring.scorers.detections import DetectionScorer; "
+        "DetectionScorer().fingerprint(); "
         "print({'nudenet', 'onnxruntime', 'cv2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.identity import NAMES, NamedConcept
+from tests.helpers.scoring import stand_in
 from varbench.errors import UserError
 from varbench.metrics.groups import Arrays
 from varbench.metrics.nudity_protocols import CLASSES
@@ -37,7 +38,7 @@ def tiny_clip() -> tuple[Any, Any, Any]:
 @pytest.fixture(scope="module")
 def clip() -> ClipScorer:
     parts = tiny_clip()
-    return ClipScorer(lambda: parts)
+    return stand_in(ClipScorer, lambda: parts)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def test_text_rows_are_of_length_one_and_independent_of_the_batch(clip: ClipScor
     rows = clip.text_rows(texts)
     assert (rows.shape, rows.dtype) == ((3, 16), np.float32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(ClipScorer(lambda: parts, batch=2).text_rows(texts), rows, atol=1e-6)
+    np.testing.assert_allclose(
+        stand_in(ClipScorer, lambda: parts, batch=2).text_rows(texts), rows, atol=1e-6
+    )
 
 
 def detections(*images: dict[str, float]) -> Arrays:

@@ -24,15 +24,10 @@ from tools.gallery.data import Renders
 from tools.gallery.judge_data import LABELS, NONE, JudgeData
 from varbench.models.gallery.world.captions import caption, vocabulary
 from varbench.models.gallery.world.scene import COLOURED_OBJECTS, Scene
-from varbench.scoring.gallery_networks import (
-    CLIP_CONFIG,
-    CLIP_MEAN,
-    CLIP_STD,
-    SIDE,
-    GalleryClip,
-    clip_input,
-)
+from varbench.scoring.gallery_networks import SIDE, ClipParts, to_side
 
+CLIP_CONFIG = "open_clip_config.json"
+CLIP_MEAN = CLIP_STD = 0.5
 CONTEXT = 32
 IMPLIED = 0.2  # of the captions of mannequins
 UNKNOWN_WORDS = 0.02
@@ -154,7 +149,27 @@ def _other(scene: Scene, head: str, rng: np.random.Generator) -> Scene:
     return dataclasses.replace(scene, **{head: others[int(rng.integers(len(others)))]})
 
 
-def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str, float]:
+def clip_input(images: Tensor) -> Tensor:
+    """Images in [0, 1], any size -> input of the CLIP's image tower."""
+    return (to_side(images) - CLIP_MEAN) / CLIP_STD
+
+
+@torch.no_grad()
+def image_rows(clip: ClipParts, images: Tensor) -> Tensor:
+    """Images ``[B, 3, H, W]`` in [0, 1], any size -> unit rows ``[B, 64]``."""
+    rows: Tensor = clip[0].encode_image(clip_input(images), normalize=True)
+    return rows
+
+
+@torch.no_grad()
+def text_rows(clip: ClipParts, texts: Sequence[str]) -> Tensor:
+    """Texts -> unit rows ``[B, 64]``; unknown words are read as one and the same."""
+    model, _, tokenizer = clip
+    rows: Tensor = model.encode_text(tokenizer(list(texts)), normalize=True)
+    return rows
+
+
+def clip_accuracies(clip: ClipParts, renders: Renders, seed: int) -> dict[str, float]:
     """Share of images nearer to their own caption than to one with one attribute changed.
 
     Keys are the attributes present, and ``implied`` for mannequins described by
@@ -162,7 +177,7 @@ def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str,
     """
     rng = np.random.default_rng(seed)
     images = torch.cat(
-        [clip.images(part.float() / 255) for part in torch.split(renders.images, 250)]
+        [image_rows(clip, part.float() / 255) for part in torch.split(renders.images, 250)]
     )
     shares = {}
     for name in (*LABELS, "implied"):
@@ -172,8 +187,8 @@ def clip_accuracies(clip: GalleryClip, renders: Renders, seed: int) -> dict[str,
             continue
         scenes = [renders.scenes[i] for i in rows]
         changed = [_other(scene, head, rng) for scene in scenes]
-        right = clip.texts(clip_captions(scenes, rng, implied))
-        wrong = clip.texts(clip_captions(changed, rng, implied))
+        right = text_rows(clip, clip_captions(scenes, rng, implied))
+        wrong = text_rows(clip, clip_captions(changed, rng, implied))
         margin = (images[rows] * (right - wrong)).sum(1)  # [n]
         shares[name] = float((margin > 0).float().mean())
     return shares

@@ -14,10 +14,8 @@ from varbench.metrics.groups import Array, Arrays, ScoredImages
 
 
 class Scorer(Protocol):
-    """Turns image files into arrays; id, version and fingerprint are part of their key."""
+    """Turns image files into arrays; role, version and fingerprint are part of their key."""
 
-    @property
-    def id(self) -> str: ...
     @property
     def version(self) -> int: ...
     def fingerprint(self) -> str:

@@ -18,14 +18,7 @@ from varbench.errors import UserError, unknown
 from varbench.metrics.base import OF_MODEL, Metric
 from varbench.metrics.groups import ScoredImages
 from varbench.scoring.base import Comparer, Judge, ReferenceJudge, Scorer
-from varbench.scoring.registry import (
-    COMPARERS,
-    SCORERS,
-    judge_spec,
-    load,
-    new_comparer,
-    new_scorer,
-)
+from varbench.scoring.registry import COMPARERS, SCORERS, Target, judge_spec, load
 
 
 @dataclass
@@ -33,30 +26,22 @@ class ScorerPool:
     """Scorers and comparers of one process, each made once, so that each network is loaded once."""
 
     device: str = "cpu"
-    _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
-    _comparers: dict[tuple[str, str], Comparer] = field(default_factory=dict)
+    _made: dict[Target, Any] = field(default_factory=dict)
 
     def scorers(self, network_set: str, roles: Collection[str]) -> dict[str, Scorer]:
-        """The scorers of these roles, in the order of the set.
-
-        Raises:
-            ValueError: the set lacks one of the roles.
-        """
-        for role in roles:
-            if (network_set, role) not in self._scorers:
-                scorer = new_scorer(role, self.device, network_set=network_set)
-                self._scorers[network_set, role] = scorer
-        ordered = [role for role in SCORERS[network_set] if role in roles]
-        return {role: self._scorers[network_set, role] for role in ordered}
+        """The scorers among these roles, in the order of the set."""
+        return self._of(SCORERS[network_set], roles)
 
     def comparers(self, network_set: str, roles: Collection[str]) -> dict[str, Comparer]:
         """The comparers among these roles, in the order of the set."""
-        ordered = [role for role in COMPARERS[network_set] if role in roles]
-        for role in ordered:
-            if (network_set, role) not in self._comparers:
-                comparer = new_comparer(role, self.device, network_set=network_set)
-                self._comparers[network_set, role] = comparer
-        return {role: self._comparers[network_set, role] for role in ordered}
+        return self._of(COMPARERS[network_set], roles)
+
+    def _of(self, targets: Mapping[str, Target], roles: Collection[str]) -> dict[str, Any]:
+        wanted = {role: target for role, target in targets.items() if role in roles}
+        for target in wanted.values():
+            if target not in self._made:
+                self._made[target] = load(target)(device=self.device)
+        return {role: self._made[target] for role, target in wanted.items()}
 
 
 def judged(groups: Mapping[str, ScoredImages], judge: Judge) -> dict[str, ScoredImages]:
@@ -109,8 +94,7 @@ class Evaluator:
                 f"{concept.judge.name!r}, which offers {', '.join(sorted(available))}"
             )
         self.required = {need for metric in self.metrics.values() for need in metric.info.needs}
-        roles = (self.required | set(spec.roles)) & set(SCORERS[spec.network_set])
-        self.scorers = pool.scorers(spec.network_set, roles)
+        self.scorers = pool.scorers(spec.network_set, self.required | set(spec.roles))
         self.comparers = pool.comparers(spec.network_set, self.required)
 
     @cached_property

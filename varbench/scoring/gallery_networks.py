@@ -12,12 +12,13 @@ open_clip's own layout). Label names lie in the files' metadata, not in code.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -27,12 +28,14 @@ SIDE = 64
 FEATURES = 64
 VERSION = 1
 JUDGE_FILE, FEATURES_FILE, CLIP_FOLDER = "judge.safetensors", "features.safetensors", "clip"
-CLIP_FILE, CLIP_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
-CLIP_MEAN = CLIP_STD = 0.5
+CLIP_FILE = "open_clip_model.safetensors"
 _WIDTHS = (32, 64, 128)
 
 Labels = dict[str, tuple[str, ...]]
 """Head -> its label names, in the order of its logits."""
+ClipParts = tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]
+"""Model, preprocessing (PIL image -> `[3, H, W]`) and tokenizer (texts -> `[B, T]`, which cuts long
+ones), as open_clip makes them."""
 
 
 def to_side(images: Tensor, side: int = SIDE) -> Tensor:
@@ -107,13 +110,6 @@ class GalleryJudge(nn.Module):
         x = self.trunk(images)
         return {head: linear(x) for head, linear in self.heads.items()}
 
-    @torch.no_grad()
-    def judge(self, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Per head the winning label's index (int64 ``[B]``) and its probability (``[B]``)."""
-        logits = self(images)
-        best = {head: rows.float().softmax(1).max(1) for head, rows in logits.items()}
-        return {head: (top.indices, top.values) for head, top in best.items()}
-
 
 class GalleryFeatures(nn.Module):
     """The feature network; its features are the 64 numbers that all its training heads read."""
@@ -135,37 +131,6 @@ class GalleryFeatures(nn.Module):
     def logits(self, features: Tensor) -> dict[str, Tensor]:
         """Features ``[B, 64]`` -> per head logits ``[B, labels]``; used in training only."""
         return {head: linear(features) for head, linear in self.heads.items()}
-
-
-class GalleryClip(NamedTuple):
-    """The tiny CLIP as open_clip loads it; unpacks to (model, preprocess, tokenizer).
-
-    Attributes:
-        model: open_clip's model, in evaluation mode.
-        preprocess: PIL image -> ``[3, 64, 64]``, input of ``model.encode_image``.
-        tokenizer: texts -> ``[B, 32]`` int64, input of ``model.encode_text``.
-    """
-
-    model: Any
-    preprocess: Any
-    tokenizer: Any
-
-    @torch.no_grad()
-    def images(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1], any size -> unit rows ``[B, 64]``."""
-        rows: Tensor = self.model.encode_image(clip_input(images), normalize=True)
-        return rows
-
-    @torch.no_grad()
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> unit rows ``[B, 64]``; unknown words are read as one and the same."""
-        rows: Tensor = self.model.encode_text(self.tokenizer(list(texts)), normalize=True)
-        return rows
-
-
-def clip_input(images: Tensor) -> Tensor:
-    """Images in [0, 1], any size -> input of the CLIP's image tower."""
-    return (to_side(images) - CLIP_MEAN) / CLIP_STD
 
 
 def default_folder() -> Path:
@@ -217,8 +182,10 @@ def load_features(folder: Path | None = None) -> GalleryFeatures:
     return _load(GalleryFeatures, (folder or default_folder()) / FEATURES_FILE)
 
 
-def load_clip(folder: Path | None = None) -> GalleryClip:
+def load_clip(folder: Path | None = None) -> ClipParts:
     """The tiny CLIP through open_clip, from files alone; None takes the shipped one.
+
+    Its images have 64 pixels, its texts 32 tokens and its rows 64 numbers.
 
     Raises:
         FileNotFoundError: the weights are missing.
@@ -230,4 +197,4 @@ def load_clip(folder: Path | None = None) -> GalleryClip:
     name = f"local-dir:{path}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     tokenizer = open_clip.get_tokenizer(name, local_files_only=True)
-    return GalleryClip(model.eval().requires_grad_(False), preprocess, tokenizer)
+    return model.eval().requires_grad_(False), preprocess, tokenizer

@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import Any
 
 from varbench.errors import unknown
-from varbench.scoring.base import Comparer, Scorer
 
 Target = str
 """``module:attribute``, the module absolute or relative to ``varbench.scoring``."""
@@ -96,22 +95,3 @@ def judge_spec(name: str) -> JudgeSpec:
     if name not in JUDGES:
         raise unknown("judge", name, JUDGES)
     return JUDGES[name]
-
-
-def new_scorer(role: str, device: str = "cpu", *, network_set: str = "gallery") -> Scorer:
-    """A scorer with its own network, which is loaded when it is first needed.
-
-    Raises:
-        ValueError: the set has no such role.
-    """
-    if role not in SCORERS[network_set]:
-        known = ", ".join(SCORERS[network_set])
-        raise ValueError(f"unknown scorer {role!r} of {network_set!r}; choose one of: {known}")
-    scorer: Scorer = load(SCORERS[network_set][role])(device=device)
-    return scorer
-
-
-def new_comparer(role: str, device: str = "cpu", *, network_set: str = "standard") -> Comparer:
-    """A comparer with its own network, which is loaded when it is first needed."""
-    comparer: Comparer = load(COMPARERS[network_set][role])(device=device)
-    return comparer

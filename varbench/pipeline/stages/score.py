@@ -51,7 +51,7 @@ def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Write
     began = time.monotonic()
     singly = bool(images.spec.get("strict"))
     arrays, failed = score_or_isolate(scorer.score, files, prompts, singly=singly)
-    failures.warn(scorer.id, prompts, failed)
+    failures.warn(task.label, prompts, failed)
     np.savez(writer.dir / "scores.npz", allow_pickle=False, **arrays)
     failures.note(writer, failures.failed_in(images) | failed)
     writer.meta["seconds"] = time.monotonic() - began

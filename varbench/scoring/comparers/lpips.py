@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from varbench.data.published.networks import network_path
 from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import (
+    LazyNetwork,
     batch_slices,
     float_rows,
     network_fingerprint,
@@ -34,25 +34,18 @@ from varbench.store.hashing import cached_file_sha256
 
 TRUNK = "lpips-alexnet"
 SIDE = 256
-BATCH = 32
 
 
-class LpipsComparer:
-    """LPIPS (AlexNet, version 0.1) of two images; 0 for equal ones, rarely above 1.
-
-    Args:
-        device: where the network runs.
-        batch: pairs at a time; changes nothing but speed and the last digits.
-    """
+class LpipsComparer(LazyNetwork):
+    """LPIPS (AlexNet, version 0.1) of two images; 0 for equal ones, rarely above 1."""
 
     version = 1
 
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        self._device, self._batch = torch.device(device), batch
+    def __init__(self, *, device: str = "cpu", batch: int = 32) -> None:
+        super().__init__(device=device, batch=batch)
 
-    @cached_property
-    def _network(self) -> nn.Module:
-        return load_lpips(network_path(TRUNK)).to(self._device)
+    def _load(self) -> nn.Module:
+        return load_lpips(network_path(TRUNK))
 
     def fingerprint(self) -> str:
         """Hash of both weight files and of the image size; loads no network.

@@ -23,24 +23,15 @@ from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.groups import Arrays, Key, ScoredImages
+from varbench.metrics.groups import Arrays, Floats, Key, ScoredImages
 from varbench.scoring.base import Scorer
 from varbench.scoring.judges.names import ANOTHER, NO_FACE
 from varbench.scoring.judges.zero_shot import check_names
 
-Floats = NDArray[np.float64]
 MIN_IMAGES = 2  # with a face, per name: one is left out, and a mean must remain
 
 
-@dataclass(frozen=True)
-class EqualError:
-    """A threshold on distances and its error rate, the mean of both kinds."""
-
-    threshold: float
-    rate: float
-
-
-def equal_error(same: Floats, different: Floats) -> EqualError:
+def equal_error_threshold(same: Floats, different: Floats) -> float:
     """The threshold at which both kinds of error are nearest to equal.
 
     Candidates lie halfway between neighbouring distances; of equally good ones the one with fewer
@@ -61,7 +52,7 @@ def equal_error(same: Floats, different: Floats) -> EqualError:
     accepted = np.searchsorted(np.sort(different), thresholds, side="right") / different.size
     gap, errors = np.abs(rejected - accepted), rejected + accepted
     best = np.lexsort((thresholds, errors.round(12), gap.round(12)))[0]  # not by their last digits
-    return EqualError(float(thresholds[best]), float(errors[best] / 2))
+    return float(thresholds[best])
 
 
 @dataclass(frozen=True)
@@ -72,13 +63,13 @@ class References:
         index: [r] place of each name among the judge's labels.
         means: [r, d] mean embedding.
         same: [g], sorted: distance of each image to its name's mean without it.
-        error: the threshold and the error rate there.
+        threshold: largest distance of a face that gets the name.
     """
 
     index: NDArray[np.int64]
     means: Floats
     same: Floats
-    error: EqualError
+    threshold: float
 
 
 def make_references(rows: Floats, index: NDArray[np.int64]) -> References:
@@ -107,7 +98,7 @@ def make_references(rows: Floats, index: NDArray[np.int64]) -> References:
         same.append(np.linalg.norm(own - rest, axis=1))
         different.append(np.linalg.norm(others - mean, axis=1))
     pairs = np.sort(np.concatenate(same))
-    return References(names, means, pairs, equal_error(pairs, np.concatenate(different)))
+    return References(names, means, pairs, equal_error_threshold(pairs, np.concatenate(different)))
 
 
 @dataclass(frozen=True)
@@ -177,7 +168,7 @@ class FacesJudge:
         known = self.references
         distances = np.stack([np.linalg.norm(rows - mean, axis=1) for mean in known.means], axis=1)
         nearest, least = distances.argmin(axis=1), distances.min(axis=1)
-        near = least <= known.error.threshold
+        near = least <= known.threshold
         farther = 1 - np.searchsorted(known.same, least, side="left") / known.same.size
         another = len(self._names)
         named = np.where(near, known.index[nearest], another)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +34,6 @@ Detection = dict[str, Any]
 """As the package gives it: `class`, `score`, and `box` (x, y, width, height in pixels)."""
 
 
-class Session(Protocol):
-    """The part of an ONNX session that the package uses."""
-
-    def run(self, names: Sequence[str] | None, inputs: dict[str, Array]) -> list[Array]:
-        """The outputs, of NudeNet one: [1, 4 + classes, boxes]."""
-        ...
-
-
 class DetectionScorer:
     """All detections of NudeNet; ignores the prompts.
 
@@ -52,7 +44,6 @@ class DetectionScorer:
         threads: images scored in parallel; default one per processor of this process.
     """
 
-    id = "detections"
     version = 1
 
     def __init__(
@@ -136,7 +127,7 @@ def as_arrays(images: Sequence[Sequence[Detection]]) -> dict[str, Array]:
     return arrays
 
 
-def open_session(path: Path) -> Session:
+def open_session(path: Path) -> Any:
     """An ONNX network that computes on the calling thread; several threads may call at a time.
 
     Raises:
@@ -147,16 +138,13 @@ def open_session(path: Path) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with reading(path, "an ONNX network"):
-        session: Session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    return session
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class LikelyBoxes:
     """A session without the boxes that no class claims, which the package drops slowly."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Any) -> None:
         self._session = session
 
     def run(self, names: Sequence[str] | None, inputs: dict[str, Array]) -> list[Array]:

@@ -1,17 +1,17 @@
 """Embeddings of faces, for the judge that recognises people by reference images.
 
-The default embedder is dlib (extra `faces`): its detector of frontal faces, five landmarks, and the
-ResNet that gives 128 numbers for an aligned face (King 2017). dlib is called directly: the usual
-wrapper imports `pkg_resources`, which current environments lack.
+dlib (extra `faces`): its detector of frontal faces, five landmarks, and the ResNet that gives 128
+numbers for an aligned face (King 2017). dlib is called directly: the usual wrapper imports
+`pkg_resources`, which current environments lack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,80 +24,22 @@ from varbench.scoring.scorers.images import check_input, read_rgb
 NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"
 
 
-class FaceEmbedder(Protocol):
-    """Embeds the largest face of an image; embeddings of one person lie near each other."""
-
-    @property
-    def size(self) -> int:
-        """Length of an embedding."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash of weights and settings."""
-        ...
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The embedding `[size]` of the largest face in `[H, W, 3]` (RGB); None without a face."""
-        ...
-
-
 class FaceScorer:
-    """One face per image, the largest; ignores the prompts.
+    """One face per image, the largest; images are not enlarged before the search.
 
     Args:
-        load: returns a :class:`FaceEmbedder`; default dlib's. Called when first needed.
         device: not used, dlib's wheel runs on the CPU.
     """
 
-    id = "faces"
     version = 1
+    size: ClassVar[int] = 128  # length of an embedding
 
-    def __init__(
-        self, load: Callable[[], FaceEmbedder] | None = None, *, device: str = "cpu"
-    ) -> None:
-        self._load = load or DlibFaces
-
-    @cached_property
-    def _embedder(self) -> FaceEmbedder:
-        return self._load()
-
-    def fingerprint(self) -> str:
-        return f"{self.version}-{self._embedder.fingerprint()}"
-
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`face` bool [n]; `descriptor` float32 [n, size], zero where there is no face."""
-        check_input(files, prompts)
-        descriptors = np.zeros((len(files), self._embedder.size), dtype=np.float32)
-        face = np.zeros(len(files), dtype=np.bool_)
-        for i, file in enumerate(files):
-            row = self._embedder(np.asarray(read_rgb(file), dtype=np.uint8))
-            if row is not None:
-                face[i], descriptors[i] = True, row
-        return {"face": face, "descriptor": descriptors}
-
-
-class DlibFaces:
-    """dlib's detector and ResNet, without enlarging images before the search.
-
-    Raises:
-        UserError: the extra `faces` is not installed.
-    """
-
-    size = 128
-
-    def __init__(self) -> None:
-        if find_spec("dlib") is None:
-            raise UserError(
-                "judge 'faces' needs dlib: pip install '.[faces]' in a checkout (builds dlib "
-                "for some minutes, with cmake and a C++ compiler), or use the judge clip-names "
-                "instead"
-            )
-
-    def fingerprint(self) -> str:
-        return f"{network_checksum(NETWORK)[:32]}{network_checksum(LANDMARKS)[:32]}"
+    def __init__(self, *, device: str = "cpu") -> None:
+        pass
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
+        _require_dlib()
         import dlib
 
         return (
@@ -106,7 +48,31 @@ class DlibFaces:
             dlib.face_recognition_model_v1(str(network_path(NETWORK))),
         )
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def fingerprint(self) -> str:
+        """Of both network files.
+
+        Raises:
+            UserError: the extra `faces` is not installed.
+        """
+        _require_dlib()
+        return f"{self.version}-{network_checksum(NETWORK)[:32]}{network_checksum(LANDMARKS)[:32]}"
+
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """`face` bool [n]; `descriptor` float32 [n, size], zero where there is no face."""
+        check_input(files, prompts)
+        descriptors = np.zeros((len(files), self.size), dtype=np.float32)
+        face = np.zeros(len(files), dtype=np.bool_)
+        for i, file in enumerate(files):
+            row = self.embedding(np.asarray(read_rgb(file), dtype=np.uint8))
+            if row is not None:
+                face[i], descriptors[i] = True, row
+        return {"face": face, "descriptor": descriptors}
+
+    def embedding(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The embedding `[size]` of the largest face in `[H, W, 3]` (RGB); None without a face.
+
+        Embeddings of one person lie near each other.
+        """
         detector, landmarks, network = self._parts
         boxes = detector(image, 0)
         if not boxes:
@@ -114,3 +80,12 @@ class DlibFaces:
         largest = max(boxes, key=lambda box: box.area())
         described = network.compute_face_descriptor(image, landmarks(image, largest))
         return np.asarray(described, dtype=np.float32)
+
+
+def _require_dlib() -> None:
+    if find_spec("dlib") is None:
+        raise UserError(
+            "judge 'faces' needs dlib: pip install '.[faces]' in a checkout (builds dlib "
+            "for some minutes, with cmake and a C++ compiler), or use the judge clip-names "
+            "instead"
+        )

@@ -64,7 +64,6 @@ class GcdScorer:
         device: not used, there is no network.
     """
 
-    id = "gcd"
     version = 1
 
     def __init__(self, table: Path | None = None, *, device: str = "cpu") -> None:

@@ -8,7 +8,6 @@ side to 232 (bilinear, antialiased), the middle 224 x 224, ImageNet's mean and d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import nn
 from varbench.data.published.networks import network_path
 from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import (
-    BATCH,
+    LazyNetwork,
     batch_slices,
     check_input,
     network_fingerprint,
@@ -30,23 +29,13 @@ NETWORK = "resnet-50"
 TOP = 5
 
 
-class ImagenetScorer:
-    """The five likeliest of ImageNet's 1000 classes; ignores the prompts.
+class ImagenetScorer(LazyNetwork):
+    """The five likeliest of ImageNet's 1000 classes; ignores the prompts."""
 
-    Args:
-        device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
-    """
-
-    id = "imagenet"
     version = 1
 
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        self._device, self._batch = torch.device(device), batch
-
-    @cached_property
-    def _network(self) -> nn.Module:
-        return load_resnet(network_path(NETWORK)).to(self._device)
+    def _load(self) -> nn.Module:
+        return load_resnet(network_path(NETWORK))
 
     def fingerprint(self) -> str:
         """Hash of the network's file.

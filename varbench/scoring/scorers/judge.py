@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from varbench.metrics.groups import Array
-from varbench.scoring.scorers.images import BATCH, batches, check_input, fingerprint
+from varbench.scoring.gallery_networks import GalleryJudge, load_judge
+from varbench.scoring.scorers.images import LazyNetwork, batches, check_input, fingerprint
 
 
-class JudgeScorer:
-    """A classifier with one or more heads; ignores the prompts.
+class JudgeScorer(LazyNetwork):
+    """The Gallery's classifier with its heads; ignores the prompts."""
 
-    Args:
-        load: returns a module with `labels: Mapping[head, tuple of names]` whose forward maps
-            images `[B, 3, H, W]` in [0, 1], of any size, to logits per head,
-            `{head: [B, labels]}`; default the Gallery's judge. Called when first needed.
-        device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
-    """
-
-    id = "judge"
     version = 1
 
-    def __init__(
-        self,
-        load: Callable[[], Any] | None = None,
-        *,
-        device: str = "cpu",
-        batch: int = BATCH,
-    ) -> None:
-        self._load = load or _gallery
-        self._device, self._batch = torch.device(device), batch
-
-    @cached_property
-    def _network(self) -> Any:
-        return self._load().to(self._device).eval()
+    def _load(self) -> GalleryJudge:
+        return load_judge()
 
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:
@@ -70,9 +49,3 @@ class JudgeScorer:
             arrays[head] = np.concatenate(labels[head]).astype(np.int64)
             arrays[f"{head}_p"] = np.concatenate(chances[head]).astype(np.float32)
         return arrays
-
-
-def _gallery() -> Any:
-    from varbench.scoring.gallery_networks import load_judge
-
-    return load_judge()

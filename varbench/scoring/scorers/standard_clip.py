@@ -11,32 +11,29 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from varbench.data.published.networks import network_path
+from varbench.scoring.gallery_networks import ClipParts
 from varbench.scoring.scorers.clip import ClipScorer
-from varbench.scoring.scorers.images import BATCH, network_fingerprint, reading
+from varbench.scoring.scorers.images import network_fingerprint, reading
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
 """Entries of OpenAI's files that are not weights."""
 
 
 class StandardClip(ClipScorer):
-    """A CLIP from a published file, known by name; the same arrays as of `ClipScorer`.
+    """A CLIP from a published file, known by name; the same arrays as of `ClipScorer`."""
 
-    Args:
-        device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
-    """
-
+    version = 1
     network: ClassVar[str]
     architecture: ClassVar[str]  # as open_clip calls it
 
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        super().__init__(self._read, device=device, batch=batch)
+    def _load(self) -> ClipParts:
+        return load_clip(network_path(self.network), self.architecture)
 
     def fingerprint(self) -> str:
         """Hash of the network's file and of its architecture.
@@ -46,15 +43,10 @@ class StandardClip(ClipScorer):
         """
         return network_fingerprint(self.network, self.version, self.architecture)
 
-    def _read(self) -> tuple[Any, Any, Any]:
-        return load_clip(network_path(self.network), self.architecture)
-
 
 class ClipL14(StandardClip):
     """ViT-L/14 at 224 pixels, e = 768: the model of most CLIP scores since 2022."""
 
-    id = "clip"
-    version = 1
     network = "clip-vit-l-14"
     architecture = "ViT-L-14-quickgelu"
 
@@ -62,13 +54,11 @@ class ClipL14(StandardClip):
 class ClipB32(StandardClip):
     """ViT-B/32 at 224 pixels, e = 512: the model of most CLIP scores in papers on erasure."""
 
-    id = "clip_b32"
-    version = 1
     network = "clip-vit-b-32"
     architecture = "ViT-B-32-quickgelu"
 
 
-def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
+def load_clip(path: Path, architecture: str) -> ClipParts:
     """A CLIP from one of OpenAI's files: a TorchScript archive or a plain state dict.
 
     Args:
@@ -76,8 +66,7 @@ def load_clip(path: Path, architecture: str) -> tuple[Any, Any, Any]:
         architecture: open_clip's name of what it holds.
 
     Returns:
-        model (float32, evaluation mode), preprocess (PIL image -> `[3, H, W]`) and tokenizer
-        (texts -> `[B, 77]`), as for `ClipScorer`.
+        the model in float32 and evaluation mode; texts have 77 tokens.
 
     Raises:
         CheckpointError: the file is damaged or of another architecture.

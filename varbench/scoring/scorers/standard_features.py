@@ -15,9 +15,6 @@ Both read and resize images by clean-fid's own code (`features.py` says why).
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,38 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array
-from varbench.scoring.scorers.features import clean_rows
-from varbench.scoring.scorers.images import BATCH, check_input, network_fingerprint, reading
+from varbench.scoring.scorers.features import FeatureScorer
+from varbench.scoring.scorers.images import network_fingerprint, reading
 
 DINO = "vit_base_patch14_dinov2"
 DINO_SIDE = 224
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class StandardFeatures(ABC):
-    """Feature rows of a network from a published file, known by name; ignores the prompts.
+class StandardFeatures(FeatureScorer):
+    """Feature rows of a network from a published file, known by name."""
 
-    Args:
-        device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
-    """
-
-    id: ClassVar[str]
-    version: ClassVar[int]
     network: ClassVar[str]
-    side: ClassVar[int]  # pixels that the network is fed
-
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        self._device, self._batch = torch.device(device), batch
-
-    @cached_property
-    def _extractor(self) -> nn.Module:
-        return self._load(network_path(self.network)).to(self._device)
-
-    @abstractmethod
-    def _load(self, path: Path) -> nn.Module:
-        """The network in evaluation mode, from `[B, 3, side, side]` in 0..255 to `[B, d]`."""
 
     def fingerprint(self) -> str:
         """Hash of the network's file and of the preprocessing.
@@ -65,12 +42,6 @@ class StandardFeatures(ABC):
             MissingNetworkError: the file is not on this machine.
         """
         return network_fingerprint(self.network, self.version, "clean", self.side)
-
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`features` float32 [n, d]."""
-        check_input(files, prompts)
-        rows = clean_rows(files, self._extractor, self._device, self._batch, side=self.side)
-        return {"features": rows}
 
 
 class Normalised(nn.Module):
@@ -126,22 +97,17 @@ def load_dino(path: Path) -> nn.Module:
 class InceptionScorer(StandardFeatures):
     """Inception v3's 2,048 numbers, as clean-fid computes them."""
 
-    id = "features"
-    version = 1
     network = "inception-v3"
-    side = 299
 
-    def _load(self, path: Path) -> nn.Module:
-        return load_inception(path)
+    def _load(self) -> nn.Module:
+        return load_inception(network_path(self.network))
 
 
 class DinoScorer(StandardFeatures):
     """DINOv2's class token, 768 numbers."""
 
-    id = "dino"
-    version = 1
     network = "dinov2-vit-b-14"
     side = DINO_SIDE
 
-    def _load(self, path: Path) -> nn.Module:
-        return load_dino(path)
+    def _load(self) -> nn.Module:
+        return load_dino(network_path(self.network))
