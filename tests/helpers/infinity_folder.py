@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.helpers.guidance import Traced
 from tests.helpers.weights_files import load_into
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
@@ -29,7 +30,6 @@ from varbench.models.infinity.quantiser import (
     Quantised,
     quantise,
 )
-from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -264,21 +264,17 @@ class Folder:
             raise UnsupportedOption(f"multinomial sampling with top_k = {settings['top_k']}")
         if run not in self._runs:
             with_null = run == "ar" and settings.get("negative_prompt_none", True)
-            guidance = ClassifierFreeGuidance(
-                tuple(settings["cfg_list"]), None if with_null else self.negative
+            guidance = Traced(
+                ClassifierFreeGuidance(tuple(settings["cfg_list"])),
+                None if with_null else self.negative,
+                settings["tau_list"],
             )
-            with torch.no_grad():
-                branches = guidance.branches(self.model, self.condition)
-                texts = [self.model.read(b) for b in branches]  # type: ignore[arg-type]
-                self._runs[run] = sample(
-                    self.model.transformer,
-                    texts,
-                    self.model.layout,
-                    [("reference", row) for row in range(len(self.condition))],
-                    Sampling(top_k=settings["top_k"], top_p=settings["top_p"]),
-                    guidance,
-                    settings["tau_list"],
-                )
+            keys = [("reference", row) for row in range(len(self.condition))]
+            sampling = Sampling(top_k=settings["top_k"], top_p=settings["top_p"])
+            rollout = self.model.generate(
+                self.condition, keys, sampling=sampling, guidance=guidance
+            )
+            self._runs[run] = rollout, guidance.kept
         return self._runs[run]
 
     @cached_property

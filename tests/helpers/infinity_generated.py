@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import randomise
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -174,15 +174,15 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
         condition = TextCondition.from_compact(own, [len(own)], longest)
         other = TextCondition.from_compact(against, [len(against)], longest)
         for run, second in (("ar", model.null(condition)), ("ar_neg", other)):
-            texts = [model.read(condition), model.read(second)]
-            guidance = ClassifierFreeGuidance(CFG, second)
+            guidance = Traced(ClassifierFreeGuidance(CFG), second, TAU)
             greedy = Sampling(top_k=1, top_p=0.0)
             key = [("key", i)]
-            runs[run].append(sample(transformer, texts, model.layout, key, greedy, guidance, TAU))
+            made = model.generate(condition, key, sampling=greedy, guidance=guidance)
+            runs[run].append((made, guidance.kept))
     train_io |= {"logits": torch.cat(logits), "logits_uncond": torch.cat(uncond)}
     train_io |= {"mid.text_for_ca": torch.cat(memory), "mid.cond_BD": torch.cat(pooled)}
     train_io["mid.gss"] = ada[0]  # sample 0 only
-    cos, sin, *_ = transformer.layout(schedule)[1:]
+    cos, sin, *_ = transformer.positions(schedule)[1:]
     train_io |= {"mid.rope_cos": cos.clone(), "mid.rope_sin": sin.clone()}
     first = pooled[0][:, None] + transformer.pos_start
     start = torch.cat([first, transformer.word_embed(x[:1])], dim=1)

@@ -18,12 +18,8 @@ from tests.helpers.infinity_folder import (
     UnknownTensor,
     close,
 )
-from varbench.models.common.sampling import filter_probabilities
-from varbench.models.infinity.quantiser import (
-    codes_from_bits,
-    inputs_from_tokens,
-    resize,
-)
+from varbench.models.common.sampling import filter_probabilities, inputs_from_tokens
+from varbench.models.infinity.quantiser import codes_from_bits, resize
 from varbench.models.infinity.rope import rope_tables
 
 Rule = str | Callable[..., None]
@@ -88,7 +84,7 @@ def _rope(index: int) -> Rule:
     def rule(f: Folder, e: Tensor) -> None:
         config = f.model.transformer.config
         close(rope_tables(f.layout.schedule, config.width // config.heads)[index], e, 1e-6)
-        close(f.model.transformer.layout(f.layout.schedule)[1 + index], e, 1e-6)
+        close(f.model.transformer.positions(f.layout.schedule)[1 + index], e, 1e-6)
 
     return rule
 
@@ -118,7 +114,7 @@ def _run_input(f: Folder, e: Tensor, run: str, scale: str) -> None:
 
 
 def _run_codes(f: Folder, e: Tensor, run: str) -> None:
-    close(inputs_from_tokens(f.greedy(run)[0].tokens, f.layout)[1], e, CODES)
+    close(inputs_from_tokens(f.greedy(run)[0].tokens, f.model.code_sum())[1], e, CODES)
 
 
 def _run_image(f: Folder, e: Tensor, run: str) -> None:

@@ -139,7 +139,7 @@ def test_activations_are_what_a_real_step_saves(
     model = model_of(SCHEDULE, depth=3)
     pairs, text = blank_pairs(model, 5)
     with training_mode(model, trainable(model, config.parts), config, 0):
-        known = storages([*model.weights().parameters(), *model.transformer.layout(SCHEDULE)])
+        known = storages([*model.weights().parameters(), *model.transformer.positions(SCHEDULE)])
         saved: list[Tensor] = []
 
         def keep(tensor: Tensor) -> Tensor:

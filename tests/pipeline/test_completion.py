@@ -14,11 +14,9 @@ from varbench.methods.base import Edit, applied
 from varbench.models.capabilities import CompletesPrefix, require
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.keyed_random import uniforms
+from varbench.models.common.sampling import inputs_from_tokens
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.quantiser import inputs_from_tokens as infinity_inputs
 from varbench.models.protocol import Condition, NextScaleModel, Rollout, Sampling
-from varbench.models.switti.model import SwittiModel
-from varbench.models.switti.tokenizer import inputs_from_tokens as switti_inputs
 
 KEYS = [("one", 0), ("two", 0), ("two", 1)]
 WEIGHT = 2.5
@@ -95,10 +93,7 @@ def by_hand(case: Case, count: int, sampling: Sampling) -> Tensor:
         if scale < count:
             continue
         tokens[:, rows.start :] = 0  # whatever it is, no earlier scale reads it
-        if isinstance(model, SwittiModel):
-            inputs = switti_inputs(tokens, model.tokenizer.quantize, model.schedule)[0]
-        else:
-            inputs = infinity_inputs(tokens, model.layout)[0]
+        inputs, _ = inputs_from_tokens(tokens, model.code_sum())
         history = Rollout(tokens, inputs, model.schedule)
         with torch.no_grad():
             with_text, without = (model.logits(history, c)[:, rows] for c in (case.condition, null))

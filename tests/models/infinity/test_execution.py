@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import random_texts, randomise, tiny_model
 from varbench.models.common import autoencoder
 from varbench.models.common.autoencoder import ResBlock, Upsample, doubled
 from varbench.models.common.execution import Execution
 from varbench.models.common.rotary import rotate
+from varbench.models.common.sampling import sample_scales
 from varbench.models.infinity import model as infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -87,10 +88,13 @@ def test_sampling_in_place_leaves_what_it_was_given(
     before = [t.clone() for t in vars(state).values()]
     weights = {name: p.clone() for name, p in model.transformer.state_dict().items()}
     actual = [
-        sample(model.transformer, [state], model.layout, KEYS, model.sampling, model.guidance(1.0))
+        sample_scales(
+            model.transformer, state, model.code_sum(), KEYS, model.sampling, model.guidance(1.0),
+            branches=1,
+        )
         for _ in range(2)
-    ]
-    assert torch.equal(actual[0][0].tokens, actual[1][0].tokens)
+    ]  # fmt: skip
+    assert torch.equal(actual[0].tokens, actual[1].tokens)
     assert all(torch.equal(a, b) for a, b in zip(before, vars(state).values(), strict=True))
     after = model.transformer.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
@@ -218,10 +222,9 @@ class Queries:
 def logits_of(
     model: InfinityModel, texts: TextCondition, keys: Sequence[tuple[str, int]]
 ) -> Tensor:
-    made = sample(
-        model.transformer, [model.read(texts)], model.layout, keys, Sampling(), model.guidance(1.0)
-    )
-    return torch.cat(made[1], dim=1)
+    traced = Traced(model.guidance(1.0))
+    model.generate(texts, keys, sampling=Sampling(), guidance=traced)
+    return traced.logits
 
 
 @pytest.mark.slow

@@ -24,7 +24,6 @@ from tests.helpers.infinity_folder import (
 from tests.helpers.infinity_generated import fold, rows, unfold, write_folder
 from tests.helpers.infinity_rules import INPUTS, find_rule, required
 from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.infinity.quantiser import patchify, unpatchify
 from varbench.models.infinity.text import TextCondition
 from varbench.models.protocol import Sampling, Schedule
 
@@ -170,14 +169,12 @@ def test_padding_is_never_read(generated: Folder) -> None:
 
 def test_patchify_is_channel_major(generated: Folder) -> None:
     x = torch.randn(2, 3, 6, 8)
-    assert torch.equal(patchify(x), fold(x))
-    assert torch.equal(unpatchify(fold(x)), x)
     assert torch.equal(unfold(fold(x)), x)
     layout = generated.layout
-    maps = [torch.randn(2, 5, *grid) for grid in layout.grids]
-    assert torch.equal(layout.to_tokens(maps), torch.cat([rows(fold(m)) for m in maps], dim=1))
-    for k, part in enumerate(layout.schedule.slices()):
-        assert torch.equal(layout.to_map(layout.to_tokens(maps)[:, part], k), maps[k])
+    for scale, grid in enumerate(layout.grids):
+        x = torch.randn(2, 5, *grid)
+        assert torch.equal(layout.to_tokens(x), rows(fold(x)))
+        assert torch.equal(layout.to_map(layout.to_tokens(x), scale), x)
 
 
 def test_options_left_out_are_named(generated: Folder) -> None:

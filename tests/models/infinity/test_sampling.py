@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import random_texts, tiny_model
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.keyed_random import prompt_id
+from varbench.models.common.sampling import inputs_from_tokens
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.quantiser import inputs_from_tokens
-from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition
 from varbench.models.protocol import CapabilityError, Rollout, Sampling
 
@@ -92,10 +92,10 @@ def test_strict_mode_ignores_batch_size(texts: TextCondition) -> None:
 def test_strict_mode_keeps_each_rows_negative_prompt(texts: TextCondition) -> None:
     strict = tiny_model(seed=3, batch=1)
     negative = random_texts((2, 8, 3, 4, 5, 6, 7), 128, 8, seed=5)
-    guidance = ClassifierFreeGuidance(3.0, negative)
+    guidance = Traced(ClassifierFreeGuidance(3.0), negative)
     whole = strict.generate(texts, KEYS, guidance=guidance)
     for i in (0, 4):
-        against = ClassifierFreeGuidance(3.0, negative.select([i]))
+        against = Traced(ClassifierFreeGuidance(3.0), negative.select([i]))
         alone = strict.generate(texts.select([i]), [KEYS[i]], guidance=against)
         assert torch.equal(alone.tokens[0], whole.tokens[i])
     loose = tiny_model(seed=3).generate(texts, KEYS, guidance=guidance)
@@ -103,7 +103,7 @@ def test_strict_mode_keeps_each_rows_negative_prompt(texts: TextCondition) -> No
 
 
 def test_inputs_are_what_the_tokens_imply(model: InfinityModel, rollout: Rollout) -> None:
-    inputs, codes = inputs_from_tokens(rollout.tokens, model.layout)
+    inputs, codes = inputs_from_tokens(rollout.tokens, model.code_sum())
     assert rollout.inputs.shape == (7, 120, 6)
     assert torch.equal(inputs, rollout.inputs)
     images = model.decode(rollout)
@@ -116,10 +116,9 @@ def test_inputs_are_what_the_tokens_imply(model: InfinityModel, rollout: Rollout
 
 def trace(model: InfinityModel, texts: TextCondition, sampling: Sampling) -> tuple[Rollout, Tensor]:
     """A roll-out without guidance and the logits that it was drawn from."""
-    state = model.read(texts)
-    guidance = ClassifierFreeGuidance(1.0)
-    actual, made = sample(model.transformer, [state], model.layout, KEYS, sampling, guidance)
-    return actual, torch.cat(made, dim=1)
+    guidance = Traced(ClassifierFreeGuidance(1.0))
+    rollout = model.generate(texts, KEYS, sampling=sampling, guidance=guidance)
+    return rollout, guidance.logits / sampling.temperature
 
 
 @torch.no_grad()
@@ -163,7 +162,7 @@ def test_guidance_and_negative_prompts_change_images(
 ) -> None:
     plain = model.generate(texts, KEYS, sampling=Sampling(guidance=1.0))
     negative = random_texts((3,) * 7, 128, 8, seed=4)
-    against = model.generate(texts, KEYS, guidance=ClassifierFreeGuidance(3.0, negative))
+    against = model.generate(texts, KEYS, guidance=Traced(ClassifierFreeGuidance(3.0), negative))
     for a, b in ((plain, rollout), (against, rollout), (plain, against)):
         assert (a.tokens != b.tokens).float().mean() > 0.02
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import (
     SCHEDULES,
     logits_and_gradients,
@@ -18,11 +19,11 @@ from tests.helpers.infinity_tiny import (
     pairs_of,
 )
 from varbench.models.common.execution import Execution, HasExecution
+from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity import attention
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.sampling import sample
 from varbench.models.infinity.text import TextCondition
-from varbench.models.protocol import Rollout, Sampling
+from varbench.models.protocol import Rollout
 from varbench.pipeline.estimate.live_bytes import LiveBytes
 
 
@@ -48,7 +49,7 @@ def test_attention_by_scale_equals_the_dense_mask(
     """Logits and all gradients to 1e-5 in float32, a batch of prompts of different lengths."""
     schedule = SCHEDULES[name]
     model, (pairs, text) = model_of(schedule), pairs_of(schedule)
-    levels = model.transformer.layout(schedule)[0]
+    levels = model.transformer.positions(schedule)[0]
     actual = logits_and_gradients(model, pairs, text)
     other = {}
     for visible in ("own and earlier scales", "earlier scales only", "everything"):
@@ -80,12 +81,12 @@ def test_nothing_has_tokens_squared_elements(monkeypatch: pytest.MonkeyPatch) ->
     with Largest() as largest:
         logits_and_gradients(model, pairs, text)
     assert largest.elements < schedule.total**2
-    levels = model.transformer.layout(schedule)[0]
+    levels = model.transformer.positions(schedule)[0]
     monkeypatch.setattr(attention, "attend_by_scale", dense("everything", levels))
     with Largest() as largest:
         logits_and_gradients(model, pairs, text)
     assert largest.elements >= schedule.total**2
-    assert all(t.numel() <= 16 * schedule.total for t in model.transformer.layout(schedule))
+    assert all(t.numel() <= 16 * schedule.total for t in model.transformer.positions(schedule))
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -158,26 +159,13 @@ def test_sampling_in_bfloat16_agrees_with_teacher_forcing() -> None:
     for bf16 in (False, True):
         model.execution = Execution(bf16=bf16)
         with torch.no_grad():
-            rollout, trace = sample(
-                model.transformer,
-                [model.read(text)],
-                model.layout,
-                [("a", 0), ("b", 0), ("c", 0)],
-                Sampling(guidance=1.0),
-                _Plain(),  # type: ignore[arg-type]
-            )
+            plain = Traced(ClassifierFreeGuidance(1.0))
+            rollout = model.generate(text, [("a", 0), ("b", 0), ("c", 0)], guidance=plain)
             forced = model.logits(rollout, text)
-        assert forced.dtype == trace[0].dtype == torch.float32
-        differences[bf16] = float((forced - torch.cat(trace, dim=1)).abs().mean())
-        past = model.transformer.new_cache(model.read(text), schedule).blocks[0]
+        assert forced.dtype == plain.logits.dtype == torch.float32
+        differences[bf16] = float((forced - plain.logits).abs().mean())
+        past = model.transformer.new_cache(model.read(text), schedule)[0]
         retained = {t.dtype for t in (past.keys, past.values, *past.text[0])}
         assert retained == {torch.bfloat16 if bf16 else torch.float32}
     assert differences[False] < 1e-5
     assert differences[True] < 0.02 * float(forced.std())
-
-
-class _Plain:
-    """No guidance: the prompt's own logits."""
-
-    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
-        return logits[0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.guidance import Traced
 from tests.helpers.switti_literal import literal_logits
 from tests.helpers.switti_tiny import (
     SCHEDULE,
@@ -19,6 +20,7 @@ from tests.helpers.switti_tiny import (
 )
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.keyed_random import prompt_id, uniforms
+from varbench.models.common.sampling import inputs_from_tokens
 from varbench.models.protocol import (
     CapabilityError,
     NextScaleModel,
@@ -30,8 +32,7 @@ from varbench.models.protocol import (
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.model import PARTS, SwittiModel
 from varbench.models.switti.rope import rope_tables
-from varbench.models.switti.sampling import sample
-from varbench.models.switti.tokenizer import Accumulator, inputs_from_tokens
+from varbench.models.switti.tokenizer import CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer
 
 KEYS = [(prompt_id(f"prompt {i}"), i) for i in range(4)]
@@ -41,11 +42,9 @@ ROWS = list(SCHEDULE.slices())
 
 def trace(model: SwittiModel, sampling: Sampling) -> tuple[Rollout, Tensor]:
     """A roll-out without guidance and the logits that it was drawn from."""
-    with torch.no_grad():
-        text = model.read(texts())
-    codebook, guidance = model.tokenizer.quantize, ClassifierFreeGuidance(1.0)
-    actual, logits = sample(model.transformer, codebook, text, SCHEDULE, KEYS, sampling, guidance)
-    return actual, torch.cat(logits, dim=1)
+    guidance = Traced(ClassifierFreeGuidance(1.0))
+    rollout = model.generate(texts(), KEYS, sampling=sampling, guidance=guidance)
+    return rollout, guidance.logits / sampling.temperature
 
 
 # -- who sees whom ----------------------------------------------------------------------------
@@ -74,7 +73,7 @@ def test_teacher_forcing_gives_the_sampling_logits(causal: bool) -> None:
         taught = model.logits(rollout, texts())
     assert taught.shape == (4, 30, 1, 24)
     torch.testing.assert_close(taught, logits, atol=1e-4, rtol=0)
-    inputs, _ = inputs_from_tokens(rollout.tokens, model.tokenizer.quantize, SCHEDULE)
+    inputs, _ = inputs_from_tokens(rollout.tokens, model.code_sum())
     assert torch.equal(inputs, rollout.inputs)
 
 
@@ -103,10 +102,10 @@ def test_a_scale_reaches_later_ones_through_the_sum_of_codes() -> None:
     model = tiny_model()
     tokens = model.generate(texts(), KEYS).tokens
     codebook = model.tokenizer.quantize
-    before, _ = inputs_from_tokens(tokens, codebook, SCHEDULE)
+    before, _ = inputs_from_tokens(tokens, CodebookSum(codebook, SCHEDULE))
     changed = tokens.clone()
     changed[:, ROWS[1]] = (changed[:, ROWS[1]] + 1) % TRANSFORMER.vocabulary
-    after, _ = inputs_from_tokens(changed, codebook, SCHEDULE)
+    after, _ = inputs_from_tokens(changed, CodebookSum(codebook, SCHEDULE))
     moved = (after - before).abs().amax(dim=(0, 2))
     assert not moved[:4].any()  # inputs of scale 1 stand in front, they say nothing of itself
     assert (moved[4:] > 1e-3).all()
@@ -114,7 +113,7 @@ def test_a_scale_reaches_later_ones_through_the_sum_of_codes() -> None:
 
 def test_the_first_scale_has_no_input() -> None:
     with pytest.raises(ValueError, match="first scale"):
-        Accumulator(tokenizer().quantize, SCHEDULE).next_input()
+        CodebookSum(tokenizer().quantize, SCHEDULE).next_input()
 
 
 @BOTH

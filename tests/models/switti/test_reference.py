@@ -9,10 +9,11 @@ from torch import Tensor
 
 from tests.helpers.paths import DATA
 from tests.helpers.switti_tiny import SCHEDULE, texts, tiny_model, tokenizer, transformer
+from varbench.models.common.sampling import inputs_from_tokens
 from varbench.models.protocol import Rollout, Sampling
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.text import SwittiCondition
-from varbench.models.switti.tokenizer import inputs_from_tokens, phi_of
+from varbench.models.switti.tokenizer import CodebookSum, phi_of
 
 EXPECTED: dict[str, Tensor] = load_file(DATA / "switti_reference" / "expected.safetensors")
 VARIANTS = {"switti": False, "ar": True}
@@ -20,7 +21,9 @@ GREEDY = Sampling(guidance=3.0, temperature=1.0, top_k=1, top_p=0.0)
 
 
 def test_tokens_imply_the_inputs() -> None:
-    inputs, _ = inputs_from_tokens(EXPECTED["tokens"][..., None], tokenizer().quantize, SCHEDULE)
+    inputs, _ = inputs_from_tokens(
+        EXPECTED["tokens"][..., None], CodebookSum(tokenizer().quantize, SCHEDULE)
+    )
     torch.testing.assert_close(inputs, EXPECTED["inputs"], atol=1e-5, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Guidance that every model shares: classifier-free guidance, also against negative prompts."""
+"""Guidance that every model shares: classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -16,23 +16,17 @@ class ClassifierFreeGuidance:
 
     Attributes:
         weights: one weight for all scales, or one per scale. 1 means no guidance.
-        negative: prompts in place of the null condition (one per row), or None.
     """
 
     weights: float | Sequence[float]
-    negative: Condition | None = None
-
-    def weight(self, scale: int) -> float:
-        """The weight at a scale."""
-        return self.weights[scale] if isinstance(self.weights, Sequence) else self.weights
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         if not isinstance(self.weights, Sequence) and self.weights == 1:
             return [condition]
-        return [condition, self.negative or model.null(condition)]
+        return [condition, model.null(condition)]
 
     def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
         if len(logits) == 1:
             return logits[0]
-        weight = self.weight(scale)
+        weight = self.weights[scale] if isinstance(self.weights, Sequence) else self.weights
         return weight * logits[0] + (1 - weight) * logits[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,22 +13,35 @@ from varbench.models.common.keyed_random import uniforms
 from varbench.models.protocol import Guidance, Rollout, Sampling, Schedule
 
 
-class CodeSum(Protocol):
-    """The running sum of codes while scales are added one by one.
+class CodeSum(ABC):
+    """The running sum of codes ``[B, c, H, W]`` on the last grid, scale after scale.
 
-    Attributes:
+    A family says what the tokens of a scale add to it and how its transformer reads it.
+
+    Args:
+        schedule: the transformer's grids.
         width: channels of :meth:`next_input`.
-        total: the sum ``[B, c, H, W]`` on the last grid; None before the first scale.
     """
 
-    width: int
+    def __init__(self, schedule: Schedule, width: int) -> None:
+        self.schedule = schedule
+        self.width = width
+        self.scale = 0
+        self.total: Tensor | None = None
 
-    @property
-    def total(self) -> Tensor | None: ...
+    @abstractmethod
+    def codes(self, tokens: Tensor, scale: int) -> Tensor:
+        """The part ``[B, c, H, W]`` that the tokens ``[B, l, D]`` of a scale add to the sum."""
+
+    @abstractmethod
+    def read(self, total: Tensor, scale: int) -> Tensor:
+        """The sum of the scales before one as its input, ``[B, l, width]``."""
 
     def add(self, tokens: Tensor) -> None:
         """Add the tokens ``[B, l, D]`` of the next scale."""
-        ...
+        codes = self.codes(tokens, self.scale)
+        self.total = codes if self.total is None else self.total + codes
+        self.scale += 1
 
     def next_input(self) -> Tensor:
         """Input of the transformer at the next scale, ``[B, l, width]``.
@@ -35,15 +49,20 @@ class CodeSum(Protocol):
         Raises:
             ValueError: no scale was added; the first one has no visual input.
         """
-        ...
+        if self.total is None:
+            raise ValueError("the first scale has no visual input")
+        return self.read(self.total, self.scale)
 
 
-def teacher_forcing_inputs(
-    tokens_BLD: Tensor, sums: CodeSum, schedule: Schedule
-) -> tuple[Tensor, Tensor]:
-    """Tokens of all scales -> inputs ``[B, L - 1, width]`` and the summed codes."""
+def inputs_from_tokens(tokens_BLD: Tensor, sums: CodeSum) -> tuple[Tensor, Tensor]:
+    """Tokens of all scales -> teacher-forcing inputs ``[B, L - 1, width]`` and the summed codes.
+
+    Args:
+        tokens_BLD: symbols of all scales.
+        sums: nothing added yet.
+    """
     inputs = []
-    for scale, rows in enumerate(schedule.slices()):
+    for scale, rows in enumerate(sums.schedule.slices()):
         if scale:
             inputs.append(sums.next_input())
         sums.add(tokens_BLD[:, rows])
@@ -60,36 +79,29 @@ def _joined(inputs: list[Tensor], sums: CodeSum) -> Tensor:
 def sample_scales(
     transformer: Any,
     text: Any,
-    cache: Any,
     sums: CodeSum,
-    schedule: Schedule,
     keys: Sequence[tuple[str, int]],
     sampling: Sampling,
     guidance: Guidance,
     *,
     branches: int,
-    temperatures: Sequence[float] | None = None,
     given: Tensor | None = None,
-) -> tuple[Rollout, list[Tensor]]:
+) -> Rollout:
     """Generate tokens scale by scale, with one keyed random number per symbol.
 
     Args:
-        transformer: ``step`` gives the logits of one scale.
+        transformer: ``step`` gives the logits of one scale, ``new_cache`` what it keeps meanwhile.
         text: what it reads of all guidance branches, one after the other, each for B prompts.
-        cache: its new cache for these.
         sums: turns sampled tokens into the next scale's input; nothing added yet.
-        schedule: the grids.
         keys: (prompt id, image seed) per image.
         sampling: filters and temperature; its guidance weight is not used here.
         guidance: combines the branches' logits.
         branches: how many there are.
-        temperatures: per scale, instead of ``sampling.temperature``.
         given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
-
-    Returns:
-        The roll-out and, per scale, the guided logits ``[B, l, D, V]`` that it was drawn from.
     """
-    tokens, inputs, guided_logits, finite = [], [], [], []
+    schedule = sums.schedule
+    cache = transformer.new_cache(text, schedule)
+    tokens, inputs, finite = [], [], []
     known = 0 if given is None else given.shape[1]
     for scale, (length, rows) in enumerate(zip(schedule.lengths, schedule.slices(), strict=True)):
         x = None
@@ -97,8 +109,7 @@ def sample_scales(
             inputs.append(sums.next_input())
             x = inputs[-1].repeat(branches, 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
-        guided = guidance.combine(scale, list(logits.chunk(branches)))
-        guided = guided / (temperatures[scale] if temperatures else sampling.temperature)
+        guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
         if given is not None and rows.stop <= known:
             symbols = given[:, rows]  # the step before has filled caches and guidance all the same
         else:
@@ -108,10 +119,8 @@ def sample_scales(
             symbols = draw(probabilities, numbers)
         sums.add(symbols)
         tokens.append(symbols)
-        guided_logits.append(guided)
     all_finite = torch.stack(finite).all(dim=0) if finite else None
-    rollout = Rollout(torch.cat(tokens, dim=1), _joined(inputs, sums), schedule, all_finite)
-    return rollout, guided_logits
+    return Rollout(torch.cat(tokens, dim=1), _joined(inputs, sums), schedule, all_finite)
 
 
 def filter_probabilities(logits: Tensor, top_k: int, top_p: float) -> Tensor:

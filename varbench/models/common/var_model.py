@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from varbench.models.common.sampling import CodeSum
 from varbench.models.protocol import (
     CapabilityError,
     Condition,
@@ -121,6 +122,10 @@ class VarModel(ABC, Generic[C]):
             keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
             given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
         """
+
+    @abstractmethod
+    def code_sum(self) -> CodeSum:
+        """A new sum of codes over the model's schedule."""
 
     @torch.no_grad()
     def generate(

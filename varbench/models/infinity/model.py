@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
 from varbench.models.common.attention import split_heads
+from varbench.models.common.conditions import concatenate
 from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import inputs_from_tokens, sample_scales
 from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.infinity.hooks import (
     cross_attention,
@@ -21,8 +23,7 @@ from varbench.models.infinity.hooks import (
     text_keys,
     watched,
 )
-from varbench.models.infinity.quantiser import Layout, inputs_from_tokens
-from varbench.models.infinity.sampling import sample
+from varbench.models.infinity.quantiser import BinaryCodeSum, Layout
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
@@ -100,16 +101,20 @@ class InfinityModel(VarModel[TextCondition]):
         guidance: Guidance,
         given: Tensor | None,
     ) -> Rollout:
-        texts = [self.read(branch) for branch in branches]
+        text = concatenate([self.read(branch) for branch in branches])
+        sums, count = self.code_sum(), len(branches)
         with watched(self.transformer, guidance) as combined:
-            return sample(
-                self.transformer, texts, self.layout, keys, sampling, combined, given=given
-            )[0]
+            return sample_scales(
+                self.transformer, text, sums, keys, sampling, combined, branches=count, given=given
+            )
+
+    def code_sum(self) -> BinaryCodeSum:
+        return BinaryCodeSum(self.layout, self.transformer.config.bits)
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], RGB; few at a time (:data:`DECODED_PIXELS`)."""
-        codes = inputs_from_tokens(rollout.tokens, self.layout)[1]
+        codes = inputs_from_tokens(rollout.tokens, self.code_sum())[1]
         pixels = codes[0, 0].numel() * self.tokenizer.config.factor**2
         few = max(1, min(self.batch, DECODED_PIXELS // pixels))
         with autocast(self.device, self.execution.bf16_decoder):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varbench.models.common.sampling import teacher_forcing_inputs
+from varbench.models.common.sampling import CodeSum
 from varbench.models.protocol import Schedule
 
 
@@ -32,16 +32,6 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def patchify(x: Tensor) -> Tensor:
-    """``[B, d, 2h, 2w]`` -> ``[B, 4d, h, w]``; channel = c * 4 + dy * 2 + dx."""
-    return F.pixel_unshuffle(x, 2)
-
-
-def unpatchify(x: Tensor) -> Tensor:
-    """Inverse of :func:`patchify`."""
-    return F.pixel_shuffle(x, 2)
-
-
 @dataclass(frozen=True)
 class Layout:
     """Positions of the transformer's tokens on the tokenizer's grids."""
@@ -54,67 +44,38 @@ class Layout:
         """The tokenizer's grids (twice the transformer's with patchify)."""
         return (self.schedule.doubled() if self.patchified else self.schedule).scales
 
-    def to_tokens(self, maps: Sequence[Tensor]) -> Tensor:
-        """Per-scale maps ``[B, d, h, w]`` -> rows ``[B, sum of tokens, bits per token]``."""
-        folded = [patchify(m) if self.patchified else m for m in maps]
-        return torch.cat([m.flatten(2).transpose(1, 2) for m in folded], dim=1)
+    def to_tokens(self, map_Bdhw: Tensor) -> Tensor:
+        """Map of one scale -> rows ``[B, l, bits per token]``.
+
+        With patchify a token's bit is number c * 4 + dy * 2 + dx for bit c at (dy, dx).
+        """
+        folded = F.pixel_unshuffle(map_Bdhw, 2) if self.patchified else map_Bdhw
+        return folded.flatten(2).transpose(1, 2)
 
     def to_map(self, tokens_Bld: Tensor, scale: int) -> Tensor:
         """Rows ``[B, l, bits per token]`` of one scale -> map ``[B, d, h, w]``."""
         h, w = self.schedule.scales[scale]
         maps = tokens_Bld.transpose(1, 2).reshape(len(tokens_Bld), -1, h, w).float()
-        return unpatchify(maps) if self.patchified else maps
+        return F.pixel_shuffle(maps, 2) if self.patchified else maps
 
 
-class Accumulator:
-    """The running sum of up-sampled codes while scales are added one by one."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.total: Tensor | None = None
-        self.scale = 0
-
-    def add(self, bits_Bdhw: Tensor) -> None:
-        """Add one scale's bits ``[B, d, h, w]`` (tokenizer layout)."""
-        up = resize(codes_from_bits(bits_Bdhw), self.layout.grids[-1])
-        self.total = up if self.total is None else self.total + up
-        self.scale += 1
-
-    def next_input(self) -> Tensor:
-        """Input of the transformer at the next scale, ``[B, d, h, w]``."""
-        if self.total is None:
-            raise ValueError("the first scale has no visual input")
-        return resize(self.total, self.layout.grids[self.scale])
-
-
-class TokenSum:
-    """An :class:`Accumulator` of the transformer's rows: a family's ``CodeSum``.
+class BinaryCodeSum(CodeSum):
+    """The sum of the codes of bits.
 
     Args:
         layout: how rows lie on the tokenizer's grids.
-        width: bits per token.
+        bits: per token.
     """
 
-    def __init__(self, layout: Layout, width: int) -> None:
+    def __init__(self, layout: Layout, bits: int) -> None:
+        super().__init__(layout.schedule, bits)
         self.layout = layout
-        self.width = width
-        self._maps = Accumulator(layout)
 
-    @property
-    def total(self) -> Tensor | None:
-        return self._maps.total
+    def codes(self, tokens: Tensor, scale: int) -> Tensor:
+        return resize(codes_from_bits(self.layout.to_map(tokens, scale)), self.layout.grids[-1])
 
-    def add(self, tokens: Tensor) -> None:
-        self._maps.add(self.layout.to_map(tokens, self._maps.scale))
-
-    def next_input(self) -> Tensor:
-        return self.layout.to_tokens([self._maps.next_input()])
-
-
-def inputs_from_tokens(tokens_BLd: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Bits of all scales -> teacher-forcing inputs ``[B, L - 1, d]`` and summed codes."""
-    sums = TokenSum(layout, tokens_BLd.shape[2])
-    return teacher_forcing_inputs(tokens_BLd, sums, layout.schedule)
+    def read(self, total: Tensor, scale: int) -> Tensor:
+        return self.layout.to_tokens(resize(total, self.layout.grids[scale]))
 
 
 @dataclass(frozen=True)
@@ -145,23 +106,21 @@ def quantise(
         layout: the schedule.
         flips: per scale a bool map ``[B, d, h, w]`` of bits to flip before accumulating, or None.
     """
-    sums, targets, inputs = Accumulator(layout), [], []
-    grids = layout.grids
-    latent = latent_BdHW.float()
+    latent, grids = latent_BdHW.float(), layout.grids
+    sums = BinaryCodeSum(layout, latent.shape[1] * (4 if layout.patchified else 1))
+    targets, inputs = [], []
     for scale, grid in enumerate(grids):
         residual = latent if sums.total is None else latent - sums.total
         if tuple(residual.shape[-2:]) != grid:
             residual = F.adaptive_avg_pool2d(residual, grid)
         bits = residual > 0
-        targets.append(bits)
+        targets.append(layout.to_tokens(bits))
         flip = flips[scale] if flips is not None and scale < len(flips) else None
-        sums.add(bits if flip is None else bits ^ flip)
+        sums.add(targets[-1] if flip is None else layout.to_tokens(bits ^ flip))
         if scale + 1 < len(grids):
             inputs.append(sums.next_input())
     assert sums.total is not None
-    return Quantised(
-        layout.to_tokens(targets).to(torch.uint8), layout.to_tokens(inputs), sums.total
-    )
+    return Quantised(torch.cat(targets, 1).to(torch.uint8), torch.cat(inputs, 1), sums.total)
 
 
 def draw_flips(

@@ -39,14 +39,6 @@ class TextState:
     ada_B16D: Tensor
 
 
-@dataclass
-class Cache:
-    """Kept tensors of all blocks, and the number of tokens in it."""
-
-    blocks: list[Past]
-    used: int = 0
-
-
 class FeedForward(nn.Module):
     """Two linear layers with tanh-GELU."""
 
@@ -136,7 +128,7 @@ class InfinityTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_nm = HeadNorm(width)
         self.head = nn.Linear(width, 2 * config.bits)
-        self._layouts: dict[Schedule, tuple[Tensor, Tensor, Tensor]] = {}
+        self._positions: dict[tuple[Schedule, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def read_text(self, rows_BTC: Tensor, mask_BT: Tensor) -> TextState:
         """Prompt rows ``[B, T, C]`` (encoder output or null rows) and their validity mask."""
@@ -145,18 +137,15 @@ class InfinityTransformer(nn.Module):
         ada = self.shared_ada_lin(pooled).unflatten(-1, (1, 6, -1))
         return TextState(self.text_proj_for_ca(rows), mask_BT, pooled, ada)
 
-    def layout(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
-        """Per token: level ``[L]``, RoPE cosines and sines ``[L, D / H / 2]``."""
+    def positions(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
+        """Per token: level ``[L]``, RoPE cosines and sines ``[L, D / H / 2]``; made once."""
         device = self.pos_start.device
-        layout = self._layouts.get(schedule)
-        if layout is None or layout[0].device != device:
-            levels = torch.cat(
-                [torch.full((n,), level) for level, n in enumerate(schedule.lengths)]
-            )
-            cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
-            layout = (levels.to(device), cos.to(device), sin.to(device))
-            self._layouts[schedule] = layout
-        return layout
+        if (schedule, device) not in self._positions:
+            levels = torch.cat([torch.full((n,), k) for k, n in enumerate(schedule.lengths)])
+            tables = (levels, *rope_tables(schedule, self.config.width // self.config.heads))
+            levels, cos, sin = (table.to(device) for table in tables)
+            self._positions[schedule, device] = levels, cos, sin
+        return self._positions[schedule, device]
 
     def forward(
         self, inputs_BLd: Tensor, text: TextState, schedule: Schedule, scales: int | None = None
@@ -166,7 +155,7 @@ class InfinityTransformer(nn.Module):
         ``schedule`` gives the tokens' positions; only its first ``scales`` are computed.
         """
         lengths = schedule.lengths[:scales]
-        levels, cos, sin = (t[: sum(lengths)] for t in self.layout(schedule))
+        levels, cos, sin = (t[: sum(lengths)] for t in self.positions(schedule))
         start = text.pooled_BD[:, None] + self.pos_start
         x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
         recompute = self.execution.checkpointing and torch.is_grad_enabled()
@@ -191,26 +180,25 @@ class InfinityTransformer(nn.Module):
         text: TextState,
         schedule: Schedule,
         level: int,
-        cache: Cache,
+        cache: Sequence[Past],
     ) -> Tensor:
         """Logits ``[B, l, d, 2]`` of one scale from its inputs (None at the first) and cache."""
-        _, cos, sin = self.layout(schedule)
+        _, cos, sin = self.positions(schedule)
+        rows = list(schedule.slices())[level]
         x = text.pooled_BD[:, None] + self.pos_start
         if inputs_Bld is not None:
             x = self.word_embed(inputs_Bld)
         x = x + self.lvl_embed.weight[level]
-        rows = slice(cache.used, cache.used + x.shape[1])
         rope = (cos[rows], sin[rows])
         # A single token would be compiled for itself alone.
         run = compiled(Block.step) if self.execution.compile and level else Block.step
-        for block, past in zip(self._blocks, cache.blocks, strict=True):
+        for block, past in zip(self._blocks, cache, strict=True):
             with self._precision():
-                x = run(block, x, past, rope, cache.used)
-        cache.used = rows.stop
+                x = run(block, x, past, rope, rows.start)
         return self.read_out(x, text)
 
-    def new_cache(self, text: TextState, schedule: Schedule) -> Cache:
-        """A cache for one sampling run: buffers for visual tokens, keys and values of the text.
+    def new_cache(self, text: TextState, schedule: Schedule) -> list[Past]:
+        """What the blocks keep while a batch is sampled; buffers for visual tokens are empty.
 
         Each prompt is read alone, without padding, so that its numbers do not depend on others.
         """
@@ -228,7 +216,7 @@ class InfinityTransformer(nn.Module):
                 grouped.append((torch.cat(k), torch.cat(v)))
             keys, values = (self.pos_start.new_empty(shape, dtype=dtype) for _ in range(2))
             blocks.append(Past(keys, values, grouped, block.modulation(text)))
-        return Cache(blocks)
+        return blocks
 
     @property
     def _blocks(self) -> Iterable[Block]:

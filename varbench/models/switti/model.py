@@ -9,11 +9,11 @@ from torch import Tensor
 
 from varbench.models.common.conditions import concatenate
 from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import inputs_from_tokens, sample_scales
 from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.protocol import Guidance, Rollout, Sampling
-from varbench.models.switti.sampling import sample
 from varbench.models.switti.text import SwittiCondition
-from varbench.models.switti.tokenizer import VQVAE, inputs_from_tokens
+from varbench.models.switti.tokenizer import VQVAE, CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer, TextState
 
 PARTS = {
@@ -69,16 +69,17 @@ class SwittiModel(VarModel[SwittiCondition]):
         guidance: Guidance,
         given: Tensor | None,
     ) -> Rollout:
-        text = self.read(concatenate(branches))
-        codebook = self.tokenizer.quantize
-        return sample(
-            self.transformer, codebook, text, self.schedule, keys, sampling, guidance, given
-        )[0]
+        text, sums, count = self.read(concatenate(branches)), self.code_sum(), len(branches)
+        return sample_scales(
+            self.transformer, text, sums, keys, sampling, guidance, branches=count, given=given
+        )
+
+    def code_sum(self) -> CodebookSum:
+        return CodebookSum(self.tokenizer.quantize, self.schedule)
 
     @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], RGB."""
-        codebook = self.tokenizer.quantize
         parts = rollout.tokens.split(self.batch)
-        sums = [inputs_from_tokens(tokens, codebook, rollout.schedule)[1] for tokens in parts]
+        sums = [inputs_from_tokens(tokens, self.code_sum())[1] for tokens in parts]
         return torch.cat([self.tokenizer.decode(codes) for codes in sums]) / 2 + 0.5

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varbench.models.common.autoencoder import ResBlock, Upsample
-from varbench.models.common.sampling import teacher_forcing_inputs
+from varbench.models.common.sampling import CodeSum
 from varbench.models.protocol import Schedule
 from varbench.models.switti.config import PHIS, TokenizerConfig
 
@@ -60,35 +60,19 @@ class Codebook(nn.Module):
         return self.quant_resi["qresi_ls"][phi](codes)  # type: ignore[index,no-any-return]
 
 
-class Accumulator:
-    """The running sum of codes ``[B, c, H, W]`` while scales are added one by one."""
+class CodebookSum(CodeSum):
+    """The sum of a codebook's codes."""
 
     def __init__(self, codebook: Codebook, schedule: Schedule) -> None:
+        super().__init__(schedule, codebook.embedding.embedding_dim)
         self.codebook = codebook
-        self.schedule = schedule
-        self.width = codebook.embedding.embedding_dim
-        self.scale = 0
-        self.total: Tensor | None = None
 
-    def add(self, tokens: Tensor) -> None:
-        """Add the tokens ``[B, l, 1]`` of the next scale."""
-        part = self.codebook.spread(tokens, self.schedule, self.scale)
-        self.total = part if self.total is None else self.total + part
-        self.scale += 1
+    def codes(self, tokens: Tensor, scale: int) -> Tensor:
+        return self.codebook.spread(tokens, self.schedule, scale)
 
-    def next_input(self) -> Tensor:
-        """Input of the transformer at the next scale, ``[B, l, c]``."""
-        if self.total is None:
-            raise ValueError("the first scale has no visual input")
-        grid = self.schedule.scales[self.scale]
-        return F.interpolate(self.total, size=grid, mode="area").flatten(2).transpose(1, 2)
-
-
-def inputs_from_tokens(
-    tokens_BL1: Tensor, codebook: Codebook, schedule: Schedule
-) -> tuple[Tensor, Tensor]:
-    """Tokens of all scales -> teacher-forcing inputs ``[B, L - 1, c]`` and the summed codes."""
-    return teacher_forcing_inputs(tokens_BL1, Accumulator(codebook, schedule), schedule)
+    def read(self, total: Tensor, scale: int) -> Tensor:
+        size = self.schedule.scales[scale]
+        return F.interpolate(total, size=size, mode="area").flatten(2).transpose(1, 2)
 
 
 class AttentionBlock(nn.Module):

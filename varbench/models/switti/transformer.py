@@ -40,15 +40,6 @@ class TextState:
     blocks: list[BlockText]
 
 
-@dataclass(frozen=True)
-class Positions:
-    """Per token its level ``[L]`` and RoPE tables; per scale its rows."""
-
-    levels: Tensor
-    rope: tuple[Tensor, Tensor]
-    rows: list[slice]
-
-
 class FeedForward(nn.Module):
     """SwiGLU: a linear layer gated by the SiLU of another, then a third."""
 
@@ -135,7 +126,7 @@ class SwittiTransformer(nn.Module):
         self.crop_proj = nn.Linear(width, width)
         self.head_nm = HeadNorm(width)
         self.head = nn.Linear(width, config.vocabulary)
-        self._positions: dict[tuple[Schedule, torch.device], Positions] = {}
+        self._positions: dict[tuple[Schedule, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def read_text(self, rows_BTX: Tensor, mask_BT: Tensor, pooled_BP: Tensor) -> TextState:
         """Text rows ``[B, T, X]``, which of them are real, and the pooled vector ``[B, P]``."""
@@ -144,26 +135,22 @@ class SwittiTransformer(nn.Module):
         blocks = [block.read(rows_BTX, pooled, crop) for block in self.blocks]  # type: ignore[operator]
         return TextState(mask_BT, pooled, blocks)
 
-    def positions(self, schedule: Schedule) -> Positions:
-        """Levels, RoPE tables and rows of a schedule, made once per device.
+    def positions(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
+        """Per token: level ``[L]``, RoPE cosines and sines ``[L, C / H / 2]``; made once.
 
         Raises:
             ValueError: the schedule has another number of scales, or does not start with 1 x 1.
         """
         device = self.pos_start.device
         if (schedule, device) not in self._positions:
-            count = len(schedule.scales)
-            if count != self.config.levels or schedule.lengths[0] != 1:
+            if len(schedule.scales) != self.config.levels or schedule.lengths[0] != 1:
                 raise ValueError(
                     f"this model has {self.config.levels} scales from 1x1 on, got {schedule.scales}"
                 )
-            levels = [torch.full((n,), k) for k, n in enumerate(schedule.lengths)]
-            cos, sin = rope_tables(schedule, self.config.width // self.config.heads)
-            self._positions[schedule, device] = Positions(
-                torch.cat(levels).to(device),
-                (cos.to(device), sin.to(device)),
-                list(schedule.slices()),
-            )
+            levels = torch.cat([torch.full((n,), k) for k, n in enumerate(schedule.lengths)])
+            tables = (levels, *rope_tables(schedule, self.config.width // self.config.heads))
+            levels, cos, sin = (table.to(device) for table in tables)
+            self._positions[schedule, device] = levels, cos, sin
         return self._positions[schedule, device]
 
     def forward(
@@ -173,9 +160,8 @@ class SwittiTransformer(nn.Module):
 
         ``schedule`` gives the tokens' positions; only its first ``scales`` are computed.
         """
-        place = self.positions(schedule)
         lengths = schedule.lengths[:scales]
-        levels, cos, sin = (t[: sum(lengths)] for t in (place.levels, *place.rope))
+        levels, cos, sin = (t[: sum(lengths)] for t in self.positions(schedule))
         start = text.pooled_BC[:, None] + self.pos_start
         x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
         for block, block_text in zip(self.blocks, text.blocks, strict=True):
@@ -191,13 +177,13 @@ class SwittiTransformer(nn.Module):
         cache: list[tuple[Tensor, Tensor]] | None,
     ) -> Tensor:
         """Logits ``[B, l, 1, V]`` of one scale from its inputs (None at the first) and cache."""
-        place = self.positions(schedule)
-        rows = place.rows[level]
+        _, cos, sin = self.positions(schedule)
+        rows = list(schedule.slices())[level]
         x = text.pooled_BC[:, None] + self.pos_start
         if inputs_Bld is not None:
             x = self.word_embed(inputs_Bld)
         x = x + self.lvl_embed.weight[level]
-        rope = (place.rope[0][rows], place.rope[1][rows])
+        rope = (cos[rows], sin[rows])
         lengths = [schedule.lengths[level]]
         for number, (block, block_text) in enumerate(zip(self.blocks, text.blocks, strict=True)):
             past = None if cache is None else (*cache[number], rows)
