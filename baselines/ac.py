@@ -29,8 +29,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_choice
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.choices import check_choice
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence

@@ -39,9 +39,9 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_choice
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
-from varbench.methods.training.choices import check_choice
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import steer_away, symbol_divergence

@@ -34,9 +34,9 @@ from torch import Tensor
 
 from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_choice
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
-from varbench.methods.training.choices import check_choice
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = {"kv": ("memory",), "both": ("memory", "pool"), "h": ("rows",)}

@@ -36,9 +36,8 @@ from tabulate import tabulate
 
 from varbench.conf.compose import names, resolve
 from varbench.models.common.execution import Execution
-from varbench.models.infinity.config import PRECISIONS
+from varbench.models.infinity.config import PRECISIONS, InfinityConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.released_config import InfinityConfig
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE

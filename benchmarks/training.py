@@ -30,14 +30,14 @@ from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import training_mode
 from varbench.methods.training.losses import preservation_loss
 from varbench.methods.training.precision import PRECISIONS
-from varbench.models.fake import blank_pairs
 from varbench.models.infinity import attention
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
+from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import Sampling, trainable
+from varbench.models.protocol import Rollout, Sampling, trainable
 from varbench.pipeline.estimate.live_bytes import LiveBytes
 from varbench.utils.devices import pick_device
 
@@ -82,14 +82,21 @@ def build(args: argparse.Namespace, device: str) -> InfinityModel:
     return InfinityModel("random", transformer, tokenizer, None, schedule, Sampling())
 
 
+def random_pairs(model: InfinityModel, count: int, rows: int) -> tuple[Rollout, TextCondition]:
+    """Roll-outs and prompts of ``rows`` text rows."""
+    sizes, length = model.transformer.config, model.schedule.total
+    tokens = torch.zeros(count, length, sizes.bits, dtype=torch.uint8)
+    rollout = Rollout(tokens, torch.randn(count, length - 1, sizes.bits), model.schedule)
+    text = torch.randn(count, rows, sizes.text_width)
+    return rollout, TextCondition(text, torch.full((count,), rows))
+
+
 def measure(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Median seconds and peak GB of every variant; those out of memory are missing."""
     device = pick_device(args.device)
     model = build(args, device)
     with torch.device(device):
-        pairs, text = blank_pairs(model, args.batch, args.text_rows)
-    torch.nn.init.normal_(pairs.inputs)
-    torch.nn.init.normal_(text.rows)
+        pairs, text = random_pairs(model, args.batch, args.text_rows)
     dense = dense_attention(model.schedule.lengths, device)
 
     def step() -> None:

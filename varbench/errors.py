@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _SHOWN = 12  # names listed in an error message
 
@@ -35,3 +35,9 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     question = f"did you mean {folded[near[0]]!r}? " if near else ""
     more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
     return f"{question}choose one of: {', '.join(names[:_SHOWN])}{more}"
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raise ValueError for an unknown value of a setting; the message lists the known ones."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -24,7 +24,7 @@ from varbench.data.training_pairs import (
     placeholders,
 )
 from varbench.metrics.nudity_protocols import PROTOCOLS
-from varbench.models.gallery import vocabulary
+from varbench.models.gallery.world.captions import vocabulary
 from varbench.scoring.registry import judge_spec
 from varbench.utils.text import mentions, normalise
 

@@ -18,8 +18,8 @@ from varbench.conf.compose import resolve
 from varbench.conf.schema import SwittiModelConfig
 from varbench.models import registry
 from varbench.models.protocol import Schedule
+from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.model import SwittiModel
-from varbench.models.switti.released_config import WEIGHTS
 
 CPU = torch.device("cpu")
 META = torch.device("meta")

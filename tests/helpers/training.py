@@ -13,6 +13,8 @@ from varbench.methods import FineTuneConfig, RolloutConfig, TrainingContext
 from varbench.methods.registry import METHODS, load_method
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.model import InfinityModel
+from varbench.models.infinity.text import TextCondition
+from varbench.models.protocol import Rollout
 from varbench.utils.progress import Bar, Progress
 
 TRAIN = FineTuneConfig(steps=6, batch=2, rate=1e-3)
@@ -66,6 +68,15 @@ class KillAt(Progress):
                 return outer.__exit__(*args)
 
         return Context()
+
+
+def blank_pairs(model: InfinityModel, pairs: int) -> tuple[Rollout, TextCondition]:
+    """Roll-outs and prompts of zeros, the prompts as long as the model reads."""
+    sizes, length = model.transformer.config, model.schedule.total
+    tokens = torch.zeros(pairs, length, sizes.bits, dtype=torch.uint8)
+    rollout = Rollout(tokens, torch.zeros(pairs, length - 1, sizes.bits), model.schedule)
+    rows = torch.zeros(pairs, sizes.text_maxlen, sizes.text_width)
+    return rollout, TextCondition(rows, torch.full((pairs,), sizes.text_maxlen))
 
 
 def snapshot(model: InfinityModel) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from tests.helpers.infinity_tiny import model_of
-from tests.helpers.training import TRAIN
+from tests.helpers.training import TRAIN, blank_pairs
 from varbench.conf.compose import resolve
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import new_optimiser, training_mode
-from varbench.models.fake import blank_pairs, fake_infinity
+from varbench.models.fake import fake_infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.helpers.cli import cells, varbench
 from tests.helpers.paths import ROOT
 from varbench.data.concept_files import load_concept
-from varbench.models.gallery import FACES
+from varbench.models.gallery.world.scene import FACES
 from varbench.scoring.registry import SCORERS
 from varbench.scoring.scorers.faces import FaceScorer
 from varbench.scoring.scorers.gcd import VARIABLE

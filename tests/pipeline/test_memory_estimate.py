@@ -13,7 +13,7 @@ from tests.helpers.cli import varbench
 from tests.helpers.plan import planned, rows
 from tests.helpers.tiny import SCHEDULE
 from varbench.conf.compose import resolve
-from varbench.models import fake
+from varbench.models.infinity.config import InfinityConfig
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
@@ -38,7 +38,7 @@ TINY = [
 @pytest.fixture
 def three_scales(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer operations to count; the figures are as linear as those of thirteen scales."""
-    monkeypatch.setattr(fake, "schedule_for", lambda pn, aspect_ratio: SCHEDULE)
+    monkeypatch.setattr(InfinityConfig, "schedule", lambda self: SCHEDULE)
 
 
 def parts(text: str, title: str) -> dict[str, float]:

@@ -17,8 +17,8 @@ from tests.helpers.metrics import Prompt
 from varbench.data.concept import Judge
 from varbench.errors import UserError
 from varbench.metrics.groups import Array, ScoredImages
-from varbench.models.gallery import FACES, Scene
-from varbench.models.gallery.world.render import render_batch
+from varbench.models.gallery.world.render import render
+from varbench.models.gallery.world.scene import FACES, Scene
 from varbench.scoring.base import ReferenceJudge
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.judges.face_matching import FacesJudge, equal_error_threshold, make_references
@@ -38,7 +38,8 @@ def rows() -> NDArray[np.float64]:
     backgrounds = itertools.cycle(("meadow", "beach", "night", "room", "snow", "city"))
     names = [name for name in FACES for _ in range(PER_NAME)]
     scenes = [Scene(identity=name, background=next(backgrounds)) for name in names]
-    images = torch.from_numpy(render_batch(scenes, range(len(scenes)))).permute(0, 3, 1, 2)
+    renders = [render(scene, seed) for seed, scene in enumerate(scenes)]
+    images = torch.from_numpy(np.stack(renders)).permute(0, 3, 1, 2)
     with torch.no_grad():
         found: NDArray[np.float64] = load_judge().trunk(images.float() / 255).double().numpy()
     return found

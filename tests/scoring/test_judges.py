@@ -30,7 +30,8 @@ from tools.gallery.judge_data import (
 )
 from tools.gallery.save_network import save_network
 from tools.gallery.train_judges import SMOKE, train_judges
-from varbench.models.gallery import FACES, OBJECTS, STYLES, Scene, sizes
+from varbench.models.gallery import sizes
+from varbench.models.gallery.world.scene import FACES, OBJECTS, STYLES, Scene
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
 from varbench.scoring.gallery_networks import (

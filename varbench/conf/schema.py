@@ -8,9 +8,10 @@ from typing import Any
 
 from varbench.data.concept import FAMILIES
 from varbench.data.groups import GROUPS
-from varbench.models.infinity.released_config import InfinityConfig
+from varbench.errors import check_choice
+from varbench.models.infinity.config import InfinityConfig
 from varbench.models.protocol import Sampling
-from varbench.models.switti.released_config import SwittiConfig
+from varbench.models.switti.config import SwittiConfig
 
 SPLITS = ("test", "tune", "all")
 
@@ -166,8 +167,7 @@ class SuiteConfig:
     block: int = 50
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        check_choice("split", self.split, SPLITS)
         if self.block < 1:
             raise ValueError(f"block counts images and must be positive, got {self.block}")
         for name, size in self.groups.items():

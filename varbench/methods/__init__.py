@@ -18,8 +18,9 @@ Importing this package imports no torch: names are loaded when they are first us
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from varbench.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from varbench.data.erase_target import EraseTarget as EraseTarget
@@ -55,33 +56,4 @@ if TYPE_CHECKING:
     from varbench.methods.training.scale_weights import ScaleWeights as ScaleWeights
     from varbench.methods.vare import VareConfig as VareConfig
 
-_NAMES = {
-    "varbench.data.erase_target": "EraseTarget",
-    "varbench.methods.base": "Edit Method SamplingMethod TrainingContext applied",
-    "varbench.methods.svare": "SvareConfig",
-    "varbench.methods.vare": "VareConfig",
-    "varbench.methods.training.config": "FineTuneConfig",
-    "varbench.methods.training.loop": "fine_tune",
-    "varbench.methods.training.losses": (
-        "centred filtered_cross_entropy preservation_loss probability_distance steer_away "
-        "symbol_cross_entropy symbol_divergence symbol_entropy"
-    ),
-    "varbench.methods.training.objective": (
-        "Batch DistillObjective Objective RolloutObjective SharedHistory Term batch_condition"
-    ),
-    "varbench.methods.training.rollouts": (
-        "AuxiliaryTokens RolloutConfig auxiliary_tokens frozen_logits pair_rollouts sample_batch"
-    ),
-    "varbench.methods.training.scale_weights": "ScaleWeights",
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -5,8 +5,9 @@ Importing this package imports no torch: names are loaded when they are first us
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from varbench.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from varbench.models.capabilities import CompletesPrefix as CompletesPrefix
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from varbench.models.capabilities import TextKeys as TextKeys
     from varbench.models.capabilities import TextSpace as TextSpace
     from varbench.models.capabilities import require as require
-    from varbench.models.common.attention import attend_by_scale as attend_by_scale
     from varbench.models.common.execution import Execution as Execution
     from varbench.models.common.execution import HasExecution as HasExecution
     from varbench.models.common.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
     from varbench.models.common.keyed_random import uniforms as uniforms
-    from varbench.models.common.rotary import rotate as rotate
+    from varbench.models.common.layers import attend_by_scale as attend_by_scale
+    from varbench.models.common.layers import rotate as rotate
     from varbench.models.common.sampling import draw as draw
     from varbench.models.common.sampling import filter_probabilities as filter_probabilities
     from varbench.models.common.var_model import VarModel as VarModel
@@ -52,41 +53,4 @@ if TYPE_CHECKING:
     from varbench.models.weights.rewrite import WeightsFile as WeightsFile
     from varbench.models.weights.tensor_files import read_tensors as read_tensors
 
-_NAMES = {
-    "capabilities": (
-        "CompletesPrefix", "CutsRollouts", "HasBlocks", "HasHidden", "HasSoftPrompts",
-        "HasTextAttention", "HasTextSpaces", "SeesQueries", "TextAttention", "TextKeys",
-        "TextSpace", "require",
-    ),
-    "common.attention": ("attend_by_scale",),
-    "common.execution": ("Execution", "HasExecution"),
-    "common.guidance": ("ClassifierFreeGuidance",),
-    "common.keyed_random": ("uniforms",),
-    "common.rotary": ("rotate",),
-    "common.sampling": ("draw", "filter_probabilities"),
-    "common.var_model": ("VarModel",),
-    "protocol": (
-        "PARTS", "CapabilityError", "Condition", "Guidance", "NextScaleModel", "Rollout",
-        "Sampling", "Schedule", "at_once", "trainable",
-    ),
-    "registry": ("load_model",),
-    "text.cache": ("CachedTextEncoder",),
-    "text.encoders": ("PromptEncoder", "PromptFeatures"),
-    "weights.checkpoint": ("Format", "load_new"),
-    "weights.locate": ("locate",),
-    "weights.released": ("ReleasedConfig", "Source"),
-    "weights.rewrite": ("WeightsFile",),
-    "weights.tensor_files": ("read_tensors",),
-}  # fmt: skip
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

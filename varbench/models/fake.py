@@ -19,17 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from varbench.models.common.execution import Execution
 from varbench.models.common.var_model import batch_of
 from varbench.models.gallery import sizes as gallery
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
+from varbench.models.infinity.config import InfinityConfig, TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.released_config import InfinityConfig
-from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import NextScaleModel, Rollout, Sampling, Schedule
+from varbench.models.protocol import NextScaleModel, Sampling, Schedule
 from varbench.models.registry import PARAMETERS
+from varbench.models.switti.config import SwittiConfig
 from varbench.models.switti.model import SwittiModel
-from varbench.models.switti.released_config import SwittiConfig
 from varbench.models.switti.text import MAXLEN, SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
@@ -112,9 +110,8 @@ class _BlankText(Generic[C]):
 def blueprint_of(config: Any) -> Blueprint | None:
     """The blueprint of a model config; None for a plugin's model, whose shapes are not known."""
     if isinstance(config, InfinityConfig):
-        schedule = schedule_for(config.pn, config.aspect_ratio)
         sizes, bf16 = config.transformer, config.precision == "bf16"
-        build = _infinity(config, sizes, config.tokenizer, schedule, bf16=bf16)
+        build = _infinity(config, sizes, config.tokenizer, config.schedule(), bf16=bf16)
         text = BYTES[config.text_precision] * config.files.text_parameters
         return Blueprint(sizes.depth, build, _bytes_of(lambda: BSQVAE(config.tokenizer)), text)
     if isinstance(config, SwittiConfig):
@@ -141,6 +138,10 @@ def _infinity(
     schedule: Schedule,
     bf16: bool,
 ) -> Callable[[int], AbstractContextManager[NextScaleModel]]:
+    def blank(count: int) -> TextCondition:
+        rows = torch.zeros(count, sizes.text_maxlen, sizes.text_width)
+        return TextCondition(rows, torch.full((count,), sizes.text_maxlen))
+
     @contextmanager
     def build(depth: int) -> Iterator[NextScaleModel]:
         made = fake_infinity(replace(sizes, depth=depth), codes, schedule)
@@ -149,7 +150,7 @@ def _infinity(
                 model.transformer.blocks.to(torch.bfloat16)
             model.execution = Execution(bf16=bf16)
             model.transformer.requires_grad_(False)
-            model.text_encoder = _BlankText(lambda count: blank_text(sizes, count))
+            model.text_encoder = _BlankText(blank)
             model.sampling, model.batch = config.sampling, batch_of(config)
             yield model
 
@@ -164,29 +165,6 @@ def fake_infinity(
     with fake_tensors():
         network = InfinityTransformer(transformer)
         yield InfinityModel("blueprint", network, BSQVAE(tokenizer), None, schedule, Sampling())
-
-
-def blank_text(sizes: TransformerConfig, prompts: int, rows: int | None = None) -> TextCondition:
-    """Prompts of zeros.
-
-    Args:
-        sizes: decide the shapes.
-        prompts: how many.
-        rows: of every prompt; None = the model's longest, to which prompts are padded.
-    """
-    length = rows or sizes.text_maxlen
-    features = torch.zeros(prompts, length, sizes.text_width)
-    return TextCondition(features, torch.full((prompts,), length))
-
-
-def blank_pairs(
-    model: InfinityModel, pairs: int, text_rows: int | None = None
-) -> tuple[Rollout, TextCondition]:
-    """Roll-outs and prompts of zeros for training pairs; ``text_rows`` as in :func:`blank_text`."""
-    config, length = model.transformer.config, model.schedule.total
-    tokens = torch.zeros(pairs, length, config.bits, dtype=torch.uint8)
-    inputs = torch.zeros(pairs, length - 1, config.bits)
-    return Rollout(tokens, inputs, model.schedule), blank_text(config, pairs, text_rows)
 
 
 def _switti(config: Any) -> Callable[[int], AbstractContextManager[NextScaleModel]]:

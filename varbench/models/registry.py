@@ -144,6 +144,8 @@ def offers(config: Any, capability: type) -> bool | None:
 
 def schedule(config: Any) -> Schedule | None:
     """A model's token grids, without loading it; None if its module has no ``schedule``."""
+    if isinstance(config, ReleasedConfig):
+        return config.schedule()
     make = getattr(_module(config.name), "schedule", None)
     return make(config) if make else None
 

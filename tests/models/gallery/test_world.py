@@ -8,25 +8,21 @@ import itertools
 import numpy as np
 import pytest
 
-from varbench.models.gallery import (
+from varbench.models.gallery.world.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
+from varbench.models.gallery.world.render import render
+from varbench.models.gallery.world.scene import (
     ARTISTS,
     BACKGROUNDS,
     COLOURED_OBJECTS,
     COLOURS,
-    CONCEPT_WORDS,
     FACES,
     MANNEQUIN_STATES,
     OBJECTS,
     STYLES,
-    TEMPLATES,
     Scene,
-    caption,
     is_held_out,
-    render_batch,
     sample_scene,
-    vocabulary,
 )
-from varbench.models.gallery.world.render import render
 
 
 def _subjects() -> list[dict[str, str]]:
@@ -52,16 +48,6 @@ def test_an_image_depends_on_scene_and_seed_only() -> None:
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(image, render(scene, 7))
     assert (image != render(scene, 8)).any()
-
-
-def test_batch_is_the_single_images() -> None:
-    scenes = _scenes(5)
-    batch = render_batch(scenes, range(5))
-    assert batch.shape == (5, 64, 64, 3)
-    for index, scene in enumerate(scenes):
-        np.testing.assert_array_equal(batch[index], render(scene, index))
-    with pytest.raises(ValueError, match="as many seeds"):
-        render_batch(scenes, [1])
 
 
 def test_every_subject_style_and_background_is_an_image_of_its_own() -> None:

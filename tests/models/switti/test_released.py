@@ -30,7 +30,7 @@ from varbench.conf.compose import model_config, resolve
 from varbench.conf.schema import SwittiModelConfig
 from varbench.errors import CheckpointError, UserError
 from varbench.models import registry
-from varbench.models.switti.released_config import WEIGHTS
+from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.transformer import SwittiTransformer
 from varbench.store import Store
 

@@ -22,7 +22,7 @@ from tests.helpers.switti_folder import (
 )
 from varbench.data.prompt import Prompt
 from varbench.errors import CheckpointError
-from varbench.models.switti.released_config import WEIGHTS
+from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.pipeline.context import RunContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from varbench.methods.training.choices import check_choice
+from varbench.errors import check_choice
 from varbench.methods.training.precision import PRECISIONS
 
 OPTIMISERS = ("adamw",)

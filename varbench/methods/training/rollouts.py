@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from varbench.data.training_pairs import Pair
-from varbench.methods.training.choices import check_choice
+from varbench.errors import check_choice
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Rollout, Sampling
 
 PREFIXES = ("neutral", "concept", "mixed")

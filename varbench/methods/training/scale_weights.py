@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.methods.training.choices import check_choice
+from varbench.errors import check_choice
 from varbench.models.protocol import Schedule
 
 SCHEMES = ("token", "side", "uniform", "first_m")

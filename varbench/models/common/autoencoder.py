@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPS = 1e-6
+from varbench.models.common.layers import EPS
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -21,7 +22,7 @@ from varbench.models.protocol import (
     at_once,
 )
 from varbench.models.text.encoders import PromptEncoder
-from varbench.models.weights.fingerprint import fingerprint_of_model
+from varbench.models.weights.fingerprint import fingerprint_of
 
 C = TypeVar("C", bound=Condition)
 
@@ -219,7 +220,9 @@ class VarModel(ABC, Generic[C]):
         return network
 
     def fingerprint(self) -> str:
-        """SHA-256 over architecture, schedule and all weights (16 hex digits)."""
-        return fingerprint_of_model(
-            self.transformer, self.tokenizer, self.schedule, self.text_encoder
-        )
+        """SHA-256 over architecture, schedule, text encoders and weights (16 hex digits)."""
+        described = [repr(asdict(n.config)) for n in (self.transformer, self.tokenizer)]
+        described.append(repr(self.schedule.scales))
+        if self.text_encoder is not None:
+            described.append(self.text_encoder.fingerprint())
+        return fingerprint_of(described, [self.transformer, self.tokenizer])

@@ -12,7 +12,7 @@ import torch
 from varbench.models.gallery import sizes
 from varbench.models.infinity.checkpoint import TransformerFormat
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.released import Parts, assemble
+from varbench.models.infinity.released import assemble
 from varbench.models.infinity.text import TextEncoder
 from varbench.models.protocol import Schedule
 from varbench.models.weights.rewrite import WeightsFile
@@ -55,16 +55,17 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
         CheckpointError: weights missing or not fitting.
     """
     folder = folder or weights_folder()
-    parts = Parts(
+    place = torch.device(device)
+    return assemble(
+        config,
+        TextEncoder.from_folder(folder / TEXT_FOLDER, sizes.TEXT_MAXLEN, place),
+        place,
         transformer=sizes.TRANSFORMER,
         tokenizer=sizes.TOKENIZER,
         schedule=sizes.SCHEDULE,
         transformer_file=folder / TRANSFORMER_FILE,
         tokenizer_file=folder / TOKENIZER_FILE,
     )
-    place = torch.device(device)
-    text = TextEncoder.from_folder(folder / TEXT_FOLDER, sizes.TEXT_MAXLEN, place)
-    return assemble(parts, text, config, place)
 
 
 def weights_file(config: Any) -> WeightsFile:

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.attention import attend_by_scale, split_heads
-from varbench.models.common.rotary import rotate
+from varbench.models.common.layers import attend_by_scale, rotate, split_heads
 from varbench.models.infinity.config import TransformerConfig
 
 MAX_LOG_SCALE = math.log(100)

@@ -14,7 +14,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from varbench.models.capabilities import SeesQueries
-from varbench.models.common.attention import split_heads
+from varbench.models.common.layers import split_heads
 from varbench.models.infinity.attention import CrossAttention, TextPool
 from varbench.models.infinity.transformer import Block, InfinityTransformer
 from varbench.models.protocol import Condition, Guidance, NextScaleModel

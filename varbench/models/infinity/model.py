@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
-from varbench.models.common.attention import split_heads
 from varbench.models.common.conditions import concatenate
 from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.layers import split_heads
 from varbench.models.common.sampling import inputs_from_tokens, sample_scales
 from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.infinity.hooks import (

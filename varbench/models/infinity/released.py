@@ -6,7 +6,6 @@ Released weights (``conf/model/infinity-*.yaml``) were never loaded here for wan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from varbench.models.common.var_model import batch_of
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import T5Source, TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
@@ -33,27 +31,6 @@ from varbench.models.weights.tensor_files import read_tensors
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Sizes and files of an Infinity.
-
-    Attributes:
-        transformer, tokenizer: sizes.
-        schedule: transformer grids, coarse to fine.
-        transformer_file, tokenizer_file: weights, in any format of ``weights/tensor_files.py``.
-        blocks_per_chunk: blocks in each group of the transformer file's numbering.
-        precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
-    """
-
-    transformer: TransformerConfig
-    tokenizer: TokenizerConfig
-    schedule: Schedule
-    transformer_file: Path
-    tokenizer_file: Path
-    blocks_per_chunk: int = 1
-    precision: str = "fp32"
-
-
 def block_dtype(precision: str, name: str) -> torch.dtype:
     """Precision of a transformer tensor: only the blocks' weights are ever bfloat16.
 
@@ -63,50 +40,57 @@ def block_dtype(precision: str, name: str) -> torch.dtype:
 
 
 def assemble(
-    parts: Parts, text_encoder: PromptEncoder[TextCondition], config: Any, device: torch.device
+    config: Any,
+    text_encoder: PromptEncoder[TextCondition],
+    device: torch.device,
+    *,
+    transformer: TransformerConfig,
+    tokenizer: TokenizerConfig,
+    schedule: Schedule,
+    transformer_file: Path,
+    tokenizer_file: Path,
+    blocks_per_chunk: int = 1,
+    precision: str = "fp32",
 ) -> InfinityModel:
     """Load transformer and tokenizer onto a device, straight from their files.
 
     Args:
-        parts: sizes and files.
-        text_encoder: on the same device.
         config: a model config, of which name, sampling, batch and strict are used.
+        text_encoder: on the same device.
         device: where to put the weights.
+        transformer, tokenizer: sizes.
+        schedule: transformer grids, coarse to fine.
+        transformer_file, tokenizer_file: weights, in any format of ``weights/tensor_files.py``.
+        blocks_per_chunk: blocks in each group of the transformer file's numbering.
+        precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
 
     Raises:
         CheckpointError: a file is missing, damaged or does not fit.
     """
-    transformer = load_new(
-        lambda: InfinityTransformer(parts.transformer),
-        read_tensors(parts.transformer_file),
-        TransformerFormat(parts.blocks_per_chunk),
-        parts.transformer_file.name,
-        device=device,
-        dtype=partial(block_dtype, parts.precision),
-    )
-    tokenizer = load_new(
-        lambda: BSQVAE(parts.tokenizer),
-        read_tensors(parts.tokenizer_file),
-        TokenizerFormat(),
-        parts.tokenizer_file.name,
-        device=device,
-    )
     model = InfinityModel(
         name=config.name,
-        transformer=transformer,
-        tokenizer=tokenizer,
+        transformer=load_new(
+            lambda: InfinityTransformer(transformer),
+            read_tensors(transformer_file),
+            TransformerFormat(blocks_per_chunk),
+            transformer_file.name,
+            device=device,
+            dtype=partial(block_dtype, precision),
+        ),
+        tokenizer=load_new(
+            lambda: BSQVAE(tokenizer),
+            read_tensors(tokenizer_file),
+            TokenizerFormat(),
+            tokenizer_file.name,
+            device=device,
+        ),
         text_encoder=text_encoder,
-        schedule=parts.schedule,
+        schedule=schedule,
         sampling=config.sampling,
         batch=batch_of(config),
     )
-    model.execution = Execution(bf16=parts.precision == "bf16")
+    model.execution = Execution(bf16=precision == "bf16")
     return model
-
-
-def schedule(config: Any) -> Schedule:
-    """The token grids of a released model's pixel budget and aspect ratio."""
-    return schedule_for(config.pn, config.aspect_ratio)
 
 
 def load(config: Any, device: str = "cpu") -> InfinityModel:
@@ -124,15 +108,6 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
     """
     model, text = locate(config)
     place = torch.device(device)
-    parts = Parts(
-        transformer=config.transformer,
-        tokenizer=config.tokenizer,
-        schedule=schedule(config),
-        transformer_file=model.path(config.files.transformer),
-        tokenizer_file=model.path(config.files.tokenizer),
-        blocks_per_chunk=config.blocks_per_chunk,
-        precision=config.precision,
-    )
     source = T5Source(
         (text.path(""),),
         files_fingerprint([text]),
@@ -140,7 +115,18 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         config.transformer.text_maxlen,
         DTYPES[config.text_precision],
     )
-    return assemble(parts, CachedTextEncoder(source), config, place)
+    return assemble(
+        config,
+        CachedTextEncoder(source),
+        place,
+        transformer=config.transformer,
+        tokenizer=config.tokenizer,
+        schedule=config.schedule(),
+        transformer_file=model.path(config.files.transformer),
+        tokenizer_file=model.path(config.files.tokenizer),
+        blocks_per_chunk=config.blocks_per_chunk,
+        precision=config.precision,
+    )
 
 
 def weights_file(config: Any) -> WeightsFile:

@@ -44,20 +44,15 @@ def template(ratio: float) -> float:
     return min(FULL_SCHEDULES, key=lambda known: abs(known - ratio))
 
 
-def grids_for(pn: str, ratio: float = 1.0) -> tuple[tuple[int, int], ...]:
-    """The grids of a pixel budget ('0.06M', '0.25M', '0.60M', '1M') at an aspect ratio.
+def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
+    """The schedule of a pixel budget ('0.06M', '0.25M', '0.60M', '1M') at an aspect ratio.
 
     Raises:
         ValueError: unknown pixel budget.
     """
     if pn not in PIXEL_BUDGETS:
         raise ValueError(f"unknown pixel budget {pn!r}; choose one of: {', '.join(PIXEL_BUDGETS)}")
-    return FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]]
-
-
-def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
-    """The schedule of a pixel budget at an aspect ratio; arguments as :func:`grids_for`."""
-    return Schedule(grids_for(pn, ratio))
+    return Schedule(FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]])
 
 
 def full_grid(schedule: Schedule) -> tuple[int, int]:

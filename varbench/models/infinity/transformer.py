@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varbench.models.common.execution import Execution, autocast, compiled
-from varbench.models.common.head_norm import EPS, HeadNorm
+from varbench.models.common.layers import EPS, HeadNorm
 from varbench.models.infinity.attention import CrossAttention, Past, SelfAttention, TextPool
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.rope import rope_tables
@@ -198,7 +198,7 @@ class InfinityTransformer(nn.Module):
         return self.read_out(x, text)
 
     def new_cache(self, text: TextState, schedule: Schedule) -> list[Past]:
-        """What the blocks keep while a batch is sampled; buffers for visual tokens are empty.
+        """Tensors that the blocks keep while a batch is sampled; those of visual tokens are empty.
 
         Each prompt is read alone, without padding, so that its numbers do not depend on others.
         """

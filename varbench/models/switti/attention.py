@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.attention import attend_by_scale, split_heads
-from varbench.models.common.rotary import rotate
-
-EPS = 1e-6
+from varbench.models.common.layers import EPS, attend_by_scale, rotate, split_heads
 
 Past = tuple[Tensor, Tensor, slice]
 """Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""

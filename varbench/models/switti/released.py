@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from varbench.models.common.var_model import batch_of
-from varbench.models.protocol import Schedule
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
+from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.model import SwittiModel
-from varbench.models.switti.released_config import WEIGHTS
 from varbench.models.switti.text import CLIPSource
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
@@ -22,12 +21,6 @@ from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.locate import Part, files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
 from varbench.models.weights.tensor_files import read_tensors
-
-
-def schedule(config: Any) -> Schedule:
-    """The token grids of a released model."""
-    grids: Schedule = config.schedule()
-    return grids
 
 
 def load(config: Any, device: str = "cpu") -> SwittiModel:
@@ -67,7 +60,7 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
         transformer,
         tokenizer,
         CachedTextEncoder(source),
-        schedule(config),
+        config.schedule(),
         config.sampling,
         batch=batch_of(config),
     )

@@ -13,12 +13,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.autoencoder import ResBlock, Upsample
+from varbench.models.common.autoencoder import ResBlock, Upsample, group_norm
 from varbench.models.common.sampling import CodeSum
 from varbench.models.protocol import Schedule
 from varbench.models.switti.config import PHIS, TokenizerConfig
-
-EPS = 1e-6
 
 
 def phi_of(scale: int, scales: int) -> int:
@@ -80,7 +78,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, channels, eps=EPS)
+        self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
@@ -127,7 +125,7 @@ class Decoder(nn.Module):
             Level(inp, out, config.blocks, attention=index == last, double=index > 0)
             for index, (inp, out) in enumerate(zip([*widths[1:], widths[-1]], widths, strict=True))
         )
-        self.norm_out = nn.GroupNorm(32, widths[0], eps=EPS)
+        self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.head_norm import HeadNorm
+from varbench.models.common.layers import EPS, HeadNorm
 from varbench.models.protocol import Schedule
-from varbench.models.switti.attention import EPS, BlockText, CrossAttention, Past, SelfAttention
+from varbench.models.switti.attention import BlockText, CrossAttention, Past, SelfAttention
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.rope import rope_tables
 

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
+from varbench.models.protocol import Schedule
+
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes per number."""
 
@@ -103,6 +105,10 @@ class ReleasedConfig(ABC):
     @abstractmethod
     def described(self) -> dict[str, Any]:
         """The settings that decide an image besides the files' content, as JSON-able values."""
+
+    @abstractmethod
+    def schedule(self) -> Schedule:
+        """The token grids, coarse to fine."""
 
     @abstractmethod
     def weight_bytes(self, parameters: Parameters) -> int:

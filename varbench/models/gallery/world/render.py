@@ -6,8 +6,6 @@ seed with another name or style gives the same layout, which makes clean pairs f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,17 +93,3 @@ def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
         contour = np.maximum(contour * (1 - alpha), edges(wide))
     image = apply_style(scene.style, Drawing(image, mask, contour), rng)
     return (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-
-
-def render_batch(scenes: Sequence[Scene], seeds: Sequence[int]) -> NDArray[np.uint8]:
-    """The images of many scenes: uint8 RGB [N, 64, 64, 3].
-
-    Raises:
-        ValueError: if there are not as many seeds as scenes.
-    """
-    if len(scenes) != len(seeds):
-        raise ValueError(f"{len(scenes)} scenes need as many seeds, got {len(seeds)}")
-    out = np.empty((len(scenes), SIZE, SIZE, 3), dtype=np.uint8)
-    for index, (scene, seed) in enumerate(zip(scenes, seeds, strict=True)):
-        out[index] = render(scene, seed)
-    return out

@@ -1,6 +1,6 @@
-"""Self-attention over scales without a mask: one call per scale over the keys that it may see.
+"""Layers of all families: self-attention over scales, rotary positions, the head's norm.
 
-Shapes in names: B images, H heads, L visual tokens, C head width.
+Shapes in names: B images, H heads, L visual tokens, C width (in heads: head width).
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+EPS = 1e-6
+"""Added to the variance in all norms."""
 
 
 def split_heads(x_BLC: Tensor, heads: int) -> Tensor:
@@ -27,6 +30,8 @@ def attend_by_scale(
     scale: float | None = 1.0,
 ) -> Tensor:
     """Every scale attends to its own keys and, if causal, to those of all earlier scales.
+
+    No mask: one call per scale over the keys that it may see.
 
     Args:
         q_BHLC: queries of consecutive scales.
@@ -51,3 +56,27 @@ def attend_by_scale(
         out.append(part.transpose(1, 2))
         k_BHLC, v_BHLC = k_BHLC[:, :, :before], v_BHLC[:, :, :before]
     return (torch.cat(out[::-1], dim=1) if len(out) > 1 else out[0]).flatten(2)
+
+
+def rotate(x_BHLC: Tensor, cos_LR: Tensor, sin_LR: Tensor) -> Tensor:
+    """Turn adjacent channel pairs of ``[B, H, L, C]`` by a family's angles ``[L, C / 2]``."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        a, b = x_BHLC.unflatten(-1, (-1, 2)).unbind(-1)
+        turned = (a * cos_LR - b * sin_LR, a * sin_LR + b * cos_LR)
+        return torch.stack(turned, dim=-1).flatten(-2)
+    # Ten times as fast, but compilers know no complex numbers, and a gradient would keep a table
+    # of its own for every call.
+    pairs = torch.view_as_complex(x_BHLC.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * torch.complex(cos_LR, sin_LR)).flatten(-2)
+
+
+class HeadNorm(nn.Module):
+    """AdaLN before the head: scale first, shift second."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x_BLC: Tensor, pooled_BC: Tensor) -> Tensor:
+        scale, shift = self.ada_lin(pooled_BC)[:, None].chunk(2, dim=-1)
+        return F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=EPS) * (1 + scale) + shift  # type: ignore[no-any-return]
