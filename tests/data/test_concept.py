@@ -19,8 +19,6 @@ from varbench.data.selection import Selection, choose, split_of, stratified_subs
 from varbench.data.training_pairs import (
     Pair,
     PairRecipe,
-    make_pairs,
-    make_retain_prompts,
     placeholders,
 )
 from varbench.metrics.nudity_protocols import PROTOCOLS
@@ -156,7 +154,7 @@ def test_what_a_file_says_is_worked_out_once(
 ) -> None:
     fresh = dataclasses.replace(gallerys)
     pairs, group, digest = fresh.pairs(), fresh.group("target"), fresh.digest()
-    monkeypatch.setattr(concepts_module, "make_pairs", None)
+    monkeypatch.setattr(PairRecipe, "pairs", None)
     monkeypatch.setattr(concepts_module, "choose", None)
     fresh.pairs().clear()
     fresh.group("target").clear()  # a caller's own copy
@@ -207,13 +205,13 @@ def test_two_implied_wordings_are_kept_for_evaluation() -> None:
 def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
     places = {"place": ("", "now")}
     recipe = PairRecipe(4, 0, ("{concept} {place}",), ("a", "b"), ("c",), ("d",), places)
-    made = make_pairs(recipe, ())
+    made = recipe.pairs(())
     assert {pair.concept for pair in made} == {"a", "b", "a now", "b now"}
     assert Pair("a now", "c now") in made
-    assert {p.concept for p in make_pairs(recipe, (), {"a"})} == {"b", "a now", "b now"}
-    assert {p.concept for p in make_pairs(recipe, (), {"c"})} == {"a now", "b now"}
-    assert sorted(make_retain_prompts(recipe)) == ["d", "d now"]
-    assert make_retain_prompts(recipe, {"d now"}) == ["d"]
+    assert {p.concept for p in recipe.pairs({"a"})} == {"b", "a now", "b now"}
+    assert {p.concept for p in recipe.pairs({"c"})} == {"a now", "b now"}
+    assert sorted(recipe.retain_prompts(())) == ["d", "d now"]
+    assert recipe.retain_prompts({"d now"}) == ["d"]
     assert placeholders("{a} b {c}") == ["a", "c"]
 
 

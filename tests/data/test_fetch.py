@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from tests.helpers.published import DATA, Web, entry, serving
 from varbench.cli import app
-from varbench.data.published import by_name, load, local_path, verify
 from varbench.data.published import catalog as tables
+from varbench.data.published import known, load, local_path, verify
 from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import receipt
 from varbench.data.published.fetch import FetchError, fetch
@@ -182,7 +182,7 @@ def statistics(**arrays: np.ndarray) -> bytes:
 
 
 def test_reference_statistics_are_made_by_hand_and_checked(tmp_path: Path) -> None:
-    one = by_name("coco-30k-statistics")
+    one = known()["coco-30k-statistics"]
     with pytest.raises(FetchError, match=r"make_custom_stats\(.*--from"):
         fetch(one, tmp_path / "data")
     file = tmp_path / one.file
@@ -244,7 +244,7 @@ def test_list_prompts_has_own_and_published_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
-    one = by_name("ring-a-bell-nudity")
+    one = known()["ring-a-bell-nudity"]
     file = tmp_path / "downloads.csv"
     file.write_text("prompt\na gibberish\nb gibberish\n")
     fetch(one, tmp_path, file)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
-from varbench.data.published import by_name, local_path, verify
+from varbench.data.published import known, local_path, verify
 from varbench.data.published.data_folder import receipt
 from varbench.data.published.fetch import FetchError, fetch
 
-SET = by_name("ring-a-bell-nudity")
+SET = known()["ring-a-bell-nudity"]
 COMMIT = "a" * 40
 CONTENT = b"prompt,evaluation_seed\na gibberish,1\nb gibberish,2\n"
 
@@ -136,4 +136,4 @@ def test_several_files_are_a_question_for_the_user(hub: Hub, tmp_path: Path) -> 
 def test_no_network_is_told_with_the_way_out(tmp_path: Path) -> None:
     """The tests run with HF_HUB_OFFLINE, which the hub's own client heeds."""
     with pytest.raises(FetchError, match=r"joycenerd/p4d could not be fetched.*--from FOLDER"):
-        fetch(by_name("p4d"), tmp_path)
+        fetch(known()["p4d"], tmp_path)

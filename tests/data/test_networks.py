@@ -121,12 +121,12 @@ def test_the_documentation_has_the_same_table() -> None:
 def test_the_network_in_a_package_is_the_one_of_the_table() -> None:
     path = network_path("nudenet-320n")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == network_checksum("nudenet-320n")
-    assert path.stat().st_size == networks.by_name("nudenet-320n").size
+    assert path.stat().st_size == networks.known()["nudenet-320n"].size
 
 
 @pytest.mark.parametrize("name", [n for n in networks.known() if n != "nudenet-320n"])
 def test_a_missing_file_is_told_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
-    one = networks.by_name(name)
+    one = networks.known()[name]
     if locate(one)[0] is not None:
         pytest.skip(f"{name} is on this machine, outside the home folder")
     with pytest.raises(MissingNetworkError) as told:

@@ -18,7 +18,7 @@ from varbench.data import concept_files
 from varbench.data import prompt_sets as prompts
 from varbench.data.prompt import MissingPromptSetError, PromptSetError
 from varbench.data.prompt_sets import load_prompt_set
-from varbench.data.published import by_name, data_folder, known, prompt_sets, read
+from varbench.data.published import data_folder, known, prompt_sets, read
 from varbench.data.published.catalog import Columns
 from varbench.data.selection import stratified_subset
 
@@ -54,7 +54,7 @@ def test_no_published_name_is_one_of_ours() -> None:
 
 
 def test_addresses_name_the_commit() -> None:
-    one = by_name("i2p")
+    one = known()["i2p"]
     assert one.revision and one.address == (
         f"https://raw.githubusercontent.com/{one.place}/{one.revision}/prompts/i2p.csv"
     )
@@ -149,7 +149,7 @@ def test_malformed_json_is_refused(data: bytes, what: str) -> None:
 
 def test_statistics_are_no_prompts() -> None:
     with pytest.raises(PromptSetError, match="no prompt set"):
-        read(by_name("coco-30k-statistics"), FILE, DATA)
+        read(known()["coco-30k-statistics"], FILE, DATA)
 
 
 # --- by name

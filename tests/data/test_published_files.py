@@ -12,7 +12,7 @@ from tests.helpers.pages import named_blocks
 from varbench.data.concept_files import load_concept
 from varbench.data.prompt import PromptSet
 from varbench.data.prompt_sets import load_prompt_set
-from varbench.data.published import by_name, known, read
+from varbench.data.published import known, read
 from varbench.data.published.fetch import fetch
 from varbench.data.published.readers import Reading
 
@@ -30,7 +30,7 @@ def fetched(prompt_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A data folder with every file of the table that has a checksum."""
     folder = tmp_path_factory.mktemp("data")
     for name in AT_HAND:
-        fetch(by_name(name), folder, prompt_data)
+        fetch(known()[name], folder, prompt_data)
     return folder
 
 
@@ -42,7 +42,7 @@ def here(fetched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def reading(folder: Path, name: str) -> Reading:
     path = folder / f"{name}.csv"
-    return read(by_name(name), path, path.read_bytes())
+    return read(known()[name], path, path.read_bytes())
 
 
 def labelled(found: PromptSet, label: str) -> list[str]:
@@ -51,7 +51,7 @@ def labelled(found: PromptSet, label: str) -> list[str]:
 
 @pytest.mark.parametrize("name", AT_HAND)
 def test_counts_are_those_of_the_table(name: str, here: Path) -> None:
-    one, found = by_name(name), load_prompt_set(name)
+    one, found = known()[name], load_prompt_set(name)
     assert found.name == name and found.sha256 == one.sha256
     assert len(found.prompts) == one.prompts
     assert sum(int(prompt.labels["rows"]) for prompt in found.prompts) == one.rows
@@ -74,7 +74,7 @@ def test_i2p_keeps_the_literal_prompt_null(here: Path) -> None:
 
 def test_i2p_tags_are_those_of_its_rows(here: Path) -> None:
     """931 rows are tagged sexual; as repeats are merged, those are 900 prompts."""
-    one = by_name("i2p")
+    one = known()["i2p"]
     assert one.columns is not None
     rows = dataclasses.replace(
         one,

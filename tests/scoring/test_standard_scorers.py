@@ -116,7 +116,7 @@ def weights(
     """A file of the real format for each network; CLIP and DINOv2 are smaller than the real."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("weights")
-    inception = folder / Path(networks.by_name("inception-v3").file).name
+    inception = folder / Path(networks.known()["inception-v3"].file).name
     torch.jit.save(torch.jit.script(Inception().eval()), inception)
     return {
         "clip-vit-l-14": tiny_clip[0],
@@ -274,7 +274,7 @@ def test_offline_the_error_names_file_and_fix(
     folders = dict.fromkeys(networks._LIBRARY_FOLDERS, lambda: tmp_path)
     monkeypatch.setattr(networks, "_LIBRARY_FOLDERS", folders)
     who = new_scorer(role, network_set="standard")
-    network = networks.by_name(getattr(who, "network"))  # noqa: B009
+    network = networks.known()[getattr(who, "network")]  # noqa: B009
     for ask in (who.fingerprint, lambda: who.score(files, PROMPTS)):
         with pytest.raises(networks.MissingNetworkError) as error:
             ask()
@@ -285,7 +285,7 @@ def test_offline_the_error_names_file_and_fix(
 def test_a_file_of_something_else_is_refused_by_name(
     weights: dict[str, Path], tmp_path: Path, installed: pytest.MonkeyPatch
 ) -> None:
-    damaged = tmp_path / Path(networks.by_name("inception-v3").file).name
+    damaged = tmp_path / Path(networks.known()["inception-v3"].file).name
     damaged.write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match=r"inception-2015-12-05\.pt is not clean-fid's"):
         standard_features.load_inception(damaged)

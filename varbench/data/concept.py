@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from varbench.data.groups import ASKING, GROUPS, GroupName
-from varbench.data.pair_lists import PairList
 from varbench.data.prompt import Prompt, PromptSet
 from varbench.data.selection import Selection, choose
-from varbench.data.training_pairs import Pair, PairRecipe, make_pairs, make_retain_prompts
-from varbench.data.yaml_fields import Text, strict
+from varbench.data.training_pairs import Pair, PairList, PairRecipe
+from varbench.data.yaml_files import Text, strict
 from varbench.errors import suggest
 from varbench.utils.text import mentions, normalise
 
@@ -103,27 +102,19 @@ class Concept:
 
     def pairs(self) -> list[Pair]:
         """The training pairs, the same on every machine; none is in the concept's prompt sets."""
-        return list(self._pairs)
-
-    @cached_property
-    def _pairs(self) -> tuple[Pair, ...]:
-        if isinstance(self.recipe, PairList):
-            return tuple(self.recipe.pairs(self._tested))
-        return tuple(make_pairs(self.recipe, self.replacement, self._tested))
+        return list(self._training["pairs"])
 
     def retain_prompts(self) -> list[str]:
         """Prompts of what must stay, for training; none is in the concept's prompt sets."""
-        return list(self._retained)
+        return list(self._training["retained"])
 
     @cached_property
-    def _retained(self) -> tuple[str, ...]:
-        if isinstance(self.recipe, PairList):
-            return tuple(self.recipe.retain_prompts(self._tested))
-        return tuple(make_retain_prompts(self.recipe, self._tested))
-
-    @cached_property
-    def _tested(self) -> set[str]:
-        return {normalise(p.text) for each in self.sets.values() for p in each.prompts}
+    def _training(self) -> dict[str, list[Any]]:
+        tested = {normalise(p.text) for each in self.sets.values() for p in each.prompts}
+        return {
+            "pairs": self.recipe.pairs(tested, self.replacement),
+            "retained": self.recipe.retain_prompts(tested),
+        }
 
     def digest(self) -> str:
         """Hash of everything that decides an edit and its test, 64 hex digits.
@@ -142,11 +133,10 @@ class Concept:
 
     @cached_property
     def _digests(self) -> tuple[str, str]:
-        training = {"pairs": self._pairs, "retained": self._retained}
         tested = {field.name for field in dataclasses.fields(self)} - {"sets"}
         trained = {"name", "words", "synonyms", "replacement"}
         contents = [{key: getattr(self, key) for key in keys} for keys in (tested, trained)]
-        return _hash(contents[0] | training), _hash(contents[1] | training)
+        return _hash(contents[0] | self._training), _hash(contents[1] | self._training)
 
 
 def _hash(content: Mapping[str, object]) -> str:

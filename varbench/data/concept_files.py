@@ -21,7 +21,7 @@ A user's own file works like the packaged ones in `conf/concept/`::
 
 `set` is a packaged or published prompt set or a CSV file (relative to the concept's file); `where`,
 `where_not` and `limit` are explained in `selection.py`, `pairs` in `training_pairs.py` (a recipe,
-as above) and `pair_lists.py` (a list of pairs). The erased concept is never in `neighbours` or
+as above, or a list of pairs). The erased concept is never in `neighbours` or
 `unrelated`: prompts that have its label or say one of its words are left out. A training pair is
 never an evaluation prompt of the concept's sets. Whatever else is wrong with a file is an error
 that names file, line and fix.
@@ -42,8 +42,15 @@ from varbench.data.groups import ASKING, GROUPS, NEIGHBOURS
 from varbench.data.pair_files import check_pairs, read_pairs
 from varbench.data.prompt_sets import is_path
 from varbench.data.selection import Selection, load_selected
-from varbench.data.yaml_fields import AT_LEAST_ONE, AnyTexts, Text, Texts, strict
-from varbench.data.yaml_files import Document, read_yaml
+from varbench.data.yaml_files import (
+    AT_LEAST_ONE,
+    AnyTexts,
+    Document,
+    Text,
+    Texts,
+    read_yaml,
+    strict,
+)
 from varbench.errors import UserError, suggest
 from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind

@@ -1,4 +1,4 @@
-"""Rows of CSV files, read strictly; errors name file and line."""
+"""CSV files, read strictly; errors name file, line and fix."""
 
 from __future__ import annotations
 
@@ -7,69 +7,55 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from varbench.data.prompt import PromptSetError
+from varbench.utils.files import decode
+
+Rows = Iterator[tuple[int, dict[str, str]]]
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+def read_csv(path: Path, data: bytes, error: type[Exception]) -> tuple[list[str], Rows]:
+    """The header of a CSV file, and its rows, each with the number of its first line (from 1).
 
-    Raises:
-        PromptSetError: it cannot be read.
+    Cells are texts as written: `NULL`, `NaN` and `001` stay what they are. The header is empty for
+    an empty file, and as written otherwise: the caller looks for missing and repeated columns.
+
+    Args:
+        path: the file, for messages.
+        data: its bytes.
+        error: raised, also by the rows, where it is not UTF-8, not CSV, or a row does not fit the
+            header.
     """
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        raise PromptSetError(f"{path}: cannot be read ({error}); check the path") from error
+    lines = _lines(path, data, error)
+    _, header = next(lines, (1, []))
+    return header, _rows(path, lines, header, error)
 
 
-def decode(path: Path, data: bytes) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
-
-    Raises:
-        PromptSetError: it is not UTF-8; names the first such line.
-    """
-    try:
-        return data.decode("utf-8-sig")  # spreadsheets like to put a byte order mark first
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise PromptSetError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
-
-
-def csv_rows(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with the number of its first line (counted from 1).
-
-    Cells are texts as written: `NULL`, `NaN` and `001` stay what they are.
-
-    Raises:
-        PromptSetError: the file is not UTF-8 or not CSV.
-    """
-    reader = csv.reader(io.StringIO(decode(path, data), newline=""), strict=True)
+def _lines(path: Path, data: bytes, error: type[Exception]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(decode(path, data, error), newline=""), strict=True)
     line = 1
     while True:
         try:
             row = next(reader, None)
-        except csv.Error as error:
-            raise PromptSetError(
-                f"{path}:{line}: not valid CSV ({error}); put cells with commas, quotes or line "
+        except csv.Error as problem:
+            raise error(
+                f"{path}:{line}: not valid CSV ({problem}); put cells with commas, quotes or line "
                 'breaks in "double quotes", and write a quote inside them twice'
-            ) from error
+            ) from problem
         if row is None:
             return
         yield line, row
         line = reader.line_num + 1
 
 
-def check_row(path: Path, line: int, row: list[str], header: list[str]) -> None:
-    """Refuse a row that does not fit the header, or an empty line.
-
-    Raises:
-        PromptSetError: it does not.
-    """
-    if not row:
-        raise PromptSetError(f"{path}:{line}: empty line; delete it")
-    if len(row) != len(header):
-        raise PromptSetError(
-            f"{path}:{line}: {len(row)} cells but the header has {len(header)} "
-            f"({', '.join(header)}); add or delete cells, and put cells with commas in "
-            '"double quotes"'
-        )
+def _rows(
+    path: Path, lines: Iterator[tuple[int, list[str]]], header: list[str], error: type[Exception]
+) -> Rows:
+    for line, row in lines:
+        if not row:
+            raise error(f"{path}:{line}: empty line; delete it")
+        if len(row) != len(header):
+            raise error(
+                f"{path}:{line}: {len(row)} cells but the header has {len(header)} "
+                f"({', '.join(header)}); add or delete cells, and put cells with commas in "
+                '"double quotes"'
+            )
+        yield line, dict(zip(header, row, strict=True))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
 
-from varbench.data.pair_lists import NEUTRAL, PairList
 from varbench.data.prompt import Prompt
 from varbench.data.selection import Selection, choose, load_selected
 from varbench.data.training_pairs import (
@@ -15,12 +14,12 @@ from varbench.data.training_pairs import (
     PHRASE,
     REPLACEMENT,
     Pair,
+    PairList,
     PairRecipe,
     fill,
     placeholders,
 )
-from varbench.data.yaml_fields import AT_LEAST_ONE, strict, whole
-from varbench.data.yaml_files import Document
+from varbench.data.yaml_files import AT_LEAST_ONE, Document, strict, whole
 from varbench.errors import suggest
 from varbench.utils.text import mentions, normalise
 
@@ -55,10 +54,10 @@ def _read_list(document: Document, words: Sequence[str]) -> PairList:
     form = document.read(_ListForm, "pairs")
     listed: list[Pair] = []
     for prompt in _prompts(document, form.list, "pairs", "list"):
-        if NEUTRAL not in prompt.labels:
-            problem = f"the set has no column {NEUTRAL!r} with each prompt's twin; add it"
+        if "neutral" not in prompt.labels:
+            problem = "the set has no column 'neutral' with each prompt's twin; add it"
             document.fail(problem, "pairs", "list")
-        listed.append(Pair(prompt.text, prompt.labels[NEUTRAL]))
+        listed.append(Pair(prompt.text, prompt.labels["neutral"]))
     texts = [
         prompt.text
         for index, selection in enumerate(form.retain)

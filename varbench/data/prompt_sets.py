@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from varbench.data import published
-from varbench.data.csv_rows import check_row, csv_rows, read_bytes
+from varbench.data.csv_rows import read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.errors import suggest
-from varbench.utils.files import packaged
+from varbench.utils.files import packaged, read_bytes
 from varbench.utils.plugins import FileKind
 
 _COLUMN = "prompt"
@@ -83,7 +83,7 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
                 f"or give the path of a CSV file{PLUGINS.excuse()}"
             )
         path = known[name]
-    data = read_bytes(path)
+    data = read_bytes(path, PromptSetError)
     prompts = tuple(_read_prompts(path, data))
     if not prompts:
         raise PromptSetError(f"{path}:1: no prompts below the header; add at least one line")
@@ -107,17 +107,14 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
-    rows = csv_rows(path, data)
-    _, header = next(rows, (1, []))
+    header, rows = read_csv(path, data, PromptSetError)
     if not header:
         raise PromptSetError(
             f"{path}:1: no header; the first line names the columns, one of them 'prompt'"
         )
     _check_header(path, header)
     first_lines: dict[str, int] = {}
-    for line, row in rows:
-        check_row(path, line, row, header)
-        cells = dict(zip(header, row, strict=True))
+    for line, cells in rows:
         text = cells.pop(_COLUMN)
         if not text.strip():
             raise PromptSetError(f"{path}:{line}: empty prompt; write one or delete the line")

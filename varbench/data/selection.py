@@ -11,8 +11,7 @@ from typing import Annotated
 
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError
 from varbench.data.prompt_sets import is_path, load_prompt_set
-from varbench.data.yaml_fields import Labels, Text, strict, whole
-from varbench.data.yaml_files import Document
+from varbench.data.yaml_files import Document, Labels, Text, strict, whole
 from varbench.errors import suggest
 
 

@@ -1,27 +1,75 @@
 """YAML files read into dataclasses by pydantic; every error names file, line and fix.
 
-A file's form is a frozen dataclass, decorated with `strict` and with types of `yaml_fields.py`: its
-fields are the keys, those without a default are required, any other key is an error. Scalars reach
-pydantic as texts, as written (`no` stays "no", `1e3` stays "1e3"), so that no guess of YAML's about
-types can change a value.
+A file's form is a frozen dataclass decorated with `strict`: its fields are the keys, those without
+a default are required, any other key is an error. Scalars reach pydantic as texts, as written (`no`
+stays "no", `1e3` stays "1e3"), so that no guess of YAML's about types can change a value. The error
+of a field's own check reads as the rest of a sentence that begins with the field's name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 
-from varbench.data.yaml_fields import ItemError
 from varbench.errors import suggest
+from varbench.utils.files import decode, read_bytes
 
 T = TypeVar("T")
+
+strict = with_config(ConfigDict(extra="forbid"))
+
+
+class _ItemError(ValueError):
+    """An error at one item of a list."""
+
+    def __init__(self, index: int, problem: str):
+        super().__init__(problem)
+        self.index = index
+
+
+def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise _ItemError(index, f"has {value!r} twice; delete one of them")
+    return values
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """Annotation of an `int` field: a whole number from `low` to `high`."""
+
+    def check(value: object) -> int:
+        shown = ""
+        if isinstance(value, str):
+            if re.fullmatch(r"-?\d{1,18}", value) and low <= int(value) <= high:
+                return int(value)
+            shown = f", not {value!r}"
+        raise ValueError(f"must be a whole number from {low} to {high}{shown}")
+
+    return BeforeValidator(check)
+
+
+AT_LEAST_ONE = Field(min_length=1)
+DISTINCT = AfterValidator(_check_distinct)
+Text = Annotated[str, Field(pattern=r"\S")]
+AnyTexts = Annotated[tuple[Text, ...], DISTINCT]
+Texts = Annotated[AnyTexts, AT_LEAST_ONE]
+Labels = Annotated[tuple[str, ...], DISTINCT, AT_LEAST_ONE]  # "" is a label too
 
 _NULL = "tag:yaml.org,2002:null"
 _EMPTY = object()  # stands for YAML's null, which no field accepts, not even an optional one
@@ -34,6 +82,10 @@ _EXPECTED = {  # by pydantic's type of error
     "string_type": "a text",
     "literal_error": "a text",
     "tuple_type": "a list, [in brackets] or with a dash before each item",
+}
+_PROBLEMS = {
+    "too_short": "is an empty list; give it at least one item",
+    "string_pattern_mismatch": "is empty; give it a text",
 }
 
 
@@ -93,8 +145,10 @@ class Document:
             self.fail(f"key {name!r} is missing in {self._name(place[:-1])!r}; add it", *place)
         if kind == "value_error":
             cause = problem["ctx"]["error"]
-            index = (cause.index,) if isinstance(cause, ItemError) else ()
+            index = (cause.index,) if isinstance(cause, _ItemError) else ()
             self.fail(f"{name!r} {cause}", *place, *index)
+        if kind in _PROBLEMS:
+            self.fail(f"{name!r} {_PROBLEMS[kind]}", *place)
         expected = _EXPECTED.get(kind, "a block of keys")
         if node.tag == _NULL:
             self.fail(f"{name!r} is empty; give it {expected}", *place)
@@ -147,15 +201,11 @@ def read_yaml(path: Path, name: str, error: type[ValueError]) -> Document:
         name: what the document is, for messages ("the concept").
         error: the exception that this and every later complaint is raised as.
     """
+    text = decode(path, read_bytes(path, error), error)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = problem.object[: problem.start].count(b"\n") + 1
-        raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from problem
-    except (OSError, ValueError) as problem:  # ValueError: a path with a NUL character
-        raise error(f"{path}: cannot be read ({problem}); check the path") from problem
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark else 1
@@ -170,34 +220,27 @@ def read_yaml(path: Path, name: str, error: type[ValueError]) -> Document:
         raise error(f"{path}:1: not valid YAML ({problem}); simplify the file") from problem
     if node is None:
         raise error(f"{path}:1: the file is empty; see varbench/conf/concept/ for examples")
-    return Document(path, name, error, node, _Contents(path, error).of(node))
+    return Document(path, name, error, node, content)
 
 
-class _Contents:
-    """Turns nodes into plain values; a node that aliases share is turned once, even if cyclic."""
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Constructs scalars as texts; refuses keys that are no text, and repeated ones."""
 
-    def __init__(self, path: Path, error: type[ValueError]):
-        self._path, self._error = path, error
-        self._values: dict[yaml.Node, Any] = {}
+    yaml_constructors: ClassVar[dict[str, Any]] = {}  # none for any tag
 
-    def of(self, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return _EMPTY if node.tag == _NULL else str(node.value)
-        if node not in self._values:
-            value = self._values[node] = [] if isinstance(node, yaml.SequenceNode) else {}
-            if isinstance(value, list):
-                value.extend(map(self.of, node.value))
-            else:
-                for key, child in node.value:
-                    value[self._key(key, value)] = self.of(child)
-        return self._values[node]
+    def construct_scalar(self, node: Any) -> Any:
+        return _EMPTY if node.tag == _NULL else node.value
 
-    def _key(self, node: yaml.Node, taken: dict[str, Any]) -> str:
-        line = node.start_mark.line + 1
-        if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value.strip():
-            raise self._error(f"{self._path}:{line}: a key must be a text; write one")
-        if node.value in taken:
-            raise self._error(
-                f"{self._path}:{line}: key {node.value!r} appears twice; delete one of them"
-            )
-        return str(node.value)
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        content: dict[Hashable, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _NULL or not key.value.strip():
+                raise _bad_key("a key must be a text; write one", key)
+            if key.value in content:
+                raise _bad_key(f"key {key.value!r} appears twice; delete one of them", key)
+            content[key.value] = self.construct_object(value)
+        return content
+
+
+def _bad_key(problem: str, key: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)

@@ -27,8 +27,7 @@ from typing import Annotated
 from pydantic import Field
 
 from varbench.data.prompt_sets import is_path
-from varbench.data.yaml_fields import AT_LEAST_ONE, Text, Texts, strict
-from varbench.data.yaml_files import read_yaml
+from varbench.data.yaml_files import AT_LEAST_ONE, Text, Texts, read_yaml, strict
 from varbench.errors import UserError, unknown
 from varbench.pipeline.plan import Request
 from varbench.utils.files import packaged

@@ -26,6 +26,23 @@ def packaged(folder: str) -> Path:
     return path
 
 
+def read_bytes(path: Path, error: type[Exception]) -> bytes:
+    """The bytes of a file; raises `error`, which names the path, if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as problem:  # ValueError: a path with a NUL character
+        raise error(f"{path}: cannot be read ({problem}); check the path") from problem
+
+
+def decode(path: Path, data: bytes, error: type[Exception]) -> str:
+    """UTF-8 as text, without a byte order mark; raises `error`, which names the first bad line."""
+    try:
+        return data.decode("utf-8-sig")  # spreadsheets like to put a byte order mark first
+    except UnicodeDecodeError as problem:
+        line = data[: problem.start].count(b"\n") + 1
+        raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from problem
+
+
 @contextmanager
 def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
     """A draft to write, which takes the place of `path` by one rename if the block succeeds.

@@ -6,7 +6,7 @@ folder (`data_folder.py`, `fetch.py`); from then on it is a prompt set like any 
 (`readers.py`).
 """
 
-from varbench.data.published.catalog import PromptSetAsset, by_name, known, prompt_sets
+from varbench.data.published.catalog import PromptSetAsset, known, prompt_sets
 from varbench.data.published.data_folder import (
     data_folder,
     load,
@@ -18,7 +18,6 @@ from varbench.data.published.readers import Reading, read
 __all__ = [
     "PromptSetAsset",
     "Reading",
-    "by_name",
     "data_folder",
     "known",
     "load",

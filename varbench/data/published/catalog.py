@@ -13,9 +13,7 @@ from functools import cache
 from typing import Annotated, Literal
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.yaml_fields import AnyTexts, Text, strict, whole
-from varbench.data.yaml_files import read_yaml
-from varbench.errors import unknown
+from varbench.data.yaml_files import AnyTexts, Text, read_yaml, strict, whole
 from varbench.utils.files import packaged
 
 Host = Literal["github", "hub", "url", "package", "by_hand"]
@@ -160,14 +158,3 @@ def known() -> Mapping[str, PromptSetAsset]:
 def prompt_sets() -> Mapping[str, PromptSetAsset]:
     """Those that are sets of prompts."""
     return {name: asset for name, asset in known().items() if asset.columns is not None}
-
-
-def by_name(name: str) -> PromptSetAsset:
-    """One of the table.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    if name not in known():
-        raise unknown("published set", name, known())
-    return known()[name]

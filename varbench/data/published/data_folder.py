@@ -7,17 +7,16 @@ none, that of the receipt: a half-written or edited file is never read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from varbench.data.csv_rows import read_bytes
-from varbench.data.prompt import MissingPromptSetError, PromptSet
+from varbench.data.prompt import MissingPromptSetError, PromptSet, PromptSetError
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.readers import read
 from varbench.store.hashing import cached_file_sha256
+from varbench.utils.files import read_bytes
 
 VARIABLE = "VARBENCH_DATA"
 
@@ -35,12 +34,12 @@ def local_path(published: Asset, folder: Path | None = None) -> Path:
     return (folder or data_folder()) / published.local_name
 
 
-def receipt_path(published: Asset, folder: Path) -> Path:
+def receipt_path(published: Asset, folder: Path | None = None) -> Path:
     """Path of its receipt, fetched or not."""
-    return folder / f"{published.name}.receipt.json"
+    return (folder or data_folder()) / f"{published.name}.receipt.json"
 
 
-def receipt(published: Asset, folder: Path) -> dict[str, Any]:
+def receipt(published: Asset, folder: Path | None = None) -> dict[str, Any]:
     """Record of how the file was fetched; empty without a readable receipt."""
     try:
         content = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
@@ -51,23 +50,23 @@ def receipt(published: Asset, folder: Path) -> dict[str, Any]:
 
 def verify(published: Asset, folder: Path | None = None) -> str | None:
     """Reason why the file cannot be used; None if it is present and whole."""
-    folder = folder or data_folder()
     path = local_path(published, folder)
+    checksum = published.sha256 or receipt(published, folder).get("sha256")
+    if checksum is None and path.is_file():
+        return "no receipt, so it may be incomplete"
+    return mismatch(path, checksum)
+
+
+def mismatch(path: Path, checksum: str | None) -> str | None:
+    """Reason why a file is not the one with this checksum; without one any file will do."""
     if not path.is_file():
         return "missing"
     try:
-        checksum = cached_file_sha256(path)
+        actual = cached_file_sha256(path)
     except OSError as error:
         return f"cannot be read ({error})"
-    return _mismatch(published, folder, checksum)
-
-
-def _mismatch(published: Asset, folder: Path, checksum: str) -> str | None:
-    known = published.sha256 or receipt(published, folder).get("sha256")
-    if known is None:
-        return "no receipt, so it may be incomplete"
-    if known != checksum:
-        return f"its checksum is {checksum[:16]}..., not {known[:16]}..."
+    if checksum is not None and actual != checksum:
+        return f"its checksum is {actual[:16]}..., not {checksum[:16]}..."
     return None
 
 
@@ -82,16 +81,13 @@ def load(published: PromptSetAsset, folder: Path | None = None) -> PromptSet:
         MissingPromptSetError: it is not there, or not whole.
         PromptSetError: it is malformed.
     """
-    folder = folder or data_folder()
     path = local_path(published, folder)
-    command = f"varbench fetch {published.name}"
-    if not path.is_file():
-        raise MissingPromptSetError(
-            f"prompt set {published.name!r} is published by others and not on this machine "
-            f"(looked for {path})",
-            command,
-        )
-    data = read_bytes(path)
-    if reason := _mismatch(published, folder, hashlib.sha256(data).hexdigest()):
-        raise MissingPromptSetError(f"{path} is not the published file: {reason}", command)
-    return read(published, path, data).prompt_set
+    if reason := verify(published, folder):
+        message = f"{path} is not the published file: {reason}"
+        if reason == "missing":
+            message = (
+                f"prompt set {published.name!r} is published by others and not on this machine "
+                f"(looked for {path})"
+            )
+        raise MissingPromptSetError(message, f"varbench fetch {published.name}")
+    return read(published, path, read_bytes(path, PromptSetError)).prompt_set

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import filelock
 
-from varbench.data.csv_rows import read_bytes
+from varbench.data.prompt import PromptSetError
 from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import local_path, receipt_path
@@ -25,7 +25,7 @@ from varbench.data.published.listing import status_of
 from varbench.data.published.readers import read
 from varbench.errors import unknown
 from varbench.store.hashing import cached_file_sha256
-from varbench.utils.files import fsync, write_whole
+from varbench.utils.files import fsync, read_bytes, write_whole
 from varbench.utils.progress import Progress
 
 __all__ = ["FetchError", "by_name", "fetch", "notice"]
@@ -171,7 +171,7 @@ def _contents(item: Asset, staged: Path, origin: str) -> tuple[str, dict[str, in
     if item.columns is None:
         return _statistics(item, staged), {}
     shown = Path(origin) if Path(origin).is_file() else Path(item.local_name)
-    reading = read(item, shown, read_bytes(staged))
+    reading = read(item, shown, read_bytes(staged, PromptSetError))
     counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
     return reading.summary(item), counts
 

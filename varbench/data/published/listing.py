@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
-from varbench.data.published.data_folder import data_folder, local_path, receipt, verify
+from varbench.data.published.data_folder import local_path, receipt, verify
 from varbench.data.published.networks import Network
 
 
@@ -26,15 +26,10 @@ def status_of(item: Asset, folder: Path | None = None) -> tuple[Path | None, str
 
 def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[object, object]:
     """Rows and distinct prompts: as fetched, or as the table says, or "?"."""
-    known = receipt(published, folder or data_folder())
-    rows = known.get("rows", published.rows)
-    prompts = known.get("prompts", published.prompts)
+    fetched = receipt(published, folder)
+    rows = fetched.get("rows", published.rows)
+    prompts = fetched.get("prompts", published.prompts)
     return ("?" if rows is None else rows), ("?" if prompts is None else prompts)
-
-
-def state(published: PromptSetAsset, folder: Path | None = None) -> str:
-    """`here`, or why it cannot be used."""
-    return status_of(published, folder)[1]
 
 
 def network_table(folder: Path | None = None) -> str:
@@ -52,9 +47,8 @@ def listing(folder: Path) -> str:
     for name, asset in catalog.known().items():
         number, prompts = counts(asset, folder) if asset.columns else ("", "")
         access = "ask for access" if asset.gated else "by hand" if asset.host == "by_hand" else ""
-        rows.append(
-            [name, number, prompts, asset.licence, asset.pinned, access, state(asset, folder)]
-        )
+        state = status_of(asset, folder)[1]
+        rows.append([name, number, prompts, asset.licence, asset.pinned, access, state])
     header = ["published set", "rows", "prompts", "licence", "checked by", "access", ""]
     sets = str(tabulate(rows, header, disable_numparse=True))
     place = f"in {folder} (another folder: --data, or VARBENCH_DATA)"

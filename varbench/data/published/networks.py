@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator
+from typing import Annotated, Literal
 
 from varbench.data.published.catalog import TABLES, Asset
-from varbench.data.published.data_folder import local_path, verify
-from varbench.data.yaml_fields import AnyTexts, ItemError, Text, strict
-from varbench.data.yaml_files import read_yaml
-from varbench.errors import UserError, suggest, unknown
+from varbench.data.published.data_folder import local_path, mismatch, verify
+from varbench.data.yaml_files import DISTINCT, Text, read_yaml, strict
+from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
 
 
@@ -41,19 +38,13 @@ def _torch_folder() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
+_Library = Literal["clean-fid", "clip", "torch"]
 # As the libraries themselves have it: clean-fid's folder cannot be set.
-_LIBRARY_FOLDERS: Mapping[str, Callable[[], Path]] = {
+_LIBRARY_FOLDERS: Mapping[_Library, Callable[[], Path]] = {
     "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
     "clip": lambda: Path.home() / ".cache" / "clip",
     "torch": _torch_folder,
 }
-
-
-def _check_libraries(names: tuple[str, ...]) -> tuple[str, ...]:
-    for index, name in enumerate(names):
-        if name not in _LIBRARY_FOLDERS:
-            raise ItemError(index, f"has {name!r}: {suggest(name, _LIBRARY_FOLDERS)}")
-    return names
 
 
 @strict
@@ -67,7 +58,7 @@ class Network(Asset):
     """
 
     purpose: Text
-    kept_by: Annotated[AnyTexts, AfterValidator(_check_libraries)] = ()
+    kept_by: Annotated[tuple[_Library, ...], DISTINCT] = ()
 
     @property
     def local_name(self) -> str:
@@ -83,17 +74,6 @@ def known() -> Mapping[str, Network]:
         if not network.file:
             document.fail(f"key 'file' is missing in {name!r}; add it", name)
     return {name: dataclasses.replace(network, name=name) for name, network in networks.items()}
-
-
-def by_name(name: str) -> Network:
-    """One of the table.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    if name not in known():
-        raise unknown("network", name, known())
-    return known()[name]
 
 
 def _kept(network: Network) -> Iterator[Path]:
@@ -117,25 +97,12 @@ def locate(network: Network, data: Path | None = None) -> tuple[Path | None, tup
         return fetched, ()
     problems = [f"{fetched}: {problem}"]
     for path in _kept(network):
-        if (problem := _differs(network, path)) is None:
+        if (problem := mismatch(path, network.sha256)) is None:
             return path, tuple(problems)
         problems.append(f"{path}: {problem}")
     if network.host == "package" and len(problems) == 1:
         problems.append(f"the Python package {network.place}: not installed")
     return None, tuple(problems)
-
-
-def _differs(network: Network, path: Path) -> str | None:
-    """Reason why a library's file is not the network's; None if it is, or may be."""
-    if not path.is_file():
-        return "missing"
-    try:
-        checksum = cached_file_sha256(path)
-    except OSError as error:
-        return f"cannot be read ({error})"
-    if network.sha256 is not None and checksum != network.sha256:
-        return f"its checksum is {checksum[:16]}..., not {network.sha256[:16]}..."
-    return None
 
 
 def network_path(name: str) -> Path:
@@ -145,7 +112,8 @@ def network_path(name: str) -> Path:
         MissingNetworkError: it is not on this machine, or not whole; names the fix.
         UserError: there is no network of that name.
     """
-    network = by_name(name)
+    if (network := known().get(name)) is None:
+        raise unknown("network", name, known())
     path, problems = locate(network)
     if path is None:
         places = "\n".join(f"  {text}" for text in problems)

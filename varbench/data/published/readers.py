@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from varbench.data.csv_rows import check_row, csv_rows, decode
+from varbench.data.csv_rows import Rows, read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.data.published.catalog import Columns, PromptSetAsset
 from varbench.errors import suggest
+from varbench.utils.files import decode
 
 _SHOWN = 3
 
@@ -69,40 +70,42 @@ def read(published: PromptSetAsset, path: Path, data: bytes) -> Reading:
     if columns is None:
         raise PromptSetError(f"{published.name!r} is no prompt set; it is {published.format}")
     records = (_csv if published.format == "csv" else _json)(path, data, _wanted(columns))
-    first: dict[str, int] = {}
-    texts: dict[str, str] = {}
-    labels: dict[str, dict[str, str]] = {}
-    tags: dict[str, set[str]] = {}
-    counts: dict[str, int] = {}
-    repeats: list[tuple[int, int]] = []
+    rows_of: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, record in records:
-        text = record[columns.prompt]
-        if not text.strip():
+        if not record[columns.prompt].strip():
             raise PromptSetError(
                 f"{path}:{line}: empty prompt; fetch the file again, or report it to its authors"
             )
-        identifier = prompt_id(text)
-        counts[identifier] = counts.get(identifier, 0) + 1
-        if columns.tags is not None:
-            found = (tag.strip() for tag in record[columns.tags].split(","))
-            tags.setdefault(identifier, set()).update(tag for tag in found if tag)
-        if identifier in first:
-            repeats.append((line, first[identifier]))
-            continue
-        first[identifier], texts[identifier] = line, text
-        labels[identifier] = {name: record[name] for name in columns.labels}
-        if columns.neutral is not None:
-            labels[identifier]["neutral"] = record[columns.neutral]
-    if not first:
+        rows_of.setdefault(prompt_id(record[columns.prompt]), []).append((line, record))
+    if not rows_of:
         raise PromptSetError(f"{path}:1: no prompts; fetch the file again")
+    tags = {
+        identifier: {tag for _, record in rows for tag in _tags(record, columns)}
+        for identifier, rows in rows_of.items()
+    }
     every_tag = sorted(set().union(*tags.values()))
-    for identifier, mine in labels.items():
-        mine |= {tag: "yes" if tag in tags[identifier] else "" for tag in every_tag}
-        mine["rows"] = str(counts[identifier])
+    labels: dict[str, dict[str, str]] = {}
+    for identifier, rows in rows_of.items():
+        _, first = rows[0]
+        labels[identifier] = {name: first[name] for name in columns.labels}
+        if columns.neutral is not None:
+            labels[identifier]["neutral"] = first[columns.neutral]
+        for tag in every_tag:
+            labels[identifier][tag] = "yes" if tag in tags[identifier] else ""
+        labels[identifier]["rows"] = str(len(rows))
     strata = _strata(columns.labels, list(labels.values()))
-    prompts = tuple(Prompt(texts[one], one, labels[one], strata) for one in first)
-    found_set = PromptSet(published.name, hashlib.sha256(data).hexdigest(), prompts)
-    return Reading(found_set, sum(counts.values()), tuple(repeats))
+    prompts = tuple(
+        Prompt(rows[0][1][columns.prompt], identifier, labels[identifier], strata)
+        for identifier, rows in rows_of.items()
+    )
+    repeats = [(line, rows[0][0]) for rows in rows_of.values() for line, _ in rows[1:]]
+    prompt_set = PromptSet(published.name, hashlib.sha256(data).hexdigest(), prompts)
+    return Reading(prompt_set, len(prompts) + len(repeats), tuple(sorted(repeats)))
+
+
+def _tags(record: Mapping[str, str], columns: Columns) -> set[str]:
+    tags = record[columns.tags].split(",") if columns.tags is not None else []
+    return {tag.strip() for tag in tags} - {""}
 
 
 def _strata(names: Sequence[str], labels: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
@@ -117,23 +120,20 @@ def _wanted(columns: Columns) -> tuple[str, ...]:
     return (columns.prompt, *columns.labels, *(one for one in optional if one is not None))
 
 
-def _csv(path: Path, data: bytes, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = csv_rows(path, data)
-    _, header = next(rows, (1, []))
+def _csv(path: Path, data: bytes, wanted: tuple[str, ...]) -> Rows:
+    header, rows = read_csv(path, data, PromptSetError)
     for column in wanted:
         if header.count(column) != 1:
             raise PromptSetError(
                 f"{path}:1: {header.count(column)} columns {column!r}; this file has "
                 f"{', '.join(map(repr, header)) or 'no header'}: {suggest(column, header)}"
             )
-    for line, row in rows:
-        check_row(path, line, row, header)
-        yield line, {column: row[header.index(column)] for column in wanted}
+    return rows
 
 
-def _json(path: Path, data: bytes, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _json(path: Path, data: bytes, wanted: tuple[str, ...]) -> Rows:
     try:
-        items = json.loads(decode(path, data))
+        items = json.loads(decode(path, data, PromptSetError))
     except json.JSONDecodeError as error:
         raise PromptSetError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
     if not isinstance(items, list):

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from varbench.data.csv_rows import check_row, csv_rows, decode, read_bytes
-from varbench.data.prompt import PromptSetError
+from varbench.data.csv_rows import read_csv
 from varbench.errors import UserError, suggest
+from varbench.utils.files import decode, read_bytes
 
 MANIFEST_FILE = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")
@@ -79,11 +79,8 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
         raise ManifestError(f"there is no folder {folder}; check the path")
     path = manifest or folder / MANIFEST_FILE
     if manifest is not None or path.is_file():
-        try:
-            data = read_bytes(path)
-            rows = list(_csv_rows(path, data))
-        except PromptSetError as error:
-            raise ManifestError(str(error)) from error
+        data = read_bytes(path, ManifestError)
+        rows = list(_csv_rows(path, data))
         digest = hashlib.sha256(data).hexdigest()
     else:
         rows = list(_geneval_rows(folder))
@@ -99,8 +96,7 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:
-    numbered = csv_rows(path, data)
-    _, header = next(numbered, (1, []))
+    header, numbered = read_csv(path, data, ManifestError)
     for name in REQUIRED:
         if name not in header:
             columns = ", ".join(map(repr, header)) or "no header"
@@ -114,9 +110,7 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:
         if name != name.strip() or not name:
             raise ManifestError(f"{path}:1: column {name!r} has spaces or no name; mend it")
     count = 0
-    for line, row in numbered:
-        check_row(path, line, row, header)
-        cells = dict(zip(header, row, strict=True))
+    for line, cells in numbered:
         file, prompt, seed = (cells.pop(name) for name in REQUIRED)
         group = cells.pop(GROUP, "")
         yield _row(f"{path}:{line}", file, prompt, seed, group, cells)
@@ -153,8 +147,8 @@ def _geneval_rows(folder: Path) -> Iterator[ManifestRow]:
 
 def _prompt_of(path: Path) -> str:
     try:
-        record: Any = json.loads(decode(path, read_bytes(path)))
-    except (PromptSetError, ValueError) as error:
+        record: Any = json.loads(decode(path, read_bytes(path, ManifestError), ManifestError))
+    except (ManifestError, ValueError) as error:
         raise ManifestError(
             f"{path}: one JSON record with a 'prompt' is expected ({error})"
         ) from error
