@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from pipeline_models import GROUPS, Table, request, run_context
 
-from varbench.conf.engine import RAY, EngineConfig
+from varbench.conf.schema import EngineConfig
 from varbench.pipeline.engines.ray import prepare
 
 ARGUMENTS = ("suite.robustness.prompts=0", "suite.block=20")
@@ -33,7 +33,7 @@ def workers(folder: Path, scale: float) -> list[Table]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         for count in (1, 2):
-            one = replace(asked, engine=EngineConfig(RAY, workers=count))
+            one = replace(asked, engine=EngineConfig("ray", workers=count))
             began = time.perf_counter()
             prepare(one, run_context(folder / str(count)))
             took.append(time.perf_counter() - began)

@@ -20,7 +20,7 @@ import pytest
 from tests.helpers.cli import varbench
 from tests.helpers.ray_cluster import Counted, content, environment, everything, finish, start
 from varbench.conf.compose import split_engine
-from varbench.conf.engine import EngineConfig
+from varbench.conf.schema import EngineConfig
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.ray import LONG, unfinished

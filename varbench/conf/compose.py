@@ -21,8 +21,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from varbench.conf.engine import ENGINES, EngineConfig
 from varbench.conf.schema import (
+    ENGINES,
+    EngineConfig,
     InfinityModelConfig,
     ModelConfig,
     NoConfig,
@@ -43,7 +44,6 @@ _SCHEMAS = {  # the YAML files name these as their first defaults
     "schema_suite": SuiteConfig,
     "engine": EngineConfig,
 }
-_NOTHING: Any = NoConfig
 _FREE_KEYS = ("suite.groups.", "model.train.", "model.methods.")  # of the user's choice
 _ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
 
@@ -71,7 +71,7 @@ def resolve(model: str, suite: str, method: str, overrides: Sequence[str] = ()) 
     plugin: Any = PLUGINS.load(model).Config if model in PLUGINS.plugins() else None
     if plugin is not None and not issubclass(plugin, ModelConfig):
         raise UserError(f"the Config of plugin model {model!r} must derive from ModelConfig")
-    settings: Any = _NOTHING if method == NONE else load_method(method).Config
+    settings: Any = NoConfig if method == NONE else load_method(method).Config
     return _resolve(model, plugin, suite, method, settings, tuple(overrides))
 
 
@@ -81,14 +81,14 @@ def _resolve(
     plugin: Any,
     suite: str,
     method: str,
-    settings: Any,
+    settings: type[Any],
     overrides: tuple[str, ...],
 ) -> RunConfig:
     groups = [f"model={model}", f"suite={suite}", f"method={method}"]
     sized: list[str] = []
     if method != NONE:
         of_model = tuple(o for o in overrides if o.lstrip("+~").startswith("model."))
-        sizes = _resolve(model, plugin, suite, NONE, _NOTHING, of_model).model
+        sizes = _resolve(model, plugin, suite, NONE, NoConfig, of_model).model
         if accepts(settings, "train"):
             sized += _assignments({"train": sizes.train}, "method.")
         sized += _assignments(sizes.methods.get(method, {}), "method.")

@@ -13,6 +13,7 @@ from varbench.models.infinity.config import InfinityConfig
 from varbench.models.protocol import Sampling
 from varbench.models.switti.config import SwittiConfig
 
+ENGINES = ("local", "ray")
 SPLITS = ("test", "tune", "all")
 
 
@@ -194,6 +195,36 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.pairs < 0:
             raise ValueError(f"pairs must not be negative, got {self.pairs}")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Settings of an engine: they decide how fast a run is, never what comes out.
+
+    Attributes:
+        name: `local` or `ray`.
+        workers: processes that hold a model; 0 = as many as the cluster has room for.
+        cpus: processors that Ray keeps for each.
+        gpus: GPUs likewise; below 1, workers share one.
+        address: of a running cluster; "" = the one in RAY_ADDRESS, else one is started here.
+        timeout: seconds after which a shard counts as hung and its worker is replaced.
+        attempts: times that a shard is tried.
+    """
+
+    name: str = "local"
+    workers: int = 0
+    cpus: float = 1.0
+    gpus: float = 0.0
+    address: str = ""
+    timeout: float = 3600.0
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or min(self.cpus, self.timeout) <= 0 or self.attempts < 1:
+            raise ValueError(
+                "engine.workers must not be negative, engine.cpus, engine.timeout and "
+                "engine.attempts must be positive"
+            )
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Document:
 
     path: Path
     name: str
-    error: type[ValueError]
+    error: type[Exception]
     root: yaml.Node
     content: Any
 
@@ -193,7 +193,7 @@ def _form_at(form: Any, at: Sequence[str | int]) -> Any:
     return form
 
 
-def read_yaml(path: Path, name: str, error: type[ValueError]) -> Document:
+def read_yaml(path: Path, name: str, error: type[Exception]) -> Document:
     """The one document of a YAML file.
 
     Args:

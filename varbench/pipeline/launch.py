@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from varbench.conf.compose import split_engine
-from varbench.conf.engine import RAY
 from varbench.conf.schema import NoConfig, RunConfig, plain
 from varbench.errors import UserError, unknown
 from varbench.methods.training.config import FineTuneConfig
@@ -185,7 +184,7 @@ def session(
         ctx = RunContext(Store(store), progress, device, max_failed)
         if retry_failed:
             progress.say(f"{failures.forget(ctx.store)} entries with failed images removed")
-        if requests[0].engine.name == RAY:
+        if requests[0].engine.name == "ray":
             from varbench.pipeline.engines.ray import prepare
 
             for request in requests:

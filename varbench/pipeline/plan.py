@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from varbench.conf.compose import accepts, resolve
-from varbench.conf.engine import EngineConfig
-from varbench.conf.schema import RunConfig, SuiteConfig, plain
+from varbench.conf.schema import EngineConfig, RunConfig, SuiteConfig, plain
 from varbench.data.concept import Concept
 from varbench.data.concept_files import load_concept
 from varbench.data.erase_target import JOIN, EraseTarget

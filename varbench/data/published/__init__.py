@@ -7,22 +7,6 @@ folder (`data_folder.py`, `fetch.py`); from then on it is a prompt set like any 
 """
 
 from varbench.data.published.catalog import PromptSetAsset, known, prompt_sets
-from varbench.data.published.data_folder import (
-    data_folder,
-    load,
-    local_path,
-    verify,
-)
-from varbench.data.published.readers import Reading, read
+from varbench.data.published.data_folder import load, local_path, verify
 
-__all__ = [
-    "PromptSetAsset",
-    "Reading",
-    "data_folder",
-    "known",
-    "load",
-    "local_path",
-    "prompt_sets",
-    "read",
-    "verify",
-]
+__all__ = ["PromptSetAsset", "known", "load", "local_path", "prompt_sets", "verify"]

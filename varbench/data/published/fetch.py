@@ -8,9 +8,7 @@ prompt set.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +20,8 @@ from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import local_path, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
 from varbench.data.published.listing import status_of
-from varbench.data.published.readers import read
-from varbench.errors import unknown
+from varbench.data.published.readers import read, read_statistics
+from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
 from varbench.utils.files import fsync, read_bytes, write_whole
 from varbench.utils.progress import Progress
@@ -85,11 +83,12 @@ def fetch(
     try:
         place.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place / f".{item.name}.lock"):
-            staged, origin, revision = _get(item, folder, at_hand, progress or Progress())
+            part = place / f"{item.name}.part"
+            origin, revision = _get(item, part, at_hand, progress or Progress())
             try:
-                return _place(item, folder, staged, origin, revision)
+                return _place(item, folder, part, origin, revision)
             finally:  # whatever is wrong, the next try starts anew
-                staged.unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise FetchError(
             f"{folder} cannot be written to ({error}); name another folder with --data"
@@ -97,12 +96,12 @@ def fetch(
 
 
 def _get(
-    item: Asset, folder: Path, at_hand: Path | None, progress: Progress
-) -> tuple[Path, str, str | None]:
-    """A copy of the file beside its place, where it came from, and its revision where known."""
-    place = local_path(item, folder).parent
+    item: Asset, part: Path, at_hand: Path | None, progress: Progress
+) -> tuple[str, str | None]:
+    """Bring the file to `part`; where it came from, and its revision where known."""
     if at_hand is not None:
-        return _copy(at_hand, place), str(at_hand), None
+        _copy(at_hand, part)
+        return str(at_hand), None
     if item.host == "by_hand":
         raise FetchError(f"{item.name} cannot be fetched. {item.about}")
     if item.host == "package":
@@ -111,91 +110,71 @@ def _get(
         )
     if item.host == "hub":
         path, commit = from_hub(item)
-        return _copy(path, place), item.address, commit
-    part = place / f"{item.name}.part"
+        _copy(path, part)
+        return item.address, commit
     have = part.stat().st_size if part.is_file() else 0
-    if item.size is not None and (free := shutil.disk_usage(place).free) < item.size - have:
+    free = shutil.disk_usage(part.parent).free
+    if item.size is not None and free < item.size - have:
         raise FetchError(
-            f"{place} has {free / 1e6:.1f} MB left and {item.name} needs "
+            f"{part.parent} has {free / 1e6:.1f} MB left and {item.name} needs "
             f"{item.size_text}; make room, or name another folder with --data"
         )
     download(item, part, progress)
-    return part, item.address, item.revision
+    return item.address, item.revision
 
 
-def _copy(path: Path, place: Path) -> Path:
-    """A copy of a file, in the folder it will be renamed in."""
+def _copy(path: Path, part: Path) -> None:
     try:
         source = path.open("rb")
     except OSError as error:
         raise FetchError(f"{path}: cannot be read ({error}); check the path") from error
-    with source, tempfile.NamedTemporaryFile(dir=place, prefix=".", delete=False) as file:
+    with source, part.open("wb") as file:
         try:
             shutil.copyfileobj(source, file)
         except BaseException:
-            Path(file.name).unlink(missing_ok=True)
+            part.unlink()  # it is no beginning of a download
             raise
-    return Path(file.name)
 
 
-def _place(item: Asset, folder: Path, staged: Path, origin: str, revision: str | None) -> str:
-    """Check the staged file and put it and its receipt into the folder, each by one rename."""
-    checksum = cached_file_sha256(staged)
+def _place(item: Asset, folder: Path, part: Path, origin: str, revision: str | None) -> str:
+    """Check the file and put it and its receipt into the folder, each by one rename."""
+    checksum = cached_file_sha256(part)
     if item.sha256 is not None and checksum != item.sha256:
         raise FetchError(
             f"{origin}: the checksum is {checksum}, but {item.name} is {item.sha256}; "
             "this is another version or a damaged copy, and was not taken"
         )
-    summary, counts = _contents(item, staged, origin)
+    summary, counts = _contents(item, part, origin)
     receipt = {
         "name": item.name,
         "origin": origin,
         "revision": revision,
         "sha256": checksum,
-        "bytes": staged.stat().st_size,
+        "bytes": part.stat().st_size,
         **counts,
         "licence": item.licence,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_whole(receipt_path(item, folder), json.dumps(receipt, indent=2) + "\n", flush=True)
-    fsync(staged)
-    os.chmod(staged, 0o644)
-    os.replace(staged, local_path(item, folder))
+    fsync(part)
+    part.replace(local_path(item, folder))
     return summary
 
 
-def _contents(item: Asset, staged: Path, origin: str) -> tuple[str, dict[str, int]]:
+def _contents(item: Asset, part: Path, origin: str) -> tuple[str, dict[str, int]]:
     """Content of a file, in words and in counts, after it was read without complaint."""
     if not isinstance(item, PromptSetAsset):
         return item.size_text, {}
     if item.columns is None:
-        return _statistics(item, staged), {}
+        try:
+            mean, _ = read_statistics(part, item.name)
+        except UserError as error:
+            raise FetchError(str(error)) from error
+        return f"mean and covariance of {len(mean)} features", {}
     shown = Path(origin) if Path(origin).is_file() else Path(item.local_name)
-    reading = read(item, shown, read_bytes(staged, PromptSetError))
+    reading = read(item, shown, read_bytes(part, PromptSetError))
     counts = {"rows": reading.rows, "prompts": len(reading.prompt_set.prompts)}
     return reading.summary(item), counts
-
-
-def _statistics(published: PromptSetAsset, path: Path) -> str:
-    """Check the mean and covariance of features, as clean-fid keeps them."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            mean, covariance = arrays["mu"], arrays["sigma"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FetchError(
-            f"{published.name}: not an .npz file with arrays mu and sigma ({error})"
-        ) from error
-    width = mean.shape[-1] if mean.ndim == 1 else 0
-    if not width or covariance.shape != (width, width) or not np.isfinite(covariance).all():
-        raise FetchError(
-            f"{published.name}: mu {mean.shape} and sigma {covariance.shape} are no mean [d] and "
-            "finite covariance [d, d]"
-        )
-    return f"mean and covariance of {width} features"
 
 
 def _find(item: Asset, source: Path) -> Path:

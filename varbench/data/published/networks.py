@@ -23,10 +23,6 @@ from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
 
 
-class NetworkTableError(UserError, ValueError):
-    """`networks.yaml` is malformed."""
-
-
 class MissingNetworkError(UserError):
     """A network's file is not on this machine; says where it was looked for, and the fix."""
 
@@ -68,7 +64,7 @@ class Network(Asset):
 @cache
 def known() -> Mapping[str, Network]:
     """All networks by name, in the order of the file."""
-    document = read_yaml(TABLES / "networks.yaml", "the table of networks", NetworkTableError)
+    document = read_yaml(TABLES / "networks.yaml", "the table of networks", UserError)
     networks = document.read(dict[str, Network])
     for name, network in networks.items():
         if not network.file:

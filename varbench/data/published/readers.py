@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from varbench.data.csv_rows import Rows, read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.data.published.catalog import Columns, PromptSetAsset
-from varbench.errors import suggest
+from varbench.errors import UserError, suggest
 from varbench.utils.files import decode
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SHOWN = 3
 
@@ -146,3 +151,31 @@ def _json(path: Path, data: bytes, wanted: tuple[str, ...]) -> Rows:
                     f"{path}: item {number} has no text {column!r}: {suggest(column, known)}"
                 )
         yield number, {column: item[column] for column in wanted}
+
+
+def read_statistics(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `[d]` and covariance `[d, d]` of features, float64, of clean-fid's `make_custom_stats`.
+
+    Args:
+        path: the `.npz` file.
+        name: of the published statistics, for messages.
+
+    Raises:
+        UserError: the file does not hold them, or they are not finite.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        problem = f"holds no arrays mu and sigma ({error})"
+    else:
+        if mean.ndim == 1 and mean.size and covariance.shape == 2 * mean.shape:
+            if np.isfinite(covariance).all():
+                return mean, covariance
+            problem = "sigma is not finite"
+        else:
+            shapes = f"mu {list(mean.shape)} and sigma {list(covariance.shape)}"
+            problem = f"{shapes} do not fit; they are a mean [d] and a covariance [d, d]"
+    raise UserError(f"{path}: {problem}; run `varbench fetch {name}`")

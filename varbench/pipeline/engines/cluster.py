@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from varbench.conf.engine import EngineConfig
+from varbench.conf.schema import EngineConfig
 from varbench.errors import UserError
 from varbench.pipeline.task import Task
 from varbench.store import StoreError

@@ -8,14 +8,13 @@ folder: they are Inception's, so only the standard scorers can use them.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from PIL import Image
 
 from varbench.data.groups import KEPT
 from varbench.data.published import PromptSetAsset, known, local_path, verify
+from varbench.data.published.readers import read_statistics
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models import registry
@@ -92,18 +91,6 @@ def _published(cell: Cell, evaluator: Evaluator) -> Mapping[str, PromptSetAsset]
 
 def _read(published: PromptSetAsset) -> Moments:
     """Moments as clean-fid's `make_custom_stats` writes them."""
-    path = local_path(published)
     described = known().get(published.name.removesuffix("-statistics"))
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} holds no arrays mu and sigma ({error}); run `varbench fetch {published.name}`"
-        ) from error
-    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
-        raise UserError(
-            f"{path}: mu {list(mean.shape)} and sigma {list(covariance.shape)} do not fit; run "
-            f"`varbench fetch {published.name}`"
-        )
+    mean, covariance = read_statistics(local_path(published), published.name)
     return Moments(mean, covariance, described.rows if described else None)
