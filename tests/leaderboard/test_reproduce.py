@@ -11,10 +11,9 @@ import pytest
 
 from tests.helpers.cli import varbench
 from tests.helpers.leaderboard import METHOD, SMALL
-from varbench.leaderboard.compare import Change, changes, tolerance
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import publish
-from varbench.leaderboard.reproduce import request_of
+from varbench.leaderboard.reproduce import Change, changes, request_of, tolerance
 from varbench.leaderboard.results import MetricValues, Result, read, write
 from varbench.methods.registry import load_method
 from varbench.metrics import METRICS

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from tests.helpers.paths import ROOT
-from varbench.leaderboard.compare import Change, changes
-from varbench.leaderboard.reproduce import reproduce
+from varbench.leaderboard.reproduce import Change, changes, reproduce
 from varbench.leaderboard.results import Result, read
 from varbench.methods.training import losses
 from varbench.pipeline.context import RunContext

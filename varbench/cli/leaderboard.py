@@ -98,8 +98,7 @@ def _differs(parts: list[Path], store: Path | None) -> bool:
         return False
     from rich.console import Console
 
-    from varbench.leaderboard.compare import changes, changes_text
-    from varbench.leaderboard.reproduce import reproduce
+    from varbench.leaderboard.reproduce import changes, changes_text, reproduce
     from varbench.pipeline.context import RunContext
     from varbench.store import Store
     from varbench.utils.progress import Progress

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -34,8 +34,7 @@ CONCEPTS = ("face-ada", "bare-mannequin", "style-marlo-tessera", "church")
 """The concepts whose tables are complete."""
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A problem of a file or folder; `file` is relative to the folder that was checked."""
 
     file: str
@@ -54,7 +53,7 @@ class Findings:
     def text(self) -> str:
         """A table of problems and gaps, or one line if there is none."""
         checked = f"{self.measured} results files, {self.reported} files of reported figures"
-        rows = [(problem.file, problem.message) for problem in (*self.problems, *self.gaps)]
+        rows = [*self.problems, *self.gaps]
         if not rows:
             return f"{checked}: no problem found"
         grid = tabulate(rows, ["file", "problem"], "simple")

@@ -8,19 +8,20 @@ same store gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from varbench.leaderboard.json_files import ResultsError
-from varbench.leaderboard.provenance import SeedCells, provenance_of
+from varbench.leaderboard.json_files import Part, ResultsError
 from varbench.leaderboard.results import (
     Cost,
     Costs,
-    Difference,
+    Instrument,
     MetricValues,
+    Provenance,
     Result,
+    Run,
     SeedCost,
     SeedValue,
     write,
@@ -29,11 +30,13 @@ from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import Statistic, read_rows
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
-from varbench.store import Store
+from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]
 """Model, concept, method, config."""
-_NOT_HASHED = "0" * 64
+Seeds = Sequence[CellRecord]
+"""The cells of one results file, one per edit seed."""
+P = TypeVar("P", bound=Part)
 
 
 def publish(
@@ -64,21 +67,18 @@ def publish(
     chosen = [cell for cell in cells if variants or settings_of(cell) in defaults]
     if not chosen:
         raise ResultsError("every method ran with settings of yours: publish them with --variants")
-    return sorted(write(out, result) for result in results_of(store, chosen, defaults))
+    return sorted(write(out, result) for result in results_of(chosen, defaults))
 
 
-def settings_of(cell: CellRecord) -> Settings:
+def settings_of(measured: CellRecord | Result) -> Settings:
     """The settings that the edit seeds of one results file share."""
-    return cell.model, cell.concept, cell.method, cell.config
+    return measured.model, measured.concept, measured.method, measured.config
 
 
-def results_of(
-    store: Store, cells: Sequence[CellRecord], defaults: Container[Settings]
-) -> list[Result]:
+def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> list[Result]:
     """Results of cells, one per settings, in the order of the cells.
 
     Args:
-        store: that holds them.
         cells: all edit seeds, lowest first.
         defaults: the settings that are the models' own.
 
@@ -88,10 +88,7 @@ def results_of(
     groups: dict[Settings, list[CellRecord]] = {}
     for cell in cells:
         groups.setdefault(settings_of(cell), []).append(cell)
-    return [
-        _result(SeedCells(group, [_spec(store, cell) for cell in group]), settings in defaults)
-        for settings, group in groups.items()
-    ]
+    return [_result(seeds, settings in defaults) for settings, seeds in groups.items()]
 
 
 def _check_one_suite(cells: Sequence[CellRecord]) -> None:
@@ -116,72 +113,136 @@ def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:
     return {settings for _, settings in newest.values()}
 
 
-def _spec(store: Store, cell: CellRecord) -> Mapping[str, Any]:
-    entry = store.find("cell", cell.key)
-    if entry is None:
-        raise ResultsError(f"cell {cell.key[:8]} is gone from the store: run the command again")
-    return entry.spec
-
-
-def _result(seeds: SeedCells, default: bool) -> Result:
-    first = seeds.cells[0]
-    costs = {metric for cell in seeds.cells for metric in cell.costs}
-    samples = [read_rows(cell.rows_file) for cell in seeds.cells if cell.rows_file]
+def _result(seeds: Seeds, default: bool) -> Result:
+    costs = {metric for cell in seeds for metric in cell.costs}
+    samples = [read_rows(cell.rows_file) for cell in seeds if cell.rows_file]
     statistics = {metric: one.statistic for by in samples for metric, one in by.items()}
     values: list[MetricValues] = []
     spent: list[Cost] = []
-    for (metric, _), group in groupby(records_of(seeds.cells), lambda r: (r.metric, r.prompt_set)):
+    for (metric, _), group in groupby(records_of(seeds), lambda r: (r.metric, r.prompt_set)):
         mean, *each = group
         if metric in costs:
-            spent.append(_cost(mean, each))
+            costs_of_seeds = tuple(_part(SeedCost, one) for one in each)
+            spent.append(_part(Cost, mean, seeds=costs_of_seeds))
         else:
             values.append(_metric(mean, each, seeds, statistics.get(metric)))
+    devices = [cell.body["provenance"]["device"] for cell in seeds]
+    shared = ("model", "embedded", "concept", "family", "suite", "method", "config")
     return Result(
         schema_version=1,
         status="measured",
-        model=first.model,
-        embedded=first.embedded,
-        concept=first.concept,
-        family=first.family,
-        method=first.method,
-        config=first.config,
         default=default,
-        suite=first.suite,
         metrics=tuple(values),
-        costs=Costs(devices=tuple(dict.fromkeys(seeds.provenance("device"))), values=tuple(spent)),
-        provenance=provenance_of(seeds),
-        sha256=_NOT_HASHED,
+        costs=Costs(devices=tuple(dict.fromkeys(devices)), values=tuple(spent)),
+        provenance=_provenance(seeds),
+        sha256="0" * 64,  # until it is hashed
+        **{name: getattr(seeds[0], name) for name in shared},
     ).hashed()
 
 
 def _metric(
-    mean: MetricRecord, each: Sequence[MetricRecord], seeds: SeedCells, statistic: Statistic | None
+    mean: MetricRecord, each: Sequence[MetricRecord], seeds: Seeds, statistic: Statistic | None
 ) -> MetricValues:
-    metric = mean.metric
-    version = seeds.same_spec(lambda spec: spec["metrics"].get(metric), f"versions of {metric}")
-    return MetricValues(
-        metric=metric,
+    name = mean.metric
+    version = _same(seeds, lambda cell: cell.spec["metrics"].get(name), f"versions of {name}")
+    return _part(
+        MetricValues,
+        mean,
         version=version,
-        prompt_set=mean.prompt_set,
         statistic=statistic,
-        baseline=mean.baseline,
         seed_min=mean.seed_min,
         seed_max=mean.seed_max,
-        seeds=tuple(SeedValue(**_numbers(one, "seed")) for one in each),
+        seeds=tuple(_part(SeedValue, one) for one in each),
         note=" | ".join(dict.fromkeys(one.note for one in each if one.note)),
-        **_numbers(mean),
     )
 
 
-def _numbers(record: MetricRecord, *names: str) -> dict[str, Any]:
-    """The fields that a mean and a seed's value both have, and further ones."""
-    by, low, high = record.diff_value, record.diff_low, record.diff_high
-    difference = None if by is None else Difference(value=by, low=low, high=high)
-    names = (*names, "value", "ci_low", "ci_high", "n", "n_failed")
-    return {name: getattr(record, name) for name in names} | {"difference": difference}
+def _part(kind: type[P], record: MetricRecord, **more: Any) -> P:
+    """A part of a file: the fields that it shares with a record of a cell, and others."""
+    stored = record.for_cell()
+    return kind(**{name: stored[name] for name in stored if name in kind.model_fields} | more)
 
 
-def _cost(mean: MetricRecord, each: Sequence[MetricRecord]) -> Cost:
-    fields: list[dict[str, Any]] = [{"seed": one.seed, "value": one.value} for one in each]
-    seeds = tuple(SeedCost(**one) for one in fields)
-    return Cost.model_validate({"metric": mean.metric, "value": mean.value, "seeds": seeds})
+def _same(seeds: Seeds, of: Callable[[CellRecord], Any], what: str) -> Any:
+    """A part of the cells that all seeds agree on.
+
+    Raises:
+        ResultsError: they do not; `what` names the part.
+    """
+    value = of(seeds[0])
+    for cell in seeds:
+        if of(cell) != value:
+            numbers = [str(one.seed) for one in seeds]
+            raise ResultsError(
+                f"seeds {numbers[0]} and {cell.seed} of {cell.method} on {cell.concept} "
+                f"have different {what}: run --method {cell.method} --concept {cell.concept} "
+                f"--seed {','.join(numbers)} again"
+            )
+    return value
+
+
+def _provenance(seeds: Seeds) -> Provenance:
+    """Everything that the values depend on. Raises ResultsError if seeds differ in it."""
+
+    def recorded(name: str) -> Any:
+        return _same(seeds, lambda cell: cell.body["provenance"][name], name.replace("_", " "))
+
+    config = dict(_same(seeds, lambda cell: cell.body["resolved_config"], "settings"))
+    # Where the weights lie says nothing of them; the fingerprint does.
+    config["model"] = {k: v for k, v in config["model"].items() if k != "weights"}
+    scorers = _same(seeds, lambda c: c.spec["scorers"] | c.spec.get("comparers", {}), "scorers")
+    judge, version, fingerprint = recorded("judge")
+    versions = [cell.body["provenance"]["versions"] for cell in seeds]
+    return Provenance(
+        model_fingerprint=recorded("model_fingerprint"),
+        model_files=recorded("model_files"),
+        concept_sha256=recorded("concept"),
+        concept_file=_same(seeds, lambda cell: cell.body["concept_file"], "concept files"),
+        suite_sha256=digest(config["suite"]),
+        prompts_sha256=_same(seeds, _prompts_sha256, "prompts"),
+        method_version=_same(seeds, _method_version, "versions of the method"),
+        stage_versions=_same(
+            seeds, lambda c: {stage: c.spec[stage] for stage in ("generate", "probe")}, "stages"
+        ),
+        scorers=tuple(
+            Instrument(name=name, version=made[0], fingerprint=made[1])
+            for name, made in sorted(scorers.items())
+        ),
+        judge=Instrument(name=judge, version=version, fingerprint=fingerprint),
+        resolved_config=config,
+        versions={
+            library: tuple(dict.fromkeys(one.get(library, "unknown") for one in versions))
+            for library in dict.fromkeys(name for one in versions for name in one)
+        },
+        plugins=recorded("plugins"),
+        runs=tuple(_run(cell) for cell in seeds),
+    )
+
+
+def _run(cell: CellRecord) -> Run:
+    assert cell.seed is not None  # cells that a run wrote have one
+    origin = cell.body["provenance"]
+    return Run(
+        seed=cell.seed,
+        cell=cell.key,
+        command=cell.body["command"],
+        commit=origin["commit"],
+        device=origin["device"],
+    )
+
+
+def _prompts_sha256(cell: CellRecord) -> str:
+    """Of the suite's groups only: an attack may add groups that some methods do not have."""
+    groups = cell.body["resolved_config"]["suite"]["groups"]
+    return digest(
+        {
+            group: [[image["prompt_id"], image["seed"]] for image in cell.images[group]]
+            for group in groups
+            if group in cell.images
+        }
+    )
+
+
+def _method_version(cell: CellRecord) -> int | None:
+    decisive = cell.spec["edit"] or cell.spec["steering"]
+    return None if decisive is None else int(decisive["version"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,7 @@ from typing import Any
 import pandas as pd
 
 from varbench.leaderboard.json_files import ResultsError
-from varbench.leaderboard.results import (
-    Cost,
-    MetricValues,
-    Result,
-    Run,
-    SeedCost,
-    SeedValue,
-    read,
-    results_files,
-)
+from varbench.leaderboard.results import Cost, MetricValues, Result, Run, read, results_files
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord, machine_of
@@ -70,39 +61,24 @@ def records_of(results: Sequence[Result]) -> list[MetricRecord]:
 
 
 def _records(result: Result) -> Iterator[MetricRecord]:
-    names = ("model", "method", "config", "concept", "suite", "family", "embedded", "status")
-    shared = {name: getattr(result, name) for name in names}
+    names = ("model", "method", "config", "concept", "suite", "status")
+    shared = {name: getattr(result, name) for name in names} | {"prompt_set": result.suite}
     machines = {cell.seed: machine_of(cell.body) for cell in cells_of([result])}
-    machines[None] = "; ".join(sorted(set(machines.values())))
+    all_machines = "; ".join(sorted(set(machines.values())))
+    labels: dict[str, Any] = {"family": result.family, "embedded": result.embedded}
     metrics: tuple[MetricValues | Cost, ...] = (*result.metrics, *result.costs.values)
     for metric in metrics:
-        labels = shared | {
-            "metric": metric.metric,
-            "prompt_set": getattr(metric, "prompt_set", result.suite),
-            "baseline": getattr(metric, "baseline", None),
-        }
-        mean = _record(metric, None, machines, labels)
+        stored = shared | metric.model_dump()
         values = [seed.value for seed in metric.seeds if seed.value is not None]
-        lowest, highest = min(values, default=None), max(values, default=None)
-        yield replace(mean, seeds=len(values), seed_min=lowest, seed_max=highest)
-        each: Sequence[SeedValue | SeedCost] = metric.seeds
-        for seed in each:
-            yield _record(seed, seed.seed, machines, labels).of_one_seed()
-
-
-def _record(
-    part: MetricValues | SeedValue | Cost | SeedCost,
-    seed: int | None,
-    machines: Mapping[int | None, str],
-    labels: Mapping[str, Any],
-) -> MetricRecord:
-    """A mean or a seed's value as a record; a cost has its value only."""
-    names = ("ci_low", "ci_high", "n", "n_failed")
-    numbers: dict[str, Any] = {name: getattr(part, name, None) for name in names}
-    by = getattr(part, "difference", None)
-    numbers |= {f"diff_{end}": getattr(by, end, None) for end in ("value", "low", "high")}
-    machine = machines.get(seed, machines[None])
-    return MetricRecord(seed=seed, value=part.value, machine=machine, **numbers, **labels)
+        yield replace(
+            MetricRecord.of_cell(stored, machine=all_machines, **labels),
+            seeds=len(values),
+            seed_min=min(values, default=None),
+            seed_max=max(values, default=None),
+        )
+        for seed in metric.seeds:
+            machine = machines.get(seed.seed, all_machines)
+            yield MetricRecord.of_cell(stored | seed.model_dump(), machine=machine, **labels)
 
 
 def cells_of(results: Sequence[Result]) -> list[CellRecord]:

@@ -12,9 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from varbench.errors import unknown
 from varbench.leaderboard.json_files import Name, Part, ResultsError, read_as
-from varbench.report.render import FORMS, TEXT_FORMS
+from varbench.report.render import FORMS
 from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.text import MISSING
 
@@ -81,7 +80,7 @@ class ReportedTable(Part):
     rows: tuple[ReportedRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _full(self) -> ReportedTable:
+    def _check_rows(self) -> ReportedTable:
         methods = [row.method for row in self.rows]
         for row in self.rows:
             if len(row.figures) != len(self.columns):
@@ -138,11 +137,8 @@ def render_reported(folder: Path, form: str) -> str:
     """All reported tables as text: for the terminal (``table``), ``md`` or ``latex``.
 
     Raises:
-        UserError: unknown form.
         ResultsError: a file is malformed.
     """
-    if form not in TEXT_FORMS:
-        raise unknown("format", form, TEXT_FORMS)
     parts = [f"{'% ' if form == 'latex' else ''}{_PREFACE}\n"]
     for reported in load_reported(folder):
         source = reported.source

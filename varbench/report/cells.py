@@ -40,6 +40,7 @@ class CellRecord:
     """One `cell.json`, with the fields that a report sorts by; `body` is all of it.
 
     Attributes:
+        spec: of its entry: what it was computed from, with the versions of all scorers.
         rows_file: its paired samples; None for the stand-in of a published results file.
         costs: costs of its edit by metric id.
         turn: its sequence number, see `varbench.store.next_sequence`.
@@ -55,6 +56,7 @@ class CellRecord:
     suite: str
     seed: int | None
     body: Mapping[str, Any]
+    spec: Mapping[str, Any] = field(default_factory=dict)
     rows_file: Path | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     turn: tuple[int, str] = (0, "")
@@ -98,6 +100,7 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
         embedded=bool(body.get("embedded", False)),
         seed=body.get("seed"),
         body=body,
+        spec=entry.spec,
         rows_file=entry.path("rows.npz"),
         turn=sequence_of(entry),
         **texts,

@@ -40,27 +40,21 @@ from varbench.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAPER_STYLE: dict[Any, Any] = {
+_PAPER_STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,  # fonts embedded whole, so that text can be searched and edited
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "savefig.dpi": 200,
 }
-SWEPT = ("erasure_rate", "acc_u", "fid_base")
+_SWEPT = ("erasure_rate", "acc_u", "fid_base")
 """Metrics of an ablation's figure, where its variants have them."""
 
 
-def result_figures(
+def _result_figures(
     store: Store, cells: Sequence[CellRecord], all_cells: Sequence[CellRecord]
 ) -> Iterator[tuple[str, Figure]]:
-    """File name (without ending) and figure of all that there are numbers or images for.
-
-    Args:
-        store: that holds the cells and their images.
-        cells: the results to draw.
-        all_cells: every cell of the store: they decide which images are covered.
-    """
+    """File name (without ending) and figure of all that there are numbers or images for."""
     panels = build_panels(records_of(cells))
     numbers = series(row.label for panel in panels for row in panel.rows)
     images = ImageGrid(store, all_cells, cells)
@@ -74,7 +68,7 @@ def result_figures(
         for grid in images.grids(columns):
             yield f"{name}-pictures-{grid.group}", image_figure(grid)
     for name in ablation_table.names_of(store):
-        yield f"ablation-{name}", sweep_figure(store, ablation_table.load(store, name))
+        yield f"ablation-{name}", _sweep_figure(store, ablation_table.load(store, name))
 
 
 def write_figures(
@@ -83,7 +77,9 @@ def write_figures(
     """Write all figures of results and of training as PDF and PNG into a folder.
 
     Args:
-        store, cells, all_cells: as in `result_figures`.
+        store: that holds the cells and their images.
+        cells: the results to draw.
+        all_cells: every cell of the store: they decide which images are covered.
         out: the folder.
 
     Raises:
@@ -92,9 +88,9 @@ def write_figures(
     import matplotlib
 
     written = []
-    with matplotlib.rc_context(PAPER_STYLE):
+    with matplotlib.rc_context(_PAPER_STYLE):
         for name, figure in chain(
-            result_figures(store, cells, all_cells), training_figures(store, cells)
+            _result_figures(store, cells, all_cells), training_figures(store, cells)
         ):
             out.mkdir(parents=True, exist_ok=True)
             for ending in ("pdf", "png"):
@@ -116,11 +112,11 @@ def tradeoff_figure(panel: Panel, numbers: Mapping[str, int]) -> Figure:
     return figure
 
 
-def sweep_figure(store: Store, ablation: Mapping[str, Any]) -> Figure:
+def _sweep_figure(store: Store, ablation: Mapping[str, Any]) -> Figure:
     """An ablation: its metrics over the variants in their order, with 95 % intervals."""
     labels = [str(variant["label"]) for variant in ablation["variants"]]
     variants = [_by_metric(store, variant) for variant in ablation["variants"]]
-    metrics = [m for m in SWEPT if any(m in by_metric for by_metric in variants)]
+    metrics = [m for m in _SWEPT if any(m in by_metric for by_metric in variants)]
     count = max(1, len(metrics))
     figure = new_figure(2.3 * count, 2.4)
     panels = figure.subplots(1, count, squeeze=False)[0]

@@ -110,7 +110,7 @@ class ImageGrid:
         self._covered_prompts = {
             sample["prompt_id"]
             for cell in cells
-            if is_covered(cell)
+            if _is_covered(cell)
             for group in ASKING
             for sample in cell.images.get(group, ())
         }
@@ -148,15 +148,15 @@ class ImageGrid:
         key, file = str(sample["key"]), str(sample["file"])
         hit = sample.get("hit")
         cleared = group != TARGET and hit is False
-        cover = sample["prompt_id"] in self._covered_prompts or (is_covered(cell) and not cleared)
+        cover = sample["prompt_id"] in self._covered_prompts or (_is_covered(cell) and not cleared)
         image = self._open(key, file)
-        uri = None if image is None else data_uri(image)
+        uri = None if image is None else _data_uri(image)
         return GridCell(
             label,
             str(sample["prompt"]),
             int(sample["seed"]),
             hit,
-            shown=data_uri(mosaic(image)) if image is not None and cover else uri,
+            shown=_data_uri(mosaic(image)) if image is not None and cover else uri,
             clear=uri if cover else None,
             detections=self._scores.of(key, int(Path(file).stem)),
         )
@@ -166,13 +166,13 @@ class ImageGrid:
             self._entries[key] = self.store.find("pictures", key, verify=False)
         entry = self._entries[key]
         try:
-            return None if entry is None else thumbnail(entry.path(name))
+            return None if entry is None else _thumbnail(entry.path(name))
         except (KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             log.warning("image %s of images/%s cannot be shown: %s", name, key[:8], error)
             return None
 
 
-def is_covered(cell: CellRecord) -> bool:
+def _is_covered(cell: CellRecord) -> bool:
     """True if a cell's concept, or one of a joint edit, is of a covered family."""
     return not COVERED.isdisjoint(families_of(cell.family))
 
@@ -207,7 +207,7 @@ def _spread(keys: list[Key], rows: int) -> list[Key]:
     return [keys[i * len(keys) // rows] for i in range(rows)]
 
 
-def thumbnail(path: Path) -> Image.Image:
+def _thumbnail(path: Path) -> Image.Image:
     """The image as RGB without metadata, at most 256 pixels a side."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -225,7 +225,7 @@ def mosaic(image: Image.Image) -> Image.Image:
     return patches.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-def data_uri(image: Image.Image) -> str:
+def _data_uri(image: Image.Image) -> str:
     """`image` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
     buffer = io.BytesIO()
     if max(image.size) <= 64:

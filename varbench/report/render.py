@@ -12,7 +12,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 from varbench.report.table import Table, TableCell
 from varbench.report.text import MINUS, MISSING
 
-WIDTH = 100
+_WIDTH = 100
 """Characters of a table in the terminal."""
 _LATEX_SYMBOLS = {
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", MINUS: "$-$", MISSING: "--", "·": r"$\cdot$",
@@ -20,8 +20,8 @@ _LATEX_SYMBOLS = {
 }  # fmt: skip
 
 
-def terminal(table: Table) -> str:
-    """For a terminal, in blocks of columns that fit into `WIDTH`: wrapped lines cannot be read."""
+def _terminal(table: Table) -> str:
+    """In blocks of columns that fit into `_WIDTH`: wrapped lines cannot be read."""
     headers, rows = table.headers(), table.texts()
     parts = [table.title]
     for block in _blocks(table, headers, rows):
@@ -36,31 +36,31 @@ def _blocks(table: Table, headers: Sequence[str], rows: Sequence[Sequence[str]])
     labels = list(range(len(table.labels)))
     blocks = [labels]
     for place in range(len(labels), len(headers)):
-        full = sum(widths[i] for i in blocks[-1]) + widths[place] > WIDTH
+        full = sum(widths[i] for i in blocks[-1]) + widths[place] > _WIDTH
         if full and blocks[-1] != labels:
             blocks.append(labels)
         blocks[-1] = [*blocks[-1], place]
     return blocks
 
 
-def markdown(table: Table) -> str:
+def _markdown(table: Table) -> str:
     """A section of a Markdown page; the best numbers are bold."""
-    return f"## {markdown_text(table.title)}\n\n{markdown_grid(table)}\n\n{table.note}\n"
+    return f"## {_markdown_text(table.title)}\n\n{markdown_grid(table)}\n\n{table.note}\n"
 
 
 def markdown_grid(table: Table) -> str:
     """The table alone, as a Markdown pipe table without a line break at the end."""
 
     def show(cell: TableCell) -> str:
-        number, *rest = map(markdown_text, cell.parts())
+        number, *rest = map(_markdown_text, cell.parts())
         return " ".join([f"**{number}**" if cell.best else number, *rest])
 
-    rows = table.texts(show, markdown_text)
-    heads = [markdown_text(head) for head in table.headers()]
+    rows = table.texts(show, _markdown_text)
+    heads = [_markdown_text(head) for head in table.headers()]
     return str(tabulate(rows, heads, "pipe", disable_numparse=True))
 
 
-def markdown_text(text: str) -> str:
+def _markdown_text(text: str) -> str:
     """Text as Markdown shows it literally."""
     for char, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("_", "\\_"), ("*", "\\*")):
         text = text.replace(char, safe)
@@ -73,28 +73,28 @@ def latex(table: Table) -> str:
     return _latex_float(table, _latex_symbols(grid))
 
 
-def latex_for_paper(table: Table) -> str:
+def _latex_for_paper(table: Table) -> str:
     r"""As `latex`, with a label, intervals small, the best numbers bold, rows grouped.
 
     Rows of one group share their first label, which stands only in the first of them.
     """
 
     def show(cell: TableCell) -> str:
-        text = latex_text(cell.number())
+        text = _latex_text(cell.number())
         text = f"\\textbf{{{text}}}" if cell.best else text
         # The braces keep LaTeX from taking the bracket for an option of the line break before it.
-        return f"{text} {{\\scriptsize {latex_text(cell.interval)}}}" if cell.interval else text
+        return f"{text} {{\\scriptsize {_latex_text(cell.interval)}}}" if cell.interval else text
 
     heads = [label.capitalize() for label in table.labels] + table.headers()[len(table.labels) :]
     lines = []
     before = None
-    for group, *rest in table.texts(show, latex_text):
+    for group, *rest in table.texts(show, _latex_text):
         if before not in (None, group):
             lines.append(r"\midrule")
         lines.append(" & ".join(["" if group == before else group, *rest]) + r" \\")
         before = group
     columns = "l" * len(table.labels) + "r" * (len(heads) - len(table.labels))
-    body, head = "\n".join(lines), " & ".join(map(latex_text, heads))
+    body, head = "\n".join(lines), " & ".join(map(_latex_text, heads))
     grid = (
         f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n"
         "\\bottomrule\n\\end{tabular}"
@@ -103,13 +103,11 @@ def latex_for_paper(table: Table) -> str:
 
 
 def _latex_float(table: Table, grid: str, label: str = "") -> str:
-    return (
-        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{latex_text(f'{table.title}. {table.note}')}"
-        f"}}\n{label}\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
-    )
+    caption = _latex_text(f"{table.title}. {table.note}")
+    return f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n{label}\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
 
 
-def latex_text(text: str) -> str:
+def _latex_text(text: str) -> str:
     """Text as LaTeX shows it literally."""
     return _latex_symbols("".join(LATEX_ESCAPE_RULES.get(char, char) for char in text))
 
@@ -120,12 +118,12 @@ def _latex_symbols(text: str) -> str:
     return text
 
 
-def csv_text(table: Table) -> str:
+def _csv_text(table: Table) -> str:
     """Comma-separated values, each cell as it is read."""
     return _csv([table.headers(), *table.texts()])
 
 
-def csv_for_paper(table: Table) -> str:
+def _csv_for_paper(table: Table) -> str:
     """Columns of numbers, intervals and whether they are best, so that nothing has to be parsed."""
     heads = [
         part
@@ -150,7 +148,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
     return buffer.getvalue()
 
 
-def html(table: Table) -> str:
+def _html(table: Table) -> str:
     """An HTML table with its note below; the best numbers are strong, intervals small."""
 
     def show(cell: TableCell) -> str:
@@ -170,16 +168,16 @@ def html(table: Table) -> str:
 
 
 FORMS: dict[str, Callable[[Table], str]] = {
-    "table": terminal,
-    "md": markdown,
-    "csv": csv_text,
+    "table": _terminal,
+    "md": _markdown,
+    "csv": _csv_text,
     "latex": latex,
 }
 TEXT_FORMS = ("table", "md", "latex")
 """Forms in which several tables make one text."""
 PAPER_FORMS: dict[str, Callable[[Table], str]] = {
-    "latex": latex_for_paper,
-    "md": markdown,
-    "csv": csv_for_paper,
-    "html": html,
+    "latex": _latex_for_paper,
+    "md": _markdown,
+    "csv": _csv_for_paper,
+    "html": _html,
 }

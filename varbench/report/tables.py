@@ -113,7 +113,7 @@ def panel_table(
     columns = panel.of(*kind.tables)
     cell: Callable[..., TableCell] = number_cell
     if kind.differences:
-        cell = difference_cell
+        cell = _difference_cell
         changed = {k for row in rows for k, v in row.values.items() if v.diff_value is not None}
         columns = tuple(column for column in columns if column.key in changed)
     made = [
@@ -152,7 +152,7 @@ def number_cell(
     )
 
 
-def difference_cell(
+def _difference_cell(
     column: Column, record: MetricRecord | None, *, percent: bool = False
 ) -> TableCell:
     """The cell of a paired difference to the base model, with its sign."""
@@ -183,7 +183,7 @@ def _explanation(column: Column, record: MetricRecord) -> str:
     return "; ".join(parts)
 
 
-def panel_tables(panels: Iterable[Panel], names: Sequence[str], *, percent: bool) -> list[Table]:
+def _panel_tables(panels: Iterable[Panel], names: Sequence[str], *, percent: bool) -> list[Table]:
     """Those of the named tables that have something to show, by table and then by panel."""
     panels = list(panels)
     made = [panel_table(panel, name, percent=percent) for name in names for panel in panels]
@@ -211,7 +211,7 @@ def render(records: Sequence[MetricRecord], form: str, table: str | None = None)
         plain = [{name: getattr(record, name) for name in RECORD_FIELDS} for record in records]
         return json.dumps(plain, indent=1, allow_nan=False) + "\n"
     names = [table] if table else list(TABLES)
-    tables = panel_tables(build_panels(records), names, percent=form == "table")
+    tables = _panel_tables(build_panels(records), names, percent=form == "table")
     if form == "latex":
         texts = [f"% {shown.name}\n{latex(shown)}" for shown in tables]
     else:

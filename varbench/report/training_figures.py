@@ -19,7 +19,7 @@ from varbench.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WINDOW = 10
+_WINDOW = 10
 """Steps that a curve is averaged over: one step sees only a few pairs."""
 
 
@@ -32,14 +32,14 @@ def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tupl
         name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
         notes, log = edit.json("notes.json"), training_log(edit)
         if "concept_tokens" in notes:
-            yield f"{name}-tokens", concept_map(notes["schedule"], notes["concept_tokens"])
+            yield f"{name}-tokens", _concept_map(notes["schedule"], notes["concept_tokens"])
         if log and "kept_0" in log[0]:
-            yield f"{name}-kept", kept_over_steps(log, notes.get("schedule"))
+            yield f"{name}-kept", _kept_over_steps(log, notes.get("schedule"))
         if any("conflict" in line for line in log):
-            yield f"{name}-conflict", conflict_over_steps(log)
+            yield f"{name}-conflict", _conflict_over_steps(log)
 
 
-def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> Figure:
+def _concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> Figure:
     """Every token's share of pairs in which the filter keeps it, one panel per scale.
 
     Args:
@@ -63,7 +63,7 @@ def concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> F
     return figure
 
 
-def kept_over_steps(
+def _kept_over_steps(
     log: Sequence[Mapping[str, float]], schedule: Sequence[Sequence[int]] | None
 ) -> Figure:
     """Share of tokens that the filter keeps, per scale, over training."""
@@ -82,7 +82,7 @@ def kept_over_steps(
     return figure
 
 
-def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
+def _conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
     """Cosine of the erasing and the preserving gradient; below 0 they pull against each other."""
     figure = new_figure(3.4, 2.0)
     axes = figure.add_subplot()
@@ -100,7 +100,7 @@ def conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
 def _smooth(values: Sequence[float]) -> list[float]:
     sums = [0.0, *accumulate(values)]
     return [
-        (sums[i + 1] - sums[max(0, i + 1 - WINDOW)]) / min(i + 1, WINDOW)
+        (sums[i + 1] - sums[max(0, i + 1 - _WINDOW)]) / min(i + 1, _WINDOW)
         for i in range(len(values))
         if not math.isnan(values[i])
     ]
