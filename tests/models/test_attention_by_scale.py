@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+
 from varbench.models.common.layers import attend_by_scale
 
 LENGTHS = (1, 4, 9, 2)

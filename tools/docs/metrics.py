@@ -20,7 +20,7 @@ from varbench.utils.files import write_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _BETTER = {"up": "higher", "down": "lower", "same": "as `none`", "": ""}
-_HEAD = ("metric", "question", "definition", "better", "unit", "groups", "needs", "source")
+_HEAD = ("metric", "definition", "better", "unit", "groups", "needs", "source")
 _PART = re.compile(r"(<!-- metrics: (\w+) -->\n).*?(<!-- /metrics -->)", re.DOTALL)
 
 
@@ -45,7 +45,6 @@ def _table(name: str) -> str:
 def _cells(info: MetricInfo) -> tuple[str, ...]:
     return (
         f"{info.title} `{info.id}`",
-        info.question,
         info.definition,
         _BETTER[info.better],
         info.unit,

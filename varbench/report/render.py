@@ -104,7 +104,10 @@ def _latex_for_paper(table: Table) -> str:
 
 def _latex_float(table: Table, grid: str, label: str = "") -> str:
     caption = _latex_text(f"{table.title}. {table.note}")
-    return f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n{label}\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+    return (
+        f"\\begin{{table}}[t]\n\\centering\n\\caption{{{caption}}}\n{label}"
+        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}\n\\end{{table}}\n"
+    )
 
 
 def _latex_text(text: str) -> str:

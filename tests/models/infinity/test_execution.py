@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from varbench.models.common.layers import rotate
 
 from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import random_texts, randomise, tiny_model
 from varbench.models.common import autoencoder
 from varbench.models.common.autoencoder import ResBlock, Upsample, doubled
 from varbench.models.common.execution import Execution
+from varbench.models.common.layers import rotate
 from varbench.models.common.sampling import sample_scales
 from varbench.models.infinity import model as infinity
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig

@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
-from varbench.models.common.layers import rotate
 
 from tests.helpers.paths import DATA
+from varbench.models.common.layers import rotate
 from varbench.models.infinity.rope import positions, rope_tables
 from varbench.models.infinity.schedules import (
     FULL_SCHEDULES,

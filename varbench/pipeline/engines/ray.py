@@ -52,7 +52,7 @@ class Worker:
         return socket.gethostname(), os.getpid()
 
     def do(self, key: str) -> tuple[str, str] | None:
-        """Do a task of the run; an error that the user has to mend comes back as (kind, message)."""
+        """Do a task of the run; a UserError comes back as (kind, message)."""
         try:
             if not self._tasks:
                 self._tasks = {task.key: task for task in tasks(self.ctx, plan(self.request))}
