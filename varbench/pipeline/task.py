@@ -73,7 +73,7 @@ class Task:
 
     @property
     def rate_key(self) -> RateKey:
-        """What its time depends on; all images are sampled at one rate."""
+        """Tasks of one key take equally long per item; all images are sampled at one rate."""
         if self.stage in SAMPLING:
             return Stage.IMAGES, self.cell.method if self.cell.steers else ""
         return self.stage, self.label if self.stage in (Stage.EDIT, Stage.SCORES) else ""

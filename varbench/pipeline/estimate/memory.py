@@ -77,7 +77,7 @@ class MemoryEstimate:
     training: tuple[tuple[Training, TrainingMemory | str], ...]
 
     def needs(self, training: Training) -> TrainingMemory | str:
-        """What a training takes, or why it is not possible."""
+        """Memory of a training, or why it is not possible."""
         return next(memory for key, memory in self.training if key == training)
 
 
