@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.helpers.paths import ROOT
 from tests.helpers.published import Web, serving
 from varbench.cli import app
 from varbench.data.published import catalog, networks
@@ -109,16 +108,7 @@ def test_checksums_agree_with_what_names_and_addresses_carry() -> None:
     assert not set(networks.known()) & set(catalog.known()), "`fetch` goes by one name"
 
 
-def test_the_documentation_has_the_same_table() -> None:
-    lines = (ROOT / "docs" / "scoring.md").read_text().splitlines()
-    for name, one in networks.known().items():
-        (line,) = [line for line in lines if line.startswith(f"| `{name}` |")]
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        size = f"{(one.size or 0) / 1e6:.1f}"
-        assert cells[1:5] == [one.purpose, f"`{Path(one.file).name}`", size, one.licence]
-
-
-def test_the_network_in_a_package_is_the_one_of_the_table() -> None:
+def test_the_packaged_network_is_the_listed_one() -> None:
     path = network_path("nudenet-320n")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == network_checksum("nudenet-320n")
     assert path.stat().st_size == networks.known()["nudenet-320n"].size

@@ -20,7 +20,7 @@ from varbench.utils.files import write_whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _BETTER = {"up": "higher", "down": "lower", "same": "as `none`", "": ""}
-_HEAD = ("metric", "definition", "better", "unit", "groups", "needs", "source")
+_HEAD = ("metric", "definition", "better", "unit", "groups", "source")
 _PART = re.compile(r"(<!-- metrics: (\w+) -->\n).*?(<!-- /metrics -->)", re.DOTALL)
 
 
@@ -49,7 +49,6 @@ def _cells(info: MetricInfo) -> tuple[str, ...]:
         _BETTER[info.better],
         info.unit,
         ", ".join(info.groups),
-        ", ".join(f"`{need}`" for need in info.needs),
         info.citation,
     )
 
