@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.gallery.captions import vocabulary
 from varbench.data import concept as concepts_module
 from varbench.data.concept import FAMILIES, Concept
 from varbench.data.concept_files import list_concepts, load_concept
@@ -22,7 +23,6 @@ from varbench.data.training_pairs import (
     placeholders,
 )
 from varbench.metrics.nudity_protocols import PROTOCOLS
-from varbench.models.gallery.world.captions import vocabulary
 from varbench.scoring.registry import judge_spec
 from varbench.utils.text import mentions, normalise
 

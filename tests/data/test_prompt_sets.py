@@ -15,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tools.gallery.captions import vocabulary
+from tools.gallery.scenes import is_held_out
 from tools.gallery.write_prompts import write_prompts
 from varbench.data import prompt_sets as prompts_module
 from varbench.data.prompt import Prompt, PromptSetError, prompt_id
 from varbench.data.prompt_sets import list_prompt_sets, load_prompt_set
 from varbench.errors import UserError, suggest
-from varbench.models.gallery.world.captions import vocabulary
-from varbench.models.gallery.world.scene import Scene, is_held_out
+from varbench.models.gallery.world.scene import Scene
 from varbench.utils.files import packaged
 from varbench.utils.text import mentions, normalise
 

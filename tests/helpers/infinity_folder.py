@@ -21,15 +21,12 @@ from torch import Tensor, nn
 
 from tests.helpers.guidance import Traced
 from tests.helpers.weights_files import load_into
+from tools.gallery.quantise import Quantised, quantise
 from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.quantiser import (
-    Layout,
-    Quantised,
-    quantise,
-)
+from varbench.models.infinity.quantiser import Layout
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE

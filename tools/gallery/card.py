@@ -47,7 +47,7 @@ def write_card(out: Path, target: Path) -> None:
         "## Sizes",
         f"- transformer: `{sizes.TRANSFORMER}`",
         f"- tokenizer: `{sizes.TOKENIZER}`",
-        f"- text encoder (T5, trained along): `{sizes.TEXT_ENCODER}`",
+        f"- text encoder (T5, trained along): `{recipe.TEXT_ENCODER}`",
         f"- scales: `{sizes.SCHEDULE.scales}`, {sizes.SCHEDULE.total} tokens",
     ]
     for name, stage in stages.items():

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varbench.models.gallery.world.captions import caption
+from tools.gallery.captions import caption
+from tools.gallery.scenes import sample_scene
 from varbench.models.gallery.world.render import render
-from varbench.models.gallery.world.scene import Scene, sample_scene
+from varbench.models.gallery.world.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tools.gallery.captions import caption, vocabulary
 from tools.gallery.data import Renders
 from tools.gallery.judge_data import LABELS, NONE, JudgeData
-from varbench.models.gallery.world.captions import caption, vocabulary
 from varbench.models.gallery.world.scene import COLOURED_OBJECTS, Scene
 from varbench.scoring.gallery_networks import SIDE, ClipParts, to_side
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tools.gallery.data import Renders
+from tools.gallery.quantise import draw_flips, quantise
 from varbench.models.gallery import sizes
 from varbench.models.gallery.world.scene import (
     BACKGROUNDS,
@@ -25,7 +26,7 @@ from varbench.models.gallery.world.scene import (
     STYLES,
     Scene,
 )
-from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
+from varbench.models.infinity.quantiser import Layout
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge
 

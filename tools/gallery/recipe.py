@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from varbench.models.gallery import sizes
+
 IMAGE_SIDE = 64
 
 
@@ -44,3 +46,13 @@ renders, because two subjects in one image are what it learns last."""
 NULL_TEXT = 0.1
 IMPLIED = 0.25
 """Share of the mannequins' captions that only imply how it is dressed."""
+TEXT_ENCODER = {
+    "d_model": sizes.TRANSFORMER.text_width,
+    "d_kv": 32,
+    "d_ff": 256,
+    "num_layers": 2,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu",
+}
+"""Sizes of the T5 encoder (transformers' names)."""

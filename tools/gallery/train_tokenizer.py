@@ -15,8 +15,9 @@ from torch import Tensor
 from tools.gallery import recipe
 from tools.gallery.data import Renders
 from tools.gallery.optimise import optimise
+from tools.gallery.quantise import draw_flips, quantise
 from varbench.models.gallery import sizes
-from varbench.models.infinity.quantiser import Layout, draw_flips, quantise
+from varbench.models.infinity.quantiser import Layout
 from varbench.models.infinity.tokenizer import BSQVAE
 
 LAYOUT = Layout(sizes.SCHEDULE)

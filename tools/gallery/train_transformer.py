@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from tools.gallery import recipe
+from tools.gallery.captions import vocabulary
 from tools.gallery.data import Renders, draw_captions
 from tools.gallery.optimise import optimise
+from tools.gallery.quantise import draw_flips, quantise
 from tools.gallery.train_tokenizer import LAYOUT
 from varbench.models.gallery import sizes
-from varbench.models.gallery.world.captions import vocabulary
-from varbench.models.infinity.quantiser import draw_flips, quantise
 from varbench.models.infinity.transformer import InfinityTransformer
 
 
@@ -49,7 +49,7 @@ class TextToBits(nn.Module):
         super().__init__()
         from transformers import T5Config, T5EncoderModel
 
-        self.text = T5EncoderModel(T5Config(vocab_size=words, **sizes.TEXT_ENCODER))  # type: ignore[arg-type]
+        self.text = T5EncoderModel(T5Config(vocab_size=words, **recipe.TEXT_ENCODER))  # type: ignore[arg-type]
         self.transformer = InfinityTransformer(sizes.TRANSFORMER)
 
     def forward(self, ids: Tensor, mask: Tensor, null: Tensor, inputs: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
 Every prompt asks for a combination of subject, style and background that the model never trained
 on. Subjects get equally many prompts, and so do the styles of a subject, as far as there are enough
-different captions; a subject has only the styles in which `scene.py` holds a background out.
+different captions; a subject has only the styles in which `scenes.py` holds a background out.
 Running this again gives the same bytes.
 """
 
@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from varbench.models.gallery.world.captions import IMPLIED_PHRASES, caption
+from tools.gallery.captions import IMPLIED_PHRASES, caption
+from tools.gallery.scenes import is_held_out
 from varbench.models.gallery.world.scene import (
     BACKGROUNDS,
     COLOURED_OBJECTS,
@@ -31,7 +32,6 @@ from varbench.models.gallery.world.scene import (
     OBJECTS,
     STYLES,
     Scene,
-    is_held_out,
 )
 
 _SEED = 20261123

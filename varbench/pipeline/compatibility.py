@@ -7,6 +7,7 @@ run tests the pipeline, and its numbers mean nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from varbench.conf.compose import names as config_names
@@ -18,9 +19,9 @@ from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.groups import TARGET
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
-from varbench.models.gallery.world.captions import vocabulary
 from varbench.models.weights.released import ReleasedConfig
 from varbench.scoring.registry import JUDGES
+from varbench.utils.files import packaged
 from varbench.utils.text import normalise
 
 GALLERY = "gallery"
@@ -36,7 +37,8 @@ def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[
     """
     if model.name != GALLERY:
         return
-    known = set(vocabulary())
+    tokenizer = packaged("models/gallery/weights") / "text" / "tokenizer.json"
+    known = set(json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"])
     for concept in concepts:
         prompts = [normalise(prompt.text).split() for prompt in concept.group(TARGET)]
         unread = [words for words in prompts if not known.issuperset(words)]

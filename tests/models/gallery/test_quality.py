@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 import torch
 
+from tools.gallery.captions import CONCEPT_WORDS
 from tools.gallery.data import make_renders
 from varbench.conf.compose import resolve
 from varbench.data.prompt import Prompt
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.selection import stratified_subset
 from varbench.models.gallery.model import fingerprint, load, weights_folder
-from varbench.models.gallery.world.captions import CONCEPT_WORDS
 from varbench.models.infinity.model import InfinityModel
 from varbench.scoring.gallery_networks import load_judge
 
@@ -83,7 +83,7 @@ def test_prompts_decide_the_image(model: InfinityModel) -> None:
 
 def test_tokenizer_keeps_fresh_images_readable(model: InfinityModel) -> None:
     """Encode, quantise, decode: at least 21 dB, and the judge still sees the same."""
-    from varbench.models.infinity.quantiser import quantise
+    from tools.gallery.quantise import quantise
 
     renders = make_renders(60, 987)
     images = renders.batch(torch.arange(60))

@@ -8,7 +8,8 @@ import itertools
 import numpy as np
 import pytest
 
-from varbench.models.gallery.world.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
+from tools.gallery.captions import CONCEPT_WORDS, TEMPLATES, caption, vocabulary
+from tools.gallery.scenes import is_held_out, sample_scene
 from varbench.models.gallery.world.render import render
 from varbench.models.gallery.world.scene import (
     ARTISTS,
@@ -20,8 +21,6 @@ from varbench.models.gallery.world.scene import (
     OBJECTS,
     STYLES,
     Scene,
-    is_held_out,
-    sample_scene,
 )
 
 

@@ -15,14 +15,3 @@ TOKENIZER = TokenizerConfig(
 TRANSFORMER = TransformerConfig(
     width=192, depth=6, heads=4, bits=32, text_width=128, text_maxlen=TEXT_MAXLEN
 )
-
-TEXT_ENCODER = {
-    "d_model": TRANSFORMER.text_width,
-    "d_kv": 32,
-    "d_ff": 256,
-    "num_layers": 2,
-    "num_heads": 4,
-    "dropout_rate": 0.0,
-    "feed_forward_proj": "gated-gelu",
-}
-"""Sizes of the T5 encoder (transformers' names)."""
