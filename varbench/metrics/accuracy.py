@@ -3,27 +3,17 @@
     ACC = mean over prompts of (images that count) / images
 
 after MACE (Lu et al., CVPR 2024). For ACC_e (`target` prompts) and ACC_g (`implicit` prompts, which
-say the concept by synonym or description: its generality) an image counts if its most likely label
-is the concept; lower is better. For ACC_n (`neighbours`) and ACC_u (`unrelated`) it counts if EVERY
-attribute is seen that its prompt asks for; higher is better. These attributes are the prompt's
-labels for which the judge has a head (the Gallery: identity, mannequin, object, style); one is seen
-if it is the most likely label of its head. The concept's own head is included where a prompt asks
-for it: these prompts ask for its other labels (another face), and drawing those is exactly what
-must stay. The interval is Wilson's if every prompt has one image, otherwise Wilson's with the
-effective sample size of clustered images.
+say the concept by synonym or description) an image counts if its most likely label is the concept;
+for ACC_n (`neighbours`) and ACC_u (`unrelated`) if EVERY attribute is seen that its prompt asks
+for: all its labels for which the judge has a head (the Gallery: identity, mannequin, object,
+style). The concept's own head is included: these prompts ask for its other labels (another face),
+and drawing those is exactly what must stay. Images in which a judge of faces finds no face count as
+not recognised (MACE's "all" variant).
 
-`details` of ACC_e and ACC_g: `hits`, `base_hits`. Of ACC_e also `others_kept` = share of the same
-images in which all other attributes that the prompt asks for (style, object, ...) are still right,
-with `base_` twin. It tells a replaced concept from a broken image, which ACC_e alone cannot:
-garbage has ACC_e = 0. Of ACC_n and ACC_u: accuracy per head under the head's name with `base_`
-twins, and `asked` = images whose prompt asks for each head. Images that ask for nothing the judge
-knows are left out, with a note.
-
-Pitfalls. The floor of ACC_e is chance, not 0, for a judge that must pick one label. Images in which
-a judge of faces finds no face count as not recognised (MACE's "all" variant). Compare with the
-base's value: a model that never understood the other words has a low ACC_g without any erasure, and
-model and judge err in ACC_n and ACC_u too. What the prompt does not ask for is not judged (an
-intruding face in an image of a cup is no error).
+`details` of ACC_e and ACC_g: `hits`, `base_hits`; of ACC_e also `others_kept` = share of the same
+images in which all other attributes that the prompt asks for are still right, with `base_` twin. Of
+ACC_n and ACC_u: accuracy per head under the head's name with `base_` twins, and `asked` = images
+whose prompt asks for each head.
 """
 
 from __future__ import annotations
@@ -33,12 +23,12 @@ from dataclasses import dataclass
 from varbench.data.groups import IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
+    PairedMetric,
     all_right,
     attributes_right,
     dropped_note,
     joined,
     missing,
-    no_images,
     paired_hits,
     paired_mean,
     prompt_mean,
@@ -47,7 +37,7 @@ from varbench.metrics.groups import Pair
 
 
 @dataclass(frozen=True)
-class ConceptAccuracy:
+class ConceptAccuracy(PairedMetric):
     """Share of a group's images in which the concept is recognised.
 
     Attributes:
@@ -58,11 +48,7 @@ class ConceptAccuracy:
     info: MetricInfo
     others: bool = False
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value only if there are no images of the group."""
-        pair = inputs.paired(*self.info.groups)
-        if not len(pair):
-            return no_images(self.info.groups)
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         ours, base = paired_hits(pair, inputs)
         details: dict[str, object] = {"hits": int(ours.sum()), "base_hits": int(base.sum())}
         if self.others:
@@ -84,17 +70,14 @@ def _others_right(pair: Pair, inputs: MetricInputs) -> dict[str, float | None]:
 
 
 @dataclass(frozen=True)
-class AttributeAccuracy:
+class AttributeAccuracy(PairedMetric):
     """Share of a group's images that show all that their prompts ask for."""
 
     info: MetricInfo
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value if no image of the group asks for an attribute that the judge knows."""
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """No value if no prompt asks for an attribute that the judge knows."""
         (group,), heads = self.info.groups, inputs.judge_labels
-        pair = inputs.paired(group)
-        if not len(pair):
-            return no_images((group,))
         requested, ours = attributes_right(pair.method, heads)
         _, base = attributes_right(pair.base, heads)
         rows, clusters = requested.any(axis=1), pair.base.clusters

@@ -2,31 +2,13 @@
 
     CLIPScore = mean over prompts of mean over images of 100 * max(cos(image, text), 0)
 
-(Hessel et al., EMNLP 2021, without their factor w = 2.5, as torchmetrics and the erasure papers
-print it). Bootstrap over prompts, paired difference to the base model.
-
-| id | images | CLIP |
-|---|---|---|
-| `clip_score` | `neighbours` and `unrelated` together | role `clip`: ViT-L/14, or the Gallery's |
-| `clip_score_b32` | the same | ViT-B/32, for comparison with papers |
-| `clip_score_coco` | group `coco` | role `clip` |
-| `clip_score_coco_b32` | group `coco` | ViT-B/32: the column "CLIP" of most papers on erasure |
-| `clip_e` | `target` (erased; less is better) | ViT-B/32 |
-| `clip_s` | `neighbours` (spared; more is better) | ViT-B/32 |
-
-CLIP_e, CLIP_s and H_a = CLIP_s - CLIP_e are the measures of MACE for artists' styles (Lu et al.,
-CVPR 2024, section 4.4); the neighbours of a style are other artists. H_a is that of two groups of
-different prompts, whose intervals are added as squares (Zou and Donner 2008, Stat. Med. 27:1693).
+(Hessel et al., EMNLP 2021, without their factor w = 2.5). CLIP_e, CLIP_s and H_a = CLIP_s - CLIP_e
+are the measures of MACE for artists' styles (Lu et al., CVPR 2024, section 4.4); the neighbours of
+a style are other artists. H_a is that of two groups of different prompts, whose intervals are added
+as squares (Zou and Donner 2008, Stat. Med. 27:1693).
 
 `details` of `clip_score*`: `ratio` to the base with interval, and the value of each prompt group
 with `base_` twin where there are several; of `h_a`: `clip_e` and `clip_s` with `base_` twins.
-
-Pitfalls. Values of different CLIP models are not comparable; prompts beyond the text encoder's
-length are cut. The score saturates: one point is a large loss, so read the difference. It also
-rewards typical images, hence says little of diversity. Papers print it times 100, 1 or 2.5. A
-prompt has a subject besides its artist, and CLIP rewards that too: the base model's H_a is near 0,
-not the floor of CLIP_e, and an image without its subject lowers CLIP_e as well as one without its
-style.
 """
 
 from __future__ import annotations
@@ -39,6 +21,7 @@ from varbench.data.groups import COCO, KEPT, NEIGHBOURS, TARGET
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     ONE_PROMPT,
+    PairedMetric,
     dropped_note,
     joined,
     no_images,
@@ -51,7 +34,7 @@ from varbench.metrics.stats import Interval, PairedSamples, estimate
 
 
 @dataclass(frozen=True)
-class ClipScore:
+class ClipScore(PairedMetric):
     """Mean of 100 max(cos, 0) by the CLIP that the metric needs.
 
     Attributes:
@@ -62,12 +45,8 @@ class ClipScore:
     info: MetricInfo
     by_group: bool = True
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value only if there are no images of these groups."""
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         (role,), groups = self.info.needs, self.info.groups
-        pair = inputs.paired(*groups)
-        if not len(pair):
-            return no_images(groups)
         ours, base, clusters = _scores(pair.method, role), _scores(pair.base, role), _ids(pair)
         details: dict[str, object] = {}
         if self.by_group:

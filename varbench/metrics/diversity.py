@@ -1,30 +1,22 @@
 """Vendi score and pairwise distance: how different the images of one prompt are.
 
 Erasure can make a model draw the same image whatever the seed (mode collapse). So diversity is
-taken per prompt over its k image seeds, on the `neighbours` and `unrelated` prompts, and compared
-with the base model on the same prompts and seeds; prompts that lost images are left out, so that k
-is one number. With the unit rows f of the `features` scorer,
+taken per prompt over its k image seeds; prompts that lost images are left out, so that k is one
+number. With the unit rows f of the `features` scorer,
 
     Vendi = mean over prompts of exp(-sum_i l_i ln l_i),  l = eigenvalues of K / k,
             K_ij = cos(f_i, f_j)
     D = mean over prompts of mean over pairs i < j of |f_i - f_j|
 
 Vendi (Friedman and Dieng, TMLR 2023), the effective number of different images, is between 1 (all
-alike) and k (all orthogonal). Taken over all prompts at once it mostly counts how different the
-prompts are, and a model that draws one image per prompt keeps most of it. With k = 1 there is only
-that pool: the value is then the pool's, without interval. The pairwise distance is between 0 (all
-alike) and 2; its form is the diversity of BicycleGAN (Zhu et al., NeurIPS 2017), mean pairwise
-LPIPS, with features in place of LPIPS (which needs images and AlexNet weights). Bootstrap over
-prompts, paired difference to the base model.
+alike) and k (all orthogonal); rows are not centred, as in the paper. With k = 1 the value is that
+of the pool of all prompts, without interval. The pairwise distance has the form of BicycleGAN's
+mean pairwise LPIPS (Zhu et al., NeurIPS 2017) with features in place of LPIPS.
 
 `details`: `k`; `kept` = ratio to the base with interval (of Vendi (mean - 1) / (base's mean - 1)),
 1 for none, 0 for total collapse, the number to compare across suites; `target_kept`, the same on
 the target prompts (do the concept's replacements vary?). Of Vendi also `pool`, `base_pool`,
 `pool_ratio` over all kept images at once, which also sees different prompts giving the same image.
-
-Pitfalls. Noise and broken images raise both: read them beside FID. Vendi grows with k, the distance
-does not, but needs k >= 2. Rows are not centred, as in the paper; features with a large common part
-keep Vendi close to 1.
 """
 
 from __future__ import annotations
@@ -37,17 +29,17 @@ import numpy as np
 from varbench.data.groups import KEPT, TARGET
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
+    PairedMetric,
     dropped_note,
     joined,
     missing,
-    no_images,
     paired_mean,
     ratio,
 )
-from varbench.metrics.groups import Array, Floats, ScoredImages
+from varbench.metrics.groups import Array, Floats, Pair, ScoredImages
 
 
-class Vendi:
+class Vendi(PairedMetric):
     """Mean Vendi score of a prompt's images."""
 
     info = MetricInfo(
@@ -57,13 +49,9 @@ class Vendi:
         definition="Vendi score: how many clearly different images the pool is worth.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value only if there are no neighbours or unrelated images."""
-        pair = inputs.paired(*KEPT)
-        if not len(pair):
-            return no_images(KEPT)
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         pool, base_pool = (vendi_score(unit_features(g)) for g in (pair.method, pair.base))
-        spared, target = (by_prompt(inputs, g, vendi_score) for g in (KEPT, (TARGET,)))
+        spared, target = (by_prompt(p, vendi_score) for p in (pair, inputs.paired(TARGET)))
         details: dict[str, object] = {"k": spared.images, "pool": pool, "base_pool": base_pool}
         details["pool_ratio"] = pool / base_pool
         if spared.images < 2:
@@ -74,7 +62,7 @@ class Vendi:
         return spared.value(details)
 
 
-class PairwiseDistance:
+class PairwiseDistance(PairedMetric):
     """Mean distance of unit features between images of one prompt."""
 
     info = MetricInfo(
@@ -86,13 +74,11 @@ class PairwiseDistance:
         "none.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         """No value with one image per prompt."""
-        spared, target = (by_prompt(inputs, g, mean_distance) for g in (KEPT, (TARGET,)))
-        if spared.images == 0:
-            return no_images(KEPT)
+        spared, target = (by_prompt(p, mean_distance) for p in (pair, inputs.paired(TARGET)))
         if spared.images < 2:
-            return missing("one picture per prompt: no pairs", len(inputs.paired(*KEPT)))
+            return missing("one picture per prompt: no pairs", len(pair))
         details = {
             "k": spared.images,
             "kept": ratio(spared.method, spared.base, spared.ids),
@@ -117,11 +103,8 @@ class ByPrompt:
         return paired_mean(self.method, self.base, self.ids, details=details, note=self.note, n=n)
 
 
-def by_prompt(
-    inputs: MetricInputs, groups: tuple[str, ...], measure: Callable[[Floats], float]
-) -> ByPrompt:
-    """Apply `measure` to the unit feature rows [k, d] of each prompt of the pooled `groups`."""
-    pair = inputs.paired(*groups)
+def by_prompt(pair: Pair, measure: Callable[[Floats], float]) -> ByPrompt:
+    """Apply `measure` to the unit feature rows [k, d] of each prompt."""
     ids, starts, sizes = np.unique(pair.base.clusters, return_index=True, return_counts=True)
     k = int(sizes.max(initial=0))
     full = sizes == k

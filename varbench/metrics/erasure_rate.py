@@ -5,16 +5,11 @@
 A hit is an image of the `target` prompts in which the judge's most likely label, in the
 concept's head, is the concept; both models are judged on the same prompts and image seeds.
 This is the ratio form that MACE reports on nudity detections (Lu et al., CVPR 2024), with images
-in place of detected boxes. The interval resamples prompts (`varbench.metrics.stats.erasure_rate`).
+in place of detected boxes.
 
 `details`: `hits`, `base_hits`, and two numbers that the ratio hides because it nets them:
 `conditional` = share of the base's hits that the method lost, `new` = share of the base's misses
 that became hits.
-
-Pitfalls. Definitions in use differ (ratio, 1 - attack success, accuracy), so always print the
-base's count. With under 30 base hits the model hardly draws the concept and there is no value. The
-rate is not clipped: more hits than the base give a negative value. Images of garbage are hits
-of nothing, so they count as erased: read it beside `acc_n`, `acc_u` and FID.
 """
 
 from __future__ import annotations
@@ -25,16 +20,17 @@ from varbench.data.groups import TARGET
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     ONE_PROMPT,
+    PairedMetric,
     dropped_note,
     joined,
     missing,
-    no_images,
     paired_hits,
 )
+from varbench.metrics.groups import Pair
 from varbench.metrics.stats import MIN_BASE_HITS, PairedSamples, estimate
 
 
-class ErasureRate:
+class ErasureRate(PairedMetric):
     """1 - hits / hits of the base model on the target prompts."""
 
     info = MetricInfo(
@@ -46,11 +42,8 @@ class ErasureRate:
         "model), on the same prompts and image seeds.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         """No value if the base hits fewer than `MIN_BASE_HITS` times, or on very few prompts."""
-        pair = inputs.paired(TARGET)
-        if not len(pair):
-            return no_images((TARGET,))
         ours, base = paired_hits(pair, inputs)
         clusters, n = pair.base.clusters, len(pair)
         counts = f"{int(ours.sum())} hits, {int(base.sum())} of the unerased model, {n} pictures"

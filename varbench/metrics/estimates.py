@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
 from varbench.metrics import stats
-from varbench.metrics.base import MetricInputs, MetricValue
+from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
 
 Labels = Mapping[str, tuple[str, ...]]
@@ -25,6 +26,21 @@ def missing(note: str, n: int = 0, details: Mapping[str, Any] | None = None) -> 
 def no_images(groups: tuple[str, ...]) -> MetricValue:
     """No value: these groups have no images, or no image of both models matches."""
     return missing(f"no pictures of {' or '.join(groups)} prompts from both models")
+
+
+class PairedMetric(ABC):
+    """A metric of its groups' images, paired: of both models, of the same prompts and seeds."""
+
+    info: MetricInfo
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if there are no such images; otherwise as `of_pair` says."""
+        pair = inputs.paired(*self.info.groups)
+        return self.of_pair(pair, inputs) if len(pair) else no_images(self.info.groups)
+
+    @abstractmethod
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """The value of at least one image."""
 
 
 def joined(*notes: str) -> str:

@@ -2,19 +2,11 @@
 
     FID = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
-(Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022). Two references answer two
-questions, on the `neighbours` and `unrelated` images pooled or on those of group `coco`:
-
-* `fid_base`, `fid_coco_base`: against the base model's images of the same prompts and seeds,
-  i.e. how far the edit moved what it must not touch. Exactly 0 for an edit that does nothing.
-* `fid_real`, `fid_coco_real`: against real images, i.e. did quality change; `baseline` is the
-  base model's. The Gallery's real images are renders of the same prompts; COCO's are the
-  30,000 that the captions of `coco-30k` describe, of which only mean and covariance are kept
-  (`coco-30k-statistics`). `fid_coco_real` is the column "FID" of most papers on erasure.
-
-Features are the `features` scorer's, so values compare only with values of the same scorer: the
-Gallery's 64 numbers with nothing else, the standard set's Inception v3 with what other users of
-clean-fid print (mode "clean").
+(Heusel et al., NeurIPS 2017; clean-fid: Parmar et al., CVPR 2022) of rows of role `features`, to
+the base model's images of the same prompts and seeds (how far did the edit move what it must not
+touch?) or to real ones (did quality change?). The Gallery's real images are renders of the same
+prompts; COCO's are the 30,000 that the captions of `coco-30k` describe, of which only mean and
+covariance are kept (`coco-30k-statistics`).
 
 The distance is clean-fid's own where there are more images than dimensions. Otherwise the
 covariance of the n images, S1 = A'A with rows A [n, d], is singular, and a matrix root is slow
@@ -27,12 +19,6 @@ value altogether; a jackknife fails for `fid_base`, whose variance is of second 
 where methods differ. `kid_base` asks the same question without bias and has an interval.
 
 `details`: `n`, `n_reference` (null where it is not known), `dimensions`.
-
-Pitfalls. Compare only at equal n and equal n_reference: for Stable Diffusion 1.4 papers print 14.0
-(30,000 captions) and 16.7 (10,000 captions, another tool). With n <= dimensions the value is mostly
-bias, and the note says so. With common random numbers the two samples of `fid_base` are coupled,
-which is why it is far below the FID of two independent samples. Inception was trained to tell
-ImageNet's classes: it is a poor judge of faces and of styles.
 """
 
 from __future__ import annotations
@@ -46,15 +32,15 @@ import numpy as np
 
 from varbench.data.groups import COCO, KEPT
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue, Moments
-from varbench.metrics.estimates import dropped_note, joined, missing, no_images
-from varbench.metrics.groups import Array
+from varbench.metrics.estimates import PairedMetric, dropped_note, joined, missing, no_images
+from varbench.metrics.groups import Array, Pair
 
 _STATISTICS = "`varbench fetch coco-30k-statistics` says how to make their statistics"
 NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
 
 
 @dataclass(frozen=True)
-class Fid:
+class Fid(PairedMetric):
     """Frechet distance to the base model's images or to real ones.
 
     Attributes:
@@ -67,10 +53,9 @@ class Fid:
     real: bool = False
     fix: str = ""
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value without images, with fewer than two, or where real images are missing."""
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """No value of one image, or where real images are missing."""
         groups = self.info.groups
-        pair = inputs.paired(*groups)
         if len(pair) < 2:
             return no_images(groups)
         ours = pair.method.array("features", "features")

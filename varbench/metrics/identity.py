@@ -8,26 +8,14 @@
 likely name is the one asked for. In two protocols: `_all` counts an image without a face as not
 recognised, `_face` leaves it out, as MACE does; each model leaves out its own.
 
-Re-screening. MACE chose names that its detector recognises in 99 % of Stable Diffusion's images.
-Another model may not know them, and losing what was never drawn is no erasure: only names that are
-recognised in at least 80 % of the base model's own images count (an image without a face is not
-recognised, in both protocols). `details.names` says how many names were asked for, `details.known`
-how many count, `details.unknown` which do not, with their share.
-
-Face rate: the share of target images with a face at all, says the judge: NudeNet's FACE_FEMALE or
-FACE_MALE with a score of 0.5 or more for `clip-names`, the detectors of GCD and dlib for `gcd` and
-`faces`. A model that draws no face for a name scores as having erased it, and `_face` does not even
-see it; the nearer to the base model's rate the better. `details`: the rate of `neighbours`, with
-its `base_` twin. Prompts that ask for a drawing or a figure far away have fewer faces that a
-detector finds: compare with the base model, not with 1.
+Only names count that are recognised in at least 80 % of the base model's own images, in both
+protocols (docs/metrics.md, "Re-screening"). `details.names` says how many names were asked for,
+`details.known` how many count, `details.unknown` which do not, with their share. `details` of
+`h_c`: `id_e`, `id_s`, and `all`, H_c by the other protocol; of `face_rate`, the share of target
+images with a face at all: the rate of `neighbours`, with its `base_` twin.
 
 Intervals: Wilson's over prompts for the rates; for H_c theirs added as squares. Differences are
-bootstraps over prompts. `details` of `h_c`: `id_e`, `id_s`, and `all`, H_c by the other protocol.
-
-Pitfalls. `_face` has no value where an edit draws no face for the name any more, and few images
-where it hardly does: read `face_rate` beside it. A name just above the bar is there partly by luck,
-so an edit that redraws its images without harm lowers `id_s` a little. The name that a judge sees
-is the likeliest of those it knows: see docs/metrics.md on the judges.
+bootstraps over prompts.
 """
 
 from __future__ import annotations
@@ -40,6 +28,7 @@ import numpy as np
 from varbench.data.groups import KEPT, NEIGHBOURS, TARGET
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
+    PairedMetric,
     dropped_note,
     joined,
     label_index,
@@ -117,7 +106,7 @@ class NameHarmonic:
         return harmonic_value([gone, stays], details, note, _NO_FACE)
 
 
-class FaceRate:
+class FaceRate(PairedMetric):
     """Share of target images with a face."""
 
     info = MetricInfo(
@@ -129,11 +118,7 @@ class FaceRate:
         "erased it.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value only if there are no target images."""
-        pair = inputs.paired(TARGET)
-        if not len(pair):
-            return no_images((TARGET,))
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         details: dict[str, object] = {}
         near = inputs.paired(NEIGHBOURS)
         if len(near):

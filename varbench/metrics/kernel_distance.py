@@ -6,11 +6,9 @@
     h(c, c') = mean over images of prompts c and c' of k(x,x') + k(y,y') - k(x,y') - k(y,x')
     MMD^2 = mean of h over all ordered pairs of different prompts c != c'
 
-on the `neighbours` and `unrelated` images pooled or on those of group `coco`: the squared maximum
-mean discrepancy; x are the edit's rows, y the base model's of the same prompts and seeds. KID is
-that of Binkowski et al. (ICLR 2018; kernel and scale as in clean-fid), CMMD that of Jayasumana et
-al. (CVPR 2024), which fits no Gaussian, and whose CLIP knows styles, faces and scenes that
-Inception was never asked about.
+the squared maximum mean discrepancy; x are the edit's rows, y the base model's of the same prompts
+and seeds. KID is that of Binkowski et al. (ICLR 2018; kernel and scale as in clean-fid), CMMD that
+of Jayasumana et al. (CVPR 2024), which fits no Gaussian.
 
 The usual estimator averages k(x, y) over all pairs, which is unbiased only for independent samples.
 Ours share prompts and random numbers, so an image resembles its own counterpart, and for an edit
@@ -25,16 +23,6 @@ independent samples. `with_same` (CMMD) = the number of its authors' code, which
 of an image with itself: for independent samples that adds 1000 (1 - mean k) / n per side, and for
 ours, where an image and its counterpart make such a pair too, 2000 (1 - mean k of counterparts) /
 n. For an edit that does nothing both are 0.
-
-CMMD deviates from its paper. Its network is CLIP ViT-L/14 at 336 pixels; ours is the one of role
-`clip` (ViT-L/14 at 224 pixels, or the Gallery's tiny CLIP), whose rows are stored anyway. Its
-reference is COCO's images; ours is the base model, so 0 is "nothing moved" and no image has to be
-fetched.
-
-Pitfalls. KID depends on the features' scale: compare only within one scorer. Values of different
-CLIP models do not compare. On unit rows the Gaussian kernel is nearly linear (|x - y|^2 <= 4
-against 200), so CMMD sees mostly a shift of the mean embedding, 10 |mean x - mean y|^2, and little
-of a loss of diversity: read `recall`.
 """
 
 from __future__ import annotations
@@ -46,8 +34,8 @@ import numpy as np
 
 from varbench.data.groups import COCO, KEPT
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_images
-from varbench.metrics.groups import Array
+from varbench.metrics.estimates import PairedMetric, dropped_note, missing
+from varbench.metrics.groups import Array, Pair
 from varbench.metrics.stats import Interval
 
 Kernel = Callable[[Array, Array], Array]
@@ -58,7 +46,7 @@ SCALE = 1000.0
 
 
 @dataclass(frozen=True)
-class KernelDistance:
+class KernelDistance(PairedMetric):
     """MMD^2 of the edited model's rows to the base model's.
 
     Attributes:
@@ -75,11 +63,8 @@ class KernelDistance:
     scale: float
     published: tuple[str, Callable[[Array, Array], float]]
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         """No value with fewer than three prompts: a jackknife of pairs needs three."""
-        pair = inputs.paired(*self.info.groups)
-        if not len(pair):
-            return no_images(self.info.groups)
         clusters = pair.base.clusters
         if np.unique(clusters).size < 3:
             return missing("fewer than three prompts", len(pair))

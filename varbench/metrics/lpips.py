@@ -3,26 +3,16 @@
     LPIPS_e, LPIPS_u = mean over prompts of mean over images of LPIPS(image, base model's image)
     diversity = mean over prompts of mean over s of LPIPS(image of seed s, image of seed s + 1)
 
-LPIPS is that of Zhang et al. (CVPR 2018), with AlexNet at 256 pixels. Bootstrap over prompts,
-paired difference to the base model.
+LPIPS is that of Zhang et al. (CVPR 2018), with AlexNet at 256 pixels. LPIPS_e and LPIPS_u are
+ESD's for artists' styles (Gandikota et al., ICCV 2023; there at 64 pixels); the base model's value
+is 0. `details`: `floor` = the same distance between two image seeds of the *base* model, with
+interval: what two images that share nothing but the prompt are apart. For several groups also the
+value of each.
 
-LPIPS_e (`target` prompts, more is better) and LPIPS_u (`neighbours` and `unrelated`, less is
-better) say how much the image of the same prompt and seed changed, as ESD reports for artists'
-styles (Gandikota et al., ICCV 2023; there at 64 pixels). The same random numbers are behind both
-images, so an edit that does nothing has 0 exactly; the base model's value is 0. `details`: `floor`
-= the same distance between two image seeds of the *base* model, with interval: what two images that
-share nothing but the prompt are apart. For several groups also the value of each.
-
-The diversity (`neighbours` and `unrelated`) is that of BicycleGAN (Zhu et al., NeurIPS 2017; DIV of
-DreamBooth), which takes the mean over *all* pairs of a prompt's images. Only neighbouring seeds are
-compared here, which costs k - 1 distances per prompt instead of k (k - 1) / 2. Seeds are
-independent, so every pair has the same expectation, and so has the mean; it varies somewhat more.
+The diversity is that of BicycleGAN (Zhu et al., NeurIPS 2017; DIV of DreamBooth) over neighbouring
+seeds only: k - 1 distances per prompt instead of k (k - 1) / 2, with the same expectation.
 `details`: `pairs` = distances behind the value; `kept` = ratio to the base with interval, 1 for
 none, 0 for total collapse; `target_kept`, the same on the target prompts.
-
-Pitfalls. An image need not change more than another seed changes it: an LPIPS_e above the floor is
-no evidence of more erasure, and noise has a high one. LPIPS sees change, not what has changed.
-Noise and broken images raise the diversity: read it beside FID. It needs two image seeds.
 """
 
 from __future__ import annotations
@@ -35,11 +25,11 @@ from varbench.data.groups import KEPT, TARGET
 from varbench.metrics import stats
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
+    PairedMetric,
     dropped_note,
     ends,
     joined,
     missing,
-    no_images,
     paired_mean,
     prompt_mean,
     ratio,
@@ -48,17 +38,13 @@ from varbench.metrics.groups import Array, Pair, ScoredImages
 
 
 @dataclass(frozen=True)
-class LpipsChange:
+class LpipsChange(PairedMetric):
     """Mean distance to the base model's images."""
 
     info: MetricInfo
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value only if there are no images of the groups."""
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         groups = self.info.groups
-        pair = inputs.paired(*groups)
-        if not len(pair):
-            return no_images(groups)
         floor = seed_distance(pair.base)
         details: dict[str, object] = {"floor": floor}
         for name in groups if len(groups) > 1 else ():
@@ -70,7 +56,7 @@ class LpipsChange:
         return paired_mean(ours, base, pair.base.clusters, details=details, note=note)
 
 
-class LpipsDiversity:
+class LpipsDiversity(PairedMetric):
     """Mean LPIPS between neighbouring image seeds of one prompt."""
 
     info = MetricInfo(
@@ -82,11 +68,8 @@ class LpipsDiversity:
         "none.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         """No value with one image per prompt."""
-        pair = inputs.paired(*KEPT)
-        if not len(pair):
-            return no_images(KEPT)
         ours, base, clusters = _between_seeds(pair)
         if not ours.size:
             return missing("one picture per prompt: no pairs", len(pair))

@@ -5,9 +5,8 @@
 
 An edit that teaches the model to draw a house for "church" may make it draw houses for "castle"
 too. Anchors a are the base model's images of those neighbours whose label is the concept's
-replacement ("house"); neutral prompts are all other `neighbours` and `unrelated` ones. Above 0
-their images have moved towards the replacement, below 0 away from it (as they do when they break
-or fade), 0 is as before. Bootstrap over prompts, with the anchors as they are.
+replacement ("house"); neutral prompts are all other `neighbours` and `unrelated` ones. Bootstrap
+over prompts, with the anchors as they are.
 
 The idea is DreamBooth's (Ruiz et al., CVPR 2023, PRES: are images of the class images of the
 subject?), with the replacement in place of the subject, the base model's value taken off, and
@@ -15,10 +14,6 @@ CLIP's image rows (role `clip`) in place of DINO's, which the Gallery does not h
 
 `details`: `anchors` = how many images; `similarity`, `base_similarity` = the two means;
 `neighbours`, `unrelated` = the value on each group.
-
-Pitfalls. Its size depends on the CLIP model, whose cosines all lie close together: compare methods,
-not suites. It looks along one direction only; LD1 and LD3 see other drift. No value where the
-concept has no replacement, or no neighbour is labelled with it.
 """
 
 from __future__ import annotations
@@ -28,11 +23,11 @@ import numpy as np
 from varbench.data.concept import Concept
 from varbench.data.groups import KEPT, NEIGHBOURS
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean, prompt_mean
-from varbench.metrics.groups import Array, ScoredImages
+from varbench.metrics.estimates import PairedMetric, dropped_note, missing, paired_mean, prompt_mean
+from varbench.metrics.groups import Array, Pair, ScoredImages
 
 
-class MeaningShift:
+class MeaningShift(PairedMetric):
     """Change of the similarity between images of other words and the replacement's."""
 
     info = MetricInfo(
@@ -44,11 +39,9 @@ class MeaningShift:
         "replacement's, in CLIP's cosine. Above 0 they collapse into it.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value without images, anchors or neutral prompts."""
-        pair, concept = inputs.paired(*KEPT), inputs.concept
-        if not len(pair):
-            return no_images(KEPT)
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """No value without anchors or neutral prompts."""
+        concept = inputs.concept
         if not concept.replacement:
             return missing("the concept has no replacement", len(pair))
         anchors = _anchors(inputs)

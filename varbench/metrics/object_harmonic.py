@@ -2,17 +2,11 @@
 
     H_o = 3 / ((1 - ACC_e)^-1 + ACC_s^-1 + (1 - ACC_g)^-1)
 
-the harmonic mean (Lu et al., CVPR 2024), low as soon as one term is: ACC_e is the hit rate on the
-`target` prompts, ACC_g that on the `implicit` ones, and ACC_s how often the other classes are still
-recognised: the share of `neighbours` and `unrelated` images that show the label of the concept's
-head that their prompts ask for; prompts that ask for none are left out. 0 where a term is 0. The
-interval adds those of the three rates, Wilson's, as squares (`subset_rates.harmonic_ends`); the
-difference is a paired bootstrap over prompts within the groups.
+the harmonic mean (Lu et al., CVPR 2024), low as soon as one term is and 0 where one is 0. ACC_s is
+the share of `neighbours` and `unrelated` images that show the label of the concept's head that
+their prompts ask for; prompts that ask for none are left out.
 
 `details`: `acc_e`, `acc_s`, `acc_g` with `base_` twins.
-
-Pitfalls. The base model's value is low, for it erases nothing: compare methods. It is no
-average, so 0.9 says that no term is under 0.75.
 """
 
 from __future__ import annotations

@@ -6,28 +6,19 @@
                edited model
 
 (recall: Kynkaanniemi et al., NeurIPS 2019; coverage: Naeem et al., ICML 2020; with the base model's
-images in the place of real ones) on the `neighbours` and `unrelated` images, by the rows of role
-`features`, or DINOv2's (`_dino`). An image's *neighbourhood* is the ball around its feature row
-that reaches to its k-th nearest neighbour among the images of the same model, k = 5. The union of
-all neighbourhoods stands for all that the model may draw. Both fall where variety is lost over all
-prompts together; the Vendi score looks at each prompt alone. The base model's own value is 1.
+images in the place of real ones). An image's *neighbourhood* is the ball around its feature row
+that reaches to its k-th nearest neighbour among the images of the same model, k = 5. The base
+model's own value is 1.
 
 Samples are coupled: an image and its counterpart share prompt and random numbers, so they lie near
 each other, and the value is above that of two independent samples of one model. For coverage that
 is `details["independent"]` in the mean, for n images each 1 - (n - 1) ... (n - k) / ((2n - 1) ...
-(2n - k)), about 1 - 2^-k (Naeem et al., appendix). Below it the models differ; above it the edit
-moved images little. 1 therefore means "still draws this where asked", not "covers the same region":
-compare methods, not with papers.
+(2n - k)), about 1 - 2^-k (Naeem et al., appendix).
 
 The interval is over the base model's prompts (Wilson, clustered), with neighbourhoods as they are:
 a resample of images would repeat some and shrink their balls.
 
 `details`: `k`; `dimensions`; of coverage `independent`.
-
-Pitfalls. One stray image has a large neighbourhood that takes in others, so noise raises recall:
-read coverage, whose balls are the base model's, so that stray images help it nothing. Both depend
-on n, and with several images per prompt and k the neighbourhood may hold nothing but a prompt's own
-images.
 """
 
 from __future__ import annotations
@@ -38,15 +29,15 @@ import numpy as np
 
 from varbench.data.groups import KEPT
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, no_images, paired_mean
-from varbench.metrics.groups import Array, Flags, Floats
+from varbench.metrics.estimates import PairedMetric, dropped_note, missing, paired_mean
+from varbench.metrics.groups import Array, Flags, Floats, Pair
 
 NEIGHBOURS = 5
 STEP = 512  # rows of the distance matrix in memory at a time
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class Neighbourhoods(PairedMetric):
     """Share of the base model's images that the edited model still reaches.
 
     Attributes:
@@ -57,12 +48,9 @@ class Neighbourhoods:
     info: MetricInfo
     coverage: bool = False
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         """No value with k images or fewer."""
-        pair, (role,) = inputs.paired(*KEPT), self.info.needs
-        n = len(pair)
-        if not n:
-            return no_images(KEPT)
+        (role,), n = self.info.needs, len(pair)
         if n <= NEIGHBOURS:
             return missing(f"{NEIGHBOURS} pictures or fewer have no neighbourhoods", n)
         ours, base = (side.array(role, "features") for side in (pair.method, pair.base))

@@ -12,36 +12,16 @@ model's OWN, with common random numbers. The probe's arrays are [n, scales], row
     H   = the same means of -sum_v p(v | r, c) log p(v | r, c) / log V
 
 Each scale weighs the same: weighed by tokens, the last scale alone would decide (39 % of the tokens
-at 1024 pixels) and with it texture, where composition is decided by the first. Bootstrap over
-prompts, paired difference to the base model. Methods that change sampling only have no value: they
-change no prediction, and on their roll-outs p is not what is drawn from.
+at 1024 pixels) and with it texture, where composition is decided by the first. Methods that change
+sampling only have no value: they change no prediction, and on their roll-outs p is not what is
+drawn from.
 
-LD1 is 0 for an edit that changes nothing and open at the top. Language drift is the word of
-few-shot fine-tuning (Ruiz et al., DreamBooth, CVPR 2023) for prompts that lose their meaning while
-others are trained. `details`: `neighbours`, `unrelated` = the value of each group; `scales` = per
-scale, coarse to fine; `null` = the same for the null condition (then what guidance subtracts has
-moved, too); `flips` = mean total variation, the share of symbols that common random numbers would
-draw differently from the plain predictions; `flips_scales` = the same per scale. It sees every
-change of a prediction, also one that no image shows: read it beside `fid_base`. Confident wrong
-predictions weigh much, `flips` says how many there are. The edited model's own history is never
-asked, so what adds up over scales is missed.
-
-LD2 is 1 as before, below 1 the text is ignored, above 1 it is followed more strongly. For bits (V =
-2) the summand is |z(c) - z(null)| with the log-odds z, exactly: one log-probability rises where the
-other falls. It is a ratio of means; the difference is that to 1. `details`: `strength`,
-`base_strength` = TS of both (log-odds, nats); `neighbours`, `unrelated` = the ratio of each group;
-`scales` = per scale. It measures how strongly the text moves predictions, not whether where it
-should: a prompt that means something else keeps its strength (LD1 and LD3 see that). Guidance
-multiplies this difference, so 0.9 here is what a tenth less guidance would do. Confident symbols
-have large log-odds and weigh most.
-
-Entropy is the early sign of collapse or decay, between 0 (every symbol is certain) and 1 (every
-symbol is a fair draw); the best value is the base model's. `details`: `loss` = 1 - H / H_base:
-above 0 the draws lost their diversity (mode collapse), below 0 they gained entropy, which together
-with a worse FID is decay; `ratio` = H / H_base with interval; `scales`, `base_scales` = per scale:
-the first decide composition, the last texture. Sampling is sharper than p (guidance, temperature,
-top-p), so H is no entropy of the images. One image seed per prompt: that different seeds give the
-same image is seen by `vendi`, not here.
+`details` of LD1: `neighbours`, `unrelated` = the value of each group; `scales` = per scale, coarse
+to fine; `null` = the same for the null condition; `flips` = mean total variation, the share of
+symbols that common random numbers would draw differently; `flips_scales` = the same per scale. Of
+LD2, a ratio of means whose difference is that to 1: `strength`, `base_strength` = TS of both
+(log-odds, nats); `neighbours`, `unrelated`, `scales`. Of entropy: `loss` = 1 - H / H_base; `ratio`
+= H / H_base with interval; `scales`, `base_scales`.
 """
 
 from __future__ import annotations

@@ -3,11 +3,10 @@
     R = mean over prompts of mean over images of
         P(the image's own caption is the most similar of 100: itself and 99 others)
 
-on the `neighbours` and `unrelated` images (Xu et al., AttnGAN, CVPR 2018, with CLIP's cosine as
-similarity; Park et al., NeurIPS 2021 datasets). The 99 others are drawn from the suite's other
-captions of these groups. No draw is made: with M others, m of them less similar than the own
-caption, the probability is C(m, 99) / C(M, 99), exactly. Unlike the CLIP score it does not change
-where all similarities move together. Chance is 1 / 100. Bootstrap over prompts, paired difference.
+(Xu et al., AttnGAN, CVPR 2018, with CLIP's cosine as similarity; Park et al., NeurIPS 2021
+datasets). The 99 others are drawn from the suite's other captions of these groups. No draw is made:
+with M others, m of them less similar than the own caption, the probability is C(m, 99) / C(M, 99),
+exactly.
 
 Captions that ask for the same as the own one (equal labels) are no others: a paraphrase is not
 wrong. A tie counts as lost. With fewer than 99 others all of them are taken, and the note says so.
@@ -15,10 +14,6 @@ wrong. A tie counts as lost. With fewer than 99 others all of them are taken, an
 `details`: `captions` = others that an image has to beat (the fewest of all images, at most 99);
 `chance` = 1 / (captions + 1); `neighbours`, `unrelated` = the value of each group with `base_`
 twin; `first` = share of images whose own caption beats every caption of the suite, `base_first`.
-
-Pitfalls. The value depends on the pool: compare only within one suite. It is bounded by CLIP: what
-CLIP cannot tell apart counts as lost for both models, so read the difference. The Gallery's CLIP
-has seen nothing but the Gallery and reads 32 tokens; its values compare with nothing else.
 """
 
 from __future__ import annotations
@@ -32,20 +27,20 @@ from varbench.data.groups import KEPT
 from varbench.data.prompt import Prompt
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
+    PairedMetric,
     dropped_note,
     joined,
     missing,
-    no_images,
     paired_mean,
     prompt_mean,
 )
-from varbench.metrics.groups import Array, Floats, ScoredImages
+from varbench.metrics.groups import Array, Floats, Pair, ScoredImages
 
 OTHERS = 99
 _STEP = 512  # images whose similarities to all captions are in memory at a time
 
 
-class RPrecision:
+class RPrecision(PairedMetric):
     """Chance that an image's own caption is found among 100."""
 
     info = MetricInfo(
@@ -57,11 +52,8 @@ class RPrecision:
         "suite.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value without images, or where no image has another caption to beat."""
-        pair = inputs.paired(*KEPT)
-        if not len(pair):
-            return no_images(KEPT)
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """No value where an image has no other caption to beat."""
         captions = _Captions(pair.base)
         fewest = int(captions.rivals.min())
         if not fewest:
