@@ -112,14 +112,12 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
     return cell
 
 
-def write_report(
-    store: Store, out: Path, formats: Sequence[str], filters: Filters | None = None
-) -> list[Path]:
-    """Reports on the cells of a store that `filters` accept, a file per format."""
+def write_report(store: Store, out: Path, filters: Filters | None = None) -> list[Path]:
+    """Reports on the cells of a store that `filters` accept; the page is the last file."""
     every = load_cells(store)
     cells = select(every, filters or Filters())
     records = records_of(cells)
-    return write_views(records, cells, out, formats, store=store, all_cells=every)
+    return write_views(records, cells, out, store=store, all_cells=every)
 
 
 def table_text(
@@ -154,9 +152,9 @@ class Page(HTMLParser):
         return [a for a in attributes if not css or css in a.get("class", "").split()]
 
 
-def page_of(store: Store, out: Path) -> Page:
+def page_of(store: Store, out: Path, filters: Filters | None = None) -> Page:
     """The page of a store."""
-    (path,) = write_report(store, out, formats=["html"])
+    path = write_report(store, out, filters)[-1]
     return Page(path.read_text(encoding="utf-8"))
 
 

@@ -18,9 +18,11 @@ from varbench.cli.options import (
     split_names,
     user_errors,
 )
-from varbench.errors import UserError
+from varbench.errors import UserError, unknown
 
 app = typer.Typer()
+
+PAPER = "paper"  # the choice of --table that gives all tables of a paper
 
 
 @app.command()
@@ -55,20 +57,12 @@ def report(
 ) -> None:
     """Print tables or write the page, from a store or from results files."""
     with user_errors():
-        from varbench.report import PAPER, check_choices, only_metrics, render, write_views
+        from varbench.report import only_metrics, render, write_views
         from varbench.report.ablation_table import render as render_ablation
         from varbench.store import Store
 
-        check_choices(
-            format,
-            table,
-            in_folder=out is not None,
-            ablation=ablation is not None,
-            reported=reported,
-        )
+        _check_choices(format, table, out, ablation, reported)
         filters = filters_of(model, method, concept, suite)
-        if reported and (out is not None or ablation is not None):
-            raise UserError("--reported prints next to the tables: drop --out and --ablation")
         if ablation is not None:
             typer.echo(render_ablation(Store(store), ablation, format), nl=False)
             return
@@ -82,6 +76,28 @@ def report(
         else:
             text = render(records, format, table)
             typer.echo(text + ("\n" + _reported(format) if reported else ""), nl=False)
+
+
+def _check_choices(
+    format: str, table: str | None, out: Path | None, ablation: str | None, reported: bool
+) -> None:
+    """Refuse an unknown format or table, before anything is read or written."""
+    from varbench.report.render import FORMS, PAPER_FORMS
+    from varbench.report.tables import FORMATS, TABLES
+
+    if table is not None and table not in (*TABLES, PAPER):
+        raise unknown("table", table, (*TABLES, PAPER))
+    forms: tuple[str, ...] = FORMATS if out is None else (*FORMATS, "html")
+    if ablation is not None:
+        forms = tuple(FORMS)
+    elif table == PAPER:
+        forms = ("table", *PAPER_FORMS)
+    if reported:  # more tables follow in the same text
+        forms = tuple(form for form in forms if form in ("table", "md", "latex"))
+    if format not in forms:
+        raise unknown("format", format, forms)
+    if reported and (out is not None or ablation is not None):
+        raise UserError("--reported prints next to the tables: drop --out and --ablation")
 
 
 def _paper(

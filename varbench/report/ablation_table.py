@@ -7,22 +7,19 @@ from typing import Any
 
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
-from varbench.report.cells import CellRecord, ReportError, read_cell
+from varbench.report.cells import ReportError, read_cell
 from varbench.report.columns import column
 from varbench.report.records import records_of
 from varbench.report.render import FORMS
 from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.tables import number_cell
 from varbench.report.text import MISSING, visible
-from varbench.store import Store, sequence_of
-
-STAGE = "ablation"
-FILE = "ablation.json"
+from varbench.store import Stage, Store, sequence_of
 
 
 def names_of(store: Store) -> list[str]:
     """The names of all ablations that were run."""
-    return sorted({entry.spec["name"] for entry in store.entries(STAGE)})
+    return sorted({entry.spec["name"] for entry in store.entries(Stage.ABLATION)})
 
 
 def load(store: Store, name: str) -> dict[str, Any]:
@@ -31,12 +28,12 @@ def load(store: Store, name: str) -> dict[str, Any]:
     Raises:
         ReportError: none is in the store.
     """
-    entries = [entry for entry in store.entries(STAGE) if entry.spec["name"] == name]
+    entries = [e for e in store.entries(Stage.ABLATION) if e.spec["name"] == name]
     if not entries:
         known = ", ".join(names_of(store))
         known = f"there are: {known}" if known else "there is none"
         raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
-    body: dict[str, Any] = max(entries, key=sequence_of).json(FILE)
+    body: dict[str, Any] = max(entries, key=sequence_of).json("ablation.json")
     return body
 
 
@@ -46,15 +43,13 @@ def variant_records(store: Store, variant: Mapping[str, Any]) -> list[MetricReco
     Raises:
         ReportError: a cell of it is no longer in the store.
     """
-    cells = [_cell(store, key) for key in variant["cells"]]
+    cells = []
+    for key in variant["cells"]:
+        entry = store.find("cell", key)
+        if entry is None:
+            raise ReportError(f"cell {key[:8]} of the ablation is gone: run the ablation again")
+        cells.append(read_cell(entry, store))
     return [record for record in records_of(cells) if record.seed is None]
-
-
-def _cell(store: Store, key: str) -> CellRecord:
-    entry = store.find("cell", key)
-    if entry is None:
-        raise ReportError(f"cell {key[:8]} of the ablation is gone: run the ablation again")
-    return read_cell(entry, store)
 
 
 def table_of(store: Store, ablation: Mapping[str, Any]) -> Table:
@@ -77,7 +72,7 @@ def table_of(store: Store, ablation: Mapping[str, Any]) -> Table:
                 figures = None if base else variant.get("reported")
                 row = _row((concept, label), by_metric, ablation, figures)
                 rows.setdefault((*row.labels, *(cell.plain() for cell in row.cells)), row)
-    headers = [column(metric).header(percent=True) for metric in ablation["metrics"]]
+    headers = [column(metric).header() for metric in ablation["metrics"]]
     notes = ["Brackets: 95 % interval over prompts."]
     if reported := ablation["reported"]:
         headers += [Header(f"{name} (reported)") for name in reported["columns"]]
@@ -99,10 +94,7 @@ def _row(
     ablation: Mapping[str, Any],
     figures: list[str] | None,
 ) -> Row:
-    cells = [
-        number_cell(column(metric), by_metric.get(metric), percent=True)
-        for metric in ablation["metrics"]
-    ]
+    cells = [number_cell(column(metric), by_metric.get(metric)) for metric in ablation["metrics"]]
     if reported := ablation["reported"]:
         figures = figures or [""] * len(reported["columns"])
         cells += [TableCell(figure or MISSING) for figure in figures]

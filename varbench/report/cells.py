@@ -119,6 +119,12 @@ def training_log(edit: Entry) -> list[dict[str, float]]:
     return [json.loads(line) for line in edit.path("log.jsonl").read_text().splitlines()]
 
 
+def kept_by_scale(log: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """Per scale, the share of tokens that the filter kept in each step; empty without a filter."""
+    scales = sum(name.startswith("kept_") for name in (log[0] if log else ()))
+    return [[line[f"kept_{scale}"] for line in log] for scale in range(scales)]
+
+
 def _costs(store: Store, cell: CellRecord) -> dict[str, float]:
     """Costs by metric id, from the manifests of the entries that the cell was computed from.
 

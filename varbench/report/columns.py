@@ -15,48 +15,40 @@ from varbench.report.text import number, visible
 
 @dataclass(frozen=True)
 class Column:
-    """One metric as a table shows it, of one prompt set where there are several."""
+    """One metric as a table shows it, of one prompt set where there are several.
+
+    With `percent`, rates are shown as 97.0 instead of 0.97.
+    """
 
     info: MetricInfo
     prompt_set: str | None = None
+    percent: bool = True
 
     @property
     def key(self) -> str:
         """Identifies the column within a table."""
         return self.info.id if self.prompt_set is None else f"{self.info.id}@{self.prompt_set}"
 
-    @property
-    def name(self) -> str:
-        """The title, with the prompt set where there are several."""
-        return f"{self.info.title} ({self.prompt_set})" if self.prompt_set else self.info.title
-
-    def header(self, *, percent: bool = False) -> Header:
+    def header(self) -> Header:
         """The head of the column, safe to show."""
-        unit = "%" if percent and self.info.rate else ""
-        return Header(visible(self.name), unit, self.info.better, self.info.definition)
+        title = f"{self.info.title} ({self.prompt_set})" if self.prompt_set else self.info.title
+        unit = "%" if self.percent and self.info.rate else ""
+        return Header(visible(title), unit, self.info.better, self.info.definition)
 
-    def number(self, value: float | None, *, percent: bool = False, signed: bool = False) -> str:
+    def number(self, value: float | None, *, signed: bool = False) -> str:
         """One number in this column's unit and precision; rates in per cent get one decimal."""
-        if not (percent and self.info.rate):
+        if not (self.percent and self.info.rate):
             return number(value, self.info.digits, signed=signed)
         return number(None if value is None else 100 * value, 1, signed=signed)
 
-    def interval(
-        self,
-        low: float | None,
-        high: float | None,
-        *,
-        percent: bool = False,
-        signed: bool = False,
-    ) -> str:
+    def interval(self, low: float | None, high: float | None, *, signed: bool = False) -> str:
         """The interval in brackets, or "" if there is none."""
         if low is None or high is None:
             return ""
-        ends = (self.number(end, percent=percent, signed=signed) for end in (low, high))
-        return f"[{', '.join(ends)}]"
+        return f"[{self.number(low, signed=signed)}, {self.number(high, signed=signed)}]"
 
 
-_COSTS = (
+COSTS = {info.id: info for info in (
     MetricInfo(
         id="cost_seconds", title="Erasing, s", better="down", unit="s", digits=1, table="cost",
         definition="Seconds that making the edit took, without reading the model. Not given where "
@@ -75,8 +67,7 @@ _COSTS = (
         id="cost_passes", title="Extra passes", better="down", unit="", digits=0, table="cost",
         definition="Forward passes per scale at sampling beyond those of the base model.",
     ),
-)  # fmt: skip
-COSTS = {info.id: info for info in _COSTS}
+)}  # fmt: skip
 """By id, the facts about the costs of a cell's edit (`CellRecord.costs`)."""
 ORDER = (
     # main
@@ -102,9 +93,10 @@ ORDER = (
 def column(metric: str, prompt_set: str | None = None) -> Column:
     """The column of a metric; of an unknown one under its id, with three decimals."""
     if metric in COSTS:
-        return Column(COSTS[metric], prompt_set)
-    if metric in METRICS:
-        return Column(METRICS[metric].info, prompt_set)
-    definition = "Not a built-in metric: see the package that offers it."
-    info = MetricInfo(id=metric, title=metric, better="", unit="", digits=3, definition=definition)
+        info = COSTS[metric]
+    elif metric in METRICS:
+        info = METRICS[metric].info
+    else:
+        about = "Not a built-in metric: see the package that offers it."
+        info = MetricInfo(id=metric, title=metric, better="", unit="", digits=3, definition=about)
     return Column(info, prompt_set)

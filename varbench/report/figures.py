@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,7 @@ def _sweep_figure(store: Store, ablation: Mapping[str, Any]) -> Figure:
                     markersize=4,
                 )
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-        axes.set_ylabel(shown.header(percent=True).text)
+        axes.set_ylabel(shown.header().text)
     return figure
 
 
@@ -189,7 +190,7 @@ def threshold_figure(
     if base is not None:
         axes.plot(*base, color="0.4", dashes=(4, 3), linewidth=1, label="base model")
     axes.set_xlabel("threshold of the detector")
-    axes.set_ylabel(column(metric).header().text)
+    axes.set_ylabel(replace(column(metric), percent=False).header().text)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=7)
     return figure

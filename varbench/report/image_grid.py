@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.report.cells import CellRecord
-from varbench.report.image_scores import ImageDetections, ScoreBook
-from varbench.report.panels import families_of
+from varbench.report.image_scores import (
+    ImageDetections,
+    ImageScores,
+    detections_in,
+    is_detection,
+    read_scores,
+    scores_by_images,
+)
 from varbench.store import Entry, Store
 
-COVERED = frozenset({"nudity"})
+COVERED = ("nudity",)
 """Families of concepts whose images a page shows on request only."""
 GROUP_TITLES = {
     TARGET: "Prompts that ask for the concept",
@@ -105,15 +112,21 @@ class ImageGrid:
         self, store: Store, cells: Sequence[CellRecord], shown: Sequence[CellRecord]
     ) -> None:
         self.store = store
+        self._shown = shown
         self._entries: dict[str, Entry | None] = {}
-        self._scores = ScoreBook(store, shown)
         self._covered_prompts = {
             sample["prompt_id"]
             for cell in cells
-            if _is_covered(cell)
+            if cell.family in COVERED
             for group in ASKING
             for sample in cell.images.get(group, ())
         }
+
+    @cached_property
+    def _scores(self) -> dict[str, list[ImageScores]]:
+        inputs = dict.fromkeys(name for cell in self._shown for name in cell.inputs)
+        read = partial(read_scores, self.store, keep=is_detection)
+        return scores_by_images(inputs, read)
 
     def grids(self, columns: Sequence[tuple[str, CellRecord]]) -> list[Grid]:
         """The grids of one panel; `columns` are (label, cell), the base model first."""
@@ -148,7 +161,9 @@ class ImageGrid:
         key, file = str(sample["key"]), str(sample["file"])
         hit = sample.get("hit")
         cleared = group != TARGET and hit is False
-        cover = sample["prompt_id"] in self._covered_prompts or (_is_covered(cell) and not cleared)
+        cover = sample["prompt_id"] in self._covered_prompts or (
+            cell.family in COVERED and not cleared
+        )
         image = self._open(key, file)
         uri = None if image is None else _data_uri(image)
         return GridCell(
@@ -158,7 +173,7 @@ class ImageGrid:
             hit,
             shown=_data_uri(mosaic(image)) if image is not None and cover else uri,
             clear=uri if cover else None,
-            detections=self._scores.of(key, int(Path(file).stem)),
+            detections=detections_in(self._scores.get(key, ()), int(Path(file).stem)),
         )
 
     def _open(self, key: str, name: str) -> Image.Image | None:
@@ -170,11 +185,6 @@ class ImageGrid:
         except (KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             log.warning("image %s of images/%s cannot be shown: %s", name, key[:8], error)
             return None
-
-
-def _is_covered(cell: CellRecord) -> bool:
-    """True if a cell's concept, or one of a joint edit, is of a covered family."""
-    return not COVERED.isdisjoint(families_of(cell.family))
 
 
 def choose(columns: Sequence[Mapping[Key, Any]], rows: int) -> list[Key]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _DETECTION = ("class", "score", "box", "size")
 
 
 @dataclass(frozen=True)
-class _Scores:
+class ImageScores:
     """The arrays of one scorer or comparer, a row per image that did not fail.
 
     Attributes:
@@ -39,7 +39,9 @@ class _Scores:
     arrays: dict[str, Any]
 
 
-def _read(store: Store, name: str, keep: Callable[[str], bool]) -> _Scores | None:
+def read_scores(
+    store: Store, name: str, keep: Callable[[str], bool] = lambda array: True
+) -> ImageScores | None:
     """The arrays to keep of an input of a cell ("stage/key"); None of one without scores."""
     stage, _, key = name.partition("/")
     entry = store.find(stage, key, verify=False) if stage in (Stage.SCORES, Stage.COMPARE) else None
@@ -51,7 +53,18 @@ def _read(store: Store, name: str, keep: Callable[[str], bool]) -> _Scores | Non
     with np.load(entry.path("scores.npz"), allow_pickle=False) as loaded:
         arrays = {array: loaded[array] for array in loaded.files if keep(array)}
     rows = {number: row for row, number in enumerate(numbers)}
-    return _Scores(entry.spec["pictures"], scorer, rows, arrays)
+    return ImageScores(entry.spec["pictures"], scorer, rows, arrays)
+
+
+def scores_by_images(
+    inputs: Iterable[str], read: Callable[[str], ImageScores | None]
+) -> dict[str, list[ImageScores]]:
+    """The scores among inputs of cells, by the key of their images; `read` gives those of one."""
+    by_images: dict[str, list[ImageScores]] = {}
+    for name in inputs:
+        if (scores := read(name)) is not None:
+            by_images.setdefault(scores.images, []).append(scores)
+    return by_images
 
 
 def load_images(path: str | Path) -> pd.DataFrame:
@@ -71,19 +84,15 @@ def load_images(path: str | Path) -> pd.DataFrame:
         ReportError: the store holds no results.
     """
     store = Store(Path(path))
-    read = cache(lambda name: _read(store, name, keep=lambda array: True))
+    read = cache(partial(read_scores, store))
     rows: list[tuple[Any, ...]] = []
     for cell in select(load_cells(store), Filters()):
-        scores: dict[str, list[_Scores]] = {}
-        for name in cell.inputs:
-            if (one := read(name)) is not None:
-                scores.setdefault(one.images, []).append(one)
-        rows += _rows(store, cell, scores)
+        rows += _rows(store, cell, scores_by_images(cell.inputs, read))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES)
 
 
 def _rows(
-    store: Store, cell: CellRecord, scores: Mapping[str, Sequence[_Scores]]
+    store: Store, cell: CellRecord, scores: Mapping[str, Sequence[ImageScores]]
 ) -> Iterator[tuple[Any, ...]]:
     labels = (cell.model, cell.method, cell.config, cell.concept, cell.suite, cell.seed)
     for group, images in cell.images.items():
@@ -99,7 +108,7 @@ def _rows(
                 yield (*labels, *about, *value, file)
 
 
-def _values(scores: _Scores, number: int) -> Iterator[tuple[str, str, float]]:
+def _values(scores: ImageScores, number: int) -> Iterator[tuple[str, str, float]]:
     """Scorer, name and value of the scores of an image."""
     row = scores.rows.get(number)
     for name, values in scores.arrays.items():
@@ -128,37 +137,21 @@ class ImageDetections:
     boxes: tuple[Box, ...] = ()
 
 
-class ScoreBook:
-    """Finds what scorers saw in an image.
+def is_detection(array: str) -> bool:
+    """True for the arrays of scores that `detections_in` reads."""
+    return array.endswith("_p") or array in _DETECTION
 
-    Args:
-        store: that holds their scores.
-        cells: whose scores; only those are read, and only when one is asked for.
-    """
 
-    def __init__(self, store: Store, cells: Iterable[CellRecord]) -> None:
-        self._store = store
-        self._inputs = dict.fromkeys(name for cell in cells for name in cell.inputs)
-
-    @cached_property
-    def _by_images(self) -> dict[str, list[_Scores]]:
-        by_images: dict[str, list[_Scores]] = {}
-        for name in self._inputs:
-            scores = _read(self._store, name, lambda n: n.endswith("_p") or n in _DETECTION)
-            if scores is not None:
-                by_images.setdefault(scores.images, []).append(scores)
-        return by_images
-
-    def of(self, images: str, number: int) -> ImageDetections:
-        """The detections in an image of the entry with key `images`."""
-        text: list[str] = []
-        boxes: list[Box] = []
-        for scores in self._by_images.get(images, ()):
-            row = scores.rows.get(number)
-            if row is not None:
-                text += _confidences(scores.arrays, row)
-                boxes += _boxes(scores.arrays, row)
-        return ImageDetections(", ".join(text), tuple(boxes))
+def detections_in(image_scores: Iterable[ImageScores], number: int) -> ImageDetections:
+    """The detections in image `number` of the entry that these are the scores of."""
+    text: list[str] = []
+    boxes: list[Box] = []
+    for scores in image_scores:
+        row = scores.rows.get(number)
+        if row is not None:
+            text += _confidences(scores.arrays, row)
+            boxes += _boxes(scores.arrays, row)
+    return ImageDetections(", ".join(text), tuple(boxes))
 
 
 def _confidences(arrays: Mapping[str, Any], row: int) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -164,7 +164,8 @@ def _headers(panels: Sequence[Panel]) -> list[Header]:
     """The heads of all tables' columns, each once, in the order of the tables."""
     kinds = [kind for kind in TABLES.values() if not kind.differences]
     shown = [c for panel in panels for kind in kinds for c in panel.of(*kind.tables)]
-    return [column.header() for column in {column.key: column for column in shown}.values()]
+    once = {column.key: replace(column, percent=False) for column in shown}
+    return [column.header() for column in once.values()]
 
 
 def _scored(panels: Sequence[Panel]) -> int:

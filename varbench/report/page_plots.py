@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varbench.methods.registry import NONE
-from varbench.report.cells import CellRecord, edit_of, training_log
+from varbench.report.cells import CellRecord, edit_of, kept_by_scale, training_log
 from varbench.report.panels import Panel
 from varbench.report.plots import (
     INK,
@@ -108,12 +108,8 @@ def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
     Empty where the method has no filter or the edit is not in the store.
     """
     entry = edit_of(store, cell)
-    lines = [] if entry is None else training_log(entry)
-    last = [line for line in lines[-STEPS:] if "kept_0" in line]
-    if not last:
-        return []
-    scales = sum(1 for name in last[0] if name.startswith("kept_"))
-    return [100 * float(np.mean([line[f"kept_{k}"] for line in last])) for k in range(scales)]
+    kept = [] if entry is None else kept_by_scale(training_log(entry))
+    return [100 * float(np.mean(shares[-STEPS:])) for shares in kept]
 
 
 def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:

@@ -74,33 +74,18 @@ class Panel:
         return [(labels.get(name, name[0]), cell) for name, cell in first.items()]
 
 
-def families_of(family: str) -> list[str]:
-    """The families that a cell names: those of a joint edit are joined by "+"."""
-    return [part.strip() for part in family.replace(",", "+").split("+")]
-
-
 def build_panels(records: Iterable[MetricRecord]) -> list[Panel]:
     """The panels of records, sorted by model, concept, suite; they show means over edit seeds."""
     groups: dict[tuple[str, str, str], list[MetricRecord]] = {}
     for record in records:
         if record.seed is None:
             groups.setdefault((record.model, record.concept, record.suite), []).append(record)
-    return [_panel(groups[place]) for place in sorted(groups)]
-
-
-def _panel(records: Sequence[MetricRecord]) -> Panel:
-    columns, keys = _columns(records)
-    first = records[0]
-    return Panel(
-        model=first.model,
-        concept=first.concept,
-        suite=first.suite,
-        family=first.family,
-        embedded=first.embedded,
-        columns=columns,
-        rows=_rows(records, keys),
-        note=_machines(records),
-    )
+    panels = []
+    for place, of_place in sorted(groups.items()):
+        columns, keys = _columns(of_place)
+        first, rows, note = of_place[0], _rows(of_place, keys), _machines(of_place)
+        panels.append(Panel(*place, first.family, first.embedded, columns, rows, note))
+    return panels
 
 
 def _machines(records: Sequence[MetricRecord]) -> str:

@@ -15,14 +15,13 @@ from varbench.metrics.record import MetricRecord
 from varbench.report import ablation_table
 from varbench.report.cells import CellRecord
 from varbench.report.columns import column
-from varbench.report.panels import Panel, build_panels, families_of
+from varbench.report.panels import Panel, build_panels
 from varbench.report.render import PAPER_FORMS
 from varbench.report.table import ARROWS, Row, Table
 from varbench.report.tables import number_cell
-from varbench.report.text import MISSING, count, visible
+from varbench.report.text import MISSING, count, visible, write_texts
 from varbench.report.ties import CellSamples, best
 from varbench.store import Store
-from varbench.utils.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def ablation_tables(store: Store) -> list[Table]:
 
 def _fits(panel: Panel, layout: Layout) -> bool:
     if layout.families:
-        return any(family in layout.families for family in families_of(panel.family))
+        return panel.family in layout.families
     return any(c.key in (*layout.core, *layout.more) for c in panel.of("robustness"))
 
 
@@ -137,7 +136,7 @@ def _table(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> Tab
         concept = panel.concept if len({p.model for p in panels}) == 1 else panel.title
         for row in panel.rows:
             cells = [
-                number_cell(c, row.values.get(c.key), percent=True, best=row.label in labels)
+                replace(number_cell(c, row.values.get(c.key)), best=row.label in labels)
                 for c, labels in zip(columns, leaders, strict=True)
             ]
             rows.append(Row((visible(concept), row.label), tuple(cells), row.n(columns)))
@@ -145,7 +144,7 @@ def _table(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> Tab
         layout.name,
         layout.title,
         ("concept", "method"),
-        tuple(column.header(percent=True) for column in columns),
+        tuple(column.header() for column in columns),
         tuple(rows),
         " ".join(_notes(layout, panels, samples)),
     )
@@ -216,17 +215,14 @@ def write_paper(tables: Sequence[Table], out: Path) -> list[Path]:
     Returns:
         The files written. A paper takes a table in by ``\input{nsfw.tex}``.
     """
-    out.mkdir(parents=True, exist_ok=True)
     texts = {}
     for table in tables:
         for form, ending in ENDINGS.items():
             text = PAPER_FORMS[form](table)
-            texts[out / f"{table.name}.{ending}"] = _html_page(text) if form == "html" else text
+            texts[f"{table.name}.{ending}"] = _html_page(text) if form == "html" else text
     inputs = "".join(f"\\input{{{table.name}.tex}}\n" for table in tables)
-    texts[out / "paper.tex"] = f"{_PREAMBLE}{inputs}\\end{{document}}\n"
-    for path, text in texts.items():
-        write_whole(path, text)
-    return list(texts)
+    texts["paper.tex"] = f"{_PREAMBLE}{inputs}\\end{{document}}\n"
+    return write_texts(texts, out)
 
 
 def _html_page(body: str) -> str:

@@ -31,7 +31,6 @@ _DTYPES = {
     **{name: "float64" for name in ("diff_value", "diff_low", "diff_high", "seed_min", "seed_max")},
     "embedded": "bool",
 }
-_STATUSES = ("measured", "reported", "superseded", "flagged")  # the worst one speaks for a mean
 
 
 def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
@@ -103,7 +102,7 @@ def _mean(
         seeds=len(values),
         seed_min=min(values, default=None),
         seed_max=max(values, default=None),
-        status=max((record.status for record in seeds), key=_rank),
+        status=next((r.status for r in seeds if r.status != "measured"), "measured"),
         machine="; ".join(sorted({record.machine for record in seeds})),
         **numbers,
     )
@@ -126,7 +125,3 @@ def _pooled(samples: Sequence[PairedSamples | None]) -> Estimate | None:
     """The estimate over several seeds, where all of them have samples."""
     present = [one for one in samples if one is not None]
     return estimate(present) if len(samples) == len(present) > 1 else None
-
-
-def _rank(status: str) -> int:
-    return _STATUSES.index(status) if status in _STATUSES else len(_STATUSES)

@@ -176,8 +176,6 @@ FORMS: dict[str, Callable[[Table], str]] = {
     "csv": _csv_text,
     "latex": latex,
 }
-TEXT_FORMS = ("table", "md", "latex")
-"""Forms in which several tables make one text."""
 PAPER_FORMS: dict[str, Callable[[Table], str]] = {
     "latex": _latex_for_paper,
     "md": _markdown,

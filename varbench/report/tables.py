@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from varbench.errors import unknown
@@ -96,9 +96,7 @@ TABLES = {
 }
 
 
-def panel_table(
-    panel: Panel, name: str, *, percent: bool = False, base: bool | None = None
-) -> Table:
+def panel_table(panel: Panel, name: str, *, percent: bool, base: bool | None = None) -> Table:
     """One of `TABLES` of a panel, with the columns that have a number.
 
     Args:
@@ -110,57 +108,43 @@ def panel_table(
     kind = TABLES[name]
     base = kind.base if base is None else base
     rows = [row for row in panel.rows if base or row.method != NONE]
-    columns = panel.of(*kind.tables)
-    cell: Callable[..., TableCell] = number_cell
+    columns = [replace(column, percent=percent) for column in panel.of(*kind.tables)]
+    cell = number_cell
     if kind.differences:
         cell = _difference_cell
         changed = {k for row in rows for k, v in row.values.items() if v.diff_value is not None}
-        columns = tuple(column for column in columns if column.key in changed)
+        columns = [column for column in columns if column.key in changed]
     made = [
-        Row(
-            (row.label,),
-            tuple(cell(c, row.values.get(c.key), percent=percent) for c in columns),
-            row.n(columns),
-        )
+        Row((row.label,), tuple(cell(c, row.values.get(c.key)) for c in columns), row.n(columns))
         for row in rows
     ]
-    header = tuple(column.header(percent=percent) for column in columns)
-    return Table(
-        name, panel.title, ("method",), header, tuple(made), _note(kind, panel), kind.counted
-    )
+    header = tuple(column.header() for column in columns)
+    note = f"{kind.note} {panel.note}".strip()
+    return Table(name, panel.title, ("method",), header, tuple(made), note, kind.counted)
 
 
-def _note(kind: TableKind, panel: Panel) -> str:
-    return f"{kind.note} {panel.note}".strip()
-
-
-def number_cell(
-    column: Column, record: MetricRecord | None, *, percent: bool = False, best: bool = False
-) -> TableCell:
+def number_cell(column: Column, record: MetricRecord | None) -> TableCell:
     """The cell of a number with its interval; an en dash if there is no number."""
     if record is None:
         return TableCell(MISSING, explanation=f"not measured; {column.info.definition}")
     if record.value is None:
         return TableCell(MISSING, explanation=_explanation(column, record))
     return TableCell(
-        column.number(record.value, percent=percent),
-        column.interval(record.ci_low, record.ci_high, percent=percent),
+        column.number(record.value),
+        column.interval(record.ci_low, record.ci_high),
         "" if record.status == "measured" else record.status,
         record.value,
         _explanation(column, record),
-        best,
     )
 
 
-def _difference_cell(
-    column: Column, record: MetricRecord | None, *, percent: bool = False
-) -> TableCell:
+def _difference_cell(column: Column, record: MetricRecord | None) -> TableCell:
     """The cell of a paired difference to the base model, with its sign."""
     if record is None or record.diff_value is None:
         return TableCell(MISSING, explanation="no paired difference")
     return TableCell(
-        column.number(record.diff_value, percent=percent, signed=True),
-        column.interval(record.diff_low, record.diff_high, percent=percent, signed=True),
+        column.number(record.diff_value, signed=True),
+        column.interval(record.diff_low, record.diff_high, signed=True),
         value=record.diff_value,
         explanation=f"method minus base model; {_explanation(column, record)}",
     )
@@ -176,18 +160,11 @@ def _explanation(column: Column, record: MetricRecord) -> str:
     if record.value is None:
         parts.append("could not be determined")
     if record.baseline is not None:
-        parts.append(f"base model: {column.number(record.baseline, percent=True)}")
+        parts.append(f"base model: {column.number(record.baseline)}")
     if record.seeds is not None and record.seeds > 1:
-        ends = (column.number(end, percent=True) for end in (record.seed_min, record.seed_max))
+        ends = (column.number(end) for end in (record.seed_min, record.seed_max))
         parts.append(f"mean of {record.seeds} edit seeds, from {' to '.join(ends)}")
     return "; ".join(parts)
-
-
-def _panel_tables(panels: Iterable[Panel], names: Sequence[str], *, percent: bool) -> list[Table]:
-    """Those of the named tables that have something to show, by table and then by panel."""
-    panels = list(panels)
-    made = [panel_table(panel, name, percent=percent) for name in names for panel in panels]
-    return [table for table in made if table.rows and (table.header or table.name == "main")]
 
 
 def render(records: Sequence[MetricRecord], form: str, table: str | None = None) -> str:
@@ -210,21 +187,24 @@ def render(records: Sequence[MetricRecord], form: str, table: str | None = None)
     if form == "json":
         plain = [{name: getattr(record, name) for name in RECORD_FIELDS} for record in records]
         return json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    panels = build_panels(records)
     names = [table] if table else list(TABLES)
-    tables = _panel_tables(build_panels(records), names, percent=form == "table")
-    if form == "latex":
-        texts = [f"% {shown.name}\n{latex(shown)}" for shown in tables]
-    else:
-        texts = [FORMS[form](_titled(shown)) for shown in tables]
-    return "\n".join([*_HEADS.get(form, ()), *texts])
-
-
-def _titled(table: Table) -> Table:
-    return table if table.name == "main" else replace(table, title=f"{table.title} · {table.name}")
+    texts = [_HEADS[form]] if form in _HEADS else []
+    for name in names:
+        for panel in panels:
+            shown = panel_table(panel, name, percent=form == "table")
+            if not shown.rows or not (shown.header or name == "main"):
+                continue
+            if form == "latex":
+                texts.append(f"% {name}\n{latex(shown)}")
+                continue
+            title = shown.title if name == "main" else f"{shown.title} · {name}"
+            texts.append(FORMS[form](replace(shown, title=title)))
+    return "\n".join(texts)
 
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 _HEADS = {
-    "md": ["# varbench report\n"],
-    "latex": ["% Needs \\usepackage{booktabs,graphicx}\n"],
+    "md": "# varbench report\n",
+    "latex": "% Needs \\usepackage{booktabs,graphicx}\n",
 }

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from varbench.utils.files import write_whole
 
 MISSING = "–"
 MINUS = "\u2212"  # as wide as a plus sign, so that signed columns line up
@@ -44,6 +48,15 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def count(value: int | None) -> str:
-    """A whole number with thousands separated by a thin space, or an en dash for None."""
-    return MISSING if value is None else f"{value:,}".replace(",", "\u2009")
+def count(value: int) -> str:
+    """A whole number with thousands separated by a thin space."""
+    return f"{value:,}".replace(",", "\u2009")
+
+
+def write_texts(texts: Mapping[str, str], out: Path) -> list[Path]:
+    """Write texts by file name into folder `out`, each whole or not at all; returns the files."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / name for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_whole(path, text)
+    return paths

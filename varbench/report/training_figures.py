@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from varbench.report.cells import CellRecord, edit_of, training_log
+from varbench.report.cells import CellRecord, edit_of, kept_by_scale, training_log
 from varbench.report.plots import PALETTE, new_figure
 from varbench.store import Store
 
@@ -33,8 +33,8 @@ def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tupl
         notes, log = edit.json("notes.json"), training_log(edit)
         if "concept_tokens" in notes:
             yield f"{name}-tokens", _concept_map(notes["schedule"], notes["concept_tokens"])
-        if log and "kept_0" in log[0]:
-            yield f"{name}-kept", _kept_over_steps(log, notes.get("schedule"))
+        if kept := kept_by_scale(log):
+            yield f"{name}-kept", _kept_over_steps(kept, notes.get("schedule"))
         if any("conflict" in line for line in log):
             yield f"{name}-conflict", _conflict_over_steps(log)
 
@@ -64,21 +64,20 @@ def _concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> 
 
 
 def _kept_over_steps(
-    log: Sequence[Mapping[str, float]], schedule: Sequence[Sequence[int]] | None
+    kept: Sequence[Sequence[float]], schedule: Sequence[Sequence[int]] | None
 ) -> Figure:
     """Share of tokens that the filter keeps, per scale, over training."""
     figure = new_figure(3.4, 2.3)
     axes = figure.add_subplot()
-    scales = sum(1 for key in log[0] if key.startswith("kept_"))
-    for scale in range(scales):
-        curve = _smooth([100 * line[f"kept_{scale}"] for line in log])
+    for scale, shares in enumerate(kept):
+        curve = _smooth([100 * share for share in shares])
         label = f"scale {scale + 1}" if schedule is None else "x".join(map(str, schedule[scale]))
         dashes = "-" if scale < len(PALETTE) else "--"
         axes.plot(curve, dashes, color=PALETTE[scale % len(PALETTE)], label=label, linewidth=1.2)
     axes.set_xlabel("step")
     axes.set_ylabel("tokens kept, %")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=7, ncols=1 + scales // 7)
+    axes.legend(frameon=False, fontsize=7, ncols=1 + len(kept) // 7)
     return figure
 
 
