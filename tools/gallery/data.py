@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +47,9 @@ def make_renders(count: int, seed: int, *, held_out: bool = False) -> Renders:
 
 
 def draw_captions(
-    renders: Renders, rows: Tensor, rng: np.random.Generator, implied_share: float
+    scenes: Iterable[Scene], rng: np.random.Generator, implied_share: float
 ) -> list[str]:
-    """One fresh caption per chosen image; some only imply a mannequin's state."""
-    scenes = [renders.scenes[i] for i in rows.tolist()]
+    """One fresh caption per scene; some only imply a mannequin's state."""
     return [
         caption(s, rng, implied=s.mannequin is not None and rng.random() < implied_share)
         for s in scenes

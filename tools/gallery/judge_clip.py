@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.gallery.captions import caption, vocabulary
-from tools.gallery.data import Renders
+from tools.gallery.captions import vocabulary
+from tools.gallery.data import Renders, draw_captions
 from tools.gallery.judge_data import LABELS, NONE, JudgeData
 from varbench.models.gallery.world.scene import COLOURED_OBJECTS, Scene
 from varbench.scoring.gallery_networks import SIDE, ClipParts, to_side
@@ -106,23 +106,13 @@ class ClipTrainer(nn.Module):
         )
 
 
-def clip_captions(
-    scenes: Sequence[Scene], rng: np.random.Generator, implied: float = IMPLIED
-) -> list[str]:
-    """One fresh caption per scene; some only imply a mannequin's state."""
-    return [
-        caption(scene, rng, implied=scene.mannequin is not None and rng.random() < implied)
-        for scene in scenes
-    ]
-
-
 def clip_losses(
     trainer: ClipTrainer, tokenizer: Any, data: JudgeData, batch: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Symmetric InfoNCE over the batch, plus the label heads' cross entropies."""
     images, rows = data.draw(batch, generator)
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
-    texts = clip_captions([data.renders.scenes[i] for i in rows.tolist()], rng)
+    texts = draw_captions((data.renders.scenes[i] for i in rows), rng, IMPLIED)
     tokens = tokenizer(texts)  # [B, 32]
     words = (tokens > _words().index(_START)) & (tokens < len(_words()) - 1)
     hidden = words & (torch.rand(tokens.shape, generator=generator) < UNKNOWN_WORDS)
@@ -187,8 +177,8 @@ def clip_accuracies(clip: ClipParts, renders: Renders, seed: int) -> dict[str, f
             continue
         scenes = [renders.scenes[i] for i in rows]
         changed = [_other(scene, head, rng) for scene in scenes]
-        right = text_rows(clip, clip_captions(scenes, rng, implied))
-        wrong = text_rows(clip, clip_captions(changed, rng, implied))
+        right = text_rows(clip, draw_captions(scenes, rng, implied))
+        wrong = text_rows(clip, draw_captions(changed, rng, implied))
         margin = (images[rows] * (right - wrong)).sum(1)  # [n]
         shares[name] = float((margin > 0).float().mean())
     return shares

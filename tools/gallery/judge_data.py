@@ -115,54 +115,50 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class JudgeData:
-    """Renders, reconstructions of the first of them (or None), and the labels of all."""
+    """Renders, reconstructions of the first of them, and the labels of all."""
 
     renders: Renders
-    rebuilt: Tensor | None
+    rebuilt: Tensor
     targets: dict[str, Tensor]
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented images ``[B, 3, 64, 64]`` in [0, 1] and their rows ``[B]``."""
-        made = 0 if self.rebuilt is None else batch // 2
-        rows = torch.randint(len(self.renders), (batch - made,), generator=generator)
-        images = self.renders.images[rows]
-        if self.rebuilt is not None:
-            more = torch.randint(len(self.rebuilt), (made,), generator=generator)
-            images = torch.cat([images, self.rebuilt[more]])
-            rows = torch.cat([rows, more])
-        return augment(images.float() / 255, generator), rows
+        made = batch // 2
+        real = torch.randint(len(self.renders), (batch - made,), generator=generator)
+        rebuilt = torch.randint(len(self.rebuilt), (made,), generator=generator)
+        images = torch.cat([self.renders.images[real], self.rebuilt[rebuilt]])
+        return augment(images.float() / 255, generator), torch.cat([real, rebuilt])
 
     def losses(self, logits: dict[str, Tensor], rows: Tensor, smoothing: float) -> Tensor:
         """Cross entropy per head ``[heads]``, in the order of ``logits``."""
-        parts = [
-            F.cross_entropy(
-                rows_of,
-                self.targets[head][rows],
-                ignore_index=UNKNOWN,
-                label_smoothing=smoothing,
-            )
-            for head, rows_of in logits.items()
-        ]
-        return torch.stack(parts)
+        return torch.stack(
+            [
+                F.cross_entropy(
+                    scores,
+                    self.targets[head][rows],
+                    ignore_index=UNKNOWN,
+                    label_smoothing=smoothing,
+                )
+                for head, scores in logits.items()
+            ]
+        )
+
+
+def logits_of(network: GalleryJudge | GalleryFeatures, images: Tensor) -> dict[str, Tensor]:
+    """Images ``[B, 3, H, W]`` in [0, 1] -> logits per head."""
+    out = network(images)
+    return network.logits(out) if isinstance(network, GalleryFeatures) else out
 
 
 @torch.no_grad()
-def classify(network: GalleryJudge | GalleryFeatures, images: Tensor) -> dict[str, Tensor]:
-    """uint8 images ``[N, 3, 64, 64]`` -> per head the index of the likeliest label ``[N]``."""
-    parts = []
-    for part in torch.split(images, 250):
-        out = network(part.float() / 255)
-        logits = network.logits(out) if isinstance(network, GalleryFeatures) else out
-        parts.append({head: rows.argmax(1) for head, rows in logits.items()})
-    return {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
-
-
 def accuracies_of(
     network: GalleryJudge | GalleryFeatures, images: Tensor, targets: dict[str, Tensor]
 ) -> dict[str, float]:
     """Share of right labels per head, over images whose label is known."""
+    parts = [logits_of(network, part.float() / 255) for part in torch.split(images, 250)]
     shares = {}
-    for head, labels in classify(network, images).items():
+    for head in parts[0]:
+        labels = torch.cat([logits[head].argmax(1) for logits in parts])
         known = targets[head] != UNKNOWN
         shares[head] = float((labels == targets[head])[known].float().mean())
     return shares

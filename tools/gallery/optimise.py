@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 SAVE_EVERY = 250
 
 
-def learning_rate(step: int, recipe: StageRecipe) -> float:
-    """Linear warm-up, then cosine decay to zero."""
+def _learning_rate(step: int, recipe: StageRecipe) -> float:
     warm = min(1.0, (step + 1) / recipe.warmup)
     return recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
@@ -68,7 +67,7 @@ def optimise(
     began = time.monotonic()
     for step in range(start, recipe.steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, recipe)
+            group["lr"] = _learning_rate(step, recipe)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         losses = loss_of(step, generator)
         optimiser.zero_grad(set_to_none=True)

@@ -8,18 +8,22 @@ weights to where the package looks for them.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
+from safetensors.torch import save_file
+from tabulate import tabulate
 from torch import Tensor, nn
 
 from tools.gallery import recipe
-from tools.gallery.card import write_card
 from tools.gallery.data import Renders, make_renders
 from tools.gallery.train_judges import train_judges
 from tools.gallery.train_tokenizer import latents_of, train_tokenizer
 from tools.gallery.train_transformer import train_transformer
+from varbench.models.gallery import sizes
 from varbench.models.gallery.model import (
     TEXT_FOLDER,
     TOKENIZER_FILE,
@@ -34,7 +38,7 @@ log = logging.getLogger(__name__)
 STAGES = ("tokenizer", "judges", "transformer")
 
 
-def half(module: nn.Module) -> dict[str, Tensor]:
+def _half(module: nn.Module) -> dict[str, Tensor]:
     """State dict in float16: what ships, at half the size; loaded into float32 modules."""
     return {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -42,18 +46,52 @@ def half(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def export_transformer(renders: Renders, vae: BSQVAE, out: Path, seed: int) -> None:
-    """Train the transformer and write transformer, tokenizer and text encoder as shipped."""
-    from safetensors.torch import save_file
+def _loss_curve(log: Path) -> str:
+    """About a dozen rows of a stage's log as a Markdown table."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    by_step = {row["step"]: row for row in rows}
+    steps = sorted(by_step)
+    chosen = sorted({steps[round(i * (len(steps) - 1) / 11)] for i in range(12)})
+    keys = [key for key in rows[-1] if key not in {"seconds", "norm"}]
+    return str(tabulate([[by_step[s].get(k) for k in keys] for s in chosen], keys, "github"))
 
+
+def _card(out: Path) -> str:
+    """The model card: sizes, the recipe, and the loss curves of the stages' logs in a folder."""
+    stages = {
+        "tokenizer": recipe.TOKENIZER_STAGE,
+        "decoder": recipe.DECODER_STAGE,
+        "transformer": recipe.TRANSFORMER_STAGE,
+    }
+    parts = [
+        "# Weights of the Gallery",
+        "A small Infinity (same classes as the real one) trained on drawings of our own: "
+        f"{recipe.RENDERS} renders of {recipe.IMAGE_SIDE} x {recipe.IMAGE_SIDE} pixels, "
+        "captions drawn afresh at every step, held-out combinations never shown. "
+        "Written by `python -m tools.gallery.train`; licence Apache-2.0. "
+        "Not for anything but testing erasure methods.",
+        f"Seed {recipe.SEED}; all weights are moving averages, stored as float16.",
+        "## Sizes",
+        f"- transformer: `{sizes.TRANSFORMER}`",
+        f"- tokenizer: `{sizes.TOKENIZER}`",
+        f"- text encoder (T5, trained along): `{recipe.TEXT_ENCODER}`",
+        f"- scales: `{sizes.SCHEDULE.scales}`, {sizes.SCHEDULE.total} tokens",
+    ]
+    for name, stage in stages.items():
+        parts += [f"## {name}", f"`{asdict(stage)}`", _loss_curve(out / f"{name}.jsonl")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _export_transformer(renders: Renders, vae: BSQVAE, out: Path, seed: int) -> None:
+    """Train the transformer and write transformer, tokenizer and text encoder as shipped."""
     trained, words = train_transformer(renders, latents_of(vae, renders), out, seed)
     folder = out / "weights"
     (folder / TEXT_FOLDER).mkdir(parents=True, exist_ok=True)
-    save_file(half(trained.transformer), folder / TRANSFORMER_FILE)
-    save_file(half(vae), folder / TOKENIZER_FILE)
+    save_file(_half(trained.transformer), folder / TRANSFORMER_FILE)
+    save_file(_half(vae), folder / TOKENIZER_FILE)
     words.save_pretrained(folder / TEXT_FOLDER)
     trained.text.half().save_pretrained(folder / TEXT_FOLDER)
-    write_card(out, folder / "README.md")
+    (folder / "README.md").write_text(_card(out))
 
 
 def main() -> None:
@@ -75,7 +113,7 @@ def main() -> None:
     if "judges" in stages:
         train_judges(renders, vae, args.out, args.seed)
     if "transformer" in stages:
-        export_transformer(renders, vae, args.out, args.seed)
+        _export_transformer(renders, vae, args.out, args.seed)
     if args.install:
         shutil.copytree(args.out / "weights", weights_folder(), dirs_exist_ok=True)
         shutil.copytree(args.out / "judges", default_folder(), dirs_exist_ok=True)

@@ -1,26 +1,23 @@
 """Training of the Gallery's judges: classifier, feature network, tiny CLIP.
 
-    python -m tools.gallery.train_judges --out DIR --vae DIR/decoder.pt
-
-Checkpoints go to DIR, what the package ships to DIR/judges. Accuracies are measured with the
-shipped (rounded) weights on fresh renders, on held-out combinations and on reconstructions, and
-are written into the weights' metadata.
+Accuracies are measured with the shipped (rounded) weights on fresh renders, on held-out
+combinations and on reconstructions, and are written into the weights' metadata.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from tools.gallery import recipe
 from tools.gallery.data import Renders, make_renders
 from tools.gallery.judge_clip import (
     ClipTrainer,
@@ -32,13 +29,12 @@ from tools.gallery.judge_data import (
     LABELS,
     JudgeData,
     accuracies_of,
+    logits_of,
     reconstruct,
     targets_of,
 )
 from tools.gallery.optimise import optimise
 from tools.gallery.recipe import StageRecipe
-from tools.gallery.save_network import save_network
-from varbench.models.gallery import sizes
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.scoring import gallery_networks
 from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge
@@ -46,7 +42,6 @@ from varbench.scoring.gallery_networks import GalleryFeatures, GalleryJudge
 log = logging.getLogger(__name__)
 
 Accuracies = dict[str, dict[str, float]]
-SHIPPED = "judges"
 SMOOTHING = 0.05
 JUDGED = ("identity", "mannequin", "object", "style")
 AUXILIARY = ("background",)
@@ -79,31 +74,25 @@ STAGES = JudgeStages(
     rebuilt=12_000,
     fresh=3000,
 )
-_TINY = StageRecipe(steps=2, batch=8, rate=1e-3, warmup=1)
-SMOKE = JudgeStages(judge=_TINY, features=_TINY, clip=_TINY, rebuilt=16, fresh=24)
 
 
-@dataclass(frozen=True)
-class _Fresh:
+def save_network(module: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a network's tensors, matrices as float16, and its metadata, values as JSON."""
+    state = {
+        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for key, value in module.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata={key: json.dumps(value) for key, value in metadata.items()})
+
+
+def _unseen(count: int, seed: int, vae: BSQVAE) -> dict[str, Renders]:
     """Images that no judge was trained on."""
-
-    sets: dict[str, Renders]
-
-    @staticmethod
-    def draw(count: int, seed: int, vae: BSQVAE | None) -> _Fresh:
-        reserved = count // 4
-        sets = {
-            "real": make_renders(count - reserved, seed),
-            "held_out": make_renders(reserved, seed + 1, held_out=True),
-        }
-        if vae is not None:
-            real = sets["real"]
-            made = reconstruct(vae, real, len(real), seed, flips=0.0)
-            sets["rebuilt"] = dataclasses.replace(real, images=made)
-        return _Fresh(sets)
-
-    def measure(self, of: Callable[[Renders], dict[str, float]]) -> Accuracies:
-        return {name: of(renders) for name, renders in self.sets.items()}
+    reserved = count // 4
+    real = make_renders(count - reserved, seed)
+    held_out = make_renders(reserved, seed + 1, held_out=True)
+    rebuilt = dataclasses.replace(real, images=reconstruct(vae, real, len(real), seed, flips=0.0))
+    return {"real": real, "held_out": held_out, "rebuilt": rebuilt}
 
 
 def _network_loss(
@@ -111,8 +100,7 @@ def _network_loss(
 ) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         images, rows = data.draw(batch, generator)
-        out = network(images)
-        logits = network.logits(out) if isinstance(network, GalleryFeatures) else out
+        logits = logits_of(network, images)
         parts = data.losses(logits, rows, SMOOTHING)
         return {"loss": parts.mean(), **dict(zip(logits, parts.detach(), strict=True))}
 
@@ -120,7 +108,7 @@ def _network_loss(
 
 
 def _ship(
-    module: torch.nn.Module,
+    module: nn.Module,
     path: Path,
     metadata: dict[str, Any],
     measure: Callable[[], Accuracies],
@@ -134,23 +122,18 @@ def _ship(
 
 
 def _metadata(stage: StageRecipe, data: JudgeData, seed: int) -> dict[str, Any]:
-    rebuilt = 0 if data.rebuilt is None else len(data.rebuilt)
-    facts = {"renders": len(data.renders), "rebuilt": rebuilt, "seed": seed}
+    facts = {"renders": len(data.renders), "rebuilt": len(data.rebuilt), "seed": seed}
     return {"version": gallery_networks.VERSION, "recipe": dataclasses.asdict(stage) | facts}
 
 
 def train_judges(
-    renders: Renders,
-    vae: BSQVAE | None,
-    folder: Path,
-    seed: int,
-    stages: JudgeStages = STAGES,
+    renders: Renders, vae: BSQVAE, folder: Path, seed: int, stages: JudgeStages = STAGES
 ) -> dict[str, Accuracies]:
     """Train, write and measure all judges; resumes where an earlier run stopped.
 
     Args:
         renders: training images.
-        vae: the trained tokenizer; None trains on renders alone (for tests).
+        vae: the trained tokenizer.
         folder: checkpoints; the judges go to its subfolder ``judges``.
         seed: start of all randomness; each network has its own.
         stages: recipes.
@@ -160,10 +143,17 @@ def train_judges(
         ``rebuilt``) -> head -> share of right answers. Of the CLIP: the share of images that
         are nearer to their own caption than to one with that attribute changed.
     """
-    shipped, count = folder / SHIPPED, min(stages.rebuilt, len(renders))
-    rebuilt = None if vae is None else reconstruct(vae, renders, count, seed)
+    shipped = folder / "judges"
+    rebuilt = reconstruct(vae, renders, min(stages.rebuilt, len(renders)), seed)
     data = JudgeData(renders, rebuilt, targets_of(renders.scenes))
-    fresh = _Fresh.draw(stages.fresh, seed + 7_000_000, vae)
+    unseen = _unseen(stages.fresh, seed + 7_000_000, vae)
+
+    def measure_network(load: Callable[[Path], GalleryJudge | GalleryFeatures]) -> Accuracies:
+        network = load(shipped)
+        return {
+            name: accuracies_of(network, fresh.images, targets_of(fresh.scenes))
+            for name, fresh in unseen.items()
+        }
 
     torch.manual_seed(seed + 10)
     learnt = {head: LABELS[head] for head in JUDGED + AUXILIARY}
@@ -174,12 +164,9 @@ def train_judges(
         del judge.heads[head]
     labels = {head: LABELS[head] for head in JUDGED}
     metadata = _metadata(stages.judge, data, seed + 10) | {"labels": labels, "widths": judge.widths}
-
-    def measure_judge() -> Accuracies:
-        network = gallery_networks.load_judge(shipped)
-        return fresh.measure(lambda r: accuracies_of(network, r.images, targets_of(r.scenes)))
-
-    found = {"judge": _ship(judge, shipped / gallery_networks.JUDGE_FILE, metadata, measure_judge)}
+    path = shipped / gallery_networks.JUDGE_FILE
+    load_judge = gallery_networks.load_judge
+    accuracies = {"judge": _ship(judge, path, metadata, lambda: measure_network(load_judge))}
 
     torch.manual_seed(seed + 11)
     features: Any = GalleryFeatures(LABELS)
@@ -187,13 +174,9 @@ def train_judges(
     features = optimise("features", features, loss, stages.features, folder, seed + 11)
     metadata = _metadata(stages.features, data, seed + 11)
     metadata |= {"labels": LABELS, "widths": features.widths}
-
-    def measure_features() -> Accuracies:
-        network = gallery_networks.load_features(shipped)
-        return fresh.measure(lambda r: accuracies_of(network, r.images, targets_of(r.scenes)))
-
     path = shipped / gallery_networks.FEATURES_FILE
-    found["features"] = _ship(features, path, metadata, measure_features)
+    load_features = gallery_networks.load_features
+    accuracies["features"] = _ship(features, path, metadata, lambda: measure_network(load_features))
 
     torch.manual_seed(seed + 12)
     tokenizer = write_clip_folder(shipped / gallery_networks.CLIP_FOLDER)
@@ -211,35 +194,8 @@ def train_judges(
 
     def measure_clip() -> Accuracies:
         clip = gallery_networks.load_clip(shipped)
-        return fresh.measure(lambda r: clip_accuracies(clip, r, seed))
+        return {name: clip_accuracies(clip, fresh, seed) for name, fresh in unseen.items()}
 
     path = shipped / gallery_networks.CLIP_FOLDER / gallery_networks.CLIP_FILE
-    found["clip"] = _ship(trainer.clip, path, metadata, measure_clip)
-    return found
-
-
-def load_vae(checkpoint: Path) -> BSQVAE:
-    """The averaged tokenizer of a checkpoint that `optimise` wrote."""
-    vae = BSQVAE(sizes.TOKENIZER)
-    vae.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
-    return vae.eval().requires_grad_(False)
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and judges")
-    parser.add_argument("--vae", type=Path, help="checkpoint of the tokenizer (decoder.pt)")
-    parser.add_argument("--renders", type=int, default=recipe.RENDERS)
-    parser.add_argument("--seed", type=int, default=recipe.SEED)
-    parser.add_argument("--smoke", action="store_true", help="two steps of each, to see it run")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.out.mkdir(parents=True, exist_ok=True)
-    vae = None if args.vae is None else load_vae(args.vae)
-    renders = make_renders(64 if args.smoke else args.renders, args.seed)
-    train_judges(renders, vae, args.out, args.seed, SMOKE if args.smoke else STAGES)
-
-
-if __name__ == "__main__":
-    main()
+    accuracies["clip"] = _ship(trainer.clip, path, metadata, measure_clip)
+    return accuracies

@@ -88,7 +88,7 @@ def train_transformer(
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.multinomial(chances, stage.batch, replacement=True, generator=generator)
         rng = np.random.default_rng([seed, step])
-        captions = draw_captions(renders, rows, rng, recipe.IMPLIED)
+        captions = draw_captions((renders.scenes[i] for i in rows), rng, recipe.IMPLIED)
         text = tokenizer(captions, padding=True, return_tensors="pt")
         null = torch.rand(stage.batch, generator=generator) < recipe.NULL_TEXT
         flips = draw_flips(

@@ -15,7 +15,8 @@ import csv
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -105,24 +106,17 @@ KINDS = (
 
 def _scenes(subject: Row, with_object: bool) -> list[list[Scene]]:
     """The subject's held-out scenes, one list per style that has any."""
-    things: Sequence[str | None] = OBJECTS if with_object else (subject.get("object"),)
-    by_style: list[list[Scene]] = []
-    for style in STYLES:
-        scenes = [
-            Scene(
-                identity=subject.get("identity"),
-                mannequin=subject.get("mannequin"),
-                object=thing,
-                style=style,
-                background=background,
-            )
+    subjects = [{**subject, "object": name} for name in OBJECTS] if with_object else [subject]
+    by_style = [
+        [
+            Scene(**each, style=style, background=background)
             for background in BACKGROUNDS
-            for thing in things
+            for each in subjects
         ]
-        held_out = [scene for scene in scenes if is_held_out(scene)]
-        if held_out:
-            by_style.append(held_out)
-    return by_style
+        for style in STYLES
+    ]
+    held_out = [list(filter(is_held_out, scenes)) for scenes in by_style]
+    return [scenes for scenes in held_out if scenes]
 
 
 def _coloured(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -166,9 +160,7 @@ def _captions(
     while count:
         scenes = turns[place % len(turns)]
         row = _new_caption(scenes, implied, used, rng)
-        if (
-            row is None
-        ):  # (almost) every wording of this style is used up; the others make up for it
+        if row is None:  # almost every wording of this style is used: the others make up for it
             turns.remove(scenes)
             continue
         yield row
@@ -188,9 +180,7 @@ def _rows(kind: _Kind) -> list[Row]:
 
 
 def _table(rows: list[Row], column: str) -> str:
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row[column] or "(none)"] = counts.get(row[column] or "(none)", 0) + 1
+    counts = Counter(row[column] or "(none)" for row in rows)
     lines = (f"| {label} | {count} |" for label, count in counts.items())
     return "\n".join([f"| {column} | prompts |", "|---|---|", *lines])
 

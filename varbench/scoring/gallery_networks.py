@@ -1,7 +1,7 @@
 """The Gallery's own judges: a classifier, a feature network and a tiny CLIP, all shipped.
 
 They were trained on renders of the Gallery and on its tokenizer's reconstructions of them
-(`tools.gallery.train_judges`), so they are exact on such images and useless on others. The
+(`tools.gallery.train`), so they are exact on such images and useless on others. The
 feature network has its own seed and its own task, so that Frechet distances do not depend on the
 classifier that decides whether an erasure worked.
 
