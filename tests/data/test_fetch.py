@@ -19,7 +19,8 @@ from varbench.data.published import catalog as tables
 from varbench.data.published import known, load, local_path, verify
 from varbench.data.published.catalog import PromptSetAsset
 from varbench.data.published.data_folder import receipt
-from varbench.data.published.fetch import FetchError, fetch
+from varbench.data.published.download import FetchError
+from varbench.data.published.fetch import fetch
 from varbench.errors import UserError
 
 UNPINNED = {"sha256": None, "revision": None}

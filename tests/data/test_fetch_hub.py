@@ -18,7 +18,8 @@ import pytest
 from tests.helpers.paths import ROOT
 from varbench.data.published import known, local_path, verify
 from varbench.data.published.data_folder import receipt
-from varbench.data.published.fetch import FetchError, fetch
+from varbench.data.published.download import FetchError
+from varbench.data.published.fetch import fetch
 
 SET = known()["ring-a-bell-nudity"]
 COMMIT = "a" * 40

@@ -17,7 +17,8 @@ from tests.helpers.published import Web, serving
 from varbench.cli import app
 from varbench.data.published import catalog, networks
 from varbench.data.published.data_folder import local_path, receipt
-from varbench.data.published.fetch import FetchError, fetch
+from varbench.data.published.download import FetchError
+from varbench.data.published.fetch import fetch
 from varbench.data.published.networks import (
     MissingNetworkError,
     Network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -166,7 +167,7 @@ def test_an_unfetched_set_is_answered_with_the_command(tmp_path: Path) -> None:
 
 
 def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: Path) -> None:
-    own = concept_files._FOLDER / "face-ada.yaml"
+    own = concept_files.KIND.folder / "face-ada.yaml"
     text = own.read_text(encoding="utf-8").replace("face-ada", "mine")
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("{set: gallery-objects, limit: 120}", "{set: coco-30k}"))
@@ -179,7 +180,7 @@ def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: P
 def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = concept_files._FOLDER / "church.yaml"
+    own = concept_files.KIND.folder / "church.yaml"
     text = own.read_text(encoding="utf-8").replace("name: church", "name: chapel")
     for name, changed in (
         ("chapel", text.replace("set: gallery-faces", "set: coco-30k")),
@@ -187,7 +188,8 @@ def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_comma
     ):
         (tmp_path / f"{name}.yaml").write_text(changed, encoding="utf-8")
     assert "coco-30k" in (tmp_path / "chapel.yaml").read_text(encoding="utf-8")
-    monkeypatch.setattr(concept_files, "_FOLDER", tmp_path)
+    elsewhere = dataclasses.replace(concept_files.KIND, folder=tmp_path)
+    monkeypatch.setattr(concept_files, "KIND", elsewhere)
     done = CliRunner().invoke(app, ["list", "concepts"])
     lines = done.stdout.splitlines()
     assert done.exit_code == 0, done.output
@@ -214,4 +216,4 @@ def test_a_plugin_cannot_take_a_published_name(
     assert load_prompt_set("their-own").prompts[0].text == "a car"
     with pytest.raises(MissingPromptSetError):
         load_prompt_set("i2p")
-    assert any("'i2p' is built in" in problem for problem in prompts.PLUGINS.problems())
+    assert any("'i2p' is built in" in problem for problem in prompts.KIND.problems())

@@ -38,8 +38,8 @@ PLUGINS: dict[str, ObjectKind | FileKind] = {
     "models": models.PLUGINS,
     "methods": methods.PLUGINS,
     "metrics": metrics.PLUGINS,
-    "concepts": concepts.PLUGINS,
-    "prompts": prompt_sets.PLUGINS,
+    "concepts": concepts.KIND,
+    "prompts": prompt_sets.KIND,
 }
 
 MODELS_NOTE = """\
@@ -137,7 +137,7 @@ def _concepts() -> Table:
             if isinstance(error.__context__, MissingPromptSetError):
                 rows.append([name, "", "", f"needs {error.__context__.command}", "", ""])
                 continue
-            if concepts.PLUGINS.origin(name):
+            if concepts.KIND.origin(name):
                 continue  # `problems` tells
             raise
         replaced = ", ".join(c.replacement) or "(dropped)"
@@ -152,7 +152,7 @@ def _prompts() -> Table:
         try:
             s = prompt_sets.load_prompt_set(name)
         except UserError:
-            if prompt_sets.PLUGINS.origin(name):
+            if prompt_sets.KIND.origin(name):
                 continue  # `problems` tells
             raise
         rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
@@ -171,7 +171,7 @@ def _metrics() -> Table:
 
 
 def _suites() -> Table:
-    packaged = [c for c in concepts.list_concepts() if not concepts.PLUGINS.origin(c)]
+    packaged = [c for c in concepts.list_concepts() if not concepts.KIND.origin(c)]
     tested = [concepts.load_concept(name) for name in packaged]
     rows: list[list[object]] = []
     for name in names("suite"):

@@ -56,7 +56,6 @@ from varbench.utils.files import packaged
 from varbench.utils.plugins import FileKind
 from varbench.utils.text import mentions
 
-_FOLDER = packaged("conf/concept")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -100,13 +99,9 @@ class _ConceptForm:
     pairs: Any  # a recipe or a list, read by itself
 
 
-def _built_in() -> dict[str, Path]:
-    return {path.stem: path for path in _FOLDER.glob("*.yaml")}
-
-
 def list_concepts() -> list[str]:
     """Names of the packaged concepts and those of plugins, sorted."""
-    return sorted({**PLUGINS.files(), **_built_in()})
+    return list(KIND.files())
 
 
 def load_concept(name_or_path: str | os.PathLike[str]) -> Concept:
@@ -119,13 +114,13 @@ def load_concept(name_or_path: str | os.PathLike[str]) -> Concept:
     Raises:
         ConceptError: the concept is unknown, cannot be read, or is malformed.
     """
-    known = {**PLUGINS.files(), **_built_in()}
+    known = KIND.files()
     if not is_path(name_or_path, ".yaml", ".yml"):
         name = str(name_or_path)
         if name not in known:
             raise ConceptError(
-                f"unknown concept {name!r}: {suggest(name, sorted(known))}; "
-                f"or give the path of a YAML file{PLUGINS.excuse()}"
+                f"unknown concept {name!r}: {suggest(name, known)}; "
+                f"or give the path of a YAML file{KIND.excuse()}"
             )
         return _read_packaged(known[name])
     document = read_yaml(Path(name_or_path), "the concept", ConceptError)
@@ -145,7 +140,7 @@ def _read_packaged(path: Path) -> Concept:
     return concept
 
 
-PLUGINS = FileKind("concept", "varbench.concepts", _built_in, ".yaml", _read_packaged)
+KIND = FileKind("concept", "varbench.concepts", packaged("conf/concept"), ".yaml", _read_packaged)
 
 
 def _read(document: Document) -> Concept:

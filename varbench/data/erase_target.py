@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TypeVar
@@ -46,17 +46,20 @@ class EraseTarget:
     @property
     def words(self) -> tuple[str, ...]:
         """Words by which prompts say any of the concepts."""
-        return _unique(word for concept in self.concepts for word in concept.words)
+        return self._texts("words")
 
     @property
     def synonyms(self) -> tuple[str, ...]:
         """Other ways to say them."""
-        return _unique(word for concept in self.concepts for word in concept.synonyms)
+        return self._texts("synonyms")
 
     @property
     def replacement(self) -> tuple[str, ...]:
         """Words that take their places."""
-        return _unique(word for concept in self.concepts for word in concept.replacement)
+        return self._texts("replacement")
+
+    def _texts(self, key: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(chain.from_iterable(getattr(c, key) for c in self.concepts)))
 
     def pairs(self) -> list[Pair]:
         """The training pairs, taken from the concepts in turn; no neutral side says one of them."""
@@ -81,10 +84,6 @@ class EraseTarget:
             return self.concepts[0].training_digest()
         parts = [*(concept.training_digest() for concept in self.concepts), f"pairs {self.limit}"]
         return hashlib.sha256("/".join(parts).encode()).hexdigest()
-
-
-def _unique(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(words))
 
 
 def _in_turn(lists: Sequence[Sequence[T]]) -> list[T]:

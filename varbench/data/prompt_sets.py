@@ -28,17 +28,9 @@ _COLUMN = "prompt"
 _LICENCE = re.compile(r"^- \*\*Licence\*\*: (.+?)\.?$", re.MULTILINE)
 
 
-def _taken() -> set[str]:
-    return {*_built_in(), *published.prompt_sets()}
-
-
-def _built_in() -> dict[str, Path]:
-    return {path.stem: path for path in packaged("prompts").glob("*.csv")}
-
-
 def list_prompt_sets() -> list[str]:
     """Names of the packaged prompt sets and those of plugins, sorted."""
-    return sorted({**PLUGINS.files(), **_built_in()})
+    return list(KIND.files())
 
 
 def is_path(name: str | os.PathLike[str], *suffixes: str) -> bool:
@@ -50,7 +42,7 @@ def is_path(name: str | os.PathLike[str], *suffixes: str) -> bool:
 
 def licence(name: str) -> str | None:
     """The licence that the card of a packaged or a plugin's set states; None without a card."""
-    card = {**PLUGINS.files(), **_built_in()}[name].with_suffix(".md")
+    card = KIND.files()[name].with_suffix(".md")
     try:
         licence = _LICENCE.search(card.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
@@ -73,14 +65,14 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
         path = Path(name_or_path)
     else:
         name = str(name_or_path)
-        known = {**PLUGINS.files(), **_built_in()}
+        known = KIND.files()
         sets = published.prompt_sets()
         if name in sets and name not in known:
             return published.load(sets[name])
         if name not in known:
             raise PromptSetError(
                 f"unknown prompt set {name!r}: {suggest(name, sorted({*known, *sets}))}; "
-                f"or give the path of a CSV file{PLUGINS.excuse()}"
+                f"or give the path of a CSV file{KIND.excuse()}"
             )
         path = known[name]
     data = read_bytes(path, PromptSetError)
@@ -128,4 +120,11 @@ def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
         yield Prompt(text, identifier, cells)
 
 
-PLUGINS = FileKind("prompt set", "varbench.prompts", _taken, ".csv", load_prompt_set)
+KIND = FileKind(
+    "prompt set",
+    "varbench.prompts",
+    packaged("prompts"),
+    ".csv",
+    load_prompt_set,
+    reserved=published.prompt_sets,
+)

@@ -53,8 +53,8 @@ def plugins(cell: Cell) -> dict[str, dict[str, str]]:
         (methods.PLUGINS, [cell.method]),
         (models.PLUGINS, [cell.config.model.name]),
         (metrics.PLUGINS, metrics.METRICS),
-        (concept_files.PLUGINS, [tested.name for tested in concepts]),
-        (prompt_sets.PLUGINS, [name for tested in concepts for name in tested.sets]),
+        (concept_files.KIND, [tested.name for tested in concepts]),
+        (prompt_sets.KIND, [name for tested in concepts for name in tested.sets]),
     )
     origins: dict[str, dict[str, str]] = {}
     for kind, names in parts:

@@ -38,14 +38,10 @@ class Plugin:
         """Distribution and version, ``erasers 0.1``."""
         return f"{self.distribution} {self.version}"
 
-    @property
-    def label(self) -> str:
-        """The name used in messages."""
-        return f"plugin {self.name!r} of {self.origin} ({self.group})"
-
     def fail(self, reason: str) -> PluginError:
         """The error that states the problem."""
-        return PluginError(f"{self.label} cannot be used: {reason}")
+        plugin = f"plugin {self.name!r} of {self.origin} ({self.group})"
+        return PluginError(f"{plugin} cannot be used: {reason}")
 
     def load(self) -> Any:
         """Import the object that the entry point names.

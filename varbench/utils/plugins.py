@@ -29,25 +29,6 @@ from varbench.errors import UserError
 from varbench.utils.entry_points import Plugin, PluginError, entry_points
 
 
-def _split(
-    offers: Iterable[tuple[str, Plugin]], noun: str, taken: Collection[str]
-) -> tuple[dict[str, Plugin], dict[str, str]]:
-    """Plugins by the names that only they offer, and name conflicts with their reason."""
-    by_name: dict[str, list[Plugin]] = {}
-    for name, plugin in offers:
-        by_name.setdefault(name, []).append(plugin)
-    good, refused = {}, {}
-    for name, plugins in by_name.items():
-        origins = " and ".join(p.origin for p in plugins)
-        if name in taken:
-            refused[name] = f"{origins}: {noun} {name!r} is built in and stays so; rename yours"
-        elif len(plugins) > 1:
-            refused[name] = f"{noun} {name!r} is offered by {origins}; uninstall all but one"
-        else:
-            good[name] = plugins[0]
-    return good, refused
-
-
 @dataclass(frozen=True)
 class _Kind:
     """The common part of all kinds.
@@ -55,18 +36,32 @@ class _Kind:
     Attributes:
         noun: "method".
         group: entry-point group.
-        taken: the built-in names.
     """
 
     noun: str
     group: str
-    taken: Callable[[], Collection[str]]
 
     def _offers(self) -> Iterable[tuple[str, Plugin]]:
         raise NotImplementedError
 
+    def _taken(self) -> Collection[str]:
+        raise NotImplementedError
+
     def _sorted(self) -> tuple[dict[str, Plugin], dict[str, str]]:
-        return _split(self._offers(), self.noun, self.taken())
+        """Plugins by the names that only they offer, and name conflicts with their reason."""
+        by_name: dict[str, list[Plugin]] = {}
+        for name, plugin in self._offers():
+            by_name.setdefault(name, []).append(plugin)
+        good, refused, taken = {}, {}, self._taken()
+        for name, plugins in by_name.items():
+            origins, what = " and ".join(p.origin for p in plugins), f"{self.noun} {name!r}"
+            if name in taken:
+                refused[name] = f"{origins}: {what} is built in and stays so; rename yours"
+            elif len(plugins) > 1:
+                refused[name] = f"{what} is offered by {origins}; uninstall all but one"
+            else:
+                good[name] = plugins[0]
+        return good, refused
 
     def plugins(self) -> Mapping[str, Plugin]:
         """The plugin of every name that only one offers, whether it works or not."""
@@ -83,11 +78,16 @@ class ObjectKind(_Kind):
     """A kind whose plugins are one object each.
 
     Attributes:
+        taken: the built-in names.
         check: takes the name and the object of the entry point, returns what is to be used;
             raises ValueError with the problem.
     """
 
+    taken: Callable[[], Collection[str]]
     check: Callable[[str, Any], Any]
+
+    def _taken(self) -> Collection[str]:
+        return self.taken()
 
     def _offers(self) -> Iterable[tuple[str, Plugin]]:
         return ((plugin.name, plugin) for plugin in entry_points(self.group))
@@ -118,21 +118,20 @@ class ObjectKind(_Kind):
 
     def usable(self) -> dict[str, Any]:
         """The checked objects of all plugins that work, by name."""
-        objects = {}
-        for name in self.plugins():
-            with suppress(PluginError):  # reported by `problems`
-                objects[name] = self.load(name)
-        return objects
+        return self._load_all()[0]
 
     def problems(self) -> list[str]:
         """Name conflicts, and the reasons why plugins cannot be used."""
-        messages = list(self._sorted()[1].values())
+        return [*self._sorted()[1].values(), *self._load_all()[1]]
+
+    def _load_all(self) -> tuple[dict[str, Any], list[str]]:
+        objects, problems = {}, []
         for name in self.plugins():
             try:
-                self.load(name)
+                objects[name] = self.load(name)
             except PluginError as error:
-                messages.append(str(error))
-        return messages
+                problems.append(str(error))
+        return objects, problems
 
 
 @dataclass(frozen=True)
@@ -140,16 +139,27 @@ class FileKind(_Kind):
     """A kind whose plugins are folders of files, known by their names without the suffix.
 
     Attributes:
+        folder: of the built-in files.
         suffix: ".yaml".
         check: reads a file; raises a UserError with the problem.
+        reserved: names that no file of a plugin may have either.
     """
 
+    folder: Path
     suffix: str
     check: Callable[[Path], object]
+    reserved: Callable[[], Collection[str]] = tuple
+
+    def _built_in(self) -> dict[str, Path]:
+        return {path.stem: path for path in self.folder.glob(f"*{self.suffix}")}
+
+    def _taken(self) -> Collection[str]:
+        return {*self._built_in(), *self.reserved()}
 
     def files(self) -> Mapping[str, Path]:
-        """The files that share their name with no other, well-formed or not."""
-        return {name: self._path(name, plugin) for name, plugin in self.plugins().items()}
+        """All files, sorted by name: built-in ones, and those of plugins that can be told apart."""
+        plugins = {name: self._path(name, plugin) for name, plugin in self.plugins().items()}
+        return dict(sorted({**plugins, **self._built_in()}.items()))
 
     def _path(self, name: str, plugin: Plugin) -> Path:
         return plugin.folder() / f"{name}{self.suffix}"

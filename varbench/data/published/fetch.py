@@ -26,8 +26,6 @@ from varbench.store.hashing import cached_file_sha256
 from varbench.utils.files import fsync, read_bytes, write_whole
 from varbench.utils.progress import Progress
 
-__all__ = ["FetchError", "by_name", "fetch", "notice"]
-
 _LARGEST = 1 << 30  # bytes of a file looked at in `--from DIR`, where its size is not known
 
 

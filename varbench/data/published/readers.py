@@ -74,7 +74,9 @@ def read(published: PromptSetAsset, path: Path, data: bytes) -> Reading:
     columns = published.columns
     if columns is None:
         raise PromptSetError(f"{published.name!r} is no prompt set; it is {published.format}")
-    records = (_csv if published.format == "csv" else _json)(path, data, _wanted(columns))
+    optional = [name for name in (columns.neutral, columns.tags) if name is not None]
+    wanted = (columns.prompt, *columns.labels, *optional)
+    records = (_csv if published.format == "csv" else _json)(path, data, wanted)
     rows_of: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, record in records:
         if not record[columns.prompt].strip():
@@ -84,24 +86,19 @@ def read(published: PromptSetAsset, path: Path, data: bytes) -> Reading:
         rows_of.setdefault(prompt_id(record[columns.prompt]), []).append((line, record))
     if not rows_of:
         raise PromptSetError(f"{path}:1: no prompts; fetch the file again")
-    tags = {
-        identifier: {tag for _, record in rows for tag in _tags(record, columns)}
-        for identifier, rows in rows_of.items()
-    }
+    tags = {id: {t for _, row in rows for t in _tags(row, columns)} for id, rows in rows_of.items()}
     every_tag = sorted(set().union(*tags.values()))
     labels: dict[str, dict[str, str]] = {}
-    for identifier, rows in rows_of.items():
+    for id, rows in rows_of.items():
         _, first = rows[0]
-        labels[identifier] = {name: first[name] for name in columns.labels}
+        labels[id] = {name: first[name] for name in columns.labels}
         if columns.neutral is not None:
-            labels[identifier]["neutral"] = first[columns.neutral]
-        for tag in every_tag:
-            labels[identifier][tag] = "yes" if tag in tags[identifier] else ""
-        labels[identifier]["rows"] = str(len(rows))
+            labels[id]["neutral"] = first[columns.neutral]
+        labels[id] |= {tag: "yes" if tag in tags[id] else "" for tag in every_tag}
+        labels[id]["rows"] = str(len(rows))
     strata = _strata(columns.labels, list(labels.values()))
     prompts = tuple(
-        Prompt(rows[0][1][columns.prompt], identifier, labels[identifier], strata)
-        for identifier, rows in rows_of.items()
+        Prompt(rows[0][1][columns.prompt], id, labels[id], strata) for id, rows in rows_of.items()
     )
     repeats = [(line, rows[0][0]) for rows in rows_of.values() for line, _ in rows[1:]]
     prompt_set = PromptSet(published.name, hashlib.sha256(data).hexdigest(), prompts)
@@ -118,11 +115,6 @@ def _strata(names: Sequence[str], labels: Sequence[Mapping[str, str]]) -> tuple[
     return tuple(
         name for name in names if len({mine[name] for mine in labels}) < max(2, len(labels))
     )
-
-
-def _wanted(columns: Columns) -> tuple[str, ...]:
-    optional = (columns.neutral, columns.tags)
-    return (columns.prompt, *columns.labels, *(one for one in optional if one is not None))
 
 
 def _csv(path: Path, data: bytes, wanted: tuple[str, ...]) -> Rows:
