@@ -10,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
 
-from varbench.pipeline.external.manifest import ManifestError, ManifestRow
+from varbench.errors import UserError
+from varbench.pipeline.external.groups import Assigned
+from varbench.pipeline.external.manifest import ManifestRow
+from varbench.pipeline.plan import Sample
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "LA")
@@ -44,47 +48,41 @@ class ImageFile:
     format: str
 
 
-def inspect_files(
-    folder: Path, rows: Mapping[str, Sequence[ManifestRow]]
-) -> dict[str, list[ImageFile]]:
-    """Read files as far as their headers, by group.
+Images = Mapping[str, Sequence[tuple[Sample, ImageFile]]]
+"""By prompt group, samples and their images."""
 
-    Args:
-        folder: that the rows' paths are below.
-        rows: of each group.
+
+def inspect_files(folder: Path, assigned: Assigned) -> Images:
+    """Read files, whose paths are below the folder, as far as their headers.
 
     Raises:
-        ManifestError: files are missing, lead out of the folder, or cannot be scored; names the
+        UserError: files are missing, lead out of the folder, or cannot be scored; names the
             first ones with their lines.
     """
     root = folder.resolve()
     files: dict[str, ImageFile] = {}
     errors: list[str] = []
-    for row in {row.location: row for group in rows.values() for row in group}.values():
-        try:
+    for row in {row.location: row for some in assigned.values() for _, row in some}.values():
+        with _noted(row, errors):
             path = _inside(root, row.file)
             data = _read(path)
             with _opened(data) as image:
                 digest = hashlib.sha256(data).hexdigest()
                 files[row.location] = ImageFile(row, path, digest, image.size, str(image.format))
-        except _UnusableError as error:
-            errors.append(f"{row.location}: {row.file}: {error}")
     _refuse(errors)
-    return {name: [files[row.location] for row in group] for name, group in rows.items()}
+    return {name: [(s, files[row.location]) for s, row in some] for name, some in assigned.items()}
 
 
-def check_sizes(
-    method: Mapping[str, Sequence[ImageFile]], base: Mapping[str, Sequence[ImageFile]]
-) -> None:
+def check_sizes(method: Images, base: Images) -> None:
     """Refuse images that are compared with images of another size.
 
     Raises:
-        ManifestError: names both.
+        UserError: names both.
     """
     for group in method:
-        for file, other in zip(method[group], base[group], strict=True):
+        for (_, file), (_, other) in zip(method[group], base[group], strict=True):
             if file.size != other.size:
-                raise ManifestError(
+                raise UserError(
                     f"{file.row.location}: {file.size[0]} x {file.size[1]} pixels, but the base "
                     f"model's image ({other.row.location}) has {other.size[0]} x {other.size[1]}; "
                     "make both at one size"
@@ -95,11 +93,19 @@ class _UnusableError(Exception):
     """An image file cannot be scored."""
 
 
+@contextmanager
+def _noted(row: ManifestRow, errors: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except _UnusableError as error:
+        errors.append(f"{row.location}: {row.file}: {error}")
+
+
 def _refuse(errors: Sequence[str]) -> None:
     if errors:
         lines = "\n".join(f"  {error}" for error in errors[:_SHOWN])
         more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-        raise ManifestError(
+        raise UserError(
             f"{len(errors)} images cannot be scored; make them again, or take their rows out "
             f"of the list and say so where you report\n{lines}{more}"
         )
@@ -160,15 +166,13 @@ def check_pixels(files: Sequence[ImageFile], advance: Callable[[], object]) -> N
     """Decode files, calling `advance` after each.
 
     Raises:
-        ManifestError: they cannot be decoded, or have changed since they were read; names the first
+        UserError: they cannot be decoded, or have changed since they were read; names the first
             ones with their lines.
     """
     errors: list[str] = []
     for file in files:
-        try:
+        with _noted(file.row, errors):
             _decoded(_unchanged(file))
-        except _UnusableError as error:
-            errors.append(f"{file.row.location}: {file.row.file}: {error}")
         advance()
     _refuse(errors)
 
@@ -177,16 +181,16 @@ def save_png(file: ImageFile, path: Path) -> None:
     """Save an image, byte for byte if it is a PNG file.
 
     Raises:
-        ManifestError: it has changed since it was read.
+        UserError: it has changed since it was read.
     """
-    try:
+    errors: list[str] = []
+    with _noted(file.row, errors):
         data = _unchanged(file)
         if file.format == "PNG":
             path.write_bytes(data)
         else:
             _decoded(data).save(path, "PNG")
-    except _UnusableError as error:
-        raise ManifestError(f"{file.row.location}: {file.row.file}: {error}") from error
+    _refuse(errors)
 
 
 def _unchanged(file: ImageFile) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +16,16 @@ from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig
 from varbench.data.concept import Concept
 from varbench.data.concept_files import load_concept
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import UserError, suggest
+from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
 from varbench.models import registry
-from varbench.pipeline.external.groups import GroupAssigner, match_base
-from varbench.pipeline.external.images import ImageFile, check_sizes, inspect_files
-from varbench.pipeline.external.manifest import GROUP, MANIFEST_FILE, REQUIRED, read_manifest
-from varbench.pipeline.plan import Cell, Sample
+from varbench.pipeline.external.groups import assign_groups, match_base
+from varbench.pipeline.external.images import Images, check_sizes, inspect_files
+from varbench.pipeline.external.manifest import MANIFEST_FILE, REQUIRED, read_manifest
+from varbench.pipeline.launch import check_metrics
+from varbench.pipeline.plan import Cell
 
 DEFAULT = "elsewhere"  # the name of a model or a suite that was not given
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -73,14 +73,13 @@ class ImageSet:
 
     Attributes:
         cell: under which they are recorded.
-        samples, files: of each group; file i shows sample i.
+        images: samples and their files, by group.
         sha256: of their manifest.
         unused: number of images in the manifest that are compared with none.
     """
 
     cell: Cell
-    samples: Mapping[str, list[Sample]]
-    files: Mapping[str, list[ImageFile]]
+    images: Images
     sha256: str
     unused: int = 0
 
@@ -104,8 +103,8 @@ class ScoreJob:
     def summary(self) -> str:
         """Images and prompts of each group, and how the groups were found."""
         parts = [
-            f"{group}: {len(some)} images of {len({s.prompt.id for s in some})} prompts"
-            for group, some in self.base.samples.items()
+            f"{group}: {len(some)} images of {len({s.prompt.id for s, _ in some})} prompts"
+            for group, some in self.base.images.items()
         ]
         if self.inferred:
             parts.append(
@@ -127,29 +126,21 @@ def plan_scoring(request: ScoreRequest) -> ScoreJob:
     _check_names(request)
     concept, suite = load_concept(request.concept), _suite(request.suite)
     base_cell = _cell(request, concept, suite, NONE)
-    manifest = read_manifest(request.folder, request.manifest)
+    rows, sha256 = read_manifest(request.folder, request.manifest)
     required = base_cell.groups() if request.suite else None
-    assigned = GroupAssigner(concept, suite).assign(manifest.rows, required)
-    samples = {group: [sample for sample, _ in images] for group, images in assigned.items()}
-    rows = {group: [row for _, row in images] for group, images in assigned.items()}
-    files = inspect_files(request.folder, rows)
-    inferred = sum(not row.group for row in manifest.rows)
+    assigned = assign_groups(concept, suite, rows, required)
+    images = inspect_files(request.folder, assigned)
+    inferred = sum(not row.group for row in rows)
     if request.against is None:
-        base = ImageSet(base_cell, samples, files, manifest.sha256)
-        return ScoreJob(request, base, None, inferred)
-    base_manifest = read_manifest(request.against, request.against_manifest)
-    counterparts = match_base(samples, base_manifest.rows, request.against)
-    base_files = inspect_files(request.against, counterparts)
-    check_sizes(files, base_files)
-    used = {row.location for group in counterparts.values() for row in group}
-    unused = len(base_manifest.rows) - len(used)
+        return ScoreJob(request, ImageSet(base_cell, images, sha256), None, inferred)
+    base_rows, base_sha256 = read_manifest(request.against, request.against_manifest)
+    matched = match_base(assigned, base_rows, request.against)
+    base_images = inspect_files(request.against, matched)
+    check_sizes(images, base_images)
+    unused = len(base_rows) - len({row.location for some in matched.values() for _, row in some})
     cell = _cell(request, concept, suite, request.method)
-    return ScoreJob(
-        request,
-        ImageSet(base_cell, samples, base_files, base_manifest.sha256, unused),
-        ImageSet(cell, samples, files, manifest.sha256),
-        inferred,
-    )
+    base = ImageSet(base_cell, base_images, base_sha256, unused)
+    return ScoreJob(request, base, ImageSet(cell, images, sha256), inferred)
 
 
 def write_manifest(request: ScoreRequest) -> Path:
@@ -166,7 +157,7 @@ def write_manifest(request: ScoreRequest) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([*REQUIRED, GROUP])
+            writer.writerow([*REQUIRED, "group"])
             for group, samples in cell.groups().items():
                 ids = dict.fromkeys(sample.prompt.id for sample in samples)
                 numbers = {id: number for number, id in enumerate(ids)}
@@ -206,9 +197,7 @@ def _suite(name: str | None) -> SuiteConfig:
     suite = SuiteConfig(name=DEFAULT)
     if name is not None:
         suite = resolve(names("model")[0], name, NONE).suite
-    for id in suite.metrics:
-        if id not in METRICS:
-            raise UserError(f"unknown metric {id!r}: {suggest(id, METRICS)}")
+    check_metrics(suite.metrics)
     ids = suite.metrics or tuple(METRICS)
     allowed = tuple(id for id in ids if OF_MODEL.isdisjoint(METRICS[id].info.needs))
     if not allowed:

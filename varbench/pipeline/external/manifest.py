@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,6 @@ from varbench.utils.files import decode, read_bytes
 
 MANIFEST_FILE = "manifest.csv"
 REQUIRED = ("file", "prompt", "seed")
-GROUP = "group"
-_SEED = re.compile(r"\d{1,18}")
-_DOUBT = "save the list as UTF-8 text with one row per image"
-
-
-class ManifestError(UserError):
-    """A manifest is missing or malformed; the message names file, line and fix."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +45,24 @@ class ManifestRow:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """All images of a folder.
-
-    Attributes:
-        sha256: of the content, 64 hex digits.
-        rows: one per image, in order; no file appears twice.
-    """
-
-    sha256: str
-    rows: tuple[ManifestRow, ...]
-
-
-def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
+def read_manifest(folder: Path, manifest: Path | None = None) -> tuple[list[ManifestRow], str]:
     """Read the manifest of a folder.
 
     Args:
         folder: with the images, and `manifest.csv` or GenEval's layout.
         manifest: a manifest elsewhere; its paths are below `folder` all the same.
 
+    Returns:
+        Its rows, one per image and no file twice, and the SHA-256 of its content.
+
     Raises:
-        ManifestError: there is none, or it is malformed.
+        UserError: there is none, or it is malformed.
     """
     if not folder.is_dir():
-        raise ManifestError(f"there is no folder {folder}; check the path")
+        raise UserError(f"there is no folder {folder}; check the path")
     path = manifest or folder / MANIFEST_FILE
     if manifest is not None or path.is_file():
-        data = read_bytes(path, ManifestError)
+        data = read_bytes(path, UserError)
         rows = list(_csv_rows(path, data))
         digest = hashlib.sha256(data).hexdigest()
     else:
@@ -87,50 +70,58 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> Manifest:
         content = [[row.file, row.prompt, row.seed] for row in rows]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         if not rows:
-            raise ManifestError(
+            raise UserError(
                 f"{folder} has no {MANIFEST_FILE} (columns {', '.join(REQUIRED)} and perhaps "
-                f"{GROUP}) and no 00000/metadata.jsonl; write a list, or name one with --manifest"
+                "group) and no 00000/metadata.jsonl; write a list, or name one with --manifest"
             )
-    _check_distinct(rows)
-    return Manifest(digest, tuple(rows))
+    files: dict[str, str] = {}
+    for row in rows:
+        if (first := files.setdefault(row.file, row.location)) != row.location:
+            raise UserError(
+                f"{row.location}: file {row.file!r} is already in {first}; delete one of them"
+            )
+    return rows, digest
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:
-    header, numbered = read_csv(path, data, ManifestError)
+    header, numbered = read_csv(path, data, UserError)
     for name in REQUIRED:
         if name not in header:
             columns = ", ".join(map(repr, header)) or "no header"
-            raise ManifestError(
+            raise UserError(
                 f"{path}:1: no column {name!r}; a list has the columns {', '.join(REQUIRED)} and "
-                f"perhaps {GROUP}, this one has {columns}"
+                f"perhaps group, this one has {columns}"
             )
     for name in header:
         if header.count(name) > 1:
-            raise ManifestError(f"{path}:1: column {name!r} appears twice; rename one of them")
+            raise UserError(f"{path}:1: column {name!r} appears twice; rename one of them")
         if name != name.strip() or not name:
-            raise ManifestError(f"{path}:1: column {name!r} has spaces or no name; mend it")
+            raise UserError(f"{path}:1: column {name!r} has spaces or no name; mend it")
     count = 0
     for line, cells in numbered:
         file, prompt, seed = (cells.pop(name) for name in REQUIRED)
-        group = cells.pop(GROUP, "")
+        group = cells.pop("group", "")
         yield _row(f"{path}:{line}", file, prompt, seed, group, cells)
         count += 1
     if not count:
-        raise ManifestError(f"{path}:1: no images below the header; {_DOUBT}")
+        raise UserError(
+            f"{path}:1: no images below the header; save the list as UTF-8 text with one row per "
+            "image"
+        )
 
 
 def _row(
     location: str, file: str, prompt: str, seed: str, group: str, labels: Mapping[str, str]
 ) -> ManifestRow:
-    if not _SEED.fullmatch(seed):
-        raise ManifestError(
+    if not re.fullmatch(r"\d{1,18}", seed):
+        raise UserError(
             f"{location}: seed {seed!r} is not a whole number from 0 on; "
             "number the images of a prompt"
         )
     if not prompt.strip():
-        raise ManifestError(f"{location}: empty prompt; write the one that the image was made of")
+        raise UserError(f"{location}: empty prompt; write the one that the image was made of")
     if not file.strip():
-        raise ManifestError(f"{location}: no file; give its path below the folder")
+        raise UserError(f"{location}: no file; give its path below the folder")
     return ManifestRow(location, file, prompt, int(seed), group, labels)
 
 
@@ -138,7 +129,7 @@ def _geneval_rows(folder: Path) -> Iterator[ManifestRow]:
     for path in sorted(folder.glob("*/metadata.jsonl")):
         samples = sorted(path.parent.glob("samples/*"))
         if not samples:
-            raise ManifestError(f"{path.parent} has no samples; delete it or make its images")
+            raise UserError(f"{path.parent} has no samples; delete it or make its images")
         prompt = _prompt_of(path)
         for sample in samples:
             name = sample.relative_to(folder).as_posix()
@@ -147,22 +138,11 @@ def _geneval_rows(folder: Path) -> Iterator[ManifestRow]:
 
 def _prompt_of(path: Path) -> str:
     try:
-        record: Any = json.loads(decode(path, read_bytes(path, ManifestError), ManifestError))
-    except (ManifestError, ValueError) as error:
-        raise ManifestError(
-            f"{path}: one JSON record with a 'prompt' is expected ({error})"
-        ) from error
+        record: Any = json.loads(decode(path, read_bytes(path, UserError), UserError))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: one JSON record with a 'prompt' is expected ({error})") from error
     prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):
         known = record if isinstance(record, dict) else ()
-        raise ManifestError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
+        raise UserError(f"{path}: no text 'prompt': {suggest('prompt', known)}")
     return prompt
-
-
-def _check_distinct(rows: Sequence[ManifestRow]) -> None:
-    files: dict[str, str] = {}
-    for row in rows:
-        if (first := files.setdefault(row.file, row.location)) != row.location:
-            raise ManifestError(
-                f"{row.location}: file {row.file!r} is already in {first}; delete one of them"
-            )

@@ -27,7 +27,7 @@ def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
     """Record the cells of a job, except those that the store has; the base model's comes first.
 
     Raises:
-        ManifestError: an image is damaged; nothing has been scored then.
+        UserError: an image is damaged; nothing has been scored then.
     """
     image_sets = [job.base] if job.method is None else [job.base, job.method]
     images = [import_images(ctx, image_set) for image_set in image_sets]
@@ -52,23 +52,22 @@ def import_images(ctx: RunContext, image_set: ImageSet) -> list[Task]:
     All files are decoded before the first is stored.
 
     Raises:
-        ManifestError: files cannot be decoded, or have changed since they were read.
+        UserError: files cannot be decoded, or have changed since they were read.
     """
     cell, size = image_set.cell, image_set.cell.config.suite.block
     tasks: list[Task] = []
     new: list[tuple[Task, list[ImageFile]]] = []
-    for name, samples in image_set.samples.items():
-        split = zip(batches(samples, size), batches(image_set.files[name], size), strict=True)
-        for batch, files in split:
-            pairs = zip(batch, files, strict=True)
-            rows = [[sample.prompt.text, sample.seed, file.sha256] for sample, file in pairs]
-            spec, compute = {"elsewhere": VERSION, "rows": rows}, partial(_copy, files)
-            task = Task(Stage.IMAGES, spec, cell, compute, batch, label=name, exact=True)
+    for name, images in image_set.images.items():
+        for batch in batches(images, size):
+            rows = [[sample.prompt.text, sample.seed, file.sha256] for sample, file in batch]
+            spec, files = {"elsewhere": VERSION, "rows": rows}, [file for _, file in batch]
+            compute, samples = partial(_copy, files), [sample for sample, _ in batch]
+            task = Task(Stage.IMAGES, spec, cell, compute, samples, label=name, exact=True)
             tasks.append(task)
             if ctx.store.find(task.stage, task.key) is None:
                 new.append((task, files))
     if new:
-        total = sum(map(len, image_set.samples.values()))
+        total = sum(map(len, image_set.images.values()))
         unchecked = [file for _, files in new for file in files]
         with ctx.progress.stage("check", total, total - len(unchecked)) as bar:
             check_pixels(unchecked, bar.advance)
@@ -116,7 +115,7 @@ def _header(
         "suite": suite,
         "concept": cell.concept.digest(),
         "seed": cell.seed,
-        "groups": {group: len(samples) for group, samples in image_set.samples.items()},
+        "groups": {group: len(images) for group, images in image_set.images.items()},
         "pictures": [task.key for task in images],
         "base": [task.key for task in base],
         **evaluator.spec(),
