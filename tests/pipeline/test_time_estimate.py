@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from tests.helpers.cli import TINY, varbench
 from tests.helpers.plan import rows
@@ -36,7 +38,6 @@ from varbench.pipeline.stages import score
 from varbench.pipeline.stages.edit import edit_spec
 from varbench.pipeline.task import SAMPLING
 from varbench.store import Stage, Store
-from varbench.utils.progress import Progress
 
 SMALL = (*TINY, "pairs=4")
 
@@ -46,7 +47,7 @@ def cells(*methods: str, overrides: tuple[str, ...] = SMALL) -> list[Cell]:
 
 
 def ctx(store: Path) -> RunContext:
-    return RunContext(Store(store), Progress())
+    return RunContext(Store(store))
 
 
 def write(store: Store, stage: str, spec: dict[str, Any], spent: float | None) -> None:
@@ -271,6 +272,18 @@ def test_without_weights_nothing_can_be_timed(quick: list[Any], tmp_path: Path) 
     assert done.exit_code == 0, done.output
     assert "time: unknown, as there are no weights to time" in done.stdout
     assert not quick
+
+
+def test_a_plan_fetches_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(repository: str, *, local_files_only: bool, **how: Any) -> str:
+        assert local_files_only, f"{repository} was fetched"
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    works = run_workload(
+        plan(Request("infinity-2b", (), ("nudity",), "smoke", (0,))), ctx(tmp_path)
+    )
+    assert {work.cached for work in works} == {None}
 
 
 def test_the_store_is_preferred_to_timing(quick: list[Any], tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from varbench.metrics import METRICS
 from varbench.models import registry
 from varbench.models.protocol import Guidance, NextScaleModel
 from varbench.models.text.cache import cached_text
+from varbench.models.weights import locate
+from varbench.models.weights.released import ReleasedConfig
 from varbench.pipeline.plan import Cell
 from varbench.scoring.base import Comparer, Scorer
 from varbench.scoring.evaluator import Evaluator, ScorerPool
@@ -39,7 +41,7 @@ class RunContext:
     """
 
     store: Store
-    progress: Progress
+    progress: Progress = field(default_factory=Progress)
     device: str = "cpu"
     max_failed: float = failures.LIMIT
     dry_run: bool = False
@@ -107,12 +109,16 @@ class RunContext:
         return self._evaluators[key]
 
     def fingerprint(self, cell: Cell) -> str:
-        """Fingerprint of the cell's model.
+        """Fingerprint of the cell's model; a dry run fetches no missing files.
 
         Raises:
             UserError: the model's files are missing, and this is no dry run.
         """
-        return self._or_unknown(lambda: registry.fingerprint(cell.config.model))
+        config = cell.config.model
+        released = isinstance(config, ReleasedConfig)
+        if self.dry_run and released and any(part.missing for part in locate.find(config)):
+            return UNKNOWN
+        return self._or_unknown(lambda: registry.fingerprint(config))
 
     def identity(self, network: Scorer | Comparer) -> tuple[int, str]:
         """Version and fingerprint of a scorer or comparer; raises as `fingerprint`."""

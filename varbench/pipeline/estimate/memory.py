@@ -8,8 +8,8 @@ inside kernels and gaps of the allocator, together up to a tenth (:data:`SPARE`)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -74,14 +74,12 @@ class MemoryEstimate:
     image: int
     rollout: int
     generation: GenerationMemory
-    training: tuple[tuple[Training, TrainingMemory | str], ...]
-
-    def needs(self, training: Training) -> TrainingMemory | str:
-        """Memory of a training, or why it is not possible."""
-        return next(memory for key, memory in self.training if key == training)
+    training: Mapping[Training, TrainingMemory | str]
 
 
-def memory_estimate(model: Any, batch: int, trainings: Sequence[Training]) -> MemoryEstimate | None:
+def memory_estimate(
+    model: Any, batch: int, trainings: Collection[Training]
+) -> MemoryEstimate | None:
     """Count a run's bytes.
 
     Args:
@@ -100,24 +98,23 @@ def memory_estimate(model: Any, batch: int, trainings: Sequence[Training]) -> Me
     if blueprint.depth <= few + 1:
         return _count(blueprint, blueprint.depth, batch, trainings)
     first, second = (_count(blueprint, depth, batch, trainings) for depth in (few, few + 1))
-    steps = blueprint.depth - few
-    training = tuple((key, _extrapolated(a, second.needs(key), steps)) for key, a in first.training)
-    generation = _extrapolated(first.generation, second.generation, steps)
-    return replace(first, generation=generation, training=training)
+    estimate: MemoryEstimate = _extrapolated(first, second, blueprint.depth - few)
+    return estimate
 
 
 def _extrapolated(first: Any, second: Any, steps: int) -> Any:
-    """Extrapolate numbers and dataclasses of numbers; reasons stay as they are."""
+    """Extrapolate numbers, and mappings and dataclasses of them; reasons stay as they are."""
     if isinstance(first, int) and isinstance(second, int):
         return first + steps * (second - first)
-    if isinstance(first, str) or not is_dataclass(second):
+    if isinstance(first, Mapping):
+        return {key: _extrapolated(value, second[key], steps) for key, value in first.items()}
+    if isinstance(first, str) or isinstance(second, str):
         return first
-    parts = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in fields(first)}
-    return type(first)(**{name: _extrapolated(a, b, steps) for name, (a, b) in parts.items()})
+    return type(first)(**_extrapolated(vars(first), vars(second), steps))
 
 
 def _count(
-    blueprint: Blueprint, depth: int, batch: int, trainings: Sequence[Training]
+    blueprint: Blueprint, depth: int, batch: int, trainings: Collection[Training]
 ) -> MemoryEstimate:
     with blueprint.build(depth) as model:
         batch = min(batch, model.batch)
@@ -133,10 +130,7 @@ def _count(
             sampling=sampling.peak,
             decoding=decoding.peak,
         )
-        needs = tuple(
-            (training, _training(model, rollout, training, generation.resident))
-            for training in trainings
-        )
+        needs = {each: _training(model, rollout, each, generation.resident) for each in trainings}
         history = size_of([rollout.tokens, rollout.inputs]) // batch
         return MemoryEstimate(batch, images[0].numel(), history, generation, needs)
 

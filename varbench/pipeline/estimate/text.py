@@ -11,7 +11,8 @@ from tabulate import tabulate
 
 from varbench.errors import UserError
 from varbench.models import registry
-from varbench.models.registry import card
+from varbench.models.weights.locate import find, place
+from varbench.models.weights.released import ReleasedConfig
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.memory import (
     SPARE,
@@ -20,12 +21,7 @@ from varbench.pipeline.estimate.memory import (
     device_memory,
     memory_estimate,
 )
-from varbench.pipeline.estimate.time import (
-    required_rates,
-    seconds,
-    stored_rates,
-    timed_rates,
-)
+from varbench.pipeline.estimate.time import required_rates, seconds, stored_rates, timed_rates
 from varbench.pipeline.estimate.training_memory import TrainingMemory
 from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, run_workload
 from varbench.pipeline.plan import Cell, Request, plan
@@ -57,10 +53,7 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
     device = pick_device(request.device)
     ctx = RunContext(Store(store), Progress(Console(stderr=True)), device)
     config = cells[0].config
-    trainings: list[Training] = []
-    for training in filter(None, map(fine_tuning, cells)):
-        if training not in trainings:
-            trainings.append(training)
+    trainings = dict.fromkeys(filter(None, map(fine_tuning, cells)))
     memory = memory_estimate(config.model, config.suite.block, trainings)
     missing = _missing_weights(cells[0])
     works = run_workload(cells, ctx, memory)
@@ -84,18 +77,18 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
 
 def _missing_weights(cell: Cell) -> list[str]:
     """Name the model's missing files, if any; nothing is fetched."""
-    config, files = cell.config.model, []
-    if config.name in registry.LOADERS:
-        model = card(config)
-        files = [f"{model.place}: {', '.join(model.missing)}"] if model.missing else []
+    config, missing = cell.config.model, ""
+    if isinstance(config, ReleasedConfig):
+        files = [f"{p.source.repository}/{name}" for p in find(config) for name in p.missing]
+        missing = f"{place(config)}: {', '.join(files)}" if files else ""
     else:
         try:
             registry.fingerprint(config)
         except UserError as error:
-            files = [str(error)]
+            missing = str(error)
     head = "weights missing, so the store cannot be searched "
     head += "(set model.weights=DIR, or let `varbench run` fetch them)"
-    return [f"{head}\n{text}" for text in files]
+    return [f"{head}\n{missing}"] if missing else []
 
 
 def _stages(workloads: Sequence[StageWorkload]) -> str:
@@ -185,7 +178,7 @@ def _generation(cells: Sequence[Cell], memory: MemoryEstimate) -> str:
 
 def _training(cells: Sequence[Cell], memory: MemoryEstimate) -> list[str]:
     parts = []
-    for training, needs in memory.training:
+    for training, needs in memory.training.items():
         names = _methods(cells, training)
         if isinstance(needs, str):
             parts.append(f"training by {names} is not possible: {needs}")
@@ -203,7 +196,7 @@ def _methods(cells: Sequence[Cell], training: Training) -> str:
 def _verdict(cells: Sequence[Cell], memory: MemoryEstimate, device: str) -> str:
     """Compare each peak, with some to spare, with the memory of the device."""
     peaks = [("generating", memory.generation.peak)]
-    for training, needs in memory.training:
+    for training, needs in memory.training.items():
         if isinstance(needs, TrainingMemory):
             peaks.append((f"training by {_methods(cells, training)}", needs.peak))
     available = device_memory(device)

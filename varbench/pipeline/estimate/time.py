@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,6 @@ from varbench.utils.progress import Progress
 IMAGES, PAIRS, STEPS = 8, 8, 3
 """Images of a timed batch, pairs of a timed edit and its steps, the first to warm up."""
 
-RATED = (Stage.EDIT, Stage.IMAGES, Stage.SCORES)
-"""Stages that have a rate of their own; whatever samples images has that of images."""
-
 
 @dataclass(frozen=True)
 class Rate:
@@ -56,9 +54,9 @@ class Rate:
 
 
 def required_rates(works: Sequence[StageWorkload]) -> list[RateKey]:
-    """The rates that an estimate needs."""
+    """The rates that an estimate needs; whatever samples images has that of images."""
     keys = dict.fromkeys(key for work in works for key in work.loads)
-    return [key for key in keys if key[0] in RATED]
+    return [key for key in keys if key[0] in (Stage.EDIT, Stage.IMAGES, Stage.SCORES)]
 
 
 def seconds(work: StageWorkload, rates: Mapping[RateKey, Rate]) -> float | None:
@@ -109,7 +107,7 @@ def timed_rates(
         required: the rates; scores need images, which are made.
     """
     with tempfile.TemporaryDirectory() as folder:
-        timer = _Timer(cells, RunContext(Store(Path(folder)), Progress(), ctx.device), Path(folder))
+        timer = _Timer(cells, RunContext(Store(Path(folder)), device=ctx.device), Path(folder))
         rates = {}
         for stage, cost in required:
             try:
@@ -158,8 +156,9 @@ class _Timer:
         config: Any = cell.config.method
         assert isinstance(method, Method)
         train: Any = getattr(config, "train", None)
-        model, watch = self.ctx.model(cell), _Stopwatch()
-        progress = Progress(log=watch.lap)
+        model = self.ctx.model(cell)
+        ends: list[tuple[float, bool]] = []  # of training steps; True where they begin
+        progress = Progress(log=lambda *state: ends.append((time.monotonic(), state[-1])))
         context = TrainingContext(cell.seed, self.folder / "training.pt", progress)
         erased, pairs = cell.erased, len(cell.erased.pairs())
         if steps := train.steps if isinstance(train, FineTuneConfig) else 0:
@@ -168,22 +167,9 @@ class _Timer:
         began = time.monotonic()
         method.erase(model, erased, config, context)
         spent = time.monotonic() - began
-        if not watch.steps:
+        timed = [end - start for (start, _), (end, begins) in pairwise(ends) if not begins]
+        if not timed:
             return Rate(spent, "timed")
-        each = statistics.median(watch.steps[1:] or watch.steps)
-        before = (spent - sum(watch.steps)) * pairs / len(erased.pairs())
-        return Rate(before + each * steps, f"{len(watch.steps)} steps timed, {each:.2g} s each")
-
-
-class _Stopwatch:
-    """Keeps how long each training step took."""
-
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-        self._last = 0.0
-
-    def lap(self, name: str, done: int, total: int, new: bool) -> None:
-        now = time.monotonic()
-        if not new:
-            self.steps.append(now - self._last)
-        self._last = now
+        each = statistics.median(timed[1:] or timed)
+        before = (spent - sum(timed)) * pairs / len(erased.pairs())
+        return Rate(before + each * steps, f"{len(timed)} steps timed, {each:.2g} s each")

@@ -70,7 +70,8 @@ def fine_tuning(cell: Cell) -> Training | None:
     config = getattr(cell.config.method, "train", None)
     if not isinstance(config, FineTuneConfig):
         return None
-    return Training(config, len(cell.erased.pairs()))
+    hashable = replace(config, parts=tuple(config.parts))  # Hydra makes a list of them
+    return Training(hashable, len(cell.erased.pairs()))
 
 
 def run_workload(
@@ -129,7 +130,7 @@ def _disk_of_edits(missing: Iterable[Task], memory: MemoryEstimate) -> dict[str,
     disk, scratch, bound = 0, 0, False
     for task in missing:
         training = fine_tuning(task.cell)
-        need = memory.needs(training) if training else None
+        need = memory.training[training] if training else None
         if isinstance(need, TrainingMemory):
             disk, scratch = disk + need.edit, max(scratch, need.checkpoint)
         else:
