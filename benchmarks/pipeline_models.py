@@ -17,11 +17,11 @@ from varbench.metrics import METRICS
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
 from varbench.pipeline.context import RunContext
+from varbench.pipeline.outputs import CellOutputs
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import attack
 from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.store import Entry, Store
-from varbench.utils.progress import Progress
 
 CONCEPT = "face-ada"
 GROUPS = ("target", "neighbours", "unrelated")
@@ -39,7 +39,7 @@ class Table:
 
 def run_context(folder: Path) -> RunContext:
     """A place of work without progress lines."""
-    return RunContext(Store(folder), Progress())
+    return RunContext(Store(folder))
 
 
 def request(method: str, *overrides: str, suite: str = "smoke") -> Request:
@@ -125,10 +125,10 @@ def scoring(folder: Path, scale: float) -> list[Table]:
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = request("none", *seeds, *few)
     ctx = run_context(folder)
-    measured: list[run.Measured] = []
+    measured: list[CellOutputs] = []
     measure = run.measure
 
-    def keeping(*args: Any, **kwargs: Any) -> run.Measured:
+    def keeping(*args: Any, **kwargs: Any) -> CellOutputs:
         measured.append(measure(*args, **kwargs))
         return measured[-1]
 
@@ -136,9 +136,9 @@ def scoring(folder: Path, scale: float) -> list[Table]:
         run.run(asked, ctx)
     cell = plan(asked)[0]
     todo = [
-        (entry, [sample.prompt.text for sample in batch])
-        for group in measured[0].outputs.stored.values()
-        for entry, batch in zip(group.images, group.batches, strict=True)
+        (images, [sample.prompt.text for sample in samples])
+        for group in measured[0].stored.values()
+        for samples, images, _ in group.batches
     ]
     rows = []
     for role, who in ctx.evaluator(cell).scorers.items():

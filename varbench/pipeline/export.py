@@ -66,10 +66,11 @@ def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is in use; name a folder that is empty or absent")
     out.mkdir(parents=True, exist_ok=True)
-    files = FORMS[form](cell, entry, out)
+    write, use = FORMS[form]
+    files = write(cell, entry, out)
     origin = {"key": entry.key, "command": cell.command, **dict(entry.spec)}
     (out / ORIGIN_FILE).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
-    (out / CARD_FILE).write_text(_card(cell, entry, form, store))
+    (out / CARD_FILE).write_text(_card(cell, entry, use, store))
     return [*files, out / ORIGIN_FILE, out / CARD_FILE]
 
 
@@ -119,20 +120,22 @@ def _write_edit(cell: Cell, entry: Entry, out: Path) -> list[Path]:
     return [out / EDIT_FILE]
 
 
-FORMS: dict[str, Callable[[Cell, Entry, Path], list[Path]]] = {
-    "checkpoint": _write_checkpoint,
-    "edit": _write_edit,
+FORMS: dict[str, tuple[Callable[[Cell, Entry, Path], list[Path]], str]] = {
+    "checkpoint": (
+        _write_checkpoint,
+        "The folder works as `model.weights=FOLDER`; files that the edit does not touch\n"
+        "are links to the original's (`cp -rL` makes a copy that can be moved).",
+    ),
+    "edit": (
+        _write_edit,
+        "`edit.safetensors` holds the changed tensors by the model's names:\n"
+        "`with applied(model, Edit.load(path)): ...` (`varbench.methods.base`) puts them in place.",
+    ),
 }
-
-_USE = {
-    "checkpoint": "The folder works as `model.weights=FOLDER`; files that the edit does not touch\n"
-    "are links to the original's (`cp -rL` makes a copy that can be moved).",
-    "edit": "`edit.safetensors` holds the changed tensors by the model's names:\n"
-    "`with applied(model, Edit.load(path)): ...` (`varbench.methods.base`) puts them in place.",
-}
+"""By name, what writes an edit, and how to use it."""
 
 
-def _card(cell: Cell, entry: Entry, form: str, store: Store) -> str:
+def _card(cell: Cell, entry: Entry, use: str, store: Store) -> str:
     settings = json.dumps(plain(cell.config.method), indent=1, sort_keys=True)
     measured = [c for c in load_cells(store) if _measures(c, entry, cell)]
     table = "Not measured yet.\n"
@@ -148,7 +151,7 @@ Erased by `{cell.method}` (version {entry.spec["version"]}), edit seed {cell.see
 - edit: `{entry.key}`
 - changed: {entry.meta["parameters"]:,} numbers
 
-{_USE[form]}
+{use}
 
 ## Numbers
 

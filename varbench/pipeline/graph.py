@@ -114,10 +114,9 @@ def stored_groups(
     """The entries of images and their scores, by prompt group."""
     groups: dict[str, StoredGroup] = {}
     for task in images:
-        group = groups.setdefault(task.label, StoredGroup())
-        group.batches.append(list(task.samples))
-        group.images.append(entries[task.key])
-        group.scores.append({role: entries[each.key] for role, each in scores[task].items()})
+        by_role = {role: entries[each.key] for role, each in scores[task].items()}
+        batch = list(task.samples), entries[task.key], by_role
+        groups.setdefault(task.label, StoredGroup()).batches.append(batch)
     return groups
 
 
@@ -155,12 +154,9 @@ def tasks_of_cell(ctx: RunContext, cell: Cell) -> CellTasks:
 def image_scores(
     ctx: RunContext, cell: Cell, images: Sequence[Task], base: Sequence[Task]
 ) -> Scores:
-    """All scores and distances of images that the cell's metrics need.
+    """All scores of images that the cell's metrics need, and distances to the base model's.
 
-    Args:
-        ctx, cell: the run context, and whose scorers they are.
-        images: of all prompt groups.
-        base: the base model's of the same batches; for itself, its own.
+    `base` has those of the same batches; for the base model itself, its own.
     """
     evaluator = ctx.evaluator(cell)
     scores = score_tasks(ctx, cell, images, evaluator.scorers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -25,58 +25,52 @@ def image_name(number: int) -> str:
 
 @dataclass
 class StoredGroup:
-    """Entries of one prompt group; item i of each list is of batch i.
+    """Entries of one prompt group.
 
     Attributes:
-        batches: samples.
-        images: their images.
-        scores: what scorers and comparers gave for them, by role.
+        batches: samples, their images, and what scorers and comparers gave for these, by role.
     """
 
-    batches: list[list[Sample]] = field(default_factory=list)
-    images: list[Entry] = field(default_factory=list)
-    scores: list[dict[str, Entry]] = field(default_factory=list)
+    batches: list[tuple[list[Sample], Entry, dict[str, Entry]]] = field(default_factory=list)
 
     @property
     def samples(self) -> list[Sample]:
         """Samples of all batches, with those whose images failed."""
-        return list(chain.from_iterable(self.batches))
+        return [sample for samples, _, _ in self.batches for sample in samples]
 
     def entries(self) -> list[Entry]:
-        """Everything that values are computed from."""
-        return [*self.images, *chain.from_iterable(batch.values() for batch in self.scores)]
+        """Everything that values are computed from, images first."""
+        scores = chain.from_iterable(scores.values() for _, _, scores in self.batches)
+        return [*(images for _, images, _ in self.batches), *scores]
 
     def failed(self) -> dict[Key, Failed]:
         """Images that could not be made or scored, and why."""
         return {
-            batch[number].key: Failed(f"{entry.stage}/{entry.key}", reason)
-            for batch, entries in self._by_batch()
-            for entry in reversed(entries)  # of several reasons the first one counts: the image's
+            samples[number].key: Failed(f"{entry.stage}/{entry.key}", reason)
+            for samples, images, scores in self.batches
+            # Of several reasons the first one counts: the image's.
+            for entry in reversed([images, *scores.values()])
             for number, reason in failed_in(entry).items()
         }
 
     def group(self, without: Collection[Key] = ()) -> ScoredImages:
         """Scores of all images but those that failed, and those `without`."""
         excluded = {*self.failed(), *without}
-        samples, parts = [], []
-        for batch, scores in zip(self.batches, self.scores, strict=True):
-            numbers = [i for i, sample in enumerate(batch) if sample.key not in excluded]
-            samples += [batch[i] for i in numbers]
-            parts.append({r: _rows(entry, len(batch), numbers) for r, entry in scores.items()})
+        chosen, parts = [], []
+        for samples, _, scores in self.batches:
+            numbers = [i for i, sample in enumerate(samples) if sample.key not in excluded]
+            chosen += [samples[i] for i in numbers]
+            parts.append({r: _rows(entry, len(samples), numbers) for r, entry in scores.items()})
         arrays = {role: _joined([part[role] for part in parts]) for role in (parts or [{}])[0]}
-        return ScoredImages([s.prompt for s in samples], [s.seed for s in samples], arrays)
+        return ScoredImages([s.prompt for s in chosen], [s.seed for s in chosen], arrays)
 
     def files(self) -> dict[Key, tuple[Entry, str]]:
         """Entry and file of each image that was made."""
         return {
-            batch[number].key: (entry, image_name(number))
-            for batch, entry in zip(self.batches, self.images, strict=True)
-            for number in left_in(entry, len(batch))
+            samples[number].key: (images, image_name(number))
+            for samples, images, _ in self.batches
+            for number in left_in(images, len(samples))
         }
-
-    def _by_batch(self) -> Iterator[tuple[Sequence[Sample], list[Entry]]]:
-        for batch, images, scores in zip(self.batches, self.images, self.scores, strict=True):
-            yield batch, [images, *scores.values()]
 
 
 def _rows(entry: Entry, count: int, numbers: Sequence[int]) -> dict[str, Any]:
@@ -185,8 +179,8 @@ class CellOutputs:
         """Tokens that a prompt was too long by, by prompt id; empty if all were read whole."""
         lost: dict[str, int] = {}
         for stored in self.stored.values():
-            for entry in stored.images:
-                lost |= entry.meta["tokens_lost"]
+            for _, images, _ in stored.batches:
+                lost |= images.meta["tokens_lost"]
         return lost
 
     def entries(self) -> list[Entry]:
@@ -197,10 +191,6 @@ class CellOutputs:
         )
         entries = [*stored, *self.probe.entries(), *attacks, *self.attack_inputs]
         return entries + ([self.edit] if self.edit else [])
-
-    def keys(self) -> list[str]:
-        """Stage and key of every entry."""
-        return [f"{entry.stage}/{entry.key}" for entry in self.entries()]
 
     def device(self) -> str:
         """Names of the devices that computed the entries; "" if none is recorded."""

@@ -21,17 +21,9 @@ if TYPE_CHECKING:
     from varbench.pipeline.plan import Cell
 
 LIBRARIES = (
-    "varbench",
-    "torch",
-    "transformers",
-    "clean-fid",
-    "open_clip_torch",
-    "lpips",
-    "nudenet",
-    "numpy",
-    "scipy",
-    "pillow",
-)
+    "varbench", "torch", "transformers", "clean-fid", "open_clip_torch", "lpips", "nudenet",
+    "numpy", "scipy", "pillow",
+)  # fmt: skip
 
 
 @cache

@@ -194,7 +194,13 @@ class _Record:
             "records": [record.for_cell() for record in self._records()],
             "pictures": self._images(),
             "failed": self._failed(),
-            "inputs": list(dict.fromkeys([*self.outputs.keys(), *self.base.keys()])),
+            "inputs": list(
+                dict.fromkeys(
+                    f"{entry.stage}/{entry.key}"
+                    for outputs in (self.outputs, self.base)
+                    for entry in outputs.entries()
+                )
+            ),
         }
         return json.dumps(content, indent=1, allow_nan=False)
 

@@ -100,12 +100,7 @@ def edit_of(inputs: Sequence[Entry]) -> Entry | None:
 
 
 def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
-    """Entries of tasks by key, computed where the store lacks them.
-
-    Args:
-        ctx: the run context.
-        tasks: in an order in which each comes after those that it needs.
-    """
+    """Entries by key, computed where the store lacks them; each task comes after its needs."""
     entries = {task.key: ctx.store.find(task.stage, task.key) for task in tasks}
     for title, some in groupby(tasks, lambda task: _TITLES.get(task.stage, str(task.stage))):
         group = list(some)

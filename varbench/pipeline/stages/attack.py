@@ -17,8 +17,8 @@ metrics say so.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from safetensors.torch import load_file, save
@@ -34,7 +34,7 @@ from varbench.models.capabilities import CompletesPrefix, HasSoftPrompts, requir
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Cell, Sample, batches
-from varbench.pipeline.stages.generate import padded, sampling_spec, with_samples, write_images
+from varbench.pipeline.stages.generate import compute_images, padded, sampling_spec, with_samples
 from varbench.pipeline.stages.rollouts import read_rollouts, rollouts_tasks
 from varbench.pipeline.stages.soft_prompt import find_soft_prompt
 from varbench.pipeline.task import Task, edit_of, of_stage
@@ -131,15 +131,11 @@ def _attack_task(ctx: RunContext, cell: Cell, edit: Task | None) -> Task:
 
 
 def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
-    model = ctx.model(task.cell, edit_of(inputs))
-    guidance = ctx.guidance(task.cell, model)
-    began = time.monotonic()
     sample = _attacked if task.stage is Stage.ATTACKED else _completed
-    write_images(task, writer, model, guidance, sample(task, inputs[0], model, guidance))
-    writer.meta["seconds"] = time.monotonic() - began
+    compute_images(ctx, task, inputs, writer, partial(sample, inputs[0]))
 
 
-def _attacked(task: Task, attack: Entry, model: NextScaleModel, guidance: Guidance) -> Rollout:
+def _attacked(attack: Entry, task: Task, model: NextScaleModel, guidance: Guidance) -> Rollout:
     """Roll-outs of a batch with an attack's vectors before its prompts."""
     samples = padded(task)
     vectors = load_file(attack.path(VECTORS), device=str(model.device))["vectors"]
@@ -148,7 +144,7 @@ def _attacked(task: Task, attack: Entry, model: NextScaleModel, guidance: Guidan
     return model.generate(condition, [s.key for s in samples], guidance=guidance)
 
 
-def _completed(task: Task, rollouts: Entry, model: NextScaleModel, guidance: Guidance) -> Rollout:
+def _completed(rollouts: Entry, task: Task, model: NextScaleModel, guidance: Guidance) -> Rollout:
     """Roll-outs of a batch whose first scales are the base model's."""
     samples, count = padded(task), len(task.samples)
     places = [i if i < count else 0 for i in range(len(samples))]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +60,7 @@ def compare_tasks(
 ) -> dict[Task, dict[str, Task]]:
     """Distances of images: per batch one task for each comparer, by role.
 
-    Args:
-        ctx, cell: the run context, and whose comparers they are.
-        images: all batches of a cell.
-        base: the base model's images of the same batches; for itself, its own.
-        comparers: by role.
+    `base` has the base model's images of the same batches; for itself, its own.
     """
     identities = {role: ctx.identity(comparer) for role, comparer in comparers.items()}
     places = next_seeds([task.samples for task in images])
@@ -88,15 +84,7 @@ def spec_of(
     base: str,
     following: Sequence[tuple[str, int] | None],
 ) -> dict[str, Any]:
-    """Spec of the distances of a batch.
-
-    Args:
-        role: the comparer's.
-        identity: its version and fingerprint.
-        images: key of the batch's images.
-        base: key of the base model's images of the same samples.
-        following: per sample, key and number of the image with the next seed.
-    """
+    """Spec of a batch's distances; `following` has key and number of the next seed's images."""
     return {
         "version": VERSION,
         "comparer": [role, *identity],
@@ -106,30 +94,6 @@ def spec_of(
     }
 
 
-class _Pair(NamedTuple):
-    """Two images, and where their distance belongs."""
-
-    array: str
-    number: int
-    ours: Path
-    theirs: Path
-
-
-def _pairs(task: Task, inputs: Sequence[Entry]) -> list[_Pair]:
-    """Every distance to compute; image by image, so that a file that is read once serves twice."""
-    images, base, *_ = inputs
-    by_key = {entry.key: entry for entry in inputs}
-    pairs = []
-    for i, place in enumerate(task.spec["following"]):
-        if (file := _file(images, i)) is None:
-            continue
-        if base.key != images.key and (other := _file(base, i)) is not None:
-            pairs.append(_Pair("to_base", i, file, other))
-        if place is not None and (other := _file(by_key[place[0]], place[1])) is not None:
-            pairs.append(_Pair("next_seed", i, file, other))
-    return pairs
-
-
 def _file(images: Entry, number: int) -> Path | None:
     """An image; None if it failed."""
     return None if number in failed_in(images) else images.path(image_name(number))
@@ -137,17 +101,28 @@ def _file(images: Entry, number: int) -> Path | None:
 
 def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
     images, base, *_ = inputs
-    count = len(task.samples)
-    arrays = {name: np.full(count, np.nan, np.float32) for name in ("to_base", "next_seed")}
-    if base.key == images.key:
-        arrays["to_base"][:] = 0
-    if pairs := _pairs(task, inputs):
+    by_key = {entry.key: entry for entry in inputs}
+    count, own = len(task.samples), base.key == images.key
+    arrays = {
+        "to_base": np.full(count, 0 if own else np.nan, np.float32),
+        "next_seed": np.full(count, np.nan, np.float32),
+    }
+    pairs: list[tuple[str, int, Path, Path]] = []
+    # Image by image, so that a file that is read once serves twice.
+    for i, place in enumerate(task.spec["following"]):
+        others = {
+            "to_base": None if own else _file(base, i),
+            "next_seed": _file(by_key[place[0]], place[1]) if place else None,
+        }
+        if file := _file(images, i):
+            pairs += [(name, i, file, other) for name, other in others.items() if other]
+    if pairs:
         comparer = ctx.evaluator(task.cell).comparers[task.label]
-        distances = comparer.compare([p.ours for p in pairs], [p.theirs for p in pairs])
-        for pair, distance in zip(pairs, distances, strict=True):
-            arrays[pair.array][pair.number] = distance
+        _, _, ours, theirs = zip(*pairs, strict=True)
+        distances = comparer.compare(ours, theirs)
+        for (name, i, _, _), distance in zip(pairs, distances, strict=True):
+            arrays[name][i] = distance
     left = left_in(images, count)
-    np.savez(
-        writer.dir / "scores.npz", allow_pickle=False, **{n: a[left] for n, a in arrays.items()}
-    )
+    rows = {name: array[left] for name, array in arrays.items()}
+    np.savez(writer.dir / "scores.npz", allow_pickle=False, **rows)
     note(writer, failed_in(images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -49,28 +49,11 @@ def images_task(
     edit: Task | None,
     group: str = "",
 ) -> Task:
-    """The images of a batch.
-
-    Args:
-        cell: whose model and method make them.
-        spec: of `sampling_spec`, with the same edit.
-        samples: of the batch.
-        edit: the cell's; None where no weight is changed.
-        group: their prompt group.
-    """
+    """The images of a batch of a prompt group; `spec` is that of all batches."""
     return Task(
-        Stage.IMAGES, with_samples(spec, samples), cell, _compute, samples,
+        Stage.IMAGES, with_samples(spec, samples), cell, compute_images, samples,
         needs=(edit,) if edit else (), label=group,
     )  # fmt: skip
-
-
-def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Writer) -> None:
-    model = ctx.model(task.cell, edit_of(inputs))
-    guidance = ctx.guidance(task.cell, model)
-    began = time.monotonic()
-    rollout = sample_batch(task, model, guidance)
-    write_images(task, writer, model, guidance, rollout)
-    writer.meta["seconds"] = time.monotonic() - began
 
 
 def sample_batch(task: Task, model: NextScaleModel, guidance: Guidance) -> Rollout:
@@ -89,18 +72,23 @@ def padded(task: Task) -> list[Sample]:
     return [*samples, *[samples[0]] * (task.cell.config.suite.block - len(samples))]
 
 
-def write_images(
-    task: Task, writer: Writer, model: NextScaleModel, guidance: Guidance, rollout: Rollout
-) -> None:
-    """Decode roll-outs and write the images of a task's samples, with the failed ones noted.
+Sampler = Callable[[Task, NextScaleModel, Guidance], Rollout]
+"""Gives the roll-outs of a task's padded batch."""
 
-    Args:
-        task: of images.
-        writer: of its entry.
-        model, guidance: that the roll-outs were sampled with.
-        rollout: of the full batch.
-    """
-    samples, decoded = task.samples, model.decode(rollout)
+
+def compute_images(
+    ctx: RunContext,
+    task: Task,
+    inputs: Sequence[Entry],
+    writer: Writer,
+    sample: Sampler = sample_batch,
+) -> None:
+    """Sample, decode and write the images of a task, with the failed ones noted."""
+    model, samples = ctx.model(task.cell, edit_of(inputs)), task.samples
+    guidance = ctx.guidance(task.cell, model)
+    began = time.monotonic()
+    rollout = sample(task, model, guidance)
+    decoded = model.decode(rollout)
     failed = {i: why for i, why in find_invalid(rollout, decoded).items() if i < len(samples)}
     failures.warn(task.stage, [s.prompt.text for s in samples], failed)
     for i, array in enumerate(to_uint8(decoded[: len(samples)])):
@@ -109,6 +97,7 @@ def write_images(
     failures.note(writer, failed)
     writer.meta["tokens_lost"] = _tokens_lost(model, samples)
     writer.meta["extra_passes"] = _extra_passes(task, model, guidance)
+    writer.meta["seconds"] = time.monotonic() - began
 
 
 def find_invalid(rollout: Rollout, images: Tensor) -> dict[int, str]:
