@@ -9,12 +9,11 @@ from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.task import Task
 from varbench.store import Stage, Store
-from varbench.utils.progress import Progress
 
 
 def run_context(root: Path) -> RunContext:
     """A context without a terminal."""
-    return RunContext(Store(root), Progress())
+    return RunContext(Store(root))
 
 
 def cell_tasks(ctx: RunContext, cell: Cell, stage: Stage, label: str = "") -> list[Task]:

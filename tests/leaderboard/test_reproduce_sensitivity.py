@@ -16,7 +16,6 @@ from varbench.leaderboard.results import Result, read
 from varbench.methods.training import losses
 from varbench.pipeline.context import RunContext
 from varbench.store import Store
-from varbench.utils.progress import Progress
 
 SLICE = ROOT / "results" / "regression" / "gallery" / "face-ada"
 
@@ -37,7 +36,7 @@ def changes_of(store: Store, result: Result, command: Callable[[str], str] = str
     runs = [r.model_copy(update={"command": command(r.command)}) for r in result.provenance.runs]
     provenance = result.provenance.model_copy(update={"runs": tuple(runs)})
     altered = result.model_copy(update={"provenance": provenance})
-    (again,) = reproduce([altered], RunContext(store, Progress()))
+    (again,) = reproduce([altered], RunContext(store))
     return changes([result], [again.model_copy(update={"config": result.config})])
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from tests.helpers.cli import SMALL
-from varbench.cli import app
-from varbench.pipeline.ablation import AblationError, list_ablations, load_ablation
+from tests.helpers.cli import SMALL, varbench
+from varbench.conf.compose import names
+from varbench.errors import UserError
+from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.plan import Request, plan
 from varbench.store import Store
 
@@ -32,10 +31,6 @@ variants:
 """
 
 
-def varbench(*args: str) -> Any:
-    return CliRunner().invoke(app, list(args))
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablation")
@@ -48,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_packaged_ablation_is_possible() -> None:
-    for name in list_ablations():
+    for name in names("ablation"):
         ablation = load_ablation(name)
         assert ablation.name == name
         hashes = []
@@ -123,7 +118,7 @@ def test_a_malformed_file_is_refused(tmp_path: Path, old: str, new: str, message
     assert old in MINE
     file = tmp_path / "mine.yaml"
     file.write_text(MINE.replace(old, new))
-    with pytest.raises(AblationError, match=message):
+    with pytest.raises(UserError, match=message):
         load_ablation(file)
 
 

@@ -28,7 +28,6 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.job import ScoreRequest, plan_scoring
 from varbench.pipeline.external.score import import_images
 from varbench.store import Store
-from varbench.utils.progress import Progress
 
 IMAGES = 4
 
@@ -116,7 +115,7 @@ def test_damaged_files(data: bytes) -> None:
     try:
         noise_folder(folder / "in", TARGETS[:2])
         (folder / "in" / "1-0.png").write_bytes(data)
-        ctx = RunContext(Store(folder / "store"), Progress())
+        ctx = RunContext(Store(folder / "store"))
         try:
             base = plan_scoring(ScoreRequest(folder / "in", "face-ada", "none")).base
             suite = replace(base.cell.config.suite, block=2)

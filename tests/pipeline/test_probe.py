@@ -28,7 +28,6 @@ from varbench.pipeline.stages.probe import probe_tasks, probed_samples, summary
 from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.task import Task, perform
 from varbench.store import Stage, Store, Writer
-from varbench.utils.progress import Progress
 
 SMALL = (
     "suite.groups.target.prompts=1",
@@ -108,7 +107,7 @@ def test_equal_and_saturated_predictions_give_exact_ends() -> None:
 
 @pytest.fixture(scope="module")
 def ctx(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    return RunContext(Store(tmp_path_factory.mktemp("probe")), Progress())
+    return RunContext(Store(tmp_path_factory.mktemp("probe")))
 
 
 @pytest.fixture(scope="module")

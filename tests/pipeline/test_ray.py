@@ -26,7 +26,6 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.engines.ray import LONG, unfinished
 from varbench.pipeline.plan import Request
 from varbench.store import Stage, Store
-from varbench.utils.progress import Progress
 
 slow = pytest.mark.slow
 
@@ -59,7 +58,7 @@ def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: Any)
 
 def test_long_tasks_are_begun_first_and_nothing_waits_in_vain(tmp_path: Path) -> None:
     request = Request("gallery", ("uce", "esd"), ("face-ada",), "smoke", (0,), ())
-    left = unfinished(request, RunContext(Store(tmp_path), Progress()))
+    left = unfinished(request, RunContext(Store(tmp_path)))
     stages = [task.stage for task in left.values()]
     assert stages.count(Stage.EDIT) == 2 and stages.count(Stage.ATTACK) == 3
     long = [stage in LONG for stage in stages]

@@ -27,7 +27,7 @@ from varbench.models.registry import card
 from varbench.models.weights import locate
 from varbench.models.weights.locate import Part
 from varbench.models.weights.released import ReleasedConfig, Source
-from varbench.pipeline.ablation import list_ablations, load_ablation
+from varbench.pipeline.ablation import load_ablation
 from varbench.pipeline.compatibility import GALLERY, for_gallery, published_groups
 from varbench.pipeline.plan import Cell
 from varbench.utils.plugins import FileKind, ObjectKind
@@ -227,7 +227,7 @@ def _group(name: str, size: GroupConfig) -> str:
 
 
 def _ablations() -> Table:
-    ablations = [load_ablation(name) for name in list_ablations()]
+    ablations = [load_ablation(name) for name in names("ablation")]
     rows: list[list[object]] = [[a.name, a.title, len(a.variants)] for a in ablations]
     return ["ablation", "what it varies", "variants"], rows
 

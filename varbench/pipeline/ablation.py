@@ -26,17 +26,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from varbench.conf.compose import names
 from varbench.data.prompt_sets import is_path
 from varbench.data.yaml_files import AT_LEAST_ONE, Text, Texts, read_yaml, strict
 from varbench.errors import UserError, unknown
 from varbench.pipeline.plan import Request
 from varbench.utils.files import packaged
-
-_FOLDER = packaged("conf/ablation")
-
-
-class AblationError(UserError, ValueError):
-    """An ablation is unknown or its file malformed; the message names file, line and fix."""
 
 
 @strict
@@ -93,27 +88,22 @@ class Ablation:
         )
 
 
-def list_ablations() -> list[str]:
-    """Names of the packaged ablations, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
-
-
 def load_ablation(name_or_path: str | os.PathLike[str]) -> Ablation:
     """Read and check an ablation, by name or as a path of a YAML file.
 
     Raises:
-        AblationError: the file cannot be read, or is malformed.
-        UserError: there is no packaged ablation of that name.
+        UserError: there is no packaged ablation of that name, or the file cannot be read or is
+            malformed; names file, line and fix.
     """
     if is_path(name_or_path, ".yaml", ".yml"):
         return _read(Path(name_or_path))
-    if name_or_path not in list_ablations():
-        raise unknown("ablation", str(name_or_path), list_ablations())
-    return _read(_FOLDER / f"{name_or_path}.yaml")
+    if name_or_path not in names("ablation"):
+        raise unknown("ablation", str(name_or_path), names("ablation"))
+    return _read(packaged("conf/ablation") / f"{name_or_path}.yaml")
 
 
 def _read(path: Path) -> Ablation:
-    document = read_yaml(path, "the ablation", AblationError)
+    document = read_yaml(path, "the ablation", UserError)
     ablation = document.read(Ablation)
     columns = len(ablation.reported.columns) if ablation.reported else 0
     labels = [variant.label for variant in ablation.variants]

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from varbench.pipeline.context import RunContext
 
-COUNTS = ("required", "cached", "to_do")
 _NOT_NEGATIVE = {
     "guidance", "temperature", "top_k", "top_p", "gamma", "beta1", "beta2", "weight_decay", "clip",
     "text_drop",
@@ -217,8 +216,9 @@ def plan_to_frame(request: Request, store: Path) -> pd.DataFrame:
     from varbench.pipeline.estimate.workload import run_workload
 
     check([request])
-    ctx = RunContext(Store(store), Progress(), pick_device(request.device))
+    ctx = RunContext(Store(store), device=pick_device(request.device))
     works = run_workload(plan(request), ctx)
     rows = [(str(w.stage), w.parts, w.required, w.cached, w.todo) for w in works]
-    frame = pd.DataFrame(rows, columns=["stage", "what", *COUNTS])
-    return frame.astype(dict.fromkeys(COUNTS, "Int64"))
+    counts = ["required", "cached", "to_do"]
+    frame = pd.DataFrame(rows, columns=["stage", "what", *counts])
+    return frame.astype(dict.fromkeys(counts, "Int64"))

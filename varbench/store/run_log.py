@@ -36,9 +36,6 @@ _EVERY_S = 5.0
 class RunLog(logging.Handler):
     """Appends events to its own file; as a logging handler, the warnings of varbench's loggers too.
 
-    Args:
-        store: the store's folder.
-
     Raises:
         OSError: the folder cannot be written.
     """
@@ -78,11 +75,6 @@ def run_log(
     store: Path, command: str, device: str, version: str, commit: str | None
 ) -> Iterator[RunLog]:
     """Log what happens inside: the start, warnings, the end and its reason.
-
-    Args:
-        store: the store's folder.
-        command: of the user.
-        device, version, commit: of this process.
 
     Raises:
         StoreError: the store cannot be written.

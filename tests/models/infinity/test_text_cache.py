@@ -26,7 +26,6 @@ from varbench.pipeline.plan import Cell, Request, Sample, batches, plan
 from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.pipeline.task import perform
 from varbench.store import Entry, Store
-from varbench.utils.progress import Progress
 
 MAXLEN = 8
 CPU = torch.device("cpu")
@@ -271,7 +270,7 @@ def run_context(monkeypatch: pytest.MonkeyPatch, root: Path, folder: Path, load:
         return model
 
     monkeypatch.setattr(registry, "load_model", load_model)
-    return RunContext(Store(root), Progress(None))
+    return RunContext(Store(root))
 
 
 def rows_of(prompts: Sequence[str]) -> list[list[Sample]]:
@@ -303,7 +302,7 @@ def test_a_run_reads_the_encoder_once_and_records_lost_tokens(
 
 
 def test_the_gallery_keeps_no_features(tmp_path: Path, cell: Cell) -> None:
-    ctx = RunContext(Store(tmp_path), Progress(None))
+    ctx = RunContext(Store(tmp_path))
     (entry,) = images_of(ctx, cell, rows_of(["a cat " * 40])[:1])
     assert entry.meta["tokens_lost"]["id-0"] > 0
     assert not list(ctx.store.entries("text"))

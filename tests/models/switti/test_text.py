@@ -30,7 +30,6 @@ from varbench.pipeline.plan import Request, Sample, batches, plan
 from varbench.pipeline.stages.generate import images_task, sampling_spec
 from varbench.pipeline.task import perform
 from varbench.store import Store
-from varbench.utils.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_features_are_stored_and_the_encoders_read_once(
         return loads[-1]
 
     def images(seed: int) -> list[Any]:
-        ctx = RunContext(Store(tmp_path), Progress(None))
+        ctx = RunContext(Store(tmp_path))
         prompts = ["a red cat", "a dog", "blue dog " * 50]
         rows = [Sample(Prompt(text, f"id-{i}", {}), seed) for i, text in enumerate(prompts)]
         spec = sampling_spec(ctx, cell, None)

@@ -27,7 +27,6 @@ from varbench.pipeline.record import cell_spec, recorded
 from varbench.pipeline.task import Task, perform
 from varbench.store import Stage, Store, StoreError
 from varbench.utils.devices import pick_device
-from varbench.utils.progress import Progress
 
 LONG = (Stage.EDIT, Stage.ROLLOUTS, Stage.PROBE, Stage.ATTACK)
 
@@ -43,7 +42,7 @@ class Worker:
 
     def __init__(self, root: str, request: Request, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.ctx = RunContext(Store(Path(root)), Progress(), pick_device(request.device))
+        self.ctx = RunContext(Store(Path(root)), device=pick_device(request.device))
         self.request = request
         self._tasks: dict[str, Task] = {}
 
