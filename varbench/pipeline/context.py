@@ -115,8 +115,8 @@ class RunContext:
             UserError: the model's files are missing, and this is no dry run.
         """
         config = cell.config.model
-        released = isinstance(config, ReleasedConfig)
-        if self.dry_run and released and any(part.missing for part in locate.find(config)):
+        parts = locate.find(config) if self.dry_run and isinstance(config, ReleasedConfig) else ()
+        if any(part.missing for part in parts):
             return UNKNOWN
         return self._or_unknown(lambda: registry.fingerprint(config))
 
