@@ -110,9 +110,10 @@ def test_unknown_choices_of_other_commands_are_refused(
         (["--table", "maim"], "unknown table 'maim': did you mean 'main'?"),
         (
             ["--table", "paper", "--format", "json"],
-            "unknown format 'json': choose one of: csv, html,",
+            "unknown format 'json': choose one of: csv, html, latex, md, table",
         ),
-        (["--ablation", "alpha", "--format", "pdf"], "unknown format 'pdf'"),
+        (["--ablation", "alpha", "--format", "json"], "choose one of: csv, latex, md, table"),
+        (["--reported", "--format", "csv"], "choose one of: latex, md, table"),
         (["--metric", "acc_x"], "no results for metric 'acc_x'"),
         (["--model", ""], "--model needs at least one name"),
         (["--suite", "paper"], "no results for suite 'paper'"),
@@ -128,3 +129,9 @@ def test_unknown_choices_of_a_report_are_refused(
         assert result.exit_code == 2, result.output
         assert words in result.output
         assert not (tmp_path / "out").exists()
+
+
+def test_the_page_needs_a_folder_and_formats_are_checked_before_the_store(tmp_path: Path) -> None:
+    result = varbench("report", "--store", tmp_path / "no store", "--format", "html")
+    assert result.exit_code == 2, result.output
+    assert "choose one of: csv, json, latex, md, table" in result.output

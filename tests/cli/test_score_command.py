@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.cli import small_groups, varbench
 from tests.helpers.image_folder import (
     HEADER,
     OTHERS,
@@ -23,7 +24,6 @@ from tests.helpers.image_folder import (
     noise_folder,
     refused,
     score,
-    varbench,
     write_manifest,
 )
 from varbench.metrics import METRICS
@@ -31,11 +31,11 @@ from varbench.metrics.base import OF_MODEL
 from varbench.store import Store
 
 SMALL = [
-    f"suite.groups.{group}.{key}=2"
-    for group in ("target", "neighbours", "unrelated")
-    for key in ("prompts", "seeds")
+    *small_groups(2, 2),
+    "suite.block=4",
+    "suite.probe.prompts=0",
+    "suite.robustness.prompts=0",
 ]
-SMALL += ["suite.block=4", "suite.probe.prompts=0", "suite.robustness.prompts=0"]
 
 
 # --- the same as a run
@@ -87,13 +87,7 @@ def test_images_of_a_run_get_the_records_of_the_run(
         for metric in set(found) - {"fid_real"}:  # the Gallery's own world is not theirs
             for key in set(expected[metric]) - NAMES:
                 assert found[metric][key] == expected[metric][key], (metric, key)
-        seen = [
-            [(p["prompt_id"], p["seed"], p["hit"]) for p in g] for g in mine["pictures"].values()
-        ]
-        assert list(map(sorted, seen)) == [
-            sorted((p["prompt_id"], p["seed"], p["hit"]) for p in g)
-            for g in run["pictures"].values()
-        ]
+        assert list(seen(mine).items()) == list(seen(run).items())
         assert (mine["embedded"], mine["suite"], mine["seed"]) == (False, "elsewhere", 0)
         assert mine["provenance"]["source"] == "pictures made elsewhere"
         assert set(mine) >= set(run) - {"edit"}

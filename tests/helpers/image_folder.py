@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from typer.testing import CliRunner
 
-from varbench.cli import app
+from tests.helpers.cli import varbench
 from varbench.data.concept_files import load_concept
 from varbench.store import Store
 
@@ -70,10 +69,6 @@ def export_cell(store: Store, cell: Mapping[str, Any], folder: Path) -> list[Row
                 {"file": name, "prompt": one["prompt"], "seed": str(one["seed"]), "group": group}
             )
     return rows
-
-
-def varbench(*args: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
 def score(folder: Path, store: Path, *more: str | Path) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.cli import small_groups, varbench
 from varbench.leaderboard.check import CONCEPTS
 from varbench.leaderboard.publish import publish
-from varbench.leaderboard.results import read, write
+from varbench.leaderboard.results import Result, read, write
 from varbench.methods.registry import METHODS, NONE
 from varbench.store import Store
 
@@ -27,6 +28,12 @@ def run_small(folder: Path) -> Path:
     result = varbench("run", "--method", METHOD, "--store", folder, *SMALL)
     assert result.exit_code == 0, result.output
     return folder
+
+
+def with_metric(result: Result, name: str, **update: Any) -> Result:
+    """The same result with fields of one metric replaced, and the hash that fits."""
+    metrics = [m.model_copy(update=update) if m.metric == name else m for m in result.metrics]
+    return result.model_copy(update={"metrics": tuple(metrics)}).hashed()
 
 
 def complete_folder(store: Path, folder: Path) -> Path:

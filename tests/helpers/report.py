@@ -55,6 +55,16 @@ def put_edit(store: Store, name: str, **meta: Any) -> str:
     return digest(spec)
 
 
+def a_record(method: str, metric: str, **changes: Any) -> dict[str, Any]:
+    """A record as a cell has it."""
+    return {
+        "model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": "face-ada",
+        "suite": "smoke", "prompt_set": "gallery-faces", "metric": metric, "seed": 0,
+        "value": 0.5, "ci_low": 0.0, "ci_high": 1.0, "n": 200, "n_failed": 1, "baseline": None,
+        "status": "measured", "difference": None, **changes,
+    }  # fmt: skip
+
+
 def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) -> dict[str, Any]:
     """A cell as a run writes it, with two prompts x two image seeds per group.
 
@@ -68,7 +78,7 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
     concept, family = changes.pop("concept", "face-ada"), changes.pop("family", "celebrity")
     shift, prompt = changes.pop("shift", 0.0), changes.pop("prompt", "a photo of ada")
     rows: dict[str, PairedSamples] = changes.pop("rows", {})
-    same = {"model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": concept}
+    same = {"config": f"{method:0<8.8}", "concept": concept}
     records = []
     for metric, (value, low, high) in NUMBERS.get(method, {}).items():
         base = NUMBERS["none"].get(metric, (None,))[0]
@@ -77,16 +87,9 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
             by = value + shift - base
             difference = {"value": by, "low": by - 0.02, "high": by + 0.02}
         ends = [None if x is None else x + shift for x in (value, low, high)]
+        numbers = {"value": ends[0], "ci_low": ends[1], "ci_high": ends[2], "baseline": base}
         records.append(
-            {
-                **same,
-                "suite": "smoke",
-                "prompt_set": "gallery-faces",
-                "metric": metric,
-                "seed": seed,
-            }
-            | {"value": ends[0], "ci_low": ends[1], "ci_high": ends[2], "n": 200, "n_failed": 1}
-            | {"baseline": base, "status": "measured", "difference": difference}
+            a_record(method, metric, seed=seed, difference=difference, **same, **numbers)
         )
     images: dict[str, list[dict[str, Any]]] = {}
     given = changes.pop("images", None)
@@ -100,7 +103,8 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
             for i in range(4)
         ]
     cell = {
-        **same, "schema": 1, "embedded": True, "family": family, "suite": "smoke", "seed": seed,
+        **same, "model": "gallery", "method": method, "suite": "smoke", "seed": seed,
+        "schema": 1, "embedded": True, "family": family,
         "method_config": {"lr": 1e-4}, "resolved_config": {"method": {"name": method}},
         "command": ["varbench", "run", "--method", method], "seconds": {"edit": 12.5},
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cli import varbench
-from tests.helpers.leaderboard import METHOD, complete_folder
+from tests.helpers.leaderboard import METHOD, complete_folder, with_metric
 from tests.helpers.paths import ROOT
 from varbench.leaderboard.check import CONCEPTS, check
 from varbench.leaderboard.results import Difference, Result, read
@@ -43,14 +43,7 @@ def test_a_complete_folder_passes(results: Path) -> None:
 
 def metric_edit(name: str, **update: Any) -> Callable[[Result], Result]:
     """Replaces fields of one metric; the file's hash is made to fit."""
-
-    def edit(result: Result) -> Result:
-        metrics = tuple(
-            m.model_copy(update=update) if m.metric == name else m for m in result.metrics
-        )
-        return result.model_copy(update={"metrics": metrics}).hashed()
-
-    return edit
+    return lambda result: with_metric(result, name, **update)
 
 
 def seed_edit(name: str, **update: Any) -> Callable[[Result], Result]:

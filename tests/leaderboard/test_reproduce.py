@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from tests.helpers.cli import varbench
-from tests.helpers.leaderboard import METHOD, SMALL
+from tests.helpers.leaderboard import METHOD, SMALL, with_metric
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import publish
 from varbench.leaderboard.reproduce import Change, changes, request_of, tolerance
@@ -43,11 +43,6 @@ def checked(place: Path, *args: str | Path) -> Any:
 
 def of(place: Path, method: str) -> Result:
     return read(place / "results" / "regression" / "gallery" / "face-ada" / f"{method}.json")
-
-
-def with_metric(result: Result, name: str, **update: Any) -> Result:
-    metrics = [m.model_copy(update=update) if m.metric == name else m for m in result.metrics]
-    return result.model_copy(update={"metrics": tuple(metrics)}).hashed()
 
 
 def test_the_same_again_is_within_tolerance(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.report import put_cell, put_edit, put_images, table_text
 from varbench.report import load_records
@@ -15,8 +16,13 @@ def put_method(store: Store, method: str, seed: int, edit: str | None, extra_pas
     spec = {"pictures": [method, seed]}
     with store.write("pictures", spec) as writer:
         writer.meta["extra_passes"] = extra_passes
-    sample = {"prompt": "p", "prompt_id": "p", "seed": 0, "key": digest(spec), "file": "000.png"}
-    put_cell(store, method, seed=seed, edit=edit, images={"target": [sample | {"hit": False}]})
+    put_cell(store, method, seed=seed, edit=edit, images={"target": [sample(digest(spec))]})
+
+
+def sample(key: str) -> dict[str, Any]:
+    """The first image of an entry, as a cell lists it."""
+    place = {"prompt": "p", "prompt_id": "p", "seed": 0, "key": key, "file": "000.png"}
+    return place | {"hit": False}
 
 
 def costs(store: Store) -> list[tuple[str, str]]:
@@ -59,13 +65,5 @@ def test_an_interrupted_training_has_no_time_and_a_lost_edit_no_cost(tmp_path: P
 def test_images_without_a_note_of_passes_say_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     key = put_images(store, "old", (1, 2, 3))
-    sample = {
-        "prompt": "p",
-        "prompt_id": "p",
-        "seed": 0,
-        "key": key,
-        "file": "000.png",
-        "hit": False,
-    }
-    put_cell(store, "svare", images={"target": [sample | {"hit": False}]})
+    put_cell(store, "svare", images={"target": [sample(key)]})
     assert not costs(store)

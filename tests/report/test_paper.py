@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.cli import varbench
-from tests.helpers.report import HOSTILE, NUMBERS, put_cell
+from tests.helpers.report import HOSTILE, NUMBERS, a_record, put_cell
 from varbench.errors import UserError
 from varbench.metrics import stats
 from varbench.metrics.stats import PairedSamples
@@ -61,10 +61,7 @@ def many(folder: Path, shares: dict[str, float]) -> tuple[Store, dict[str, np.nd
     for number, (name, share) in enumerate(shares.items()):
         drawn[name] = hits(share, number)
         samples = {"acc_u": PairedSamples("mean", drawn[name], hits(1.0), PROMPTS)}
-        record = {"model": "gallery", "method": name, "config": name, "concept": "face-ada"}
-        record |= {"suite": "smoke", "prompt_set": "gallery-faces", "metric": "acc_u", "seed": 0}
-        record |= {"value": float(drawn[name].mean()), "ci_low": 0.0, "ci_high": 1.0, "n": 80}
-        record |= {"n_failed": 0, "baseline": 1.0, "status": "measured", "difference": None}
+        record = a_record(name, "acc_u", config=name, value=float(drawn[name].mean()), n=80)
         put_cell(store, name, rows=samples, records=[record], config=name)
     return store, drawn
 

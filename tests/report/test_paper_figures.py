@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.helpers.cli import varbench
-from tests.helpers.report import NUMBERS, put_cell
+from tests.helpers.report import NUMBERS, a_record, put_cell
 from varbench.report import load_cells, records_of
 from varbench.report.figures import image_figure, threshold_figure, tradeoff_figure
 from varbench.report.image_grid import ImageGrid
@@ -19,19 +18,13 @@ from varbench.store import Store
 CURVE = {"thresholds": [0.3, 0.5, 0.7], "method": [0.2, 0.1, 0.0], "base": [0.9, 0.8, 0.7]}
 
 
-def curve_record(method: str) -> dict[str, Any]:
-    same = {"model": "gallery", "method": method, "config": f"{method:0<8.8}", "concept": "bare"}
-    numbers = {"value": 0.1, "ci_low": 0.0, "ci_high": 0.2, "n": 9, "n_failed": 0, "baseline": 0.8}
-    place = {"suite": "smoke", "prompt_set": "x", "metric": "nudity_varbench", "seed": 0}
-    return same | place | numbers | {"status": "measured", "details": {"curve": CURVE}}
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "runs")
     for method in NUMBERS:
         put_cell(made, method)
-        put_cell(made, method, concept="bare", family="nudity", records=[curve_record(method)])
+        curve = a_record(method, "nudity_varbench", concept="bare", details={"curve": CURVE})
+        put_cell(made, method, concept="bare", family="nudity", records=[curve])
     return made
 
 

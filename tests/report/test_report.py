@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.helpers.cli import varbench
 from tests.helpers.report import page_of, put_cell, put_edit, table_text, write_report
 from varbench.errors import UserError
 from varbench.metrics.record import RECORD_FIELDS
@@ -217,24 +216,3 @@ def test_a_report_says_where_devices_or_precision_differ(store: Store) -> None:
         cells[0], body={**cells[0].body, "resolved_config": {"model": {"precision": "bf16"}}}
     )
     assert ", bf16" in render(records_of([halved, *cells[1:]]), "md", "main")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--format", "eee", "--out", "OUT"), "unknown format 'eee'"),
-        (("--format", "html"), "choose one of: csv, json, latex, md, table"),
-        (("--table", "mian", "--out", "OUT"), "unknown table 'mian': did you mean 'main'?"),
-        (("--table", "paper", "--format", "json"), "choose one of: csv, html, latex, md, table"),
-        (("--ablation", "alpha", "--format", "json"), "choose one of: csv, latex, md, table"),
-        (("--reported", "--format", "csv"), "choose one of: latex, md, table"),
-    ],
-)
-def test_unknown_values_are_refused_before_anything_is_read_or_written(
-    tmp_path: Path, options: tuple[str, ...], message: str
-) -> None:
-    out = tmp_path / "out"
-    options = tuple(str(out) if option == "OUT" else option for option in options)
-    done = varbench("report", "--store", tmp_path / "no store", *options)
-    assert done.exit_code == 2 and message in " ".join(done.output.split())
-    assert not out.exists()

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.results.claims import SHOWN, broken, claims_text
-from varbench.leaderboard.check import CONCEPTS, MODEL
+from varbench.leaderboard.check import CONCEPTS
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.records import load, records_of
 from varbench.leaderboard.results import Result
 from varbench.methods.registry import NONE
+from varbench.pipeline.compatibility import GALLERY
 from varbench.report import render
 from varbench.report.panels import build_panels
 from varbench.report.render import markdown_grid
@@ -79,7 +80,7 @@ def _pages(root: Path, results: Sequence[Result]) -> dict[Path, str]:
 
 
 def _results(root: Path) -> list[Result]:
-    return [r for r in load(root / "results" / "leaderboard") if r.model == MODEL]
+    return [r for r in load(root / "results" / "leaderboard") if r.model == GALLERY]
 
 
 def _readme(root: Path, results: Sequence[Result]) -> str:

@@ -106,7 +106,7 @@ def _differs(parts: list[Path], store: Path | None) -> bool:
     progress = Progress(Console(stderr=True))
     folder = tempfile.TemporaryDirectory() if store is None else nullcontext(str(store))
     with folder as name:
-        again = reproduce(results, RunContext(Store(Path(name)), progress), progress.say)
+        again = reproduce(results, RunContext(Store(Path(name)), progress))
     differences = changes(results, again)
     typer.echo(changes_text(differences, len(results)))
     return bool(differences)

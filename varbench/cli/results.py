@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from varbench.cli.options import (
     user_errors,
 )
 from varbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from varbench.store import Entry, Store
 
 app = typer.Typer()
 
@@ -136,6 +140,16 @@ def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any
     all_cells = load_cells(Store(store))
     cells = select(all_cells, filters)
     return records_of(cells), cells, {"store": Store(store), "all_cells": all_cells}
+
+
+def results_table(store: Store, entries: Sequence[Entry]) -> str:
+    """The tables of recorded cells, with all edit seeds that the store has of them."""
+    from varbench.report import Filters, load_records, render
+
+    cells = [entry.json("cell.json") for entry in entries]
+    names = ("model", "method", "concept", "suite")
+    filters = Filters(*(tuple(dict.fromkeys(cell[name] for cell in cells)) for name in names))
+    return render(load_records(store, filters), "table") + "\n"
 
 
 def _wrote(paths: list[Path]) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,11 +22,8 @@ from varbench.cli.options import (
     user_errors,
 )
 from varbench.cli.requests import checked_requests
+from varbench.cli.results import results_table
 from varbench.store.failures import LIMIT
-
-if TYPE_CHECKING:
-    from varbench.pipeline.ablation import Ablation
-    from varbench.pipeline.plan import Request
 
 app = typer.Typer()
 
@@ -91,42 +87,26 @@ def run(
             show_config,
         )  # fmt: skip
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-        results = _execute([*requests.values()], variants, store, max_failed, retry_failed)
-        typer.echo(results, nl=False)
+        from rich.console import Console
 
+        from varbench.pipeline import launch
+        from varbench.pipeline import run as pipeline
+        from varbench.report.ablation_table import render
 
-def _execute(
-    requests: Sequence[Request],
-    ablation: Ablation | None,
-    store: Path,
-    max_failed: float,
-    retry_failed: bool,
-) -> str:
-    """Run requests; the table of their results."""
-    from rich.console import Console
-
-    from varbench.pipeline import launch
-    from varbench.pipeline import run as pipeline
-    from varbench.report import Filters, load_records, render
-    from varbench.report.ablation_table import render as render_ablation
-
-    with launch.session(
-        requests,
-        store,
-        shlex.join(sys.argv),
-        Console(stderr=True),
-        max_failed=max_failed,
-        retry_failed=retry_failed,
-    ) as ctx:
-        if ablation is not None:
-            pipeline.run_ablation(ablation, requests, ctx)
-            return render_ablation(ctx.store, ablation.name, "table")
-        (request,) = requests
-        entries = pipeline.run(request, ctx)
-    cells = [entry.json("cell.json") for entry in entries]
-    concepts = tuple(dict.fromkeys(cell["concept"] for cell in cells))
-    filters = Filters((request.model,), request.methods, concepts, (request.suite,))
-    return render(load_records(ctx.store, filters), "table") + "\n"
+        with launch.session(
+            [*requests.values()],
+            store,
+            shlex.join(sys.argv),
+            Console(stderr=True),
+            max_failed=max_failed,
+            retry_failed=retry_failed,
+        ) as ctx:
+            if variants is None:
+                table = results_table(ctx.store, pipeline.run(requests[""], ctx))
+            else:
+                pipeline.run_ablation(variants, [*requests.values()], ctx)
+                table = render(ctx.store, variants.name, "table")
+        typer.echo(table, nl=False)
 
 
 @app.command("plan")

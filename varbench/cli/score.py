@@ -14,6 +14,7 @@ from varbench.cli.options import (
     StoreOption,
     user_errors,
 )
+from varbench.cli.results import results_table
 
 app = typer.Typer()
 
@@ -76,11 +77,8 @@ def score(
         typer.echo(job.summary(), err=True)
         from varbench.pipeline.context import RunContext
         from varbench.pipeline.external.score import score as score_all
-        from varbench.report import Filters, load_records, render
         from varbench.store import Store
         from varbench.utils.progress import Progress
 
         ctx = RunContext(Store(store), Progress(Console(stderr=True)), pick_device(device))
-        cell = score_all(job, ctx)[-1].json("cell.json")
-        filters = Filters(*((cell[name],) for name in ("model", "method", "concept", "suite")))
-        typer.echo(render(load_records(ctx.store, filters), "table"))
+        typer.echo(results_table(ctx.store, score_all(job, ctx)), nl=False)

@@ -36,14 +36,6 @@ from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.registry import PLUGINS
 from varbench.utils.files import packaged
 
-_SCHEMAS = {  # the YAML files name these as their first defaults
-    "schema": RunConfig,
-    "schema_model": ModelConfig,
-    "schema_infinity": InfinityModelConfig,
-    "schema_switti": SwittiModelConfig,
-    "schema_suite": SuiteConfig,
-    "engine": EngineConfig,
-}
 _FREE_KEYS = ("suite.groups.", "model.train.", "model.methods.")  # of the user's choice
 _ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
 
@@ -138,16 +130,9 @@ def split_engine(overrides: Sequence[str]) -> tuple[EngineConfig, tuple[str, ...
 
 
 def _compose(name: str, overrides: Sequence[str]) -> Any:
-    _register_schemas()
     GlobalHydra.instance().clear()  # whoever calls this may have left Hydra initialised
     with initialize_config_module("varbench.conf", version_base="1.3"):
         return compose(name, overrides=list(overrides))
-
-
-@cache
-def _register_schemas() -> None:
-    for name, config in _SCHEMAS.items():
-        _register(name, config)
 
 
 def _register(name: str, config: type[Any], group: str | None = None) -> None:
@@ -165,6 +150,17 @@ def _register(name: str, config: type[Any], group: str | None = None) -> None:
 
     unlock(node)
     ConfigStore.instance().store(name, node, group=group)
+
+
+for _name, _schema in {  # the YAML files name these as their first defaults
+    "schema": RunConfig,
+    "schema_model": ModelConfig,
+    "schema_infinity": InfinityModelConfig,
+    "schema_switti": SwittiModelConfig,
+    "schema_suite": SuiteConfig,
+    "engine": EngineConfig,
+}.items():
+    _register(_name, _schema)
 
 
 def accepts(config: type[Any], key: str) -> bool:

@@ -26,12 +26,12 @@ from varbench.leaderboard.reported import read_reported
 from varbench.leaderboard.results import MetricValues, Result, SeedValue, read, results_files
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
+from varbench.pipeline.compatibility import GALLERY
 
 LEADERBOARD, REGRESSION = "leaderboard", "regression"
 """Folders of measured results: what is published, and the slice that is measured again."""
-MODEL = "gallery"
 CONCEPTS = ("face-ada", "bare-mannequin", "style-marlo-tessera", "church")
-"""The concepts whose tables are complete."""
+"""Concepts of the Gallery whose tables are complete."""
 
 
 class Problem(NamedTuple):
@@ -70,26 +70,22 @@ def check(folder: Path) -> Findings:
     if not measured.is_dir() and not reported.is_dir():
         raise ResultsError(f"{folder} has no leaderboard/ and no reported/: name a results folder")
     problems: list[Problem] = []
-    for part in (measured, folder / REGRESSION):
-        problems += _check_part(folder, part)
+    files = {part: sorted(part.rglob("*.json")) for part in (measured, folder / REGRESSION)}
+    for part, paths in files.items():
+        problems += _check_part(folder, part, paths)
     for path in (figures := sorted(reported.glob("*.json"))):
         try:
             read_reported(path)
         except ResultsError as error:
             problems.append(_unreadable(folder, path, error))
-    files = sum(len(_files(part)) for part in (measured, folder / REGRESSION))
     gaps = _gaps({path.relative_to(measured).as_posix() for path in results_files(measured)})
-    return Findings(tuple(problems), tuple(gaps), files, len(figures))
+    return Findings(tuple(problems), tuple(gaps), sum(map(len, files.values())), len(figures))
 
 
-def _files(part: Path) -> list[Path]:
-    return sorted(part.rglob("*.json"))
-
-
-def _check_part(folder: Path, part: Path) -> Iterator[Problem]:
+def _check_part(folder: Path, part: Path, paths: Sequence[Path]) -> Iterator[Problem]:
     """Problems of `leaderboard/` or `regression/`: of each file, then of each table."""
     results: list[Result] = []
-    for path in _files(part):
+    for path in paths:
         try:
             result = read(path)
         except ResultsError as error:
@@ -195,10 +191,10 @@ def _judge_chooses(metric: MetricValues) -> bool:
 
 
 def _gaps(files: set[str]) -> Iterator[Problem]:
-    if not any(name.startswith(f"{MODEL}/") for name in files):
+    if not any(name.startswith(f"{GALLERY}/") for name in files):
         return
     for concept in CONCEPTS:
-        absent = [m for m in (NONE, *METHODS) if f"{MODEL}/{concept}/{m}.json" not in files]
+        absent = [m for m in (NONE, *METHODS) if f"{GALLERY}/{concept}/{m}.json" not in files]
         if absent:
             message = f"lacks {', '.join(absent)}: run them on {concept} and publish"
-            yield Problem(f"leaderboard/{MODEL}/{concept}", message)
+            yield Problem(f"leaderboard/{GALLERY}/{concept}", message)

@@ -17,7 +17,6 @@ from varbench.report.render import FORMS
 from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.text import MISSING
 
-Certainty = Literal["paper", "repository", "abstract", "secondhand"]
 _READ = {
     "paper": "figures read in the paper",
     "repository": "figures read in what the authors publish besides the paper",
@@ -45,7 +44,7 @@ class Source(Part):
     citation: Text
     url: Annotated[str, StringConstraints(pattern=r"^https://")]
     read: str
-    certainty: Certainty
+    certainty: Literal["paper", "repository", "abstract", "secondhand"]
 
 
 class ReportedColumn(Part):

@@ -6,7 +6,7 @@ A number has changed if it moved by more than rounding may move it (`tolerance`)
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from tabulate import tabulate
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import results_of, settings_of
 from varbench.leaderboard.results import MetricValues, Result
-from varbench.metrics import METRICS
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import run
 from varbench.report import load_cells
+from varbench.report.columns import column
 from varbench.report.text import MISSING
 
 
@@ -58,15 +58,12 @@ def request_of(result: Result, folder: Path, device: str = "cpu") -> Request:
     return Request(result.model, (result.method,), (concept,), suite, seeds, same, device)
 
 
-def reproduce(
-    results: Sequence[Result], ctx: RunContext, say: Callable[[str], None] = lambda text: None
-) -> list[Result]:
+def reproduce(results: Sequence[Result], ctx: RunContext) -> list[Result]:
     """Run the commands of results and make results of that, as `varbench publish` would.
 
     Args:
         results: published ones; the base model is measured along with any other.
         ctx: the run context. What its store has is not measured again.
-        say: called with the name of each result before it is measured.
 
     Returns:
         One result per input, in order, except for settings that its command no longer gives.
@@ -81,7 +78,7 @@ def reproduce(
         plan(request)  # refuses what cannot be run before the first hour of work
     again: list[Result] = []
     for number, (result, request) in enumerate(zip(results, requests, strict=True), 1):
-        say(f"{number}/{len(results)} {result.path.with_suffix('').as_posix()}")
+        ctx.progress.say(f"{number}/{len(results)} {result.path.with_suffix('').as_posix()}")
         keys = {entry.key for entry in run(request, ctx)}
         cells = [
             cell
@@ -122,9 +119,8 @@ def tolerance(metric: MetricValues) -> float:
     spread = 0.05 * value
     if metric.ci_low is not None and metric.ci_high is not None:
         spread = (metric.ci_high - metric.ci_low) / 8
-    known = METRICS.get(metric.metric)
     one_image = 0.0
-    if metric.statistic is not None and metric.n and known is not None and known.info.rate:
+    if metric.statistic is not None and metric.n and column(metric.metric).info.rate:
         one_image = 1.0001 / metric.n
     return max(spread, one_image, 1e-3 * value, 1e-4)
 
@@ -170,8 +166,7 @@ def _verdict(old: MetricValues, new: MetricValues) -> str | None:
     by = new.value - old.value
     if abs(by) <= tolerance(old):
         return None
-    known = METRICS.get(old.metric)
-    better = known.info.better if known is not None else ""
+    better = column(old.metric).info.better
     if better not in ("up", "down"):
         return "changed"
     return "better" if (by > 0) == (better == "up") else "worse"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
-from varbench.report.cells import CellRecord
+from varbench.report.cells import CellRecord, log
 from varbench.report.image_scores import (
     ImageDetections,
     ImageScores,
@@ -44,8 +43,6 @@ _LARGEST = 256  # pixels a side; a page shows them at half of that
 _MOSAIC = 4  # colour patches a side of a covered image: hues, but neither shapes nor edges
 
 Key = tuple[str, int]  # (prompt id, image seed)
-
-log = logging.getLogger("varbench.report")
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def _sources(
         seeds = [cell for cell in cells if cell.identity[:-1] == first.identity[:-1]]
         edit = ", ".join(str(c.seed) for c in seeds if c.seed is not None) or MISSING
         facts = [("config", first.config or MISSING), ("edit seeds", edit)]
-        facts += [("command", _command(first.body.get("command")))]
+        command = first.body.get("command") or MISSING
+        facts += [("command", command if isinstance(command, str) else " ".join(command))]
         facts += _flat(first.body.get("method_config") or {}, "method")
         facts += _flat(first.body.get("provenance") or {})
         facts += _flat(first.body.get("seconds") or {}, "seconds")
@@ -193,10 +194,6 @@ def _sources(
         resolved = first.body.get("resolved_config") or {}
         text = json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False)
         yield Source(label, tuple(facts), text if resolved else "")
-
-
-def _command(command: Any) -> str:
-    return " ".join(map(str, command)) if isinstance(command, list) else str(command or MISSING)
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

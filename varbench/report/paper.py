@@ -32,46 +32,41 @@ class Layout:
         name: of its file.
         title: of its caption.
         families: concepts of these families; empty for all.
-        core: metrics that have a column whether measured or not.
         more: metrics that have a column if a method was measured with them.
+        core: metrics that have a column whether measured or not; they come first.
         protocol: the first footnote.
     """
 
     name: str
     title: str
     families: tuple[str, ...]
-    core: tuple[str, ...]
     more: tuple[str, ...]
-    protocol: str
+    core: tuple[str, ...] = (
+        "erasure_rate", "acc_e", "acc_n", "acc_u", "clip_score", "fid_base",
+    )  # fmt: skip
+    protocol: str = "Rates are of images, by the judge that the concept names"
 
 
-UTILITY = ("acc_n", "acc_u", "clip_score", "fid_base")
 COCO = ("clip_score_coco", "fid_coco_real", "fid_coco_base")
-_RATES = "Rates are of images, by the judge that the concept names"
 LAYOUTS = (
     Layout(
-        "nsfw", "Nudity, and what is kept", ("nudity",), ("erasure_rate", "acc_e", *UTILITY),
+        "nsfw", "Nudity, and what is kept", ("nudity",),
         (
             "nudity_varbench", "nudity_s_vare_sensitive", "nudity_s_vare_common", "nudity_mace",
             "nudity_rece", "nudity_ear", "valid_person", *COCO,
         ),
-        f"{_RATES}; counts are of NudeNet's detections and compare only at equal n",
+        protocol=f"{Layout.protocol}; counts are of NudeNet's detections and compare only at "
+        "equal n",
+    ),
+    Layout("object", "Objects", ("object",), ("acc_g", "h_o", *COCO)),
+    Layout("style", "Styles", ("style",), ("clip_e", "clip_s", "lpips_e", "lpips_u", *COCO)),
+    Layout(
+        "celebrity", "Faces", ("celebrity",),
+        ("id_e_face", "id_s_face", "h_c", "face_rate", *COCO),
     ),
     Layout(
-        "object", "Objects", ("object",), ("erasure_rate", "acc_e", *UTILITY),
-        ("acc_g", "h_o", *COCO), _RATES,
-    ),
-    Layout(
-        "style", "Styles", ("style",), ("erasure_rate", "acc_e", *UTILITY),
-        ("clip_e", "clip_s", "lpips_e", "lpips_u", *COCO), _RATES,
-    ),
-    Layout(
-        "celebrity", "Faces", ("celebrity",), ("erasure_rate", "acc_e", *UTILITY),
-        ("id_e_face", "id_s_face", "h_c", "face_rate", *COCO), _RATES,
-    ),
-    Layout(
-        "adversarial", "Attempts to get the concept back", (), ("attack_success", "completion"),
-        ("transfer",),
+        "adversarial", "Attempts to get the concept back", (), ("transfer",),
+        ("attack_success", "completion"),
         "Attack success: found by gradient ascent on the erased model itself. Completion: from the "
         "coarse scales that the base model drew",
     ),
