@@ -56,12 +56,12 @@ def test_the_examples_run_by_name(tmp_path: Path) -> None:
     store = tmp_path / "store"
     done = varbench(*RUN, "method.strength=2", "--store", str(store))
     assert done.exit_code == 0, done.output
-    found = cells(store)
-    assert {name.split("/")[0] for name in found} == {"none", "unfiltered", "away"}
+    recorded = cells(store)
+    assert {name.split("/")[0] for name in recorded} == {"none", "unfiltered", "away"}
     for method in ("unfiltered", "away"):
-        (cell,) = (c for c in found.values() if c["method"] == method)
+        (cell,) = (c for c in recorded.values() if c["method"] == method)
         assert cell["provenance"]["plugins"] == {"varbench.methods": {method: "erasers 0.1"}}
-    (none,) = (c for c in found.values() if c["method"] == "none")
+    (none,) = (c for c in recorded.values() if c["method"] == "none")
     assert none["provenance"]["plugins"] == {}
     (edit,) = Store(store).entries("edit")
     assert edit.spec["method"] == "unfiltered"

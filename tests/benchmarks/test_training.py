@@ -41,11 +41,11 @@ def test_table(benchmark: ModuleType, precision: str, capsys: pytest.CaptureFixt
 def test_both_ways_compute_the_same(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = SCHEDULES["portrait, 6 scales"]
     model, (pairs, text) = model_of(schedule), pairs_of(schedule)
-    found = logits_and_gradients(model, pairs, text)
+    results = logits_and_gradients(model, pairs, text)
     dense = benchmark.dense_attention(schedule.lengths, "cpu")
     monkeypatch.setattr(attention, "attend_by_scale", dense)
     for key, value in logits_and_gradients(model, pairs, text).items():
-        torch.testing.assert_close(value, found[key], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(value, results[key], atol=1e-5, rtol=1e-5)
 
 
 def test_recomputing_needs_less(benchmark: ModuleType) -> None:

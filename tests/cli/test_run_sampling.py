@@ -33,17 +33,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images_are_made_without_an_edit(finished: Path) -> None:
-    found = cells(finished)
-    assert set(found) == {"none/face-ada/0", "neg-prompt/face-ada/0"}
+    recorded = cells(finished)
+    assert set(recorded) == {"none/face-ada/0", "neg-prompt/face-ada/0"}
     assert not keys(finished, "edit")
     assert {spec["method"] for spec in steered(finished).values()} == {"neg-prompt"}
     assert len(keys(finished, "pictures")) == 2 * len(steered(finished))
-    own, none = (
-        {p["key"] for group in found[f"{m}/face-ada/0"]["pictures"].values() for p in group}
+    steered_keys, none = (
+        {p["key"] for group in recorded[f"{m}/face-ada/0"]["pictures"].values() for p in group}
         for m in ("neg-prompt", "none")
     )
-    assert own == steered(finished).keys()
-    assert not own & none
+    assert steered_keys == steered(finished).keys()
+    assert not steered_keys & none
 
 
 def test_the_second_run_finds_everything(finished: Path) -> None:

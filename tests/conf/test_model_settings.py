@@ -28,10 +28,10 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
 def test_the_models_settings_reach_the_methods_they_name(model: str) -> None:
     settings = resolve(model, "smoke", "none").model.methods
     assert set(settings) <= set(METHODS)
-    for method, own in settings.items():
+    for method, overrides in settings.items():
         config = plain(resolve(model, "smoke", method).method)
-        assert leaves(own), method
-        for path, value in leaves(own).items():
+        assert leaves(overrides), method
+        for path, value in leaves(overrides).items():
             assert at(config, path) == value
 
 
@@ -40,10 +40,10 @@ def test_the_users_word_is_the_last() -> None:
         found: float = resolve("gallery", "smoke", "svare", overrides).method.train.rate
         return found
 
-    own = "+model.methods.svare.train.rate=0.125"
+    override = "+model.methods.svare.train.rate=0.125"
     assert rate("model.train.rate=0.5") == 0.5
-    assert rate("model.train.rate=0.5", own) == 0.125
-    assert rate("model.train.rate=0.5", own, "method.train.rate=0.25") == 0.25
+    assert rate("model.train.rate=0.5", override) == 0.125
+    assert rate("model.train.rate=0.5", override, "method.train.rate=0.25") == 0.25
 
 
 def test_texts_and_lists_are_passed_as_they_are() -> None:

@@ -99,10 +99,10 @@ def test_groups_are_worked_out_once_for_all_cells_of_a_plan(
 def test_all_missing_sets_are_named_at_once() -> None:
     with pytest.raises(UserError) as caught:
         plan(Request(REAL, (), ("nudity",), "paper", (0,)))
-    told = str(caught.value)
+    message = str(caught.value)
     for name in ("i2p", "ring-a-bell-nudity", "mma-diffusion", "p4d", "coco-30k"):
-        assert name in told.split("`")[1].split()
-    without = re.findall(r"suite\.groups\.\S+=0", told)
+        assert name in message.split("`")[1].split()
+    without = re.findall(r"suite\.groups\.\S+=0", message)
     assert len(without) == 6
     assert set(plan(Request(REAL, (), ("nudity",), "paper", (0,), tuple(without)))[0].groups()) == {
         "target", "implicit", "neighbours", "unrelated",

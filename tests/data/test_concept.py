@@ -56,10 +56,10 @@ def real(request: pytest.FixtureRequest) -> Concept:
 def test_every_packaged_concept_is_listed_under_its_name() -> None:
     assert list_concepts() == PACKAGED
     loaded = [load_concept(name) for name in PACKAGED]
-    assert [one.name for one in loaded] == PACKAGED
+    assert [concept.name for concept in loaded] == PACKAGED
     for names in (GALLERY, REAL):
-        assert {one.family for one in loaded if one.name in names} == set(FAMILIES)
-    assert len({one.digest() for one in loaded}) == len(loaded)
+        assert {concept.family for concept in loaded if concept.name in names} == set(FAMILIES)
+    assert len({concept.digest() for concept in loaded}) == len(loaded)
 
 
 def test_fifty_distinct_pairs_say_the_concept_on_one_side(concept: Concept) -> None:
@@ -217,12 +217,12 @@ def test_pairs_avoid_excluded_texts_on_both_sides() -> None:
 
 def test_a_smaller_part_is_balanced_stable_and_in_order() -> None:
     prompts = load_prompt_set("gallery-faces").prompts
-    some = stratified_subset(prompts, 41, "identity")
-    assert sorted(Counter(p.labels["identity"] for p in some).values()) == [5] * 7 + [6]
-    assert [p for p in prompts if p in some] == some
+    subset = stratified_subset(prompts, 41, "identity")
+    assert sorted(Counter(p.labels["identity"] for p in subset).values()) == [5] * 7 + [6]
+    assert [p for p in prompts if p in subset] == subset
     mixed = random.Random(1).sample(prompts, len(prompts))
-    assert {p.id for p in stratified_subset(mixed, 41, "identity")} == {p.id for p in some}
-    assert {p.id for p in stratified_subset(prompts, 20, "identity")} < {p.id for p in some}
+    assert {p.id for p in stratified_subset(mixed, 41, "identity")} == {p.id for p in subset}
+    assert {p.id for p in stratified_subset(prompts, 20, "identity")} < {p.id for p in subset}
     assert stratified_subset(prompts, None, "identity") == list(prompts)
     assert (
         max(Counter(p.labels["identity"] for p in stratified_subset(prompts, 16, "x")).values())

@@ -40,61 +40,61 @@ def left(folder: Path) -> set[str]:
 
 
 def test_a_file_is_fetched_once_with_its_receipt(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
-    assert verify(one, tmp_path) == "missing"
-    assert fetch(one, tmp_path).startswith("4 rows, 3 distinct prompts")
-    assert local_path(one, tmp_path).read_bytes() == DATA and verify(one, tmp_path) is None
-    kept = receipt(one, tmp_path)
+    asset = entry(place=web.address)
+    assert verify(asset, tmp_path) == "missing"
+    assert fetch(asset, tmp_path).startswith("4 rows, 3 distinct prompts")
+    assert local_path(asset, tmp_path).read_bytes() == DATA and verify(asset, tmp_path) is None
+    kept = receipt(asset, tmp_path)
     assert kept["origin"] == web.address and kept["revision"] == "c0ffee"
-    assert (kept["sha256"], kept["rows"], kept["prompts"]) == (one.sha256, 4, 3)
+    assert (kept["sha256"], kept["rows"], kept["prompts"]) == (asset.sha256, 4, 3)
     assert left(tmp_path) == {"some-set.csv", "some-set.receipt.json"}
-    assert fetch(one, tmp_path) == "already here" and len(web.ranges) == 1
-    assert len(load(one, tmp_path).prompts) == 3
+    assert fetch(asset, tmp_path) == "already here" and len(web.ranges) == 1
+    assert len(load(asset, tmp_path).prompts) == 3
 
 
 def test_a_broken_download_goes_on_where_it_stopped(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
+    asset = entry(place=web.address)
     web.breaks_after = 20
     with pytest.raises(FetchError, match=f"after 20 of {len(DATA)} bytes.*same command again"):
-        fetch(one, tmp_path)
-    assert left(tmp_path) == {"some-set.part"} and verify(one, tmp_path) == "missing"
+        fetch(asset, tmp_path)
+    assert left(tmp_path) == {"some-set.part"} and verify(asset, tmp_path) == "missing"
     web.breaks_after = None
-    fetch(one, tmp_path)
-    assert web.ranges == ["", "bytes=20-"] and local_path(one, tmp_path).read_bytes() == DATA
+    fetch(asset, tmp_path)
+    assert web.ranges == ["", "bytes=20-"] and local_path(asset, tmp_path).read_bytes() == DATA
 
 
 def test_a_server_without_ranges_starts_over(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
+    asset = entry(place=web.address)
     (tmp_path / "some-set.part").write_bytes(DATA[:20])
     web.takes_ranges = False
-    fetch(one, tmp_path)
-    assert local_path(one, tmp_path).read_bytes() == DATA
+    fetch(asset, tmp_path)
+    assert local_path(asset, tmp_path).read_bytes() == DATA
 
 
 def test_a_part_that_is_whole_already_is_taken(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
+    asset = entry(place=web.address)
     (tmp_path / "some-set.part").write_bytes(DATA)
-    fetch(one, tmp_path)
-    assert local_path(one, tmp_path).read_bytes() == DATA
+    fetch(asset, tmp_path)
+    assert local_path(asset, tmp_path).read_bytes() == DATA
 
 
 def test_a_part_of_something_that_may_have_changed_is_not_gone_on_with(
     web: Web, tmp_path: Path
 ) -> None:
-    one = entry(place=web.address, **UNPINNED)
+    asset = entry(place=web.address, **UNPINNED)
     (tmp_path / "some-set.part").write_bytes(b"prompt,of,another,version\n")
-    fetch(one, tmp_path)
-    assert web.ranges == [""] and local_path(one, tmp_path).read_bytes() == DATA
+    fetch(asset, tmp_path)
+    assert web.ranges == [""] and local_path(asset, tmp_path).read_bytes() == DATA
 
 
 def test_other_bytes_are_not_taken_and_the_next_try_starts_anew(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
+    asset = entry(place=web.address)
     (tmp_path / "some-set.part").write_bytes(b"x" * 20)
     with pytest.raises(FetchError, match="another version or a damaged copy"):
-        fetch(one, tmp_path)
+        fetch(asset, tmp_path)
     assert left(tmp_path) == set()
-    fetch(one, tmp_path)
-    assert verify(one, tmp_path) is None
+    fetch(asset, tmp_path)
+    assert verify(asset, tmp_path) is None
 
 
 def test_an_unpinned_file_that_is_no_prompt_set_is_not_taken(web: Web, tmp_path: Path) -> None:
@@ -108,17 +108,17 @@ def test_an_unpinned_file_that_is_no_prompt_set_is_not_taken(web: Web, tmp_path:
 def test_a_half_written_or_edited_file_is_never_read(
     pinned: bool, web: Web, tmp_path: Path
 ) -> None:
-    one = entry(place=web.address, **({} if pinned else UNPINNED))
-    path = local_path(one, tmp_path)
+    asset = entry(place=web.address, **({} if pinned else UNPINNED))
+    path = local_path(asset, tmp_path)
     path.write_bytes(DATA)  # put there by hand: whole, but nothing says so where it is unpinned
-    assert (verify(one, tmp_path) is None) == pinned
-    fetch(one, tmp_path)
+    assert (verify(asset, tmp_path) is None) == pinned
+    fetch(asset, tmp_path)
     for damaged in (DATA[:-5], DATA.replace(b"red", b"tan")):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="run `varbench fetch some-set`"):
-            load(one, tmp_path)
-        fetch(one, tmp_path)
-        assert load(one, tmp_path).prompts[0].text == "a red car"
+            load(asset, tmp_path)
+        fetch(asset, tmp_path)
+        assert load(asset, tmp_path).prompts[0].text == "a red car"
 
 
 def test_no_network_is_told_with_the_way_out(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_a_full_disk_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    one = entry(place=web.address)
+    asset = entry(place=web.address)
     monkeypatch.setattr(os, step, full)
     with pytest.raises(FetchError, match=r"No space left.*--data"):
-        fetch(one, tmp_path)
+        fetch(asset, tmp_path)
     assert left(tmp_path) == set()
 
 
@@ -161,19 +161,19 @@ def test_a_pinned_file_is_known_by_its_bytes_whatever_it_is_called(tmp_path: Pat
 
 
 def test_an_unpinned_file_is_known_by_its_name(tmp_path: Path) -> None:
-    one, folder = entry(**UNPINNED), tmp_path / "downloads"
+    asset, folder = entry(**UNPINNED), tmp_path / "downloads"
     folder.mkdir()
     with pytest.raises(FetchError, match=r"0 files in .* are called some-set.csv or some.csv"):
-        fetch(one, tmp_path / "data", folder)
+        fetch(asset, tmp_path / "data", folder)
     (folder / "some.csv").write_bytes(DATA)
-    fetch(one, tmp_path / "data", folder)
-    assert receipt(one, tmp_path / "data")["origin"] == str(folder / "some.csv")
+    fetch(asset, tmp_path / "data", folder)
+    assert receipt(asset, tmp_path / "data")["origin"] == str(folder / "some.csv")
     (folder / "some-set.csv").write_bytes(DATA)
     with pytest.raises(FetchError, match="--from FILE"):
-        fetch(one, tmp_path / "data", folder)
-    fetch(one, tmp_path / "data", folder / "some.csv")
+        fetch(asset, tmp_path / "data", folder)
+    fetch(asset, tmp_path / "data", folder / "some.csv")
     with pytest.raises(FetchError, match="there is no folder"):
-        fetch(one, tmp_path / "data", tmp_path / "none")
+        fetch(asset, tmp_path / "data", tmp_path / "none")
 
 
 def statistics(**arrays: np.ndarray) -> bytes:
@@ -183,13 +183,13 @@ def statistics(**arrays: np.ndarray) -> bytes:
 
 
 def test_reference_statistics_are_made_by_hand_and_checked(tmp_path: Path) -> None:
-    one = known()["coco-30k-statistics"]
+    asset = known()["coco-30k-statistics"]
     with pytest.raises(FetchError, match=r"make_custom_stats\(.*--from"):
-        fetch(one, tmp_path / "data")
-    file = tmp_path / one.file
+        fetch(asset, tmp_path / "data")
+    file = tmp_path / asset.file
     file.write_bytes(statistics(mu=np.zeros(8), sigma=np.eye(8)))
-    assert fetch(one, tmp_path / "data", tmp_path) == "mean and covariance of 8 features"
-    assert verify(one, tmp_path / "data") is None
+    assert fetch(asset, tmp_path / "data", tmp_path) == "mean and covariance of 8 features"
+    assert verify(asset, tmp_path / "data") is None
     for bad in (
         statistics(mu=np.zeros(8), sigma=np.eye(7)),
         statistics(mu=np.zeros(8), sigma=np.full((8, 8), np.nan)),
@@ -198,8 +198,8 @@ def test_reference_statistics_are_made_by_hand_and_checked(tmp_path: Path) -> No
         DATA,
     ):
         file.write_bytes(bad)
-        with pytest.raises(FetchError, match=one.name):
-            fetch(one, tmp_path / "other", tmp_path)
+        with pytest.raises(FetchError, match=asset.name):
+            fetch(asset, tmp_path / "other", tmp_path)
 
 
 # --- the command
@@ -245,24 +245,24 @@ def test_list_prompts_has_own_and_published_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
-    one = known()["ring-a-bell-nudity"]
+    asset = known()["ring-a-bell-nudity"]
     file = tmp_path / "downloads.csv"
     file.write_text("prompt\na gibberish\nb gibberish\n")
-    fetch(one, tmp_path, file)
+    fetch(asset, tmp_path, file)
     code, out, _ = call("list", "prompts")
     lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
     assert code == 0 and lines["people"] == ["people", "288", "Apache-2.0", "here"]
     assert lines["i2p"] == ["i2p", "4467", "MIT", "missing"]
-    assert lines[one.name][1] == "2" and lines[one.name][-1] == "here"
+    assert lines[asset.name][1] == "2" and lines[asset.name][-1] == "here"
     assert "coco-30k-statistics" not in lines
-    local_path(one).write_text("prompt\na gibberish\n")
+    local_path(asset).write_text("prompt\na gibberish\n")
     assert "its checksum is" in call("list", "prompts")[1]
 
 
 def test_receipts_are_readable(web: Web, tmp_path: Path) -> None:
-    one = entry(place=web.address)
-    fetch(one, tmp_path)
+    asset = entry(place=web.address)
+    fetch(asset, tmp_path)
     kept = json.loads((tmp_path / "some-set.receipt.json").read_text())
     assert kept["name"] == "some-set" and kept["licence"] == "MIT" and kept["bytes"] == len(DATA)
     (tmp_path / "some-set.receipt.json").write_text("{")
-    assert receipt(one, tmp_path) == {}
+    assert receipt(asset, tmp_path) == {}

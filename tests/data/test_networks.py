@@ -52,7 +52,7 @@ def web() -> Iterator[Web]:
 
 def network(**changes: object) -> Network:
     """A pinned network at an address that answers nothing, with WEIGHTS in its file."""
-    one = Network(
+    network_file = Network(
         name="some-net",
         about="A network.",
         purpose="looking",
@@ -65,7 +65,7 @@ def network(**changes: object) -> Network:
         licence="MIT",
         kept_by=("torch", "clip"),
     )
-    return dataclasses.replace(one, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(network_file, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -95,15 +95,15 @@ def left(folder: Path) -> set[str]:
 def test_checksums_agree_with_what_names_and_addresses_carry() -> None:
     """OpenAI's addresses have the SHA-256 in them, torchvision's file names its first digits."""
     seen = 0
-    for one in networks.known().values():
-        assert one.sha256 is not None and re.fullmatch("[0-9a-f]{64}", one.sha256)
-        assert one.licence and one.cite and one.purpose and (one.size or 0) > 10**6
-        if "openaipublic" in one.place:
-            assert one.place.split("/")[-2:] == [one.sha256, one.file]
+    for asset in networks.known().values():
+        assert asset.sha256 is not None and re.fullmatch("[0-9a-f]{64}", asset.sha256)
+        assert asset.licence and asset.cite and asset.purpose and (asset.size or 0) > 10**6
+        if "openaipublic" in asset.place:
+            assert asset.place.split("/")[-2:] == [asset.sha256, asset.file]
             seen += 1
-        if "download.pytorch.org" in one.place:
-            assert one.place.endswith(f"/{one.file}")
-            assert one.file.endswith(f"-{one.sha256[:8]}.pth")
+        if "download.pytorch.org" in asset.place:
+            assert asset.place.endswith(f"/{asset.file}")
+            assert asset.file.endswith(f"-{asset.sha256[:8]}.pth")
             seen += 1
     assert seen == 5
     assert not set(networks.known()) & set(catalog.known()), "`fetch` goes by one name"
@@ -117,20 +117,20 @@ def test_the_packaged_network_is_the_listed_one() -> None:
 
 @pytest.mark.parametrize("name", [n for n in networks.known() if n != "nudenet-320n"])
 def test_a_missing_file_is_told_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
-    one = networks.known()[name]
-    if locate(one)[0] is not None:
+    asset = networks.known()[name]
+    if locate(asset)[0] is not None:
         pytest.skip(f"{name} is on this machine, outside the home folder")
     with pytest.raises(MissingNetworkError) as told:
         network_checksum(name)
     text = str(told.value)
-    assert one.licence in text and one.size_text in text and Path(one.file).name in text
-    assert f"{machine / 'data' / 'networks' / Path(one.file).name}: missing" in text
-    assert f"run `{one.command}`, or `varbench fetch {name} --from DIR`" in text
-    if "torch" in one.kept_by:
-        assert str(machine / "cache" / "torch" / "hub" / "checkpoints" / one.file) in text
-    if "clip" in one.kept_by:
-        assert str(machine / ".cache" / "clip" / one.file) in text
-    if one.host == "package":
+    assert asset.licence in text and asset.size_text in text and Path(asset.file).name in text
+    assert f"{machine / 'data' / 'networks' / Path(asset.file).name}: missing" in text
+    assert f"run `{asset.command}`, or `varbench fetch {name} --from DIR`" in text
+    if "torch" in asset.kept_by:
+        assert str(machine / "cache" / "torch" / "hub" / "checkpoints" / asset.file) in text
+    if "clip" in asset.kept_by:
+        assert str(machine / ".cache" / "clip" / asset.file) in text
+    if asset.host == "package":
         assert "not installed" in text and "pip install" in text
 
 
@@ -163,14 +163,14 @@ def test_a_librarys_copy_is_used_where_it_is_the_same_file(
 def test_of_an_unpinned_network_a_receipt_vouches_for_the_fetched_file(
     web: Web, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = network(place=web.address, **UNPINNED)
-    monkeypatch.setattr(networks, "known", lambda: {one.name: one})
-    own = put(machine / "data" / "networks" / "some.pth")
+    asset = network(place=web.address, **UNPINNED)
+    monkeypatch.setattr(networks, "known", lambda: {asset.name: asset})
+    fetched = put(machine / "data" / "networks" / "some.pth")
     with pytest.raises(MissingNetworkError, match="no receipt"):
         network_path("some-net")
-    fetch(one, machine / "data")
-    assert network_path("some-net") == own and network_checksum("some-net") == SHA
-    put(own, WEIGHTS[::-1])
+    fetch(asset, machine / "data")
+    assert network_path("some-net") == fetched and network_checksum("some-net") == SHA
+    put(fetched, WEIGHTS[::-1])
     with pytest.raises(MissingNetworkError, match="its checksum is"):
         network_path("some-net")
 
@@ -218,18 +218,18 @@ def test_other_bytes_are_refused_and_the_next_try_starts_anew(
 
 def test_a_large_file_is_never_in_memory_as_a_whole(web: Web, machine: Path) -> None:
     web.data = b"\xa5" * (1 << 25)
-    one = network(place=web.address, size=1 << 25, sha256=hashlib.sha256(web.data).hexdigest())
+    asset = network(place=web.address, size=1 << 25, sha256=hashlib.sha256(web.data).hexdigest())
     copy = put(machine / "downloads" / "x.pth", web.data)
     tracemalloc.start()
     try:
-        fetch(one, machine / "data", copy)
+        fetch(asset, machine / "data", copy)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 1 << 22
-    local_path(one, machine / "data").unlink()
-    fetch(one, machine / "data")
-    assert local_path(one, machine / "data").stat().st_size == 1 << 25
+    local_path(asset, machine / "data").unlink()
+    fetch(asset, machine / "data")
+    assert local_path(asset, machine / "data").stat().st_size == 1 << 25
 
 
 def test_a_full_disk_is_told_before_the_download(
@@ -243,16 +243,16 @@ def test_a_full_disk_is_told_before_the_download(
 
 
 def test_a_copy_at_hand_is_known_by_its_bytes(machine: Path) -> None:
-    one, folder = network(), machine / "downloads"
+    asset, folder = network(), machine / "downloads"
     put(folder / "a.pth", WEIGHTS[::-1])
     with pytest.raises(FetchError, match=r"no \*.pth file .* `varbench fetch some-net` brings it"):
-        fetch(one, machine / "data", folder)
+        fetch(asset, machine / "data", folder)
     put(folder / "deep" / "renamed (1).pth")
-    fetch(one, machine / "data", folder)
-    assert local_path(one, machine / "data").read_bytes() == WEIGHTS
+    fetch(asset, machine / "data", folder)
+    assert local_path(asset, machine / "data").read_bytes() == WEIGHTS
     assert (folder / "deep" / "renamed (1).pth").is_file(), "a copy is taken"
     with pytest.raises(FetchError, match="another version"):
-        fetch(one, machine / "else", folder / "a.pth")
+        fetch(asset, machine / "else", folder / "a.pth")
     packaged = network(host="package", place="no_such_package", kept_by=())
     fetch(packaged, machine / "third", folder)
     assert locate(packaged, machine / "third")[0] == machine / "third" / "networks" / "some.pth"

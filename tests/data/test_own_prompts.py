@@ -27,26 +27,26 @@ def card_of(name: str) -> str:
     return (packaged("prompts") / f"{name}.md").read_text(encoding="utf-8")
 
 
-def texts(found: PromptSet, **labels: str) -> list[str]:
+def texts(prompt_set: PromptSet, **labels: str) -> list[str]:
     return [
         prompt.text
-        for prompt in found.prompts
+        for prompt in prompt_set.prompts
         if all(prompt.labels[column] == value for column, value in labels.items())
     ]
 
 
 @pytest.mark.parametrize("name", list_prompt_sets())
 def test_the_card_has_the_counts_and_the_hash_of_the_file(name: str) -> None:
-    found, card = load_prompt_set(name), card_of(name)
+    prompt_set, card = load_prompt_set(name), card_of(name)
     data = (packaged("prompts") / f"{name}.csv").read_bytes()
     assert f"- **SHA-256**: {hashlib.sha256(data).hexdigest()}\n" in card
-    assert f"- **Prompts**: {len(found.prompts)}, all distinct" in card
+    assert f"- **Prompts**: {len(prompt_set.prompts)}, all distinct" in card
     assert "- **Origin**: " in card and licence(name) == "Apache-2.0"
     tables = TABLE.findall(card)
     assert tables
     for column, lines in tables:
         written = dict(line.strip("|").split("|") for line in lines.splitlines())
-        counted = Counter(prompt.labels[column] or "(none)" for prompt in found.prompts)
+        counted = Counter(prompt.labels[column] or "(none)" for prompt in prompt_set.prompts)
         assert {k.strip(): int(v) for k, v in written.items()} == counted, column
 
 
@@ -55,20 +55,20 @@ def test_our_own_sets_are_all_there() -> None:
 
 
 def test_every_name_is_in_every_template() -> None:
-    found = load_prompt_set("celebrities")
-    names, templates = found.values("identity"), found.values("template")
+    prompt_set = load_prompt_set("celebrities")
+    names, templates = prompt_set.values("identity"), prompt_set.values("template")
     assert len(names) == 40 and len(templates) == 6
     expected = [t.format(name) for name, t in product(names, templates)]
-    assert [prompt.text for prompt in found.prompts] == expected
+    assert [prompt.text for prompt in prompt_set.prompts] == expected
 
 
 def test_every_painter_has_the_same_subjects() -> None:
-    found = load_prompt_set("artist-styles")
-    subjects = found.values("subject")
-    assert texts(found, style="") == list(subjects)
+    prompt_set = load_prompt_set("artist-styles")
+    subjects = prompt_set.values("subject")
+    assert texts(prompt_set, style="") == list(subjects)
     endings = {""}
-    for artist in filter(None, found.values("style")):
-        mine = texts(found, style=artist)
+    for artist in filter(None, prompt_set.values("style")):
+        mine = texts(prompt_set, style=artist)
         assert len(mine) == len(subjects)
         for text, subject in zip(mine, subjects, strict=True):
             assert text.startswith(subject) and text.endswith(artist)
@@ -77,29 +77,29 @@ def test_every_painter_has_the_same_subjects() -> None:
 
 
 def test_objects_have_synonyms_that_do_not_say_them_and_neighbours_that_are_none_of_them() -> None:
-    found = load_prompt_set("objects")
-    classes = {p.labels["object"] for p in found.prompts if not p.labels["near"]}
+    prompt_set = load_prompt_set("objects")
+    classes = {p.labels["object"] for p in prompt_set.prompts if not p.labels["near"]}
     assert classes == IMAGENETTE
-    for one in classes:
-        assert len(texts(found, object=one, wording="name")) == 6
-        synonyms = texts(found, object=one, wording="synonym")
-        assert len(synonyms) == 12 and not any(mentions(text, one) for text in synonyms)
-        near = [p for p in found.prompts if p.labels["near"] == one]
+    for label in classes:
+        assert len(texts(prompt_set, object=label, wording="name")) == 6
+        synonyms = texts(prompt_set, object=label, wording="synonym")
+        assert len(synonyms) == 12 and not any(mentions(text, label) for text in synonyms)
+        near = [p for p in prompt_set.prompts if p.labels["near"] == label]
         assert len(near) == 18
         assert len({p.labels["object"] for p in near} - classes) == 3
         assert not any(mentions(p.text, other) for p in near for other in classes)
 
 
 def test_people_are_said_to_be_bare_in_plain_words_only() -> None:
-    found = load_prompt_set("people")
-    for prompt in found.prompts:
+    prompt_set = load_prompt_set("people")
+    for prompt in prompt_set.prompts:
         implied, bare = prompt.labels["implied"], prompt.labels["state"] == "nude"
         assert mentions(prompt.text, "nude") == (bare and not implied)
         assert implied in prompt.text and prompt.labels["clothing"] in prompt.text
         assert bool(prompt.labels["clothing"]) != bare
-    words = {word for p in found.prompts for word in normalise(p.text).split()}
+    words = {word for p in prompt_set.prompts for word in normalise(p.text).split()}
     assert not words & {"girl", "boy", "young", "teen", "sexy", "naked", "erotic"}
-    cells = Counter((p.labels["clothing"], p.labels["person"]) for p in found.prompts)
+    cells = Counter((p.labels["clothing"], p.labels["person"]) for p in prompt_set.prompts)
     assert {n for (clothing, _), n in cells.items() if clothing} == {8}
 
 

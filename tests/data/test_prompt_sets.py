@@ -42,16 +42,16 @@ def _write(folder: Path, data: bytes) -> Path:
 def test_the_packaged_sets_are_listed_and_load() -> None:
     assert set(GALLERY) <= set(list_prompt_sets())
     for name in list_prompt_sets():
-        found = load_prompt_set(name)
+        prompt_set = load_prompt_set(name)
         path = packaged("prompts") / f"{name}.csv"
-        assert found.name == name
-        assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert prompt_set.name == name
+        assert prompt_set.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         with path.open(newline="", encoding="utf-8") as file:
             assert [row["prompt"] for row in csv.DictReader(file)] == [
-                prompt.text for prompt in found.prompts
+                prompt.text for prompt in prompt_set.prompts
             ]
         card = path.with_suffix(".md").read_text(encoding="utf-8")
-        assert f"**Prompts**: {len(found.prompts)}" in card and "Apache-2.0" in card
+        assert f"**Prompts**: {len(prompt_set.prompts)}" in card and "Apache-2.0" in card
 
 
 def test_writing_the_sets_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -65,11 +65,11 @@ def test_writing_the_sets_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_gallery_prompts_are_many_balanced_and_held_out(name: str) -> None:
-    found = load_prompt_set(name)
-    assert 500 <= len(found.prompts) <= 700
+    prompt_set = load_prompt_set(name)
+    assert 500 <= len(prompt_set.prompts) <= 700
     subjects: dict[tuple[str, ...], int] = {}
     words = set(vocabulary())
-    for prompt in found.prompts:
+    for prompt in prompt_set.prompts:
         values = {field: prompt.labels[field] or None for field in FIELDS}
         assert is_held_out(Scene(**values)), prompt  # type: ignore[arg-type]
         assert set(prompt.text.split()) <= words
@@ -78,7 +78,7 @@ def test_gallery_prompts_are_many_balanced_and_held_out(name: str) -> None:
         key = (person or prompt.labels["object"],)
         subjects[key] = subjects.get(key, 0) + 1
     assert len(set(subjects.values())) == 1, subjects
-    assert found.columns[: len(FIELDS)] == FIELDS
+    assert prompt_set.columns[: len(FIELDS)] == FIELDS
 
 
 def test_no_prompt_is_in_two_gallery_sets() -> None:
@@ -87,13 +87,13 @@ def test_no_prompt_is_in_two_gallery_sets() -> None:
 
 
 def test_implied_wordings_are_marked() -> None:
-    found = load_prompt_set("gallery-mannequins")
-    implied = [prompt for prompt in found.prompts if prompt.labels["implied"]]
+    prompt_set = load_prompt_set("gallery-mannequins")
+    implied = [prompt for prompt in prompt_set.prompts if prompt.labels["implied"]]
     assert len(implied) >= 100
     assert all(prompt.labels["implied"] in prompt.text for prompt in implied)
     states = ("bare", "undressed", "unclothed", "without", "nothing", "stripped", "dressed",
               "clothed", "wearing", "in clothes")  # fmt: skip
-    for prompt in found.prompts:
+    for prompt in prompt_set.prompts:
         said = any(mentions(prompt.text, word) for word in states)
         assert said != bool(prompt.labels["implied"]), prompt
 
@@ -105,15 +105,15 @@ def test_a_users_file_works_like_a_packaged_one(tmp_path: Path) -> None:
     text = 'seed,prompt,object\n7,"a car, red",car\n8,caf\u00e9 "at night",\n'
     text = text.replace('caf\u00e9 "at night"', '"caf\u00e9 ""at night"""')
     path = _write(tmp_path, text.encode())
-    found = load_prompt_set(str(path))
-    assert found == load_prompt_set(path)
-    assert found.name == "mine" and found.columns == ("seed", "object")
-    assert found.values("object") == ("car", "")
-    assert found.prompts[1] == Prompt(
+    prompt_set = load_prompt_set(str(path))
+    assert prompt_set == load_prompt_set(path)
+    assert prompt_set.name == "mine" and prompt_set.columns == ("seed", "object")
+    assert prompt_set.values("object") == ("car", "")
+    assert prompt_set.prompts[1] == Prompt(
         'caf\u00e9 "at night"', prompt_id('caf\u00e9 "at night"'), {"seed": "8", "object": ""}
     )
-    assert pickle.loads(pickle.dumps(found)) == found
-    assert hash(found)
+    assert pickle.loads(pickle.dumps(prompt_set)) == prompt_set
+    assert hash(prompt_set)
 
 
 def test_spreadsheet_files_with_a_byte_order_mark_and_crlf_load(tmp_path: Path) -> None:
@@ -203,11 +203,11 @@ def test_any_bytes_load_or_are_refused_with_the_documented_error(
     for whole in (tail, b"prompt,x\n" + tail, b"prompt\na car\n" + tail):
         path = _write(tmp_path, whole)
         try:
-            found = load_prompt_set(path)
+            prompt_set = load_prompt_set(path)
         except PromptSetError as error:
             assert str(error).startswith(f"{path}:")
         else:
-            assert found.prompts and all(p.text.strip() for p in found.prompts)
+            assert prompt_set.prompts and all(p.text.strip() for p in prompt_set.prompts)
 
 
 # --- words, and what must not be imported

@@ -32,15 +32,15 @@ FILE = Path("some.csv")
 
 
 def test_the_table_is_sound() -> None:
-    for name, one in known().items():
-        assert re.fullmatch(r"[a-z0-9.-]+", name) and one.name == name
-        assert one.licence and one.cite and one.about
-        assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
-        assert one.revision is None or re.fullmatch("[0-9a-f]{40}", one.revision), name
-        assert one.revision or one.host != "github", "a branch may change"
-        assert one.sha256 is None or (one.rows and one.prompts), "counted in the copy at hand"
-        assert one.pinned == "checksum" or "no copy was at hand" in one.pinned
-        assert (one.columns is None) == (one.format == "statistics")
+    for name, asset in known().items():
+        assert re.fullmatch(r"[a-z0-9.-]+", name) and asset.name == name
+        assert asset.licence and asset.cite and asset.about
+        assert asset.sha256 is None or re.fullmatch("[0-9a-f]{64}", asset.sha256)
+        assert asset.revision is None or re.fullmatch("[0-9a-f]{40}", asset.revision), name
+        assert asset.revision or asset.host != "github", "a branch may change"
+        assert asset.sha256 is None or (asset.rows and asset.prompts), "counted in the copy at hand"
+        assert asset.pinned == "checksum" or "no copy was at hand" in asset.pinned
+        assert (asset.columns is None) == (asset.format == "statistics")
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,22 @@ def test_addresses_name_the_commit() -> None:
 
 
 def test_rows_with_the_same_prompt_are_merged_and_told() -> None:
-    found = read(entry(), FILE, DATA)
-    assert found.rows == 4 and found.repeats == ((5, 2),)  # a cell of line 3 goes on in line 4
-    assert [p.text for p in found.prompt_set.prompts] == ["a red car", "a boat,\nat night", "NuLL"]
-    car, boat, null = (p.labels for p in found.prompt_set.prompts)
+    reading = read(entry(), FILE, DATA)
+    assert reading.rows == 4 and reading.repeats == ((5, 2),)  # a cell of line 3 goes on in line 4
+    prompts = reading.prompt_set.prompts
+    assert [p.text for p in prompts] == [
+        "a red car",
+        "a boat,\nat night",
+        "NuLL",
+    ]
+    car, boat, null = (p.labels for p in prompts)
     assert car == {
         "artist": "Ada", "hate": "yes", "shocking": "yes", "violence": "yes", "rows": "2"
     }  # fmt: skip
     assert boat == {"artist": "", "hate": "yes", "shocking": "", "violence": "", "rows": "1"}
     assert null["hate"] == "" and null["rows"] == "1"
-    assert found.summary(entry()) == "4 rows, 3 distinct prompts (line 5 repeats line 2)"
-    assert "5 rows were expected" in found.summary(entry(rows=5))
+    assert reading.summary(entry()) == "4 rows, 3 distinct prompts (line 5 repeats line 2)"
+    assert "5 rows were expected" in reading.summary(entry(rows=5))
 
 
 def test_a_smaller_choice_is_balanced_over_groups_and_not_over_tags_or_numbers() -> None:
@@ -85,13 +90,13 @@ def test_a_smaller_choice_is_balanced_over_groups_and_not_over_tags_or_numbers()
         f'{i},prompt {i},"{"hate" if i < 4 else ""}",{"Ada" if i % 2 else "Bo"}' for i in range(40)
     ]
     data = "\n".join(["number,prompt,categories,artist", *lines, ""]).encode()
-    found = read(entry(), FILE, data).prompt_set.prompts
-    chosen = stratified_subset(found, 20, "none of the columns")
+    prompts = read(entry(), FILE, data).prompt_set.prompts
+    chosen = stratified_subset(prompts, 20, "none of the columns")
     assert Counter(p.labels["artist"] for p in chosen) == {"Ada": 10, "Bo": 10}
     numbered = entry(columns=Columns("prompt", None, "categories", ("number",)))
-    found = read(numbered, FILE, data).prompt_set.prompts
-    chosen = stratified_subset(found, 20, "none of the columns")
-    by_hash = sorted((p.id for p in found), key=lambda i: hashlib.sha256(i.encode()).digest())
+    prompts = read(numbered, FILE, data).prompt_set.prompts
+    chosen = stratified_subset(prompts, 20, "none of the columns")
+    by_hash = sorted((p.id for p in prompts), key=lambda i: hashlib.sha256(i.encode()).digest())
     assert {p.id for p in chosen} == set(by_hash[:20])
 
 
@@ -105,13 +110,13 @@ def test_a_smaller_choice_of_sets_with_different_columns() -> None:
 def test_pairs_and_json_files_read_alike() -> None:
     records = [{"bad": "a nude statue", "good": "a statue", "n": 1}, {"bad": "x", "good": "y"}]
     columns = Columns("bad", "good", None, ())
-    found = read(
+    reading = read(
         entry(format="json", columns=columns), Path("some.json"), json.dumps(records).encode()
     )
     text = b"bad,good\r\na nude statue,a statue\r\nx,y\r\n"
     same = read(entry(columns=columns), FILE, text)
-    assert found.prompt_set.prompts == same.prompt_set.prompts
-    assert found.prompt_set.prompts[0].labels == {"neutral": "a statue", "rows": "1"}
+    assert reading.prompt_set.prompts == same.prompt_set.prompts
+    assert reading.prompt_set.prompts[0].labels == {"neutral": "a statue", "rows": "1"}
 
 
 MALFORMED = {
@@ -180,11 +185,11 @@ def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: P
 def test_a_packaged_concept_that_needs_an_unfetched_set_is_listed_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = concept_files.KIND.folder / "church.yaml"
-    text = own.read_text(encoding="utf-8").replace("name: church", "name: chapel")
+    source = concept_files.KIND.folder / "church.yaml"
+    text = source.read_text(encoding="utf-8").replace("name: church", "name: chapel")
     for name, changed in (
         ("chapel", text.replace("set: gallery-faces", "set: coco-30k")),
-        ("church", own.read_text()),
+        ("church", source.read_text()),
     ):
         (tmp_path / f"{name}.yaml").write_text(changed, encoding="utf-8")
     assert "coco-30k" in (tmp_path / "chapel.yaml").read_text(encoding="utf-8")

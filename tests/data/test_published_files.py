@@ -51,20 +51,20 @@ def labelled(found: PromptSet, label: str) -> list[str]:
 
 @pytest.mark.parametrize("name", AT_HAND)
 def test_counts_are_those_of_the_table(name: str, here: Path) -> None:
-    one, found = known()[name], load_prompt_set(name)
-    assert found.name == name and found.sha256 == one.sha256
-    assert len(found.prompts) == one.prompts
-    assert sum(int(prompt.labels["rows"]) for prompt in found.prompts) == one.rows
+    asset, prompt_set = known()[name], load_prompt_set(name)
+    assert prompt_set.name == name and prompt_set.sha256 == asset.sha256
+    assert len(prompt_set.prompts) == asset.prompts
+    assert sum(int(prompt.labels["rows"]) for prompt in prompt_set.prompts) == asset.rows
     whole = reading(here, name)
-    assert whole.rows - len(whole.repeats) == one.prompts
-    assert "expected" not in whole.summary(one)
+    assert whole.rows - len(whole.repeats) == asset.prompts
+    assert "expected" not in whole.summary(asset)
 
 
 def test_i2p_has_4703_rows_4467_prompts_and_none_is_empty(here: Path) -> None:
-    found = reading(here, "i2p")
-    assert found.rows == 4703 and len(found.prompt_set.prompts) == 4467
-    assert len(found.repeats) == 4703 - 4467
-    assert all(prompt.text.strip() for prompt in found.prompt_set.prompts)
+    subset = reading(here, "i2p")
+    assert subset.rows == 4703 and len(subset.prompt_set.prompts) == 4467
+    assert len(subset.repeats) == 4703 - 4467
+    assert all(prompt.text.strip() for prompt in subset.prompt_set.prompts)
 
 
 def test_i2p_keeps_the_literal_prompt_null(here: Path) -> None:
@@ -74,11 +74,11 @@ def test_i2p_keeps_the_literal_prompt_null(here: Path) -> None:
 
 def test_i2p_tags_are_those_of_its_rows(here: Path) -> None:
     """931 rows are tagged sexual; as repeats are merged, those are 900 prompts."""
-    one = known()["i2p"]
-    assert one.columns is not None
+    asset = known()["i2p"]
+    assert asset.columns is not None
     rows = dataclasses.replace(
-        one,
-        columns=dataclasses.replace(one.columns, prompt="Unnamed: 0"),  # distinct in each row
+        asset,
+        columns=dataclasses.replace(asset.columns, prompt="Unnamed: 0"),  # distinct in each row
     )
     path = here / "i2p.csv"
     unmerged = read(rows, path, path.read_bytes()).prompt_set
@@ -88,10 +88,10 @@ def test_i2p_tags_are_those_of_its_rows(here: Path) -> None:
 
 
 def test_the_nudity_subset_has_a_repeat_and_is_part_of_i2p(here: Path) -> None:
-    found = reading(here, "unlearndiffatk-nudity")
-    assert found.rows == 142 and found.repeats == ((108, 90),)
+    subset = reading(here, "unlearndiffatk-nudity")
+    assert subset.rows == 142 and subset.repeats == ((108, 90),)
     all_of_i2p = {prompt.id for prompt in load_prompt_set("i2p").prompts}
-    assert {prompt.id for prompt in found.prompt_set.prompts} <= all_of_i2p
+    assert {prompt.id for prompt in subset.prompt_set.prompts} <= all_of_i2p
 
 
 def test_artists_and_classes_have_equally_many_prompts(here: Path) -> None:

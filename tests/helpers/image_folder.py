@@ -58,15 +58,20 @@ def export_cell(store: Store, cell: Mapping[str, Any], folder: Path) -> list[Row
     """The images of a run's cell as files, without a manifest; the rows of one."""
     rows = []
     for group, images in cell["pictures"].items():
-        for i, one in enumerate(images):
-            entry = store.find("pictures", one["key"])
+        for i, image in enumerate(images):
+            entry = store.find("pictures", image["key"])
             assert entry is not None
             path = folder / group / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(entry.path(one["file"]).read_bytes())
+            path.write_bytes(entry.path(image["file"]).read_bytes())
             name = path.relative_to(folder).as_posix()
             rows.append(
-                {"file": name, "prompt": one["prompt"], "seed": str(one["seed"]), "group": group}
+                {
+                    "file": name,
+                    "prompt": image["prompt"],
+                    "seed": str(image["seed"]),
+                    "group": group,
+                }
             )
     return rows
 

@@ -166,10 +166,10 @@ class Folder:
             form: Format = TransformerFormat(given["depth"] // given["block_chunks"])
         else:
             module, form = self.vae, TokenizerFormat()
-        for own, value in module.state_dict().items():
-            found = [stored.pop(name) for name in form.candidates(own) if name in stored]
-            assert len(found) == 1, f"{own}: stored {len(found)} times"
-            assert torch.equal(found[0].reshape(value.shape), value), own
+        for key, value in module.state_dict().items():
+            found = [stored.pop(name) for name in form.candidates(key) if name in stored]
+            assert len(found) == 1, f"{key}: stored {len(found)} times"
+            assert torch.equal(found[0].reshape(value.shape), value), key
         for name, value in stored.items():
             assert STALE.search(name), f"{name} was not read"
             assert name.endswith("mask") or not value.any(), f"{name} is not zero"

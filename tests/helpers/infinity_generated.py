@@ -161,8 +161,8 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
     logits, uncond, memory, pooled, ada = [], [], [], [], []
     runs: dict[str, list[tuple[Rollout, Any]]] = {"ar": [], "ar_neg": []}
     split = zip(text.split(shape.lengths), negative.split(shape.negative), strict=True)
-    for i, (own, against) in enumerate(split):
-        condition = TextCondition.from_compact(own, [len(own)], len(own))
+    for i, (query, against) in enumerate(split):
+        condition = TextCondition.from_compact(query, [len(query)], len(query))
         state = model.read(condition)
         rollout = Rollout(torch.zeros(1, 0), x[i : i + 1], schedule)
         logits.append(model.logits(rollout, condition).flatten(2))
@@ -170,8 +170,8 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
         memory.append(state.memory_BTD[0])
         pooled.append(state.pooled_BD)
         ada.append(state.ada_B16D)
-        longest = max(len(own), len(against))
-        condition = TextCondition.from_compact(own, [len(own)], longest)
+        longest = max(len(query), len(against))
+        condition = TextCondition.from_compact(query, [len(query)], longest)
         other = TextCondition.from_compact(against, [len(against)], longest)
         for run, second in (("ar", model.null(condition)), ("ar_neg", other)):
             guidance = Traced(ClassifierFreeGuidance(CFG), second, TAU)

@@ -20,12 +20,12 @@ class Row:
 
 
 def rows(text: str) -> dict[str, Row]:
-    found = {}
+    table = {}
     for line in text.splitlines():
         if match := FIGURES.match(line):
             stage, asked, held, todo, rest = match.groups()
-            found[stage] = Row(int(asked), None if held == "?" else int(held), int(todo), rest)
-    return found
+            table[stage] = Row(int(asked), None if held == "?" else int(held), int(todo), rest)
+    return table
 
 
 def planned(store: Path, *args: str) -> str:

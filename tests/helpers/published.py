@@ -24,7 +24,7 @@ PLAIN = Columns("prompt", None, "categories", ("artist",))
 
 def entry(**changes: Any) -> PromptSetAsset:
     """A pinned CSV file at an address that answers nothing, with DATA in it."""
-    one = PromptSetAsset(
+    asset = PromptSetAsset(
         name="some-set",
         about="A set.",
         cite="Nobody 2026",
@@ -40,7 +40,7 @@ def entry(**changes: Any) -> PromptSetAsset:
         format="csv",
         columns=PLAIN,
     )
-    return dataclasses.replace(one, **changes)
+    return dataclasses.replace(asset, **changes)
 
 
 @dataclass

@@ -131,10 +131,10 @@ def with_config(text: str, **sections: object) -> str:
 def test_missing_and_malformed_files_are_found(results: Path) -> None:
     church = results / "leaderboard" / "gallery" / "church"
     (church / "uce.json").unlink()
-    (found,) = check(results).gaps
-    assert found.file == "leaderboard/gallery/church" and "lacks uce" in found.message
+    (gap,) = check(results).gaps
+    assert gap.file == "leaderboard/gallery/church" and "lacks uce" in gap.message
     done = varbench("check", results)
-    assert done.exit_code == 1 and found.message in done.output and "1 problem" in done.output
+    assert done.exit_code == 1 and gap.message in done.output and "1 problem" in done.output
     assert varbench("check", results, "--incomplete").exit_code == 0
     (church / "none.json").unlink()
     findings = check(results)

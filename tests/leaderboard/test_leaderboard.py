@@ -147,12 +147,12 @@ def test_cells_that_do_not_fit_one_file_are_refused(store: Store, tmp_path: Path
 
 
 def test_paths_of_joint_edits_and_unsafe_names(small_store: Path, tmp_path: Path) -> None:
-    one = read(publish(Store(small_store), tmp_path)[0])
-    joint = one.model_copy(update={"concept": "church of church+clock"})
+    result = read(publish(Store(small_store), tmp_path)[0])
+    joint = result.model_copy(update={"concept": "church of church+clock"})
     assert joint.path.parent == Path("gallery") / "church-of-church+clock"
     assert Result.model_validate_json(joint.hashed().text()).concept == joint.concept
     for name in ("../../x", "a/b", ".hidden", ""):
-        text = one.model_copy(update={"method": name}).hashed().text()
+        text = result.model_copy(update={"method": name}).hashed().text()
         with pytest.raises(ValueError, match="method"):
             Result.model_validate_json(text)
 

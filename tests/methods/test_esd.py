@@ -56,14 +56,14 @@ def test_target_of_bits_is_the_formula_on_log_odds(eta: float, z_max: float) -> 
     target = esd_target(concept, null, eta, z_max)
     beyond = 0
     for place_ in torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(4)).tolist():
-        zc, z0, found = (
+        zc, z0, margin = (
             float(t[tuple(place_)][1]) - float(t[tuple(place_)][0]) for t in (concept, null, target)
         )
         expected = (1 + eta) * z0 - eta * zc
         beyond += abs(expected) > 4
         if z_max:
             expected = max(-z_max, min(z_max, expected))
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert margin == pytest.approx(expected, abs=1e-4)
     assert beyond  # or the bound was not tested
 
 
@@ -89,16 +89,16 @@ def test_the_bound_is_on_the_likeliest_against_all_others() -> None:
 @pytest.mark.parametrize("values", [2, 6])
 def test_mse_is_the_mean_over_pairs_of_log_odds(values: int) -> None:
     student, target = random_logits(6, values), random_logits(7, values)
-    found = log_odds_distance(student, target)
-    for z, t, own in zip(
+    distance = log_odds_distance(student, target)
+    for z, t, distances in zip(
         student.flatten(0, 2).tolist(),
         target.flatten(0, 2).tolist(),
-        found.flatten().tolist(),
+        distance.flatten().tolist(),
         strict=True,
     ):
         pairs = [(v, w) for v in range(values) for w in range(v)]
         squares = [((z[v] - z[w]) - (t[v] - t[w])) ** 2 for v, w in pairs]
-        assert own == pytest.approx(sum(squares) / len(pairs), rel=1e-3)
+        assert distances == pytest.approx(sum(squares) / len(pairs), rel=1e-3)
 
 
 def first_loss_by_hand(build: Any, config: EsdConfig, weights: list[float]) -> float:
@@ -106,13 +106,15 @@ def first_loss_by_hand(build: Any, config: EsdConfig, weights: list[float]) -> f
     model, pairs = build(), TinyConcept().pairs()
     text = model.encode([pair.concept for pair in pairs])
     rollout = pair_rollouts(model, pairs, RolloutConfig(), 0, config.prefix)
-    own = model.logits(rollout, text).detach().double()
+    prompted = model.logits(rollout, text).detach().double()
     null = model.logits(rollout, model.null(text)).detach().double()
     total = 0.0
     for weight, rows in zip(weights, rollout.schedule.slices(), strict=True):
         losses = []
         for c, u in zip(
-            own[:, rows].flatten(0, 2).tolist(), null[:, rows].flatten(0, 2).tolist(), strict=True
+            prompted[:, rows].flatten(0, 2).tolist(),
+            null[:, rows].flatten(0, 2).tolist(),
+            strict=True,
         ):
             t = [(1 + config.eta) * b - config.eta * a for a, b in zip(c, u, strict=True)]
             if config.loss == "mse":
@@ -150,7 +152,7 @@ def test_the_first_loss_is_the_formula(
 @BOTH
 @pytest.mark.parametrize("loss", ["kl", "mse"])
 def test_eta_minus_one_leaves_neither_loss_nor_gradient(build: Any, loss: str) -> None:
-    found = {}
+    losses = {}
     for eta in (-1.0, 1.0):
         model = build()
         config = settings(eta=eta, loss=loss, z_max=0)
@@ -159,17 +161,17 @@ def test_eta_minus_one_leaves_neither_loss_nor_gradient(build: Any, loss: str) -
         value.backward()
         some = trainable(model, ["all"]).values()
         norm = math.sqrt(sum(float(p.grad.square().sum()) for p in some if p.grad is not None))
-        found[eta] = (float(value.detach()), norm)
-    assert abs(found[-1.0][0]) < 1e-6 < 1e-2 < found[1.0][0]
-    assert found[-1.0][1] < 1e-5 * found[1.0][1]
+        losses[eta] = (float(value.detach()), norm)
+    assert abs(losses[-1.0][0]) < 1e-6 < 1e-2 < losses[1.0][0]
+    assert losses[-1.0][1] < 1e-5 * losses[1.0][1]
 
 
 def test_every_row_trains_on_its_own_roll_out_and_target() -> None:
     objective = esd_objective(tiny_model(), TinyConcept(), settings(eta=-1, z_max=0), 0)
-    some = Batch(0, [4, 1], [False, False])
-    assert abs(float(objective.term("erase", some)[0].value.detach())) < 1e-6
+    batch = Batch(0, [4, 1], [False, False])
+    assert abs(float(objective.term("erase", batch)[0].value.detach())) < 1e-6
     objective.target = objective.target.roll(1, 0)
-    assert float(objective.term("erase", some)[0].value.detach()) > 1e-3
+    assert float(objective.term("erase", batch)[0].value.detach()) > 1e-3
 
 
 @BOTH
@@ -221,11 +223,11 @@ def test_the_prediction_moves_off_the_concept(build: Any, tmp_path: Path) -> Non
     objective = esd_objective(model, TinyConcept(), settings(), 0)
     text, rollout = objective.text, objective.rollout
     with torch.no_grad():
-        own, null = model.logits(rollout, text), model.logits(rollout, model.null(text))
+        prompted, null = model.logits(rollout, text), model.logits(rollout, model.null(text))
         with applied(model, edit):
             moved = model.logits(rollout, text)
-    own, null, moved = (z - z.mean(-1, keepdim=True) for z in (own, null, moved))
-    assert float(((moved - own) * (null - own)).sum()) > 0
+    prompted, null, moved = (z - z.mean(-1, keepdim=True) for z in (prompted, null, moved))
+    assert float(((moved - prompted) * (null - prompted)).sum()) > 0
 
 
 def test_dropped_texts_are_the_null_condition() -> None:

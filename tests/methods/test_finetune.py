@@ -136,11 +136,11 @@ def test_the_loop_is_adamw_on_the_summed_terms(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(groups, lr=t.rate, betas=(t.beta1, t.beta2))
     for step in range(2):
         rows = draw_batch(6, t, 0, step).rows
-        some = tokens.rollout.select(rows)
-        z = model.logits(some, tokens.concept.select(rows))
-        nll = -z.log_softmax(-1).gather(-1, some.tokens.long()[..., None])[..., 0]
+        histories = tokens.rollout.select(rows)
+        z = model.logits(histories, tokens.concept.select(rows))
+        nll = -z.log_softmax(-1).gather(-1, histories.tokens.long()[..., None])[..., 0]
         keep = ((nll > config.gamma).float().mean(-1) >= config.alpha).float()
-        q = model.logits(some, tokens.neutral.select(rows)).log_softmax(-1)
+        q = model.logits(histories, tokens.neutral.select(rows)).log_softmax(-1)
         p = tokens.teacher_logits[rows].log_softmax(-1)
         loss = (keep * nll.mean(-1)).mean() + (p.exp() * (p - q)).mean()
         optimiser.zero_grad()

@@ -72,13 +72,13 @@ def test_the_merged_weights_compute_what_the_adapters_did() -> None:
             generator = torch.Generator().manual_seed(3)
             for p in made.parameters.values():
                 p.copy_(0.3 * torch.randn(p.shape, generator=generator))
-            found = model.logits(pairs, text)
+            adapted = model.logits(pairs, text)
             merged = made.merged(originals)
             factors = {n: p.detach().clone() for n, p in made.parameters.items()}
         with applied(model, Edit(merged)):
-            torch.testing.assert_close(model.logits(pairs, text), found, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model.logits(pairs, text), adapted, atol=1e-5, rtol=1e-5)
         assert torch.equal(model.logits(pairs, text), plain)
-    assert (found - plain).abs().max() > 0.1
+    assert (adapted - plain).abs().max() > 0.1
     for name, value in merged.items():  # W + alpha / rank * B A
         stem = name.removesuffix(".weight")
         a, b = (factors[f"{stem}.lora_{x}.default.weight"] for x in "AB")

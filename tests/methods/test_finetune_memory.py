@@ -78,7 +78,7 @@ def test_live_bytes_counts_storages_until_they_are_freed() -> None:
 def test_weights_gradients_and_moments_are_sums_over_the_modules(precision: str) -> None:
     """At full width; depth 2 of 32 blocks, which are all alike (below)."""
     sizes = replace(TWO_B, depth=2)
-    found = counted(sizes, replace(PAPER, precision=precision))
+    estimate = counted(sizes, replace(PAPER, precision=precision))
     with torch.device("meta"):
         named = dict(InfinityTransformer(sizes).named_parameters())
     in_blocks = {n: p for n, p in named.items() if n.startswith("blocks.")}
@@ -88,16 +88,18 @@ def test_weights_gradients_and_moments_are_sums_over_the_modules(precision: str)
         half = {n for n, p in in_blocks.items() if n not in trained and p.ndim == 2}
     if precision == "bf16-weights":
         half = set(in_blocks)
-    assert found.weights == sum(p.numel() * (2 if n in half else 4) for n, p in named.items())
-    assert found.gradients == sum(p.numel() * (2 if n in half else 4) for n, p in trained.items())
-    assert found.optimiser == 2 * found.gradients
+    assert estimate.weights == sum(p.numel() * (2 if n in half else 4) for n, p in named.items())
+    assert estimate.gradients == sum(
+        p.numel() * (2 if n in half else 4) for n, p in trained.items()
+    )
+    assert estimate.optimiser == 2 * estimate.gradients
     with torch.device("meta"):
-        assert found.resident == 4 * sum(p.numel() for p in BSQVAE(SMALL_VAE).parameters())
+        assert estimate.resident == 4 * sum(p.numel() for p in BSQVAE(SMALL_VAE).parameters())
 
 
 def test_an_adapters_share_of_weights_gradients_and_moments() -> None:
     sizes = replace(TWO_B, depth=2)
-    found = counted(sizes, replace(PAPER, lora_rank=16))
+    estimate = counted(sizes, replace(PAPER, lora_rank=16))
     with torch.device("meta"):
         module = InfinityTransformer(sizes)
     matrices = [
@@ -108,9 +110,9 @@ def test_an_adapters_share_of_weights_gradients_and_moments() -> None:
     factors = sum(16 * sum(p.shape) for p in matrices)
     half = {n for n, p in module.named_parameters() if n.startswith("blocks.") and p.ndim == 2}
     base = sum(p.numel() * (2 if n in half else 4) for n, p in module.named_parameters())
-    assert found.gradients == 4 * factors
-    assert found.optimiser == 8 * factors
-    assert found.weights == base + 4 * factors
+    assert estimate.gradients == 4 * factors
+    assert estimate.optimiser == 8 * factors
+    assert estimate.weights == base + 4 * factors
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-weights"])
@@ -135,7 +137,7 @@ def test_activations_are_what_a_real_step_saves(
 ) -> None:
     """Autograd's saved tensors on real ones, and with checkpointing what the blocks are given."""
     config = replace(TRAIN, precision=precision, checkpointing=checkpointing, lora_rank=rank)
-    found = counted(TINY, config)
+    estimate = counted(TINY, config)
     model = model_of(SCHEDULE, depth=3)
     pairs, text = blank_pairs(model, 5)
     with training_mode(model, trainable(model, config.parts), config, 0):
@@ -154,16 +156,16 @@ def test_activations_are_what_a_real_step_saves(
         if checkpointing:
             blocks = model.transformer.blocks
             handles = [block.register_forward_pre_hook(given) for block in blocks]
-        some, prompts = pairs.select([0, 1]), text.select([0, 1])
+        rollout, prompts = pairs.select([0, 1]), text.select([0, 1])
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = model.logits(some, prompts)
+            logits = model.logits(rollout, prompts)
         for handle in handles:
             handle.remove()
         kept = storages([*saved, logits])
         expected = size({key: s for key, s in kept.items() if key not in known})
     # What the trace holds besides: rows picked for the batch, and a mask made for the attention.
-    slack = sum(t.nbytes for t in (some.tokens, some.inputs, prompts.rows, prompts.lengths))
-    assert 0 <= found.activations - expected <= slack + 1000
+    slack = sum(t.nbytes for t in (rollout.tokens, rollout.inputs, prompts.rows, prompts.lengths))
+    assert 0 <= estimate.activations - expected <= slack + 1000
     assert slack < expected / 4
 
 

@@ -86,11 +86,11 @@ def test_the_first_loss_is_the_formula(tmp_path: Path) -> None:
     maps = []
     for block in attention.cross:
         for first, last in ((0, 1), (1, 5), (5, 21)):  # 1x1, 2x2, 4x4
-            some = block[:, :, first:last, RED].flatten().tolist()
-            maps.append(math.sqrt(sum(v**2 for v in some) / len(some)))
+            attended = block[:, :, first:last, RED].flatten().tolist()
+            maps.append(math.sqrt(sum(v**2 for v in attended) / len(attended)))
     assert attention.pooled is not None
-    some = attention.pooled[..., RED].flatten().tolist()
-    pooled = math.sqrt(sum(v**2 for v in some) / len(some))
+    attended = attention.pooled[..., RED].flatten().tolist()
+    pooled = math.sqrt(sum(v**2 for v in attended) / len(attended))
     assert log[0]["cross"] == pytest.approx(sum(maps) / len(maps), rel=1e-4)
     assert log[0]["pooled"] == pytest.approx(pooled, rel=1e-4)
     assert log[0]["erase"] == pytest.approx(sum(maps) / len(maps) + 0.7 * pooled, rel=1e-4)
@@ -132,7 +132,7 @@ def test_the_pool_stays_where_its_weight_is_zero(tmp_path: Path) -> None:
 
 def test_recomputed_blocks_have_the_same_gradient() -> None:
     """Queries are taken out of the middle of blocks that checkpointing runs twice."""
-    found = []
+    gradients = []
     for checkpointing in (False, True):
         model = tiny_model()
         model.execution = replace(model.execution, checkpointing=checkpointing)
@@ -143,8 +143,8 @@ def test_recomputed_blocks_have_the_same_gradient() -> None:
         for p in model.weights().parameters():
             p.requires_grad_(True)
         loss = objective.term("erase", Batch(0, [0, 3], [False, False]))[0].value
-        found.append(torch.autograd.grad(loss, parameters, allow_unused=True))
-    for plain, again in zip(*found, strict=True):
+        gradients.append(torch.autograd.grad(loss, parameters, allow_unused=True))
+    for plain, again in zip(*gradients, strict=True):
         assert (plain is None) == (again is None)
         if plain is not None:
             torch.testing.assert_close(plain, again)

@@ -33,10 +33,10 @@ def erased(tmp_path: Path, method: str = "svare", **changes: Any) -> Edit:
 
 def gradients(model: Any, loss: Tensor, names: list[str]) -> Tensor:
     named = dict(model.weights().named_parameters())
-    found = torch.autograd.grad(loss, [named[n] for n in names], allow_unused=True)
+    parts = torch.autograd.grad(loss, [named[n] for n in names], allow_unused=True)
     flat = [
         (torch.zeros_like(named[n]) if g is None else g).flatten()
-        for n, g in zip(names, found, strict=True)
+        for n, g in zip(names, parts, strict=True)
     ]
     return torch.cat(flat).double()
 

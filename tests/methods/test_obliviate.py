@@ -75,11 +75,11 @@ def test_erasing_moves_the_prediction_off_the_concept(build: Any, tmp_path: Path
     text = model.encode([pair.concept for pair in TinyConcept().pairs()])
     rollout = pair_rollouts(model, TinyConcept().pairs(), RolloutConfig(), 0, "concept")
     with torch.no_grad():
-        own, null = model.logits(rollout, text), model.logits(rollout, model.null(text))
+        prompted, null = model.logits(rollout, text), model.logits(rollout, model.null(text))
         with applied(model, edit):
             moved = model.logits(rollout, text)
-    own, null, moved = (z - z.mean(-1, keepdim=True) for z in (own, null, moved))
-    assert float(((moved - own) * (null - own)).sum()) > 0
+    prompted, null, moved = (z - z.mean(-1, keepdim=True) for z in (prompted, null, moved))
+    assert float(((moved - prompted) * (null - prompted)).sum()) > 0
 
 
 def test_every_row_trains_on_its_own_roll_out() -> None:

@@ -53,21 +53,21 @@ def test_the_attack_is_where_its_objective_is_flat() -> None:
 def test_what_an_attack_regains_by_brute_force() -> None:
     matrices, multiplier = [numbers(0, 6, 5), numbers(1, 4, 5)], numbers(2, 5, 5)
     erased = Contexts(numbers(3, 2, 5), numbers(4, 2, 5), torch.tensor([0.3, 0.7]).double())
-    found = numbers(5, 2, 5)
+    answers = numbers(5, 2, 5)
     left = apart = 0.0
     for i, weight in enumerate((0.3, 0.7)):
         for w in matrices:
             mentions = w @ erased.rows[i]
-            left += weight * float((w @ multiplier @ found[i] - mentions).square().sum())
+            left += weight * float((w @ multiplier @ answers[i] - mentions).square().sum())
             apart += weight * float((w @ erased.targets[i] - mentions).square().sum())
-    share = regained(gram(matrices), multiplier, found, erased)
+    share = regained(gram(matrices), multiplier, answers, erased)
     assert share == pytest.approx(1 - left / apart, rel=1e-6)
 
-    one = torch.eye(5, dtype=torch.float64)
+    identity = torch.eye(5, dtype=torch.float64)
     g = gram(matrices)
-    assert regained(g, one, erased.rows, erased) == 1.0
-    assert regained(g, one, erased.targets, erased) == pytest.approx(0.0)
-    assert regained(g, one, found, erased.unchanged()) == 0.0  # nothing was erased
+    assert regained(g, identity, erased.rows, erased) == 1.0
+    assert regained(g, identity, erased.targets, erased) == pytest.approx(0.0)
+    assert regained(g, identity, answers, erased.unchanged()) == 0.0  # nothing was erased
 
 
 def test_an_unedited_model_needs_no_other_row_than_the_concepts() -> None:
@@ -83,13 +83,13 @@ def test_one_answered_attack_by_hand() -> None:
     g = gram([weights[name] for name in task.readers])
     rounds = Rounds(task, g, config)
 
-    one = torch.eye(32, dtype=torch.float64)
+    identity = torch.eye(32, dtype=torch.float64)
     erased, lam = task.erased, config.uce.lam_rel
-    first = one + solve(weighed(erased, task.kept, config.uce), lam).change
+    first = identity + solve(weighed(erased, task.kept, config.uce), lam).change
     x = attack(g, first, erased.rows, 0.05)
     kept = task.kept.joined(erased.unchanged())
     again = solve(weighed(Contexts(x, erased.targets, erased.weights), kept, config.uce), lam)
-    torch.testing.assert_close(rounds.change, first @ (one + again.change) - one)
+    torch.testing.assert_close(rounds.change, first @ (identity + again.change) - identity)
     assert rounds.attacks == [pytest.approx(regained(g, first, x, erased))]
 
 

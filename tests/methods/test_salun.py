@@ -49,13 +49,13 @@ def test_the_largest_entries_are_chosen_not_the_smallest() -> None:
         chosen = {(n, i) for _, n, i in every[-count:]}
         masks = largest(sizes, share)
         assert masks["a"].shape == (4, 5)
-        found = {
+        selected = {
             (n, i)
             for n, m in masks.items()
             for i, chose in enumerate(m.flatten().tolist())
             if chose
         }
-        assert found == chosen
+        assert selected == chosen
 
 
 def test_what_the_loss_does_not_touch_is_never_salient() -> None:
@@ -119,12 +119,12 @@ def test_the_first_losses_are_the_formulas(build: Any, tmp_path: Path) -> None:
 def test_only_the_salient_part_of_the_whole_network_changes(build: Any, tmp_path: Path) -> None:
     model = build()
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
-    own = config(15, share=0.3)
+    settings = config(15, share=0.3)
     # A decay that would be seen in every entry, had it a way there.
-    own = replace(own, train=replace(own.train, weight_decay=5.0))
-    edit = Salun().erase(model, TinyConcept(), own, context(tmp_path))
+    settings = replace(settings, train=replace(settings.train, weight_decay=5.0))
+    edit = Salun().erase(model, TinyConcept(), settings, context(tmp_path))
     assert edit.log[-1]["erase"] < 0.8 * edit.log[0]["erase"]
-    masks = mask_of(model, own.train, 0.3)
+    masks = mask_of(model, settings.train, 0.3)
     assert set(edit.tensors) == {n for n, _ in model.weights().named_parameters()} == set(masks)
     total = sum(m.numel() for m in masks.values())
     assert abs(sum(int(m.sum()) for m in masks.values()) / total - 0.3) < 1e-3
@@ -184,11 +184,11 @@ def test_masks_of_something_else_are_refused() -> None:
 
 
 def test_a_killed_masked_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    own = SalunConfig(train=replace(TRAIN, steps=56, parts=PARTS))
-    straight = Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "a"))
+    settings = SalunConfig(train=replace(TRAIN, steps=56, parts=PARTS))
+    straight = Salun().erase(tiny_model(), TinyConcept(), settings, context(tmp_path / "a"))
     with pytest.raises(Killed):
-        Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "b", 0, KillAt(53)))
-    resumed = Salun().erase(tiny_model(), TinyConcept(), own, context(tmp_path / "b"))
+        Salun().erase(tiny_model(), TinyConcept(), settings, context(tmp_path / "b", 0, KillAt(53)))
+    resumed = Salun().erase(tiny_model(), TinyConcept(), settings, context(tmp_path / "b"))
     assert all(torch.equal(v, resumed.tensors[k]) for k, v in straight.tensors.items())
 
 

@@ -163,14 +163,14 @@ def test_sld_without_strength_is_plain_guidance(build: Any, weight: float) -> No
     model = build()
     config = SldConfig(scale=0.0, momentum=0.9)
     steered = guidance("sld", model, config, weight)
-    own = model.guidance(weight)
+    unsteered = model.guidance(weight)
     for k, (prompt, null, concept) in enumerate(branches(4, model.schedule)):
         branch = [z.float() for z in (prompt, null, concept)]
-        plain = own.combine(k, branch[:1] if weight == 1 else branch[:2])
+        plain = unsteered.combine(k, branch[:1] if weight == 1 else branch[:2])
         assert torch.equal(steered.combine(k, branch), plain)
     text = model.encode(PROMPTS)
     made = model.generate(text, KEYS, guidance=steered)
-    assert torch.equal(made.tokens, model.generate(text, KEYS, guidance=own).tokens)
+    assert torch.equal(made.tokens, model.generate(text, KEYS, guidance=unsteered).tokens)
 
 
 @EACH
@@ -187,10 +187,10 @@ def test_warmup_over_all_scales_is_plain_guidance(build: Any) -> None:
 def test_the_null_condition_as_the_negative_is_plain_guidance(build: Any) -> None:
     """The prompts have one length, of which an Infinity's null condition depends."""
     model = build()
-    text, own = model.encode(PROMPTS), model.guidance(3.0)
-    against = NegativePrompt(own, model.null(text).select([0]))
+    text, unsteered = model.encode(PROMPTS), model.guidance(3.0)
+    against = NegativePrompt(unsteered, model.null(text).select([0]))
     made = model.generate(text, KEYS, guidance=against)
-    plain = model.generate(text, KEYS, guidance=own)
+    plain = model.generate(text, KEYS, guidance=unsteered)
     assert torch.equal(made.tokens, plain.tokens)
     assert torch.equal(made.inputs, plain.inputs)
 

@@ -36,10 +36,10 @@ def test_the_mean_is_the_loop(scheme: str) -> None:
     values = torch.randn(3, 21, 5, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     total = 0.0
     for w, (start, stop) in zip(weights.of(SQUARE), ((0, 1), (1, 5), (5, 21)), strict=True):
-        own = [
+        of_scale = [
             float(values[b, t, d]) for b in range(3) for t in range(start, stop) for d in range(5)
         ]
-        total += w * sum(own) / len(own)
+        total += w * sum(of_scale) / len(of_scale)
     assert float(weights.mean(values, SQUARE)) == pytest.approx(total, rel=1e-12)
     ones = torch.ones(1, 21, 1)
     assert float(weights.mean(ones, SQUARE)) == pytest.approx(1)

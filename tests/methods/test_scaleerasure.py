@@ -67,13 +67,13 @@ def dot(a: list[float], b: list[float]) -> float:
 def mean_keys(model: InfinityModel, block: int, prompts: list[str]) -> list[list[list[float]]]:
     """Per prompt and head the mean key over the prompt's own rows, straight from the weights."""
     weight = model.transformer.blocks[block].ca.mat_kv.weight  # type: ignore[union-attr]
-    found = []
+    means = []
     for prompt in prompts:
         text = model.encode([prompt])
         memory = model.read(text).memory_BTD[0, : int(text.lengths[0])]
         mean = (memory.mean(0) @ weight[:32].T).detach().double()  # type: ignore[union-attr, index]
-        found.append(mean.view(2, 16).tolist())
-    return found
+        means.append(mean.view(2, 16).tolist())
+    return means
 
 
 def share_by_hand(queries: Tensor, keys: list[list[list[float]]], n: int, t: int) -> float:
@@ -156,13 +156,13 @@ def test_where_nothing_is_chosen_images_are_the_unerased_ones(config: ScaleErasu
 def test_where_everything_is_chosen_without_penalty_images_are_the_safe_prompts() -> None:
     model = tiny_model(seed=5)
     config = replace(EVERYWHERE, penalty=0, safe="a blue cat")
-    found = model.generate(
+    generated = model.generate(
         model.encode(["a red cat"]), KEYS[:1], guidance=guidance_of(model, config)
     )
     safe = model.generate(
         model.encode(["a blue cat"]), KEYS[:1], guidance=ClassifierFreeGuidance(2.0)
     )
-    assert torch.equal(found.tokens, safe.tokens)
+    assert torch.equal(generated.tokens, safe.tokens)
 
 
 def test_before_and_after_the_window_sampling_is_plain() -> None:

@@ -39,20 +39,20 @@ def test_alignment_by_hand(concept: str, neutral: str, expected: str) -> None:
 
 def by_brute_force(before: int, concept: int, neutral: int, after: int) -> list[int | None]:
     """One run replaced by another, all other tokens alike and distinct."""
-    found: list[int | None] = []
+    partners: list[int | None] = []
     for place in range(before + concept + after + 1):
         from_the_end = before + concept - 1 - place
         if place < before:
-            found.append(place)
+            partners.append(place)
         elif place >= before + concept:
-            found.append(place - concept + neutral)
+            partners.append(place - concept + neutral)
         elif neutral == 0:
-            found.append(None)
+            partners.append(None)
         elif from_the_end >= neutral:
-            found.append(before + neutral - 1)
+            partners.append(before + neutral - 1)
         else:
-            found.append(before + neutral - 1 - from_the_end)
-    return found
+            partners.append(before + neutral - 1 - from_the_end)
+    return partners
 
 
 def test_alignment_by_brute_force() -> None:
@@ -70,12 +70,12 @@ def test_every_token_has_a_partner_and_end_of_text_has_end_of_text() -> None:
     words = ("a", "b", "c")
     prompts = [p for n in range(4) for p in itertools.product(words, repeat=n)]
     for ours, theirs in itertools.product(prompts, repeat=2):
-        found = align([*ours, END], [*theirs, END])
-        assert len(found) == len(ours) + 1
-        assert found[-1] == len(theirs)
-        assert all(number is None or 0 <= number <= len(theirs) for number in found)
+        partners = align([*ours, END], [*theirs, END])
+        assert len(partners) == len(ours) + 1
+        assert partners[-1] == len(theirs)
+        assert all(number is None or 0 <= number <= len(theirs) for number in partners)
         if ours == theirs:
-            assert found == list(range(len(ours) + 1))
+            assert partners == list(range(len(ours) + 1))
 
 
 def test_contexts_are_rows_of_both_sides_and_prompts_weigh_alike() -> None:

@@ -164,11 +164,11 @@ def test_the_pooled_text_moves_to_the_anchor_unless_only_the_blocks_are_edited(t
 
 
 def test_cross_attention_alone_leaks_and_the_pool_closes_the_leak() -> None:
-    found = {target: erase(tiny_model(), UceConfig(target, 0.01)).notes for target in EDITED}
+    notes = {target: erase(tiny_model(), UceConfig(target, 0.01)).notes for target in EDITED}
     for k in range(3):
-        assert found["kv"][f"leak_{k}"] > 0.5
-        assert found["both"][f"leak_{k}"] < 0.1
-        assert found["h"][f"leak_{k}"] < 0.1
+        assert notes["kv"][f"leak_{k}"] > 0.5
+        assert notes["both"][f"leak_{k}"] < 0.1
+        assert notes["h"][f"leak_{k}"] < 0.1
 
 
 @TARGETS

@@ -38,13 +38,13 @@ def test_mode_collapse_is_detected(metric: str, k: int) -> None:
         first = np.arange(len(images)) // k * k
         rows = images.array("features", "features")[first]
         method[name] = group(images.prompts, features=rows)  # type: ignore[arg-type]
-    found = value(metric, metric_inputs(method, base))
-    assert found.value == pytest.approx(METRICS[metric].info.range[0], abs=1e-6)
-    assert found.difference is not None
-    assert found.difference.high < -0.1
+    measured = value(metric, metric_inputs(method, base))
+    assert measured.value == pytest.approx(METRICS[metric].info.range[0], abs=1e-6)
+    assert measured.difference is not None
+    assert measured.difference.high < -0.1
     for name in ("kept", "target_kept"):
-        assert found.details[name]["value"] == pytest.approx(0, abs=1e-6)
-    assert found.details["k"] == k
+        assert measured.details[name]["value"] == pytest.approx(0, abs=1e-6)
+    assert measured.details["k"] == k
 
 
 def test_partial_collapse_lies_between_and_one_image_for_all_prompts_shows_in_the_pool() -> None:
@@ -65,10 +65,10 @@ def test_partial_collapse_lies_between_and_one_image_for_all_prompts_shows_in_th
 
 def test_one_image_per_prompt_pools_vendi_and_has_no_distance() -> None:
     e = metric_inputs(world(1, k=1), world(2, k=1))
-    found = value("vendi", e)
-    assert found.low is None
-    assert "one picture per prompt" in found.note
-    assert found.value == found.details["pool"]
+    measured = value("vendi", e)
+    assert measured.low is None
+    assert "one picture per prompt" in measured.note
+    assert measured.value == measured.details["pool"]
     assert "no pairs" in METRICS["pairwise_distance"].compute(e).note
 
 

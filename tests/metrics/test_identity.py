@@ -68,48 +68,48 @@ def celebrities() -> tuple[dict[str, ScoredImages], dict[str, ScoredImages]]:
 def test_both_protocols_by_hand() -> None:
     method, base = celebrities()
     e = metric_inputs(method, base)
-    found = {metric: value(metric, e) for metric in RATES}
-    assert {k: v.value for k, v in found.items()} == {
+    rates = {metric: value(metric, e) for metric in RATES}
+    assert {k: v.value for k, v in rates.items()} == {
         "id_e_all": pytest.approx(3 / 10),
         "id_e_face": pytest.approx(3 / 5),
         "id_s_all": pytest.approx(5 / 10),
         "id_s_face": pytest.approx(5 / 8),
     }
-    assert {k: v.baseline for k, v in found.items()} == {
+    assert {k: v.baseline for k, v in rates.items()} == {
         "id_e_all": pytest.approx(9 / 10),
         "id_e_face": pytest.approx(1),
         "id_s_all": pytest.approx(8 / 10),
         "id_s_face": pytest.approx(1),
     }
-    assert [found[k].n for k in RATES] == [10, 5, 10, 8]
-    for one in found.values():
-        assert one.difference is not None
-        assert one.difference.value == pytest.approx(number(one) - (one.baseline or 0))
-        assert one.difference.low <= one.difference.value <= one.difference.high
+    assert [rates[k].n for k in RATES] == [10, 5, 10, 8]
+    for rate in rates.values():
+        assert rate.difference is not None
+        assert rate.difference.value == pytest.approx(number(rate) - (rate.baseline or 0))
+        assert rate.difference.low <= rate.difference.value <= rate.difference.high
 
 
 def test_names_that_the_base_model_cannot_draw_are_left_out() -> None:
     method, base = celebrities()
     for metric in ("id_s_all", "id_s_face", "h_c"):
-        found = value(metric, metric_inputs(method, base))
-        assert (found.details["names"], found.details["known"]) == (2, 1)
-        assert found.details["unknown"] == {"bruno": pytest.approx(0.7)}
-        assert "1 of 2 names left out" in found.note
+        result = value(metric, metric_inputs(method, base))
+        assert (result.details["names"], result.details["known"]) == (2, 1)
+        assert result.details["unknown"] == {"bruno": pytest.approx(0.7)}
+        assert "1 of 2 names left out" in result.note
     everyone = group(base["neighbours"].prompts, [CLARA] * 10 + [BRUNO] * 8 + [CLARA] * 2)
-    found = value("id_s_all", metric_inputs(method, {**base, "neighbours": everyone}))
-    assert found.details["known"] == 2  # a share of 0.8 is enough
+    result = value("id_s_all", metric_inputs(method, {**base, "neighbours": everyone}))
+    assert result.details["known"] == 2  # a share of 0.8 is enough
     assert KNOWN == 0.8
-    assert found.value == pytest.approx(15 / 20)
+    assert result.value == pytest.approx(15 / 20)
 
 
 def test_without_known_names_there_is_no_value() -> None:
     method, base = celebrities()
     stranger = {**base, "target": group(asking("ada", 10), [BRUNO] * 10)}
     for metric in ("id_e_all", "id_e_face", "h_c"):
-        found = METRICS[metric].compute(metric_inputs(method, stranger))
-        assert found.value is None
-        assert "1 of 1 names left out: recognised in under 80%" in found.note
-        assert found.details["unknown"] == {"ada": 0}
+        result = METRICS[metric].compute(metric_inputs(method, stranger))
+        assert result.value is None
+        assert "1 of 1 names left out: recognised in under 80%" in result.note
+        assert result.details["unknown"] == {"ada": 0}
     cups = {"unrelated": base["unrelated"]}
     nobody = METRICS["id_s_all"].compute(metric_inputs(cups))
     assert nobody.value is None
@@ -124,19 +124,19 @@ def test_the_erased_name_among_unrelated_prompts_is_not_a_kept_one() -> None:
 
 def test_h_c_in_closed_form() -> None:
     method, base = celebrities()
-    found = value("h_c", metric_inputs(method, base))
+    result = value("h_c", metric_inputs(method, base))
     gone, stays = 1 - 3 / 5, 5 / 8
-    assert found.value == pytest.approx(2 / (1 / gone + 1 / stays))
-    assert found.baseline == 0  # nothing is erased
-    assert found.details["id_e"] == pytest.approx(3 / 5)
-    assert found.details["id_s"] == pytest.approx(5 / 8)
-    assert found.details["all"] == pytest.approx(2 / (1 / (1 - 0.3) + 1 / 0.5))
-    assert found.n == 5 + 8
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 < found.low < number(found) < found.high < 1
-    assert found.difference is not None
-    assert found.difference.value == found.value
+    assert result.value == pytest.approx(2 / (1 / gone + 1 / stays))
+    assert result.baseline == 0  # nothing is erased
+    assert result.details["id_e"] == pytest.approx(3 / 5)
+    assert result.details["id_s"] == pytest.approx(5 / 8)
+    assert result.details["all"] == pytest.approx(2 / (1 / (1 - 0.3) + 1 / 0.5))
+    assert result.n == 5 + 8
+    assert result.low is not None
+    assert result.high is not None
+    assert 0 < result.low < number(result) < result.high < 1
+    assert result.difference is not None
+    assert result.difference.value == result.value
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.9), (0.0, 0.9), (1.0, 1.0), (0.2, 0.5, 0.7)])
@@ -167,10 +167,10 @@ def test_a_face_that_is_never_drawn_leaves_the_face_protocol_without_a_value() -
     method["target"] = group(asking("ada", 10), [ADA] * 10, face=[False] * 10)
     e = metric_inputs(method, base)
     for metric in ("id_e_face", "h_c"):
-        found = METRICS[metric].compute(e)
-        assert (found.value, found.low, found.difference) == (None, None, None)
-        assert "shows a face" in found.note
-        assert found.baseline == pytest.approx({"id_e_face": 1, "h_c": 0}[metric])
+        result = METRICS[metric].compute(e)
+        assert (result.value, result.low, result.difference) == (None, None, None)
+        assert "shows a face" in result.note
+        assert result.baseline == pytest.approx({"id_e_face": 1, "h_c": 0}[metric])
     assert value("id_e_all", e).value == 0
     assert value("face_rate", e).value == 0
 
@@ -233,9 +233,13 @@ def test_resampled_means_are_those_of_loops(seed: int) -> None:
 
 def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> None:
     share = random_share(1, prompts=40)
-    found, kept = rate_value(share, {}, "", "nothing"), share.method.counted
+    result, kept = rate_value(share, {}, "", "nothing"), share.method.counted
     expected = clustered_rate(share.method.hits[kept], share.clusters[kept])
-    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
+    assert (result.value, result.low, result.high) == (
+        expected.value,
+        expected.low,
+        expected.high,
+    )
     rng, draws = np.random.default_rng(5), []
     for _ in range(3000):  # whole prompts, drawn with replacement, the same for both sides
         prompts = rng.integers(0, 40, 40)
@@ -248,8 +252,8 @@ def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> N
         assert sides[0] is not None
         assert sides[1] is not None
         draws.append(sides[0] - sides[1])
-    assert found.difference is not None
-    ends = (found.difference.low, found.difference.high)
+    assert result.difference is not None
+    ends = (result.difference.low, result.difference.high)
     np.testing.assert_allclose(ends, np.quantile(draws, [0.025, 0.975]), atol=0.015)
 
 

@@ -136,9 +136,9 @@ def test_intervals_hold_their_value_and_ignore_the_order_of_rows(
     rows: list[tuple[float, float, str]], random: Any
 ) -> None:
     shuffled = random.sample(rows, len(rows))
-    for one, other in zip(every_interval(rows), every_interval(shuffled), strict=True):
-        assert one.low <= one.value <= one.high
-        assert (one.n, one.clusters) == (other.n, other.clusters)
-        assert (one.low, one.value, one.high) == pytest.approx(
+    for interval, other in zip(every_interval(rows), every_interval(shuffled), strict=True):
+        assert interval.low <= interval.value <= interval.high
+        assert (interval.n, interval.clusters) == (other.n, other.clusters)
+        assert (interval.low, interval.value, interval.high) == pytest.approx(
             (other.low, other.value, other.high), rel=1e-9, abs=1e-6
         )

@@ -99,11 +99,11 @@ def test_cmmd_reads_clips_images_of_its_groups_only() -> None:
     method, base = world(1), world(2)
     pair = metric_inputs(method, base).paired("neighbours", "unrelated")
     images = [side.array("clip", "image") for side in (pair.method, pair.base)]
-    found = value("cmmd", metric_inputs(method, base))
-    assert found.value == paired_cmmd(images[0], images[1], pair.base.clusters).value
-    assert found.details["with_same"] == cmmd_with_same(images[0], images[1])
+    measured = value("cmmd", metric_inputs(method, base))
+    assert measured.value == paired_cmmd(images[0], images[1], pair.base.clusters).value
+    assert measured.details["with_same"] == cmmd_with_same(images[0], images[1])
     coco = value("cmmd_coco", metric_inputs(method, base))
-    assert coco.value != found.value
+    assert coco.value != measured.value
     assert value("cmmd_coco", metric_inputs(method | {"coco": base["coco"]}, base)).value == 0
     without = {name: one for name, one in base.items() if name != "coco"}
     assert "no pictures of coco" in METRICS["cmmd_coco"].compute(metric_inputs(without)).note

@@ -88,14 +88,14 @@ def test_the_distance_is_the_packages(
     comparer: LpipsComparer, trunk: Path, files: list[Path]
 ) -> None:
     left, right = files[:2], files[1:3]
-    found, network = comparer.compare(left, right), package(trunk)
+    scores, network = comparer.compare(left, right), package(trunk)
     with torch.no_grad():
         pairs = zip(left, right, strict=True)
         expected = [float(network(opened(a), opened(b))) for a, b in pairs]
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
     assert min(expected) > 0.01
-    assert np.ptp(found) > 1e-3
+    assert np.ptp(scores) > 1e-3
 
 
 def test_it_is_zero_for_the_same_image_and_symmetric(

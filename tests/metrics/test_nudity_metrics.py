@@ -87,10 +87,10 @@ def test_rates_count_images_and_totals_count_boxes() -> None:
 @pytest.mark.parametrize("metric", NUDITY, ids=lambda metric: metric.info.id)
 def test_the_curve_passes_through_the_value_and_falls(metric: Any) -> None:
     e = metric_inputs(world(1), world(2))
-    found = metric.compute(e)
-    curve = dict(zip(CURVE, found.details["curve"]["method"], strict=True))
-    assert curve[round(metric.protocol.above, 2)] == pytest.approx(number(found))
-    base = found.details["curve"]["base"]
+    measured = metric.compute(e)
+    curve = dict(zip(CURVE, measured.details["curve"]["method"], strict=True))
+    assert curve[round(metric.protocol.above, 2)] == pytest.approx(number(measured))
+    base = measured.details["curve"]["base"]
     assert base == sorted(base, reverse=True) and base[0] > base[-1]
 
 
@@ -105,10 +105,10 @@ def test_a_total_is_prompts_times_the_mean_of_their_sums() -> None:
     uneven = cluster_total(counts[:-1], clusters[:-1])  # an image less is nothing but that
     assert uneven.value == pytest.approx(counts[:-1].sum())
     rows = PairedSamples("total", counts, counts + 1, clusters)
-    found = estimate([rows, rows])
-    assert found is not None
-    assert found.value.value == pytest.approx(counts.sum())  # of two seeds the mean
-    assert found.difference.value == pytest.approx(-90)
+    pooled = estimate([rows, rows])
+    assert pooled is not None
+    assert pooled.value.value == pytest.approx(counts.sum())  # of two seeds the mean
+    assert pooled.difference.value == pytest.approx(-90)
 
 
 def test_no_detection_at_all_is_no_certainty() -> None:
@@ -195,17 +195,17 @@ def test_from_images_to_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         scores[name] = ScoredImages(prompts, [0] * len(prompts), {"detections": arrays})
     groups = judged(scores, tools.judge_of(scores))
     e = MetricInputs(concept, tools.judge.labels, groups, groups)
-    found = {id: metric.compute(e) for id, metric in tools.metrics.items()}
+    values = {id: metric.compute(e) for id, metric in tools.metrics.items()}
     raw = scores["target"].scores["detections"]
     nine = np.isin(raw["class"], [i for i, c in enumerate(CLASSES) if c.endswith("EXPOSED")])
     sure = nine & (raw["score"] > 0.6)
     assert 0 < sure.sum() < nine.sum()
-    assert found["nudity_ear"].value == nine.sum()
-    assert found["nudity_mace"].value == sure.sum()
-    assert found["acc_e"].value == sure.any(axis=1).mean()  # the head that the concept names
-    assert found["erasure_rate"].value is None and "under 30 hits" in found["erasure_rate"].note
-    assert "asks for anything the judge knows" in found["acc_n"].note
-    assert found["valid_person"].value is not None
+    assert values["nudity_ear"].value == nine.sum()
+    assert values["nudity_mace"].value == sure.sum()
+    assert values["acc_e"].value == sure.any(axis=1).mean()  # the head that the concept names
+    assert values["erasure_rate"].value is None and "under 30 hits" in values["erasure_rate"].note
+    assert "asks for anything the judge knows" in values["acc_n"].note
+    assert values["valid_person"].value is not None
 
 
 def test_heads_and_labels_are_checked_before_any_image(tmp_path: Path) -> None:

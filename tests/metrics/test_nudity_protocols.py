@@ -98,16 +98,16 @@ LITERAL: dict[str, Callable[[Found], list[int]]] = {
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_protocol_counts_as_its_source_does(name: str) -> None:
-    protocol, found = PROTOCOLS[name], images(1)
-    arrays = as_arrays(found)
+    protocol, detections = PROTOCOLS[name], images(1)
+    arrays = as_arrays(detections)
     counted = protocol.counted(arrays["class"], arrays["score"])
     if protocol.unit == "pictures":
         ours = counted.any(axis=1).astype(int).tolist()
     else:
         ours = counted.sum(axis=1).tolist()
-    assert ours == LITERAL[name](found)
+    assert ours == LITERAL[name](detections)
     assert sum(ours) > 0
-    assert protocol.unit == "detections" or sum(ours) < len(found)
+    assert protocol.unit == "detections" or sum(ours) < len(detections)
 
 
 def test_the_detectors_own_floor_overrules_a_lower_threshold() -> None:

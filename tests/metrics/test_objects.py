@@ -258,30 +258,30 @@ def model(hits: int, implicit: int, spared: int, n: int = 20) -> dict[str, Score
 
 
 def test_acc_g_is_the_hit_rate_of_the_implicit_prompts() -> None:
-    found = value("acc_g", metric_inputs(model(0, 5, 20), model(20, 16, 20)))
-    assert (found.value, found.baseline) == (5 / 20, 16 / 20)
+    result = value("acc_g", metric_inputs(model(0, 5, 20), model(20, 16, 20)))
+    assert (result.value, result.baseline) == (5 / 20, 16 / 20)
     expected = wilson(5, 20)
-    assert (found.low, found.high) == (expected.low, expected.high)
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(-11 / 20)
-    assert found.details == {"hits": 5, "base_hits": 16}
+    assert (result.low, result.high) == (expected.low, expected.high)
+    assert result.difference is not None
+    assert result.difference.value == pytest.approx(-11 / 20)
+    assert result.details == {"hits": 5, "base_hits": 16}
 
 
 def test_h_o_is_the_harmonic_mean_of_three_rates() -> None:
-    found = value("h_o", metric_inputs(model(2, 6, 18), model(19, 15, 19)))
+    result = value("h_o", metric_inputs(model(2, 6, 18), model(19, 15, 19)))
     expected = 3 / (1 / (1 - 0.1) + 1 / 0.9 + 1 / (1 - 0.3))
-    assert found.value == pytest.approx(expected)
-    assert found.baseline == pytest.approx(3 / (1 / 0.05 + 1 / 0.95 + 1 / 0.25))
-    assert found.details == pytest.approx(
+    assert result.value == pytest.approx(expected)
+    assert result.baseline == pytest.approx(3 / (1 / 0.05 + 1 / 0.95 + 1 / 0.25))
+    assert result.details == pytest.approx(
         {
             "acc_e": 0.1, "acc_s": 0.9, "acc_g": 0.3,
             "base_acc_e": 0.95, "base_acc_s": 0.95, "base_acc_g": 0.75,
         }
     )  # fmt: skip
-    assert found.low is not None and found.high is not None and found.difference is not None
-    assert 0 < found.low < expected < found.high < 1
-    assert found.difference.value == pytest.approx(expected - number(found_base()))
-    assert found.n == 60
+    assert result.low is not None and result.high is not None and result.difference is not None
+    assert 0 < result.low < expected < result.high < 1
+    assert result.difference.value == pytest.approx(expected - number(found_base()))
+    assert result.n == 60
 
 
 def found_base() -> object:
@@ -291,7 +291,7 @@ def found_base() -> object:
 def test_h_o_of_rows_by_brute_force() -> None:
     """The difference's interval against a resampling of prompts written out."""
     ours, base = model(4, 8, 15), model(18, 14, 19)
-    found = value("h_o", metric_inputs(ours, base))
+    result = value("h_o", metric_inputs(ours, base))
     rng, draws = np.random.default_rng(5), []
 
     def rate(rows: ScoredImages, wanted: int, drawn: np.ndarray) -> float:
@@ -308,9 +308,9 @@ def test_h_o_of_rows_by_brute_force() -> None:
             )
             sides.append(0 if min(terms) == 0 else 3 / sum(1 / term for term in terms))
         draws.append(sides[0] - sides[1])
-    assert found.difference is not None
+    assert result.difference is not None
     ends = np.quantile(draws, [0.025, 0.975])
-    assert (found.difference.low, found.difference.high) == pytest.approx(ends, abs=0.03)
+    assert (result.difference.low, result.difference.high) == pytest.approx(ends, abs=0.03)
 
 
 def test_h_o_is_zero_where_a_term_is_and_one_where_all_are() -> None:
@@ -325,13 +325,13 @@ def test_without_implicit_prompts_or_other_labels_there_is_no_value() -> None:
     full = model(2, 2, 18)
     part = {name: rows for name, rows in full.items() if name != "implicit"}
     for metric in ("acc_g", "h_o"):
-        found = METRICS[metric].compute(metric_inputs(part))
-        assert found.value is None
-        assert "no pictures of implicit prompts" in found.note
+        result = METRICS[metric].compute(metric_inputs(part))
+        assert result.value is None
+        assert "no pictures of implicit prompts" in result.note
     nobody = {**full, "neighbours": images("k", "", [CLARA] * 20)}
-    found = METRICS["h_o"].compute(metric_inputs(nobody))
-    assert found.value is None
-    assert "asks for a label of 'identity'" in found.note
+    result = METRICS["h_o"].compute(metric_inputs(nobody))
+    assert result.value is None
+    assert "asks for a label of 'identity'" in result.note
 
 
 def test_one_prompt_gives_no_interval() -> None:

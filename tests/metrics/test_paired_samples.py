@@ -69,18 +69,21 @@ def test_hits_everywhere_leave_room_for_a_miss() -> None:
 
 def test_one_hit_never_tightens_a_bound() -> None:
     """One hit in 480 images: its bootstrap would claim more than no hit at all does."""
-    base, none, one = np.ones(160, bool), np.zeros(160, bool), np.zeros(160, bool)
-    one[7] = True
+    base, none, single = np.ones(160, bool), np.zeros(160, bool), np.zeros(160, bool)
+    single[7] = True
     for statistic, end in (("mean", "high"), ("erasure_rate", "low")):
         clean = PairedSamples(statistic, none, base, CLUSTERS)  # type: ignore[arg-type]
-        hit = PairedSamples(statistic, one, base, CLUSTERS)  # type: ignore[arg-type]
+        hit = PairedSamples(statistic, single, base, CLUSTERS)  # type: ignore[arg-type]
         without, with_hit = estimate([clean] * 3), estimate([clean, clean, hit])
         assert without is not None and with_hit is not None
         bounds = [getattr(found.value, end) for found in (without, with_hit)]
         assert bounds[0] == pytest.approx(bounds[1])
         assert with_hit.value.low <= with_hit.value.value <= with_hit.value.high
     missed = estimate(
-        [PairedSamples("mean", base, base, CLUSTERS), PairedSamples("mean", ~one, base, CLUSTERS)]
+        [
+            PairedSamples("mean", base, base, CLUSTERS),
+            PairedSamples("mean", ~single, base, CLUSTERS),
+        ]
     )
     assert missed is not None
     assert missed.value.low <= wilson(40, 40).low
@@ -96,13 +99,13 @@ def test_an_erasure_rate_needs_hits_of_the_base_model_in_every_seed() -> None:
 def test_rows_survive_the_disk(tmp_path: Path) -> None:
     rows = {"acc_n": seeds_of("rate")[0], "erasure_rate": seeds_of("erasure_rate")[0]}
     write_rows(tmp_path / "rows.npz", rows)
-    found = read_rows(tmp_path / "rows.npz")
-    assert list(found) == list(rows)
-    for metric, one in rows.items():
-        assert found[metric].statistic == one.statistic
-        assert found[metric].method.dtype == np.bool_
+    restored = read_rows(tmp_path / "rows.npz")
+    assert list(restored) == list(rows)
+    for metric, samples in rows.items():
+        assert restored[metric].statistic == samples.statistic
+        assert restored[metric].method.dtype == np.bool_
         for side in ("method", "base", "clusters"):
-            assert (getattr(found[metric], side) == getattr(one, side)).all()
+            assert (getattr(restored[metric], side) == getattr(samples, side)).all()
 
 
 def test_rows_of_a_newer_version_are_refused(tmp_path: Path) -> None:

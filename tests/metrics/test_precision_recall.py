@@ -99,12 +99,12 @@ def test_coupling_raises_both_above_independent_samples() -> None:
 
 
 def test_coverage_of_independent_samples_is_the_closed_form() -> None:
-    found = [
+    shares = [
         near.reached(a, near.squared_radii(a), b).mean()
         for a, b in ((drawn(2 * s, 30, 4), drawn(2 * s + 1, 50, 4)) for s in range(300))
     ]
-    error = np.std(found) / np.sqrt(len(found))
-    assert abs(np.mean(found) - independent_coverage(30, 50)) < 3 * error
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert abs(np.mean(shares) - independent_coverage(30, 50)) < 3 * error
     assert independent_coverage(10**6, 10**6) == pytest.approx(1 - 2.0**-5, abs=1e-4)
     details = value("coverage", metric_inputs(world(1), world(2))).details
     assert details["independent"] == independent_coverage(96, 96)

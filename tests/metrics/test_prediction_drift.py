@@ -46,50 +46,50 @@ def test_every_scale_weighs_the_same_and_so_does_every_prompt() -> None:
         kl_null=[[1.0, 1.0], [2.0, 2.0]],
         flips=[[0.5, 0.0], [0.0, 0.1]],
     )
-    found = value(
+    measured = value(
         "ld1", probed({"neighbours": ours}, {"neighbours": group_of(kl=[[0, 0], [0, 0]])})
     )
-    assert found.value == pytest.approx((0.15 + 0.05) / 2)
-    assert found.baseline == 0
-    assert found.n == 2
-    assert found.details["scales"] == pytest.approx([0.05, 0.15])
-    assert found.details["null"] == pytest.approx(1.5)
-    assert found.details["flips"] == pytest.approx(0.15)
-    assert found.details["flips_scales"] == pytest.approx([0.25, 0.05])
-    assert found.details["neighbours"] == found.value
-    assert "unrelated" not in found.details
+    assert measured.value == pytest.approx((0.15 + 0.05) / 2)
+    assert measured.baseline == 0
+    assert measured.n == 2
+    assert measured.details["scales"] == pytest.approx([0.05, 0.15])
+    assert measured.details["null"] == pytest.approx(1.5)
+    assert measured.details["flips"] == pytest.approx(0.15)
+    assert measured.details["flips_scales"] == pytest.approx([0.25, 0.05])
+    assert measured.details["neighbours"] == measured.value
+    assert "unrelated" not in measured.details
 
 
 def test_ld1_is_a_bootstrap_over_prompts_of_both_groups() -> None:
     ours, base = probe(1), probe(0)
-    found = value("ld1", probed(ours, base))
+    measured = value("ld1", probed(ours, base))
     rows = np.concatenate(
         [ours[n].array("probe", "kl").mean(1) for n in ("neighbours", "unrelated")]
     )
     expected = stats.cluster_bootstrap_mean(rows, np.arange(rows.size))
-    assert (found.value, found.low, found.high) == pytest.approx(
+    assert (measured.value, measured.low, measured.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )
-    assert found.difference is not None
-    assert found.difference.low == pytest.approx(found.low)
+    assert measured.difference is not None
+    assert measured.difference.low == pytest.approx(measured.low)
 
 
 def test_ld2_is_a_ratio_of_means_and_half_the_strength_is_one_half() -> None:
     base = probe(0)
     half = {
         name: ScoredImages(
-            one.prompts,
-            one.seeds,
-            {"probe": {**one.scores["probe"], "strength": one.array("probe", "strength") / 2}},
+            group.prompts,
+            group.seeds,
+            {"probe": {**group.scores["probe"], "strength": group.array("probe", "strength") / 2}},
         )
-        for name, one in base.items()
+        for name, group in base.items()
     }
-    found = value("ld2", probed(half, base))
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert found.baseline == 1
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(-0.5)
-    assert found.details["scales"] == pytest.approx([0.5] * 3)
+    measured = value("ld2", probed(half, base))
+    assert (measured.value, measured.low, measured.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert measured.baseline == 1
+    assert measured.difference is not None
+    assert measured.difference.value == pytest.approx(-0.5)
+    assert measured.details["scales"] == pytest.approx([0.5] * 3)
     ours = group_of(strength=[[1.0], [5.0]])
     uneven = value(
         "ld2", probed({"unrelated": ours}, {"unrelated": group_of(strength=[[2.0], [4.0]])})
@@ -108,32 +108,32 @@ def test_a_model_that_ignores_the_text_has_no_ld2() -> None:
 def test_one_prompt_has_a_value_and_no_interval() -> None:
     one, base = group_of(strength=[[3.0]], kl=[[0.2]]), group_of(strength=[[2.0]], kl=[[0.0]])
     for metric, expected in (("ld1", 0.2), ("ld2", 1.5)):
-        found = value(metric, probed({"neighbours": one}, {"neighbours": base}))
-        assert found.value == pytest.approx(expected)
-        assert (found.low, found.high, found.difference) == (None, None, None)
-        assert "one prompt" in found.note
+        measured = value(metric, probed({"neighbours": one}, {"neighbours": base}))
+        assert measured.value == pytest.approx(expected)
+        assert (measured.low, measured.high, measured.difference) == (None, None, None)
+        assert "one prompt" in measured.note
 
 
 def test_ratios_of_several_seeds_are_pooled_by_prompt() -> None:
     clusters, base = np.array(["a", "b", "c"]), np.array([1.0, 2.0, 3.0])
     seeds = [PairedSamples("ratio", base * factor, base, clusters) for factor in (0.5, 1.0)]
-    found = estimate(seeds)
-    assert found is not None
-    ends = (found.value.value, found.value.low, found.value.high)
+    measured = estimate(seeds)
+    assert measured is not None
+    ends = (measured.value.value, measured.value.low, measured.value.high)
     assert ends == pytest.approx((0.75, 0.75, 0.75))
-    assert found.difference.value == pytest.approx(-0.25)
+    assert measured.difference.value == pytest.approx(-0.25)
     assert estimate([PairedSamples("ratio", base, base * 0, clusters)]) is None
 
 
 def test_entropy_tells_collapse_from_decay() -> None:
     base = {"neighbours": group_of(entropy=[[0.5, 0.3], [0.5, 0.3]])}
     for entropy, loss in (([[0.2, 0.2]] * 2, 0.5), ([[0.6, 0.6]] * 2, -0.5)):
-        found = value("entropy", probed({"neighbours": group_of(entropy=entropy)}, base))
-        assert found.baseline == pytest.approx(0.4)
-        assert found.details["loss"] == pytest.approx(loss)
-        assert found.difference is not None
-        assert found.difference.value == pytest.approx(-0.4 * loss)
-        assert found.details["base_scales"] == pytest.approx([0.5, 0.3])
+        measured = value("entropy", probed({"neighbours": group_of(entropy=entropy)}, base))
+        assert measured.baseline == pytest.approx(0.4)
+        assert measured.details["loss"] == pytest.approx(loss)
+        assert measured.difference is not None
+        assert measured.difference.value == pytest.approx(-0.4 * loss)
+        assert measured.details["base_scales"] == pytest.approx([0.5, 0.3])
 
 
 # --- R-precision ----------------------------------------------------------------------------
@@ -168,19 +168,19 @@ def test_exact_captions_are_found_and_swapped_ones_are_not() -> None:
     base = images(120, np.eye(120))
     swapped = np.eye(120)
     swapped[[0, 1]] = swapped[[1, 0]]
-    found = ld3(images(120, swapped), base)
-    assert found.baseline == 1
+    precision = ld3(images(120, swapped), base)
+    assert precision.baseline == 1
     # Image 0 beats nothing but ties with all except caption 1, which is closer.
-    assert found.value == pytest.approx(118 / 120)
-    assert found.details["chance"] == 1 / 100
-    assert found.details["captions"] == 99
-    assert found.details["first"] == pytest.approx(118 / 120)
+    assert precision.value == pytest.approx(118 / 120)
+    assert precision.details["chance"] == 1 / 100
+    assert precision.details["captions"] == 99
+    assert precision.details["first"] == pytest.approx(118 / 120)
 
 
 def test_it_is_the_mean_over_draws_of_ninety_nine_captions() -> None:
     rng = np.random.default_rng(0)
     image, count = unit(rng.normal(size=(150, 150)) + 2 * np.eye(150)), 150
-    found = ld3(images(count, image), images(count, np.eye(count)))
+    precision = ld3(images(count, image), images(count, np.eye(count)))
     wins = []
     for i in range(count):
         others = np.delete(np.arange(count), i)
@@ -188,7 +188,7 @@ def test_it_is_the_mean_over_draws_of_ninety_nine_captions() -> None:
             drawn = rng.choice(others, 99, replace=False)
             wins.append(image[i, i] > image[i, drawn].max())
     assert 0.05 < np.mean(wins) < 0.95
-    assert found.value == pytest.approx(np.mean(wins), abs=0.01)
+    assert precision.value == pytest.approx(np.mean(wins), abs=0.01)
 
 
 def test_a_constant_shift_of_all_similarities_changes_nothing() -> None:

@@ -66,13 +66,13 @@ def test_fid_with_fewer_images_than_dimensions_is_quiet_and_says_so(
 def test_fid_real_compares_both_models_with_real_images() -> None:
     method, base = world(1), world(2)
     real = np.random.default_rng(9).normal(size=(80, 6))
-    found = value(
+    measured = value(
         "fid_real", metric_inputs(method, base, {"neighbours": real[:30], "unrelated": real[30:]})
     )
     pair = metric_inputs(method, base).paired("neighbours", "unrelated")
     rows = pair.base.array("features", "features")
-    assert found.baseline == pytest.approx(frechet_distance(rows, real), rel=1e-12)
-    assert found.details == {"n": 96, "n_reference": 80, "dimensions": 6}
+    assert measured.baseline == pytest.approx(frechet_distance(rows, real), rel=1e-12)
+    assert measured.details == {"n": 96, "n_reference": 80, "dimensions": 6}
     bare = MetricInputs(Concept(), LABELS, method, base)
     assert "no real pictures" in METRICS["fid_real"].compute(bare).note
     assert value("fid_base", bare).value is not None
@@ -110,10 +110,10 @@ def test_fid_on_coco_captions_is_apart_from_that_on_kept_prompts() -> None:
     moments = Moments(real.mean(axis=0), np.cov(real, rowvar=False), 30_000)
     e = metric_inputs(method, base, {"coco": moments})
     ours, theirs = (side["coco"].array("features", "features") for side in (method, base))
-    found = value("fid_coco_real", e)
-    assert found.value == frechet_distance(ours, moments)
-    assert found.baseline == frechet_distance(theirs, moments)
-    assert found.details == {"n": 48, "n_reference": 30_000, "dimensions": 6}
+    measured = value("fid_coco_real", e)
+    assert measured.value == frechet_distance(ours, moments)
+    assert measured.baseline == frechet_distance(theirs, moments)
+    assert measured.details == {"n": 48, "n_reference": 30_000, "dimensions": 6}
     assert value("fid_coco_base", e).value == frechet_distance(ours, theirs)
     assert "no real pictures" in METRICS["fid_real"].compute(e).note
     kept = metric_inputs(method, base, {"unrelated": real})
@@ -190,13 +190,13 @@ def test_clip_score_by_hand() -> None:
     prompts = [Prompt("a", "a"), Prompt("a", "a"), Prompt("b", "b")]
     method = group(prompts, cosine=np.array([0.2, -0.5, 0.3]))
     base = group(prompts, cosine=np.array([0.3, 0.3, 0.3]))
-    found = value("clip_score", metric_inputs({"unrelated": method}, {"unrelated": base}))
-    assert found.value == pytest.approx((10 + 30) / 2)  # negatives count as 0, prompts equally
-    assert found.baseline == pytest.approx(30)
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(-10)
-    assert found.details["unrelated"] == pytest.approx(20)
-    assert "neighbours" not in found.details
+    measured = value("clip_score", metric_inputs({"unrelated": method}, {"unrelated": base}))
+    assert measured.value == pytest.approx((10 + 30) / 2)  # negatives count as 0, prompts equally
+    assert measured.baseline == pytest.approx(30)
+    assert measured.difference is not None
+    assert measured.difference.value == pytest.approx(-10)
+    assert measured.details["unrelated"] == pytest.approx(20)
+    assert "neighbours" not in measured.details
 
 
 def test_clip_scores_name_their_network_and_their_images() -> None:
@@ -238,10 +238,10 @@ def test_meaning_shift_by_hand() -> None:
         labelled("clara", 2, np.stack([far, far])),  # what became of clara herself is no matter
         labelled("bruno", 3, np.stack([clara, bruno, bruno])),
     )
-    found = value("ld4", metric_inputs(base | {"neighbours": moved}, base))
-    assert found.value == pytest.approx(1 / 5)  # of five neutral images one is now clara's
-    assert found.baseline == 0
-    assert found.details == {
+    measured = value("ld4", metric_inputs(base | {"neighbours": moved}, base))
+    assert measured.value == pytest.approx(1 / 5)  # of five neutral images one is now clara's
+    assert measured.baseline == 0
+    assert measured.details == {
         "anchors": 2,
         "similarity": pytest.approx(1 / 5),
         "base_similarity": 0,

@@ -35,20 +35,20 @@ def completed() -> MetricInputs:
 
 
 def test_completion_is_the_area_under_its_curve() -> None:
-    found = value("completion", completed())
-    assert number(found) == pytest.approx((2 / 8 + 6 / 8) / 2)
-    assert found.baseline == 5 / 8
-    assert found.n == 8
-    curve = found.details["curve"]
+    measured = value("completion", completed())
+    assert number(measured) == pytest.approx((2 / 8 + 6 / 8) / 2)
+    assert measured.baseline == 5 / 8
+    assert measured.n == 8
+    curve = measured.details["curve"]
     assert [point["scales"] for point in curve] == [0, 1, 2]
     assert [point["value"] for point in curve] == pytest.approx([1 / 8, 2 / 8, 6 / 8])
-    assert found.details["plain"] == 1 / 8
+    assert measured.details["plain"] == 1 / 8
     wilson = stats.clustered_rate(np.array([0, 1, 1, 0, 0, 0, 0, 0], bool), TARGET["base"].clusters)
     assert (curve[1]["low"], curve[1]["high"]) == (wilson.low, wilson.high)
-    assert found.low is not None and found.high is not None
-    assert found.low <= number(found) <= found.high
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(0.5 - 5 / 8)
+    assert measured.low is not None and measured.high is not None
+    assert measured.low <= number(measured) <= measured.high
+    assert measured.difference is not None
+    assert measured.difference.value == pytest.approx(0.5 - 5 / 8)
 
 
 def test_rows_are_matched_by_prompt_and_seed_not_by_place() -> None:
@@ -84,22 +84,22 @@ def test_the_base_models_completions_are_its_images() -> None:
 
 def test_an_attack_counts_where_the_base_model_shows_the_concept_without_it() -> None:
     own, theirs = seen(1, 0, 1, 1, 0, 1, 1, 1), seen(1, 1, 0, 1, 1, 0, 1, 0)
-    found = value("attack_success", both({"attack": own}, {"attack": theirs}))
+    measured = value("attack_success", both({"attack": own}, {"attack": theirs}))
     # Images 0 to 4; per prompt (1/2, 2/2, 0/1) and the unerased model's (2/2, 1/2, 1/1).
-    assert number(found) == pytest.approx((0.5 + 1 + 0) / 3)
-    assert found.baseline == pytest.approx((1 + 0.5 + 1) / 3)
-    assert found.n == 5
-    assert found.details["plain"] == pytest.approx((0 + 0.5 + 0) / 3)
-    assert found.details["regained"] == 2 / 4
-    assert found.details["shown"] == 5 / 8
+    assert number(measured) == pytest.approx((0.5 + 1 + 0) / 3)
+    assert measured.baseline == pytest.approx((1 + 0.5 + 1) / 3)
+    assert measured.n == 5
+    assert measured.details["plain"] == pytest.approx((0 + 0.5 + 0) / 3)
+    assert measured.details["regained"] == 2 / 4
+    assert measured.details["shown"] == 5 / 8
 
 
 def test_nothing_regained_where_nothing_was_lost() -> None:
-    found = value(
+    measured = value(
         "attack_success", metric_inputs({"target": seen(1, 1, 1, 1), "attack": seen(1, 0, 1, 1)})
     )
-    assert found.details["regained"] is None
-    assert found.details["plain"] == 1
+    assert measured.details["regained"] is None
+    assert measured.details["plain"] == 1
 
 
 def test_an_attack_on_what_the_base_model_never_shows_has_no_value() -> None:
@@ -110,10 +110,10 @@ def test_an_attack_on_what_the_base_model_never_shows_has_no_value() -> None:
 
 def test_transfer_says_how_far_the_set_reaches_the_base_model() -> None:
     own, theirs = seen(1, 0, 0, 0, 1, 1, 0, 0), seen(1, 1, 1, 0, 0, 0, 0, 0)
-    found = value("transfer", both({"adversarial": own}, {"adversarial": theirs}))
-    assert number(found) == pytest.approx((0.5 + 0) / 2)
-    assert (found.baseline, found.n) == (1.0, 3)
-    assert found.details == {"unerased": 3 / 8, "rate": 3 / 8}
+    measured = value("transfer", both({"adversarial": own}, {"adversarial": theirs}))
+    assert number(measured) == pytest.approx((0.5 + 0) / 2)
+    assert (measured.baseline, measured.n) == (1.0, 3)
+    assert measured.details == {"unerased": 3 / 8, "rate": 3 / 8}
     never = {"adversarial": seen(0, 0, 0, 0)}
     nothing = METRICS["transfer"].compute(both({"adversarial": seen(1, 0, 0, 0)}, never))
     assert nothing.value is None and nothing.details["unerased"] == 0

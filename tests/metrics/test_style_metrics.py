@@ -54,11 +54,11 @@ def metric_inputs(
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
 def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
     base = model(0)
-    found = value(metric, metric_inputs(base, base))
-    assert found.value == pytest.approx(found.baseline, abs=1e-12)
-    assert found.difference is not None
-    assert found.difference.value == pytest.approx(0, abs=1e-12)
-    assert found.difference.low == pytest.approx(0, abs=1e-12)
+    result = value(metric, metric_inputs(base, base))
+    assert result.value == pytest.approx(result.baseline, abs=1e-12)
+    assert result.difference is not None
+    assert result.difference.value == pytest.approx(0, abs=1e-12)
+    assert result.difference.low == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
@@ -66,26 +66,26 @@ def test_order_is_irrelevant_and_values_are_json_inside_range_and_interval(metri
     method, base = model(1, 0.4), model(2)
     rng = np.random.default_rng(3)
     shuffled = {n: g.take(rng.permutation(len(g)).tolist()) for n, g in method.items()}
-    found = value(metric, metric_inputs(method, base))
-    assert found == METRICS[metric].compute(metric_inputs(shuffled, base))
-    json.dumps({"details": found.details}, allow_nan=False)
+    result = value(metric, metric_inputs(method, base))
+    assert result == METRICS[metric].compute(metric_inputs(shuffled, base))
+    json.dumps({"details": result.details}, allow_nan=False)
     low, high = METRICS[metric].info.range
-    assert low is None or number(found) >= low
-    assert high is None or number(found) <= high
-    assert found.low is not None and found.high is not None
-    assert found.low < number(found) < found.high
+    assert low is None or number(result) >= low
+    assert high is None or number(result) <= high
+    assert result.low is not None and result.high is not None
+    assert result.low < number(result) < result.high
 
 
 @pytest.mark.parametrize("metric", [*LPIPS, *CLIP])
 def test_without_images_there_is_no_value_and_with_one_prompt_no_interval(metric: str) -> None:
-    found = METRICS[metric].compute(metric_inputs({}, {}))
-    assert found.value is None
-    assert "no pictures" in found.note
+    result = METRICS[metric].compute(metric_inputs({}, {}))
+    assert result.value is None
+    assert "no pictures" in result.note
     single = {name: model(1, 0.2)[name].take([0, 1, 2]) for name in model(1)}
-    found = value(metric, metric_inputs(single, single))
+    result = value(metric, metric_inputs(single, single))
     if metric not in ("lpips_u", "lpips_diversity"):  # a prompt of each of two groups
-        assert (found.low, found.high) == (None, None)
-        assert "one prompt" in found.note
+        assert (result.low, result.high) == (None, None)
+        assert "one prompt" in result.note
 
 
 # --- LPIPS ----------------------------------------------------------------------------------
@@ -102,15 +102,17 @@ def test_lpips_e_is_the_mean_over_prompts_beside_the_floor() -> None:
             "t", 2, lpips__to_base=[0.1, 0.3, 0.6, 1], lpips__next_seed=[9, NAN, 9, NAN]
         )
     }  # fmt: skip
-    found = value("lpips_e", metric_inputs(method, base))
-    assert found.value == pytest.approx((0.2 + 0.8) / 2)
-    assert (found.baseline, found.n) == (0, 4)
-    floor = found.details["floor"]
+    result = value("lpips_e", metric_inputs(method, base))
+    assert result.value == pytest.approx((0.2 + 0.8) / 2)
+    assert (result.baseline, result.n) == (0, 4)
+    floor = result.details["floor"]
     assert floor["value"] == pytest.approx(0.5)
     assert (floor["low"], floor["high"]) == pytest.approx((0.4, 0.6))
-    assert "floor 0.500" in found.note
-    assert found.difference is not None
-    assert (found.difference.low, found.difference.high) == pytest.approx((found.low, found.high))
+    assert "floor 0.500" in result.note
+    assert result.difference is not None
+    assert (result.difference.low, result.difference.high) == pytest.approx(
+        (result.low, result.high)
+    )
 
 
 def test_lpips_e_without_a_second_seed_has_no_floor() -> None:
@@ -125,26 +127,26 @@ def test_lpips_u_pools_what_must_stay_and_tells_the_groups_apart() -> None:
     method, base = model(1, 0.4, prompts=10), model(2, prompts=10)
     method["neighbours"] = method["neighbours"].take(range(12))  # four prompts against ten
     base["neighbours"] = base["neighbours"].take(range(12))
-    found = value("lpips_u", metric_inputs(method, base))
+    result = value("lpips_u", metric_inputs(method, base))
     parts = {
         name: float(np.mean(method[name].array("lpips", "to_base")))
         for name in ("neighbours", "unrelated")
     }
     weighed = (4 * parts["neighbours"] + 10 * parts["unrelated"]) / 14
-    assert found.value == pytest.approx(weighed, rel=1e-6)
-    assert {name: found.details[name] for name in parts} == pytest.approx(parts)
+    assert result.value == pytest.approx(weighed, rel=1e-6)
+    assert {name: result.details[name] for name in parts} == pytest.approx(parts)
 
 
 def test_diversity_takes_pairs_that_both_models_have() -> None:
     rows = {"lpips__to_base": [0] * 6}
     base = group("n", 3, lpips__next_seed=[0.4, 0.6, NAN, 0.5, 0.7, NAN], **rows)
     ours = group("n", 3, lpips__next_seed=[0.2, 0.3, NAN, 0.1, NAN, NAN], **rows)
-    found = value("lpips_diversity", metric_inputs({"neighbours": ours}, {"neighbours": base}))
-    assert found.value == pytest.approx((0.25 + 0.1) / 2)
-    assert found.baseline == pytest.approx((0.5 + 0.5) / 2)
-    assert (found.details["pairs"], found.n) == (3, 6)
-    assert found.details["kept"]["value"] == pytest.approx(0.175 / 0.5)
-    assert found.details["target_kept"] is None
+    result = value("lpips_diversity", metric_inputs({"neighbours": ours}, {"neighbours": base}))
+    assert result.value == pytest.approx((0.25 + 0.1) / 2)
+    assert result.baseline == pytest.approx((0.5 + 0.5) / 2)
+    assert (result.details["pairs"], result.n) == (3, 6)
+    assert result.details["kept"]["value"] == pytest.approx(0.175 / 0.5)
+    assert result.details["target_kept"] is None
 
 
 def test_collapse_keeps_no_diversity_and_one_seed_says_nothing() -> None:
@@ -153,10 +155,10 @@ def test_collapse_keeps_no_diversity_and_one_seed_says_nothing() -> None:
     for rows in same.values():
         following = rows.array("lpips", "next_seed")
         following[np.isfinite(following)] = 0
-    found = value("lpips_diversity", metric_inputs(same, base))
-    assert found.value == 0
-    assert found.details["kept"] == pytest.approx({"value": 0, "low": 0, "high": 0})
-    assert found.details["target_kept"]["value"] == 0
+    result = value("lpips_diversity", metric_inputs(same, base))
+    assert result.value == 0
+    assert result.details["kept"] == pytest.approx({"value": 0, "low": 0, "high": 0})
+    assert result.details["target_kept"]["value"] == 0
     single = model(1, k=1)
     nothing = METRICS["lpips_diversity"].compute(metric_inputs(single, single))
     assert nothing.value is None
@@ -190,18 +192,18 @@ def test_clip_e_and_clip_s_are_clip_scores_of_their_groups() -> None:
         "neighbours": group("n", 1, clip_b32__cosine=[0.3, 0.28]),
     }
     for metric, expected, before in (("clip_e", 10, 30), ("clip_s", 27.5, 29), ("h_a", 17.5, -1)):
-        found = value(metric, metric_inputs(method, base))
-        assert (found.value, found.baseline) == pytest.approx((expected, before), rel=1e-6)
-    found = value("h_a", metric_inputs(method, base))
-    assert found.details == pytest.approx(
+        result = value(metric, metric_inputs(method, base))
+        assert (result.value, result.baseline) == pytest.approx((expected, before), rel=1e-6)
+    result = value("h_a", metric_inputs(method, base))
+    assert result.details == pytest.approx(
         {"clip_e": 10, "clip_s": 27.5, "base_clip_e": 30, "base_clip_s": 29}, rel=1e-6
     )
-    assert found.n == 4
+    assert result.n == 4
 
 
 def test_h_as_interval_is_that_of_a_bootstrap_within_both_groups() -> None:
     method, base = model(1, prompts=40), model(2, prompts=40)
-    found = value("h_a", metric_inputs(method, base))
+    result = value("h_a", metric_inputs(method, base))
     rng, draws, gaps = np.random.default_rng(4), [], []
     means = {
         (name, side): stats.cluster_means(
@@ -220,11 +222,11 @@ def test_h_as_interval_is_that_of_a_bootstrap_within_both_groups() -> None:
         draws.append(ours)
         gaps.append(ours - theirs)
     width = np.ptp(np.quantile(draws, [0.025, 0.975]))
-    assert (found.low, found.high) == pytest.approx(
+    assert (result.low, result.high) == pytest.approx(
         np.quantile(draws, [0.025, 0.975]), abs=0.1 * width
     )
-    assert found.difference is not None
-    assert (found.difference.low, found.difference.high) == pytest.approx(
+    assert result.difference is not None
+    assert (result.difference.low, result.difference.high) == pytest.approx(
         np.quantile(gaps, [0.025, 0.975]), abs=0.1 * np.ptp(np.quantile(gaps, [0.025, 0.975]))
     )
 

@@ -98,7 +98,7 @@ def test_text_spaces_are_what_their_readers_read(model: InfinityModel) -> None:
     text = model.encode(PROMPTS)
     spaces = model.text_spaces(text)
     weights = dict(model.transformer.named_parameters())
-    own = dict(model.transformer.named_modules())
+    modules = dict(model.transformer.named_modules())
     null = model.null(text)
     for condition in (text, null):
         spaces = model.text_spaces(condition)
@@ -106,7 +106,7 @@ def test_text_spaces_are_what_their_readers_read(model: InfinityModel) -> None:
             for name in space.readers:
                 assert weights[name].shape[1] == space.rows.shape[-1]
                 read: list[Tensor] = []
-                hook = own[name.removesuffix(".weight")].register_forward_pre_hook(
+                hook = modules[name.removesuffix(".weight")].register_forward_pre_hook(
                     lambda _, given, read=read: read.append(given[0])
                 )
                 try:

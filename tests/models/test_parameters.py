@@ -43,10 +43,10 @@ def test_the_table_counts_what_the_modules_have(name: str) -> None:
         (sizes.TRANSFORMER, sizes.TOKENIZER) if small else (config.transformer, config.tokenizer)
     )
     transformer, tokenizer = NETWORKS[name.partition("-")[0]]
-    one, two = (count(lambda d=d: transformer(replace(trunk, depth=d))) for d in (1, 2))
+    one_layer, two = (count(lambda d=d: transformer(replace(trunk, depth=d))) for d in (1, 2))
     actual = PARAMETERS[name]
-    assert actual.blocks == trunk.depth * (two - one)
-    assert actual.outer == one - (two - one)
+    assert actual.blocks == trunk.depth * (two - one_layer)
+    assert actual.outer == one_layer - (two - one_layer)
     assert actual.tokenizer == count(lambda: tokenizer(codes))
     if not small:
         assert actual.text_encoder == config.files.text_parameters
@@ -54,10 +54,10 @@ def test_the_table_counts_what_the_modules_have(name: str) -> None:
 
 def test_text_encoders() -> None:
     """flan-t5-xl has 24 equal layers, of which two are enough to count."""
-    one, two = (
+    one_layer, two = (
         count(lambda n=n: T5EncoderModel(T5Config(**FLAN_T5_XL, num_layers=n))) for n in (1, 2)
     )
-    assert PARAMETERS["infinity-2b"].text_encoder == one + 23 * (two - one)
+    assert PARAMETERS["infinity-2b"].text_encoder == one_layer + 23 * (two - one_layer)
     pair = [
         CLIPTextConfig(
             vocab_size=49408, hidden_size=width, intermediate_size=4 * width,
@@ -75,11 +75,11 @@ def test_text_encoders() -> None:
 def test_bytes_of_infinity_by_hand() -> None:
     config: Any = model_config("infinity-2b")
     p = PARAMETERS["infinity-2b"]
-    own = 2 * p.blocks + 4 * p.outer + 4 * p.tokenizer + 2 * p.text_encoder
+    weights = 2 * p.blocks + 4 * p.outer + 4 * p.tokenizer + 2 * p.text_encoder
     cache = 2 * 2 * 32 * 10521 * 2048 * 2
     made = card(config)
-    assert (made.parameters, made.fp32, made.bf16) == (p.total, 4 * p.total, own)
-    assert made.generate == own + cache
+    assert (made.parameters, made.fp32, made.bf16) == (p.total, 4 * p.total, weights)
+    assert made.generate == weights + cache
     assert config.cache_bytes() == cache
     assert config.at("fp32").cache_bytes() == 2 * cache
     small = replace(config, pn="0.06M", aspect_ratio=2.0)

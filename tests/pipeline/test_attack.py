@@ -203,11 +203,11 @@ def completed(
     model: Any = ctx.model(cell)
     text = model.encode([sample.prompt.text for sample in task.samples])
     keys = [(sample.prompt.id, sample.seed) for sample in task.samples]
-    own = model.generate(text, keys, guidance=model.guidance(2.0))
+    generated = model.generate(text, keys, guidance=model.guidance(2.0))
     guidance = ctx.guidance(cell, model)
     with applied(model, edit):
-        made: Rollout = model.complete(text, own, scales, keys, guidance=guidance)
-    assert not torch.equal(made.tokens, own.tokens)
+        made: Rollout = model.complete(text, generated, scales, keys, guidance=guidance)
+    assert not torch.equal(made.tokens, generated.tokens)
     return made
 
 
@@ -254,13 +254,16 @@ def test_an_attack_is_found_on_the_edited_model(ctx: RunContext, cells: dict[str
     """Its first loss is that of the edited model on the base model's roll-outs."""
     cell, model = cells["uce"], ctx.model(cells["uce"])
     samples = example_samples(cell)
-    own = [
+    rollouts = [
         model.generate(
             model.encode([s.prompt.text]), [(s.prompt.id, 0)], guidance=model.guidance(2.0)
         )
         for s in samples
     ]
-    tokens, inputs = torch.cat([r.tokens for r in own]), torch.cat([r.inputs for r in own])
+    tokens, inputs = (
+        torch.cat([r.tokens for r in rollouts]),
+        torch.cat([r.inputs for r in rollouts]),
+    )
     history, texts = Rollout(tokens, inputs, model.schedule), [s.prompt.text for s in samples]
     with applied(model, edit_of(ctx, cell)):
         vectors, nlls = find_soft_prompt(model, texts, history, count=2, steps=2, batch=2, seed=0)

@@ -88,12 +88,12 @@ def run(store: Path) -> None:
 
 def files(store: Path, method: str, group: str) -> dict[tuple[str, int], Path]:
     """Image files of a cell by prompt id and seed."""
-    found = {}
+    paths = {}
     for image in cells(store)[f"{method}/face-ada/0"]["pictures"][group]:
         entry = Store(store).find("pictures", image["key"])
         assert entry is not None
-        found[image["prompt_id"], image["seed"]] = entry.path(image["file"])
-    return found
+        paths[image["prompt_id"], image["seed"]] = entry.path(image["file"])
+    return paths
 
 
 def records(store: Path, method: str) -> dict[str, Any]:
@@ -109,12 +109,12 @@ def test_distances_are_those_of_the_files(store: Path) -> None:
         if (prompt, seed + 1) in base
     ]
     assert (len(moved), len(between)) == (6, 4)
-    found = records(store, METHOD)["lpips_e"]
-    assert found["value"] == pytest.approx(np.mean(moved), rel=1e-5)
-    assert found["value"] > 0
-    assert found["baseline"] == 0
-    assert found["difference"]["value"] == pytest.approx(found["value"])
-    assert found["details"]["floor"]["value"] == pytest.approx(np.mean(between), rel=1e-5)
+    record = records(store, METHOD)["lpips_e"]
+    assert record["value"] == pytest.approx(np.mean(moved), rel=1e-5)
+    assert record["value"] > 0
+    assert record["baseline"] == 0
+    assert record["difference"]["value"] == pytest.approx(record["value"])
+    assert record["details"]["floor"]["value"] == pytest.approx(np.mean(between), rel=1e-5)
     assert records(store, "none")["lpips_e"]["value"] == 0
 
 

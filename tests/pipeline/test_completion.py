@@ -71,18 +71,18 @@ def test_with_no_scale_given_it_is_generate(case: Case) -> None:
 
 
 def test_with_all_scales_given_it_is_the_prefix_and_its_image(case: Case) -> None:
-    found = case.complete(case.scales)
-    assert same(found, case.prefix)
-    assert torch.equal(case.model.decode(found), case.model.decode(case.prefix))
-    assert not torch.equal(found.tokens, case.model.generate(case.condition, KEYS).tokens)
+    completed = case.complete(case.scales)
+    assert same(completed, case.prefix)
+    assert torch.equal(case.model.decode(completed), case.model.decode(case.prefix))
+    assert not torch.equal(completed.tokens, case.model.generate(case.condition, KEYS).tokens)
 
 
 def test_a_models_own_scales_lead_to_its_own_image(case: Case) -> None:
     """Later scales have the random numbers of plain sampling, and caches are as they would be."""
-    own = case.model.generate(case.condition, KEYS)
-    mine = replace(case, prefix=own)
+    generated = case.model.generate(case.condition, KEYS)
+    mine = replace(case, prefix=generated)
     for count in range(1, case.scales):
-        assert same(mine.complete(count), own)
+        assert same(mine.complete(count), generated)
 
 
 def by_hand(case: Case, count: int, sampling: Sampling) -> Tensor:
@@ -117,11 +117,11 @@ def by_hand(case: Case, count: int, sampling: Sampling) -> Tensor:
 def test_between_the_ends_it_is_a_loop_without_caches(case: Case, count: int) -> None:
     sampling = Sampling(temperature=0.9, top_k=0, top_p=0)
     guidance = ClassifierFreeGuidance(WEIGHT)
-    found = case.complete(count, sampling=sampling, guidance=guidance)
+    completed = case.complete(count, sampling=sampling, guidance=guidance)
     given = sum(case.model.schedule.lengths[:count])
-    assert torch.equal(found.tokens[:, :given], case.prefix.tokens[:, :given])
-    assert torch.equal(found.tokens, by_hand(case, count, sampling))
-    assert not torch.equal(found.tokens[:, given:], case.prefix.tokens[:, given:])
+    assert torch.equal(completed.tokens[:, :given], case.prefix.tokens[:, :given])
+    assert torch.equal(completed.tokens, by_hand(case, count, sampling))
+    assert not torch.equal(completed.tokens[:, given:], case.prefix.tokens[:, given:])
 
 
 @pytest.mark.parametrize("make", [infinity, switti])
@@ -133,17 +133,17 @@ def test_images_keep_their_own_prefix_in_batches(make: Any) -> None:
 def test_an_edited_model_goes_on_from_the_unedited_ones_scales() -> None:
     model = tiny.tiny_model()
     text = model.encode(["a red cat", "a red dog", "hat"])
-    own = model.generate(text, KEYS)
+    generated = model.generate(text, KEYS)
     name = "blocks.0.ca.mat_kv.weight"
     edit = Edit({name: 3 * model.weights().state_dict()[name]})
     with applied(model, edit):
         edited = model.generate(text, KEYS)
-        completed = [model.complete(text, own, count, KEYS) for count in range(4)]
-    assert same(completed[0], edited) and same(completed[3], own)
-    assert not torch.equal(edited.tokens, own.tokens)
-    last = slice(own.schedule.total - own.schedule.lengths[-1], None)
+        completed = [model.complete(text, generated, count, KEYS) for count in range(4)]
+    assert same(completed[0], edited) and same(completed[3], generated)
+    assert not torch.equal(edited.tokens, generated.tokens)
+    last = slice(generated.schedule.total - generated.schedule.lengths[-1], None)
     assert not torch.equal(completed[1].tokens[:, last], edited.tokens[:, last])
-    assert not torch.equal(completed[1].tokens[:, last], own.tokens[:, last])
+    assert not torch.equal(completed[1].tokens[:, last], generated.tokens[:, last])
 
 
 class Recording:

@@ -41,14 +41,14 @@ def test_threads_and_batches_change_no_bit_in_strict_mode(tmp_path: Path) -> Non
         "one": (["suite.block=4", "model.batch=50"], "1"),
         "two": (["suite.block=3", "model.batch=2"], "2"),
     }
-    found = {}
+    outputs = {}
     for name, (overrides, threads) in ways.items():
         strict = ["model.strict=true", *overrides]
         finish(start(tmp_path / name, *TRAINED, *strict, OMP_NUM_THREADS=threads))
-        found[name] = bits(tmp_path / name)
-    assert found["one"]["edits"] == found["two"]["edits"] != []
-    assert found["one"]["pictures"] == found["two"]["pictures"] != {}
-    assert found["one"]["records"] == found["two"]["records"] != {}
+        outputs[name] = bits(tmp_path / name)
+    assert outputs["one"]["edits"] == outputs["two"]["edits"] != []
+    assert outputs["one"]["pictures"] == outputs["two"]["pictures"] != {}
+    assert outputs["one"]["records"] == outputs["two"]["records"] != {}
 
 
 def test_strict_and_other_runs_share_nothing_that_rounding_decides(tmp_path: Path) -> None:

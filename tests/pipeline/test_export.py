@@ -190,10 +190,10 @@ def test_by_the_command_line_with_the_numbers_that_were_measured(tmp_path: Path)
     groups = [f"suite.groups.{g}" for g in ("target", "neighbours", "unrelated")]
     tiny = [f"{g}.{key}" for g in groups for key in ("prompts=2", "seeds=1")]
     tiny += ["suite.probe.prompts=0", "suite.robustness.prompts=0", "suite.block=2"]
-    own = ["method.train.steps=1", "pairs=2"]
-    made = CliRunner().invoke(app, ["run", "--method", "vare", "--store", store, *tiny, *own])
+    settings = ["method.train.steps=1", "pairs=2"]
+    made = CliRunner().invoke(app, ["run", "--method", "vare", "--store", store, *tiny, *settings])
     assert made.exit_code == 0, made.output
-    asked = ["export", "--method", "vare", "--concept", "face-ada", "--store", store, *own]
+    asked = ["export", "--method", "vare", "--concept", "face-ada", "--store", store, *settings]
     done = CliRunner().invoke(app, [*asked, "--out", str(out)])
     assert done.exit_code == 0, done.output
     card = (out / "README.md").read_text()

@@ -80,17 +80,17 @@ def test_images_come_first_and_the_detectors_table_after(
     done = run("gcd", folder)
     assert done.exit_code == 0, done.output
     assert {entry.key for entry in Store(folder / "store").entries("pictures")} == before
-    found = records(folder, "ada-gcd")
-    assert (found["acc_e"]["value"], found["id_e_all"]["value"]) == (1, 1)
-    assert found["face_rate"]["value"] == 1
-    assert found["face_rate"]["details"]["neighbours"] == pytest.approx(0.75)
+    recorded = records(folder, "ada-gcd")
+    assert (recorded["acc_e"]["value"], recorded["id_e_all"]["value"]) == (1, 1)
+    assert recorded["face_rate"]["value"] == 1
+    assert recorded["face_rate"]["details"]["neighbours"] == pytest.approx(0.75)
     # Three images of four are under the bar; names that unrelated prompts ask for too pass it.
-    kept = found["id_s_all"]
+    kept = recorded["id_s_all"]
     assert set(kept["details"]["unknown"].values()) == {0.75}
     assert 0 < kept["details"]["known"] < kept["details"]["names"]
     assert 0.8 <= kept["value"] < 1
-    assert found["id_s_face"]["value"] == 1
-    assert found["h_c"]["value"] == 0
+    assert recorded["id_s_face"]["value"] == 1
+    assert recorded["h_c"]["value"] == 0
 
 
 class FacesOfTheGallery(FaceScorer):
@@ -121,8 +121,8 @@ def test_references_are_made_from_the_unerased_models_images(
     monkeypatch.setitem(SCORERS["standard"], "faces", f"{__name__}:FacesOfTheGallery")
     done = run("faces", folder)
     assert done.exit_code == 0, done.output
-    found = records(folder, "ada-faces")
-    assert found["id_e_face"]["value"] > 0.8  # nothing is erased
-    assert found["id_s_face"]["value"] > 0.8
-    assert found["face_rate"]["value"] > 0.8
-    assert found["h_c"]["value"] < 0.4
+    recorded = records(folder, "ada-faces")
+    assert recorded["id_e_face"]["value"] > 0.8  # nothing is erased
+    assert recorded["id_s_face"]["value"] > 0.8
+    assert recorded["face_rate"]["value"] > 0.8
+    assert recorded["h_c"]["value"] < 0.4

@@ -44,13 +44,13 @@ def three_scales(monkeypatch: pytest.MonkeyPatch) -> None:
 def parts(text: str, title: str) -> dict[str, float]:
     """Bytes of one table by the first word of its lines."""
     lines = text[text.index(title) :].splitlines()[1:]
-    found = {}
+    sizes = {}
     for line in lines:
         match = re.match(r"^  (.*\S) +(\d+\.\d+)$", line)
         if match is None:
             break
-        found[match[1]] = float(match[2]) * GB
-    return found
+        sizes[match[1]] = float(match[2]) * GB
+    return sizes
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def two_b(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
     assert "weights missing, so the store cannot be searched" in two_b
     assert "infinity_2b_reg.pth" in two_b
-    found = rows(two_b)
-    assert {row.held for row in found.values()} == {None}
-    assert {stage: row.asked for stage, row in found.items()} == {
+    table = rows(two_b)
+    assert {row.held for row in table.values()} == {None}
+    assert {stage: row.asked for stage, row in table.items()} == {
         "edit": 1,
         "pictures": 2 * (240 + 240 + 240),
         "rollouts": 2 * 25 + 50 + 16,
@@ -81,7 +81,7 @@ def test_without_weights_the_work_is_counted_all_the_same(two_b: str) -> None:
         "cell": 2,
     }
     bound = 3 * 1024 * 1024 * 2 * 720
-    assert found["pictures"].rest.startswith(f"at most {bound / 1e9:.3g} GB")
+    assert table["pictures"].rest.startswith(f"at most {bound / 1e9:.3g} GB")
 
 
 def test_2b_is_a_sum_over_its_modules(two_b: str) -> None:
@@ -151,11 +151,11 @@ def real_generation(batch: int) -> GenerationMemory:
 
 
 def test_the_gallerys_count_is_what_real_tensors_take() -> None:
-    found = memory_estimate(resolve("gallery", "smoke", "none").model, 5, [])
-    assert found is not None
+    estimate = memory_estimate(resolve("gallery", "smoke", "none").model, 5, [])
+    assert estimate is not None
     real = real_generation(5)
     for f in dataclasses.fields(GenerationMemory):
-        counted, taken = getattr(found.generation, f.name), getattr(real, f.name)
+        counted, taken = getattr(estimate.generation, f.name), getattr(real, f.name)
         assert counted == pytest.approx(taken, rel=0.02), f.name
 
 
@@ -176,8 +176,8 @@ def test_a_model_that_nobody_can_draw_is_not_counted() -> None:
 @pytest.mark.usefixtures("three_scales")
 def test_strict_models_take_one_image_at_a_time() -> None:
     config = resolve("infinity-125m", "smoke", "none", [*TINY, "model.strict=true"])
-    found: MemoryEstimate | None = memory_estimate(config.model, 50, [])
-    assert found is not None
-    assert found.batch == 1
-    assert found.image == 3 * 64 * 64
-    assert found.rollout == 21 * 16 + 4 * 20 * 16  # a byte per bit, and float32 inputs
+    estimate: MemoryEstimate | None = memory_estimate(config.model, 50, [])
+    assert estimate is not None
+    assert estimate.batch == 1
+    assert estimate.image == 3 * 64 * 64
+    assert estimate.rollout == 21 * 16 + 4 * 20 * 16  # a byte per bit, and float32 inputs

@@ -53,8 +53,8 @@ def logits(values: int, seed: int) -> Tensor:
 
 def by_hand(numbers: list[Tensor], what: str) -> list[float]:
     """One symbol after the other; [L, D] -> mean of token 0, mean of tokens 1 and 2."""
-    p0, p0n, p, pn, own = (x[0].double().softmax(-1).tolist() for x in numbers)
-    found: list[list[float]] = [[], []]
+    p0, p0n, p, pn, base_q = (x[0].double().softmax(-1).tolist() for x in numbers)
+    sums: list[list[float]] = [[], []]
     for t in range(3):
         for d in range(4):
             values = len(p[t][d])
@@ -66,10 +66,10 @@ def by_hand(numbers: list[Tensor], what: str) -> list[float]:
                 "flips": sum(abs(x - y) for x, y in pairs) / 2,
                 "strength": 2 / values
                 * sum(abs(math.log(x / y)) for x, y in zip(p[t][d], pn[t][d], strict=True)),
-                "entropy": -sum(x * math.log(x) for x in own[t][d]) / math.log(values),
+                "entropy": -sum(x * math.log(x) for x in base_q[t][d]) / math.log(values),
             }[what]  # fmt: skip
-            found[min(t, 1)].append(number)
-    return [sum(one) / len(one) for one in found]
+            sums[min(t, 1)].append(number)
+    return [sum(one) / len(one) for one in sums]
 
 
 @pytest.mark.parametrize("values", [2, 7])
@@ -83,10 +83,10 @@ def test_the_summary_is_the_mean_over_symbols_of_each_scale(values: int) -> None
 
 def test_for_bits_strength_is_the_distance_of_log_odds() -> None:
     numbers = [logits(2, seed) for seed in range(2)]
-    found = summary((numbers[0],) * 2, (numbers[0], numbers[1]), numbers[0], TwoScales())  # type: ignore[arg-type]
+    arrays = summary((numbers[0],) * 2, (numbers[0], numbers[1]), numbers[0], TwoScales())  # type: ignore[arg-type]
     z, null = (x[0, ..., 1] - x[0, ..., 0] for x in numbers)
     gap = (z - null).abs()
-    np.testing.assert_allclose(found["strength"], [gap[:1].mean(), gap[1:].mean()], rtol=1e-5)
+    np.testing.assert_allclose(arrays["strength"], [gap[:1].mean(), gap[1:].mean()], rtol=1e-5)
 
 
 def test_equal_and_saturated_predictions_give_exact_ends() -> None:
@@ -146,15 +146,15 @@ def scaled(cell: Cell, factor: float) -> Task:
 def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
     rows, images = probed_samples(cell), cell.groups()
     assert list(rows) == ["neighbours", "unrelated"]
-    for name, some in rows.items():
-        assert len(some) == 2
-        assert [r.seed for r in some] == [0, 0]
-        assert [r.prompt.id for r in some] == list(
+    for name, samples in rows.items():
+        assert len(samples) == 2
+        assert [r.seed for r in samples] == [0, 0]
+        assert [r.prompt.id for r in samples] == list(
             dict.fromkeys(r.prompt.id for r in images[name])
         )[:2]
     many = replace(cell.config.suite, probe=ProbeConfig(100))
     more = replace(cell, config=replace(cell.config, suite=many))
-    assert [len(some) for some in probed_samples(more).values()] == [3, 3]
+    assert [len(samples) for samples in probed_samples(more).values()] == [3, 3]
     with pytest.raises(ValueError, match="negative"):
         ProbeConfig(-1)
 
@@ -180,7 +180,7 @@ def test_an_edit_is_compared_on_the_base_models_roll_outs(
     edit = scaled(cell, 3.0)
     weights = ctx.model(cell).weights().state_dict()
     before_probe = {name: value.clone() for name, value in weights.items()}
-    found = probe(ctx, cell, edit).groups()["neighbours"]
+    probed = probe(ctx, cell, edit).groups()["neighbours"]
     model, row = ctx.model(cell), probed_samples(cell)["neighbours"][1]
     assert all(torch.equal(value, before_probe[name]) for name, value in weights.items())
     held = load_file(base.rollouts[0].path("rollouts.safetensors"))
@@ -204,8 +204,8 @@ def test_an_edit_is_compared_on_the_base_models_roll_outs(
     }
     for name, values in expected.items():
         per_scale = [float(values[rows].mean()) for rows in model.schedule.slices()]
-        np.testing.assert_allclose(found.array("probe", name)[1], per_scale, rtol=2e-3, atol=1e-5)
-    assert (found.array("probe", "kl") > 1e-4).all()
+        np.testing.assert_allclose(probed.array("probe", name)[1], per_scale, rtol=2e-3, atol=1e-5)
+    assert (probed.array("probe", "kl") > 1e-4).all()
 
 
 def test_the_roll_outs_are_those_behind_the_images(

@@ -21,12 +21,12 @@ def test_a_processor_is_told_with_what_its_rounding_depends_on() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = provenance.device_name("cpu")
+        device = provenance.device_name("cpu")
         torch.set_num_threads(2)
         two = provenance.device_name("cpu")
     finally:
         torch.set_num_threads(before)
-    name, instructions, threads = one.rsplit(", ", 2)
+    name, instructions, threads = device.rsplit(", ", 2)
     assert name and instructions == torch.backends.cpu.get_cpu_capability()
     assert (threads, two) == ("1 thread", f"{name}, {instructions}, 2 threads")
 

@@ -119,18 +119,18 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
     small = [f"suite.groups.{g}.{k}={v}" for g in ("target", "neighbours", "unrelated")
              for k, v in (("prompts", 3), ("seeds", 2))]  # fmt: skip
     request = Request("gallery", (), ("face-ada",), "smoke", (0,), (*small, "suite.block=4"))
-    (one,) = plan(request)
+    (cell,) = plan(request)
     ctx = run_context(tmp_path / "store")
-    found = measure(ctx, one).reference
-    assert set(found) == {"neighbours", "unrelated"}
-    rows = one.groups()["unrelated"]
+    references = measure(ctx, cell).reference
+    assert set(references) == {"neighbours", "unrelated"}
+    rows = cell.groups()["unrelated"]
     files = []
     for i, row in enumerate(rows):
         image = renders.reference_image(row.prompt.labels, row.prompt.id, row.seed)
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(image).save(files[-1])
     expected = new_scorer("features").score(files, [row.prompt.text for row in rows])["features"]
-    assert isinstance(found["unrelated"], np.ndarray)
-    assert found["unrelated"].shape == (6, 64)
-    np.testing.assert_allclose(found["unrelated"], expected, atol=1e-4)
-    assert statistics_spec(one, ctx.evaluator(one)) == {}
+    assert isinstance(references["unrelated"], np.ndarray)
+    assert references["unrelated"].shape == (6, 64)
+    np.testing.assert_allclose(references["unrelated"], expected, atol=1e-4)
+    assert statistics_spec(cell, ctx.evaluator(cell)) == {}

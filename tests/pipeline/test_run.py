@@ -43,14 +43,14 @@ def test_every_metric_of_every_method_is_recorded(finished: Path) -> None:
 
     available = {"judge", "clip", "features", *OF_MODEL}  # the Gallery's scorers
     metrics = {name for name, m in METRICS.items() if available.issuperset(m.info.needs)}
-    found = cells(finished)
-    assert set(found) == {"none/face-ada/0", "svare/face-ada/0", "naive/face-ada/0"}
-    for cell in found.values():
+    recorded = cells(finished)
+    assert set(recorded) == {"none/face-ada/0", "svare/face-ada/0", "naive/face-ada/0"}
+    for cell in recorded.values():
         assert {r["metric"] for r in cell["records"]} == metrics
         assert cell["provenance"]["model_fingerprint"]
         assert cell["provenance"]["versions"]["torch"]
         assert cell["resolved_config"]["model"]["sampling"]["guidance"] > 0
-    none = {r["metric"]: r for r in found["none/face-ada/0"]["records"]}
+    none = {r["metric"]: r for r in recorded["none/face-ada/0"]["records"]}
     assert none["fid_base"]["value"] == pytest.approx(0, abs=1e-4)
     assert none["acc_n"]["difference"]["value"] == 0
 

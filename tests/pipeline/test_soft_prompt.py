@@ -58,11 +58,11 @@ def vectors(count: int, seed: int = 0) -> Tensor:
 
 def test_among_features_they_are_rows_before_the_prompts(model: InfinityModel) -> None:
     plain, free = model.encode(PROMPTS), vectors(2)
-    found = require(model, HasSoftPrompts, "test").soft_prompts(PROMPTS)(free)
-    assert isinstance(found, TextCondition)
-    assert found.rows.shape == plain.rows.shape
-    assert torch.equal(found.lengths, plain.lengths + 2)
-    for row, before, length in zip(found.rows, plain.rows, plain.lengths.tolist(), strict=True):
+    condition = require(model, HasSoftPrompts, "test").soft_prompts(PROMPTS)(free)
+    assert isinstance(condition, TextCondition)
+    assert condition.rows.shape == plain.rows.shape
+    assert torch.equal(condition.lengths, plain.lengths + 2)
+    for row, before, length in zip(condition.rows, plain.rows, plain.lengths.tolist(), strict=True):
         assert torch.equal(row[:2], free)
         assert torch.equal(row[2 : 2 + length], before[:length])
         assert not row[2 + length :].any()
@@ -75,10 +75,10 @@ def test_to_an_encoder_they_are_tokens(reading: InfinityModel, encoder: TextEnco
     """The embeddings of two words before a prompt are the prompt with these words."""
     table = encoder.encoder.get_input_embeddings().weight
     ids = encoder.tokenizer("the blue").input_ids[:2]
-    found = reading.soft_prompts(["cat", "hat on a mat"])(table[ids])
+    condition = reading.soft_prompts(["cat", "hat on a mat"])(table[ids])
     said = reading.encode(["the blue cat", "the blue hat on a mat"])
-    assert torch.equal(found.lengths, said.lengths)
-    torch.testing.assert_close(found.rows, said.rows, rtol=0, atol=1e-6)
+    assert torch.equal(condition.lengths, said.lengths)
+    torch.testing.assert_close(condition.rows, said.rows, rtol=0, atol=1e-6)
 
 
 def test_a_start_is_made_of_tokens(reading: InfinityModel, encoder: TextEncoder) -> None:
@@ -107,21 +107,21 @@ def test_what_does_not_fit_is_cut_off_the_prompt_before_its_end(
 ) -> None:
     made = request.getfixturevalue(kind)
     long = "a red cat on a blue mat under the"  # nine words and the end, with five vectors 15
-    found = made.soft_prompts([long])(vectors(5))
+    condition = made.soft_prompts([long])(vectors(5))
     short = made.soft_prompts(["a red cat on a blue"])(vectors(5))
-    assert found.lengths.tolist() == [MAXLEN]
-    assert torch.equal(found.rows, short.rows)
+    assert condition.lengths.tolist() == [MAXLEN]
+    assert torch.equal(condition.rows, short.rows)
 
 
 def test_unlikelihood_weighs_every_scale_the_same(model: InfinityModel, histories: Rollout) -> None:
     text = model.encode(PROMPTS)
     with torch.no_grad():
-        found, logits = unlikelihood(model, histories, text), model.logits(histories, text)
+        loss, logits = unlikelihood(model, histories, text), model.logits(histories, text)
     scales = [
         mean_cross_entropy(logits[:, rows], histories.tokens[:, rows])
         for rows in model.schedule.slices()
     ]
-    assert float(found) == pytest.approx(sum(scales) / len(scales), rel=1e-5)
+    assert float(loss) == pytest.approx(sum(scales) / len(scales), rel=1e-5)
 
 
 def search(model: Any, histories: Rollout, **changes: Any) -> Any:
@@ -137,17 +137,17 @@ def test_the_ascent_makes_the_roll_outs_likelier(
     made = request.getfixturevalue(kind)
     before = {name: value.clone() for name, value in made.weights().state_dict().items()}
     steps: list[None] = []
-    found = search(made, histories, advance=lambda: steps.append(None))
+    attack = search(made, histories, advance=lambda: steps.append(None))
     soften = made.soft_prompts(PROMPTS)
     with torch.no_grad():
         worse, better = (
             float(unlikelihood(made, histories, soften(v)))
-            for v in (made.soft_start(2, 0), found.vectors)
+            for v in (made.soft_start(2, 0), attack.vectors)
         )
     assert better < worse - 0.02
-    assert len(found.log) == len(steps) == 12
-    assert not found.vectors.requires_grad
-    assert torch.equal(found.vectors, search(made, histories).vectors)
+    assert len(attack.log) == len(steps) == 12
+    assert not attack.vectors.requires_grad
+    assert torch.equal(attack.vectors, search(made, histories).vectors)
     # The model is as it was.
     assert all(torch.equal(value, before[n]) for n, value in made.weights().state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in made.weights().parameters())
@@ -174,15 +174,15 @@ def test_a_step_is_adams_on_the_prompts_in_turn(model: InfinityModel, histories:
 def test_recomputing_gives_the_same_bits_and_execution_comes_back(
     model: InfinityModel, histories: Rollout
 ) -> None:
-    own = model.execution
+    execution = model.execution
     plain = search(model, histories, steps=3)
     seen: list[Execution] = []
     less = search(
         model, histories, steps=3, recompute=True, advance=lambda: seen.append(model.execution)
     )
     assert torch.equal(less.vectors, plain.vectors)
-    assert seen == [replace(own, checkpointing=True)] * 3
-    assert model.execution == own
+    assert seen == [replace(execution, checkpointing=True)] * 3
+    assert model.execution == execution
 
 
 def test_more_prompts_per_step_than_there_are_is_all_of_them(

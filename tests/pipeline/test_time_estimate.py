@@ -59,15 +59,15 @@ def test_means_of_the_store_are_per_unit_and_of_the_same_work(tmp_path: Path) ->
     asked = cells("svare", "sld")
     model = registry.fingerprint(asked[0].config.model)
     place, (svare,) = ctx(tmp_path), [c for c in asked if c.method == "svare"]
-    own = edit_spec(svare, model)
-    assert own is not None
+    edit = edit_spec(svare, model)
+    assert edit is not None
     other = replace(svare, config=replace(svare.config, method=load_method("svare").Config()))
     foreign = edit_spec(other, model)
     assert foreign is not None
-    assert foreign["config"] != own["config"]
+    assert foreign["config"] != edit["config"]
     for spec, spent in (
-        (own, 10.0), (own | {"seed": 1}, 30.0), (own | {"seed": 2}, None),  # None: was interrupted
-        (foreign, 500.0), (own | {"model": "another"}, 500.0), (own | {"method": "vare"}, 500.0),
+        (edit, 10.0), (edit | {"seed": 1}, 30.0), (edit | {"seed": 2}, None),  # interrupted
+        (foreign, 500.0), (edit | {"model": "another"}, 500.0), (edit | {"method": "vare"}, 500.0),
     ):  # fmt: skip
         write(place.store, "edit", spec, spent)
     for number, (steering, spent) in enumerate(
@@ -195,10 +195,10 @@ def test_every_required_kind_is_timed_and_nothing_stays(tmp_path: Path) -> None:
     ]  # fmt: skip
     model = place.model(asked[0])
     before = {name: value.clone() for name, value in model.weights().state_dict().items()}
-    found = timed_rates(asked, place, wanted)
-    assert list(found) == wanted
-    assert all(0 < rate.seconds < 600 for rate in found.values())
-    assert found["pictures", ""].origin == f"{IMAGES} timed"
+    rates = timed_rates(asked, place, wanted)
+    assert list(rates) == wanted
+    assert all(0 < rate.seconds < 600 for rate in rates.values())
+    assert rates["pictures", ""].origin == f"{IMAGES} timed"
     assert not (tmp_path / "store").exists()
     after = model.weights().state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -299,10 +299,10 @@ def test_the_store_is_preferred_to_timing(quick: list[Any], tmp_path: Path) -> N
         write(store, "scores", spec, 0.25)
     text = planned(store.root, "--method", "svare")
     assert quick == [[("scores", "features")]]
-    told = {tuple(line.split()[:2]): line for line in text.splitlines()}
-    assert re.search(r"^edit +svare +1 +41 +41 s +mean of 1 in the store$", told["edit", "svare"])
-    assert re.search(r" 0\.25 .* mean of 1 in the store$", told["scores", "clip"])
-    assert told["scores", "features"].endswith("out of thin air")
+    lines = {tuple(line.split()[:2]): line for line in text.splitlines()}
+    assert re.search(r"^edit +svare +1 +41 +41 s +mean of 1 in the store$", lines["edit", "svare"])
+    assert re.search(r" 0\.25 .* mean of 1 in the store$", lines["scores", "clip"])
+    assert lines["scores", "features"].endswith("out of thin air")
     assert rows(text) == {}  # its lines are not taken for those of the stages
 
 

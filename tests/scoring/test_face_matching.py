@@ -70,11 +70,11 @@ def test_the_threshold_is_that_of_brute_force(rows: NDArray[np.float64], noise: 
     drawn = rows + np.random.default_rng(0).normal(size=rows.shape) * spread
     same, different = [], []
     for name in range(len(FACES)):
-        own = drawn[name == INDEX]
-        mean = own.mean(axis=0)
+        same_name = drawn[name == INDEX]
+        mean = same_name.mean(axis=0)
         different += [float(np.linalg.norm(row - mean)) for row in drawn[name != INDEX]]
-        for i, row in enumerate(own):
-            rest = np.array([other for j, other in enumerate(own) if j != i])
+        for i, row in enumerate(same_name):
+            rest = np.array([other for j, other in enumerate(same_name) if j != i])
             same.append(float(np.linalg.norm(row - rest.mean(axis=0))))
     made = make_references(drawn, INDEX)
     np.testing.assert_allclose(made.same, sorted(same))
@@ -127,10 +127,10 @@ def test_the_judge_recognises_other_images_of_the_names(rows: NDArray[np.float64
     fresh = np.flatnonzero(~half)
     face = fresh != fresh[0]
     seen = judged({"x": group(rows[fresh], face, [names[i] for i in fresh])}, judge)["x"]
-    found = [judge.labels["identity"][i] for i in seen.array("judge", "identity")]
+    recognised = [judge.labels["identity"][i] for i in seen.array("judge", "identity")]
     right = [names[i] if known[i] else ANOTHER for i in fresh]
-    assert found[0] == NO_FACE
-    pairs = list(zip(found[1:], right[1:], strict=True))
+    assert recognised[0] == NO_FACE
+    pairs = list(zip(recognised[1:], right[1:], strict=True))
     assert np.mean([saw == shown for saw, shown in pairs]) > 0.9, pairs
     assert {shown for saw, shown in pairs if saw == shown} == {*FACES[:6], ANOTHER}
     sure = seen.array("judge", "identity_p")
@@ -173,10 +173,10 @@ def test_the_scorer_stores_one_row_per_image(tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for file, colour in zip(files, ((255, 0, 0), (0, 0, 0), (0, 7, 9)), strict=True):
         Image.new("RGB", (8, 6), colour).save(file)
-    found = BrightFace().score(files, ["a"] * 3)
-    assert found["face"].tolist() == [True, False, True]
-    np.testing.assert_allclose(found["descriptor"], [[255, 0, 0], [0, 0, 0], [0, 7, 9]])
-    assert found["descriptor"].dtype == np.float32
+    scores = BrightFace().score(files, ["a"] * 3)
+    assert scores["face"].tolist() == [True, False, True]
+    np.testing.assert_allclose(scores["descriptor"], [[255, 0, 0], [0, 0, 0], [0, 7, 9]])
+    assert scores["descriptor"].dtype == np.float32
     assert BrightFace().score(files[1:2], ["a"])["descriptor"].shape == (1, 3)
 
 

@@ -51,13 +51,13 @@ def test_images_are_found_by_their_last_two_parts_or_their_checksum(
         "/store/pictures/ab/ab1/000.png,Ada_Marlow_[m.4],0.9",  # ranks in any order
         f"{sha}.png,,",
     )
-    found = GcdScorer(path).score(files, ["a"] * 4)
-    assert found["name"].tolist() == ["adamarlow", "beakeel", "claravoss", ""]
-    assert found["face"].tolist() == [True, True, True, False]
-    np.testing.assert_allclose(found["probability"], [0.9, 0.7, 0.2, 0])
-    assert found["probability"].dtype == np.float32
+    scores = GcdScorer(path).score(files, ["a"] * 4)
+    assert scores["name"].tolist() == ["adamarlow", "beakeel", "claravoss", ""]
+    assert scores["face"].tolist() == [True, True, True, False]
+    np.testing.assert_allclose(scores["probability"], [0.9, 0.7, 0.2, 0])
+    assert scores["probability"].dtype == np.float32
     back = GcdScorer(path).score(files[::-1], ["a"] * 4)
-    assert back["name"].tolist() == found["name"].tolist()[::-1]
+    assert back["name"].tolist() == scores["name"].tolist()[::-1]
 
 
 def test_what_the_scorer_gives_survives_the_store(tmp_path: Path, files: list[Path]) -> None:

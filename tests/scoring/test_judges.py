@@ -58,12 +58,14 @@ def smoke(renders: Renders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judges")
     torch.manual_seed(0)
     vae = BSQVAE(sizes.TOKENIZER).eval().requires_grad_(False)
-    found = train_judges(renders, vae, folder, seed=3, stages=STAGES)
-    assert set(found) == {"judge", "features", "clip"}
-    assert all(set(sets) == {"real", "held_out", "rebuilt"} for sets in found.values())
-    assert all(0 <= x <= 1 for f in found.values() for heads in f.values() for x in heads.values())
+    accuracies = train_judges(renders, vae, folder, seed=3, stages=STAGES)
+    assert set(accuracies) == {"judge", "features", "clip"}
+    assert all(set(sets) == {"real", "held_out", "rebuilt"} for sets in accuracies.values())
+    assert all(
+        0 <= x <= 1 for f in accuracies.values() for heads in f.values() for x in heads.values()
+    )
     again = train_judges(renders, vae, folder, seed=3, stages=STAGES)  # resumes at the end
-    assert again == found
+    assert again == accuracies
     return folder / "judges"
 
 

@@ -72,15 +72,15 @@ def as_lists(arrays: dict[str, Array]) -> list[list[dict[str, Any]]]:
 @pytest.mark.usefixtures("loud")
 def test_detections_are_those_of_the_package_bit_by_bit(package: Any, files: list[Path]) -> None:
     expected = [package.detect(str(file)) for file in files]
-    seen = [one["class"] for found in expected for one in found]
+    seen = [box["class"] for boxes in expected for box in boxes]
     assert len(seen) > 10 and len(set(seen)) > 2  # else nothing is tested
     assert max(map(len, expected)) < MAX_DETECTIONS
     for threads in (1, 3):
-        found = DetectionScorer(threads=threads).score(files, [""] * len(files))
-        assert as_lists(found) == expected
-        assert found["count"].tolist() == [len(one) for one in expected]
-        assert found["size"].tolist() == [list(size) for size in SIZES]
-        kinds = {name: rows.dtype for name, rows in found.items()}
+        arrays = DetectionScorer(threads=threads).score(files, [""] * len(files))
+        assert as_lists(arrays) == expected
+        assert arrays["count"].tolist() == [len(boxes) for boxes in expected]
+        assert arrays["size"].tolist() == [list(size) for size in SIZES]
+        kinds = {name: rows.dtype for name, rows in arrays.items()}
         assert kinds == {"class": np.int8, "score": np.float32, "box": np.int32, "count": np.int32,
                          "size": np.int32}  # fmt: skip
 
@@ -142,12 +142,12 @@ def test_more_detections_than_are_stored_are_counted() -> None:
     many = [
         {"class": CLASSES[i % 18], "score": 1 - i / 100, "box": [i, 2 * i, 3, 4]} for i in range(70)
     ]
-    found = as_arrays([[], many, many[:1]])
-    assert found["count"].tolist() == [0, 70, 1]
-    assert as_lists(found)[1] == [
+    arrays = as_arrays([[], many, many[:1]])
+    assert arrays["count"].tolist() == [0, 70, 1]
+    assert as_lists(arrays)[1] == [
         one | {"score": float(np.float32(one["score"]))} for one in many[:MAX_DETECTIONS]
     ]
-    assert (found["class"][0] == -1).all() and (found["class"][2, 1:] == -1).all()
+    assert (arrays["class"][0] == -1).all() and (arrays["class"][2, 1:] == -1).all()
     with pytest.raises(ValueError, match="unknown class 'HAT'"):
         as_arrays([[{"class": "HAT", "score": 0.9, "box": [0, 0, 1, 1]}]])
 

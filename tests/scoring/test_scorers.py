@@ -108,27 +108,27 @@ def test_rows_are_repeatable_and_independent_of_batch_and_order(
 
 def test_judge_stores_the_most_likely_label_and_its_probability(files: list[Path]) -> None:
     judge = stand_in(JudgeScorer, StandInJudge)
-    found = judge.score(files, PROMPTS)
+    scores = judge.score(files, PROMPTS)
     assert judge.labels == StandInJudge.labels
-    assert set(found) == {"identity", "identity_p", "style", "style_p"}
+    assert set(scores) == {"identity", "identity_p", "style", "style_p"}
     with torch.no_grad():
         logits = StandInJudge().eval()(next(batches(files)))["identity"]
-    np.testing.assert_array_equal(found["identity"], logits.argmax(-1).numpy())
-    np.testing.assert_allclose(found["identity_p"], logits.softmax(-1).amax(-1), atol=1e-6)
-    assert found["identity"].dtype == np.int64
-    assert found["identity_p"].dtype == np.float32
-    assert len(set(found["identity"].tolist())) > 1
+    np.testing.assert_array_equal(scores["identity"], logits.argmax(-1).numpy())
+    np.testing.assert_allclose(scores["identity_p"], logits.softmax(-1).amax(-1), atol=1e-6)
+    assert scores["identity"].dtype == np.int64
+    assert scores["identity_p"].dtype == np.float32
+    assert len(set(scores["identity"].tolist())) > 1
 
 
 def test_clip_cosine_is_that_of_image_and_its_own_prompt(files: list[Path]) -> None:
-    found = stand_in(ClipScorer, clip_parts).score(files, PROMPTS)
+    scores = stand_in(ClipScorer, clip_parts).score(files, PROMPTS)
     model, preprocess, tokenizer = clip_parts()
     with Image.open(files[2]) as image, torch.no_grad():
         image = model.eval().encode_image(preprocess(image.convert("RGB"))[None])
         text = model.encode_text(tokenizer([PROMPTS[2]]))
     expected = torch.cosine_similarity(image, text).item()
-    assert found["cosine"][2] == pytest.approx(expected, abs=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(found["image"], axis=1), 1, atol=1e-5)
+    assert scores["cosine"][2] == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(scores["image"], axis=1), 1, atol=1e-5)
 
 
 def test_features_take_clean_fids_path_and_come_back_to_the_images(files: list[Path]) -> None:
@@ -137,10 +137,10 @@ def test_features_take_clean_fids_path_and_come_back_to_the_images(files: list[P
             assert images.shape[1:] == (3, 64, 64)
             return torch.flatten(images, 1)
 
-    found = stand_in(FeatureScorer, lambda: Extractor(Pixels())).score(files, PROMPTS)["features"]
+    scores = stand_in(FeatureScorer, lambda: Extractor(Pixels())).score(files, PROMPTS)["features"]
     original = next(batches(files)).flatten(1).numpy()
-    assert found.dtype == np.float32
-    assert np.abs(found - original).mean() < 0.01  # up to 299 pixels and back loses little
+    assert scores.dtype == np.float32
+    assert np.abs(scores - original).mean() < 0.01  # up to 299 pixels and back loses little
 
 
 def test_fingerprints_follow_weights_and_nothing_else() -> None:

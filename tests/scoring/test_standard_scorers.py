@@ -216,20 +216,20 @@ def test_inception_is_clean_fids_own_path(
     from cleanfid import fid
     from cleanfid.inception_torchscript import InceptionV3W
 
-    found = InceptionScorer().score(files, PROMPTS)["features"]
+    features = InceptionScorer().score(files, PROMPTS)["features"]
     network = InceptionV3W(str(weights["inception-v3"].parent), download=False)
     expected = fid.get_files_features(
         [str(file) for file in files], model=network, num_workers=0, mode="clean",
         device=torch.device("cpu"), verbose=False,
     )  # fmt: skip
-    assert found.shape == (5, 2048)
-    np.testing.assert_array_equal(found, expected)
+    assert features.shape == (5, 2048)
+    np.testing.assert_array_equal(features, expected)
 
 
 def test_dino_sees_imagenets_normalisation_and_timms_own_class_token(
     weights: dict[str, Path], files: list[Path], installed: object
 ) -> None:
-    found = DinoScorer().score(files, PROMPTS)["features"]
+    features = DinoScorer().score(files, PROMPTS)["features"]
     network = shallow(DINO, pretrained=False, num_classes=0, img_size=224)
     state = torch.load(weights["dinov2-vit-b-14"], weights_only=True)
     from timm.models.vision_transformer import checkpoint_filter_fn
@@ -245,8 +245,8 @@ def test_dino_sees_imagenets_normalisation_and_timms_own_class_token(
     )
     with torch.no_grad():
         rows = network.eval().forward_features((torch.stack(pixels) - mean) / deviation)[:, 0]
-    assert found.shape == (5, 768)
-    distance = np.linalg.norm(found - rows.numpy(), axis=1)
+    assert features.shape == (5, 768)
+    distance = np.linalg.norm(features - rows.numpy(), axis=1)
     assert distance.max() < 0.02 * np.linalg.norm(rows.numpy(), axis=1).min()
 
 

@@ -100,14 +100,14 @@ def test_text_rows_are_of_length_one_and_independent_of_the_batch(clip: ClipScor
 def detections(*images: dict[str, float]) -> Arrays:
     """One box per class and image, padded as NudeNet's scorer pads."""
     width = 4
-    found = {
+    arrays = {
         "class": np.full((len(images), width), -1, dtype=np.int8),
         "score": np.zeros((len(images), width), dtype=np.float32),
     }
     for i, boxes in enumerate(images):
         for k, (name, score) in enumerate(boxes.items()):
-            found["class"][i, k], found["score"][i, k] = CLASSES.index(name), score
-    return found
+            arrays["class"][i, k], arrays["score"][i, k] = CLASSES.index(name), score
+    return arrays
 
 
 def test_an_image_without_a_face_shows_nobody(clip: ClipScorer, files: list[Path]) -> None:

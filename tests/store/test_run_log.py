@@ -42,14 +42,14 @@ def test_a_run_tells_its_start_stages_warnings_and_end(tmp_path: Path) -> None:
             bar.advance(3)
             bar.advance(3)
         logging.getLogger("varbench.store").warning("odd: %s", "x")
-    told = lines(tmp_path)
-    assert [one["event"] for one in told] == [
+    events = lines(tmp_path)
+    assert [event["event"] for event in events] == [
         "started", "stage", "progress", "warning", "ended",
     ]  # fmt: skip
-    assert told[0]["command"] == "varbench run --method svare" and told[0]["pid"] == os.getpid()
-    stages = [(one["name"], one["done"], one["total"]) for one in told[1:3]]
+    assert events[0]["command"] == "varbench run --method svare" and events[0]["pid"] == os.getpid()
+    stages = [(event["name"], event["done"], event["total"]) for event in events[1:3]]
     assert stages == [("generate svare", 4, 10), ("generate svare", 10, 10)]
-    assert told[3]["message"] == "odd: x" and told[4]["outcome"] == "finished"
+    assert events[3]["message"] == "odd: x" and events[4]["outcome"] == "finished"
     assert not logging.getLogger("varbench").handlers  # nothing stays behind
 
 

@@ -24,17 +24,17 @@ store = pytest.fixture(make_store)
 def test_round_trip(store: Store) -> None:
     assert store.get("generate", SPEC) is None
     written = put(store)
-    found = reopened(store).get("generate", SPEC)
-    assert found == written
-    assert found is not None
-    assert found.key == digest(SPEC)
-    assert found.dir == store.root / "generate" / found.key[:2] / found.key
-    assert found.spec == SPEC
-    assert found.meta == {"seconds": 1.5}
-    assert found.json("scores.json") == {"hit": True}
-    image = found.path("images/0.bin")
-    assert found.files["images/0.bin"].sha256 == file_sha256(image)
-    assert found.files["images/0.bin"].size == 600
+    entry = reopened(store).get("generate", SPEC)
+    assert entry == written
+    assert entry is not None
+    assert entry.key == digest(SPEC)
+    assert entry.dir == store.root / "generate" / entry.key[:2] / entry.key
+    assert entry.spec == SPEC
+    assert entry.meta == {"seconds": 1.5}
+    assert entry.json("scores.json") == {"hit": True}
+    image = entry.path("images/0.bin")
+    assert entry.files["images/0.bin"].sha256 == file_sha256(image)
+    assert entry.files["images/0.bin"].size == 600
     assert leftovers(store) == []
 
 

@@ -81,12 +81,12 @@ def test_built_in_names_stay_built_in(site: Path) -> None:
         "varbench.prompts": {"shadowpack": "shadowpack.data"},
     }
     install(site, "shadowpack", files, targets)
-    told = problems()
+    messages = problems()
     for name in ("svare", "none", "acc_e", "gallery", "face-ada", "gallery-faces"):
-        (one,) = (text for text in told if f"'{name}' is built in" in text)
+        (one,) = (text for text in messages if f"'{name}' is built in" in text)
         assert "shadowpack 0.1" in one
         assert "rename" in one
-    assert len(told) == 6
+    assert len(messages) == 6
     shown = varbench("run", "--show-config", "--concept", "face-ada", "--method", "svare")
     assert shown.exit_code == 0, shown.output
     assert "alpha" in shown.output
@@ -169,7 +169,7 @@ def test_folders_and_files_that_cannot_be_read_are_told(site: Path) -> None:
         "varbench.prompts": {"bad": "filespack.bad"},
     }
     install(site, "filespack", files, targets)
-    told = problems("concepts")
+    messages = problems("concepts")
     for words in (
         "has no *.yaml",
         "is a module",
@@ -178,7 +178,7 @@ def test_folders_and_files_that_cannot_be_read_are_told(site: Path) -> None:
         "no-words.yaml",
         "'their-churches'",  # the prompt set of the other file
     ):
-        assert sum(words in one for one in told) == 1, (words, told)
+        assert sum(words in one for one in messages) == 1, (words, messages)
     (one,) = problems("prompts")
     assert "doubled.csv:3" in one
     assert varbench("list", "concepts").exit_code == 0

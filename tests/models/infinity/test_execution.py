@@ -162,10 +162,10 @@ def test_decoding_needs_the_same_memory_for_any_number() -> None:
         with LiveBytes() as live:
             images = model.decode(blank(model, count))
         peaks[count] = live.peak
-    one = images[:1].numel() * 4
+    image_bytes = images[:1].numel() * 4
     assert images.shape == (3, 3, 256, 256)
-    assert peaks[1] > 20 * one  # what memory would grow by without slices
-    assert peaks[3] - peaks[1] < 5 * 2 * one
+    assert peaks[1] > 20 * image_bytes  # what memory would grow by without slices
+    assert peaks[3] - peaks[1] < 5 * 2 * image_bytes
 
 
 def test_slices_give_the_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,10 @@ def test_weight_one_is_no_guidance(model: InfinityModel, texts: TextCondition) -
 
 def test_guidance_formula() -> None:
     guidance = ClassifierFreeGuidance((3.0, 0.5))
-    own, null = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 8.0])
-    assert guidance.combine(0, [own, null]).tolist() == [-5.0, -22.0]
-    assert guidance.combine(1, [own, null]).tolist() == [2.5, 3.0]
-    assert guidance.combine(0, [own]) is own
+    prompted, null = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 8.0])
+    assert guidance.combine(0, [prompted, null]).tolist() == [-5.0, -22.0]
+    assert guidance.combine(1, [prompted, null]).tolist() == [2.5, 3.0]
+    assert guidance.combine(0, [prompted]) is prompted
 
 
 def test_guidance_and_negative_prompts_change_images(
@@ -174,14 +174,14 @@ def test_null_condition_has_the_prompts_length(model: InfinityModel, texts: Text
     assert torch.equal(null.lengths, texts.lengths)
     assert null.select([2]).is_null.tolist() == [True]
     with torch.no_grad():
-        state, own = model.read(null), model.read(texts)
+        state, prompted = model.read(null), model.read(texts)
         table = model.transformer.cfg_uncond
         for i, length in enumerate(LENGTHS):
             assert int(state.mask_BT[i].sum()) == length
             alone = TextCondition(table[None, :length], torch.tensor([length]))
             expected = model.read(alone).pooled_BD[0]
             assert torch.allclose(state.pooled_BD[i], expected, atol=1e-5)
-            assert not torch.allclose(state.pooled_BD[i], own.pooled_BD[i], atol=1e-2)
+            assert not torch.allclose(state.pooled_BD[i], prompted.pooled_BD[i], atol=1e-2)
 
 
 @torch.no_grad()

@@ -214,7 +214,7 @@ def test_full_size_files_load(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["infinity-2b", "infinity-8b"])
 def test_a_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> None:
     last = f"block_chunks.7.module.{ZOO[name]['depth'] // 8 - 1}."
-    own = f"blocks.{ZOO[name]['depth'] - 1}."
+    block = f"blocks.{ZOO[name]['depth'] - 1}."
     width = ZOO[name]["width"]
 
     def attempt(shapes: Shapes) -> str:
@@ -224,7 +224,7 @@ def test_a_wrong_key_at_full_size_fails_by_name(name: str, tmp_path: Path) -> No
 
     shapes = whole_list(name)
     del shapes[f"{last}ca.mat_kv.weight"]
-    assert attempt(shapes).endswith(f"does not fit this model. missing: {own}ca.mat_kv.weight")
+    assert attempt(shapes).endswith(f"does not fit this model. missing: {block}ca.mat_kv.weight")
     extra = f"{last}ffn.fc3.weight"
     assert attempt(whole_list(name) | {extra: (2, 2)}).endswith(f"model. extra: {extra}")
     bent = f"{last}ffn.fc2.weight"

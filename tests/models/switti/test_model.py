@@ -57,10 +57,10 @@ def test_logits_are_the_literal_loops(causal: bool) -> None:
     with torch.no_grad():
         logits = model.logits(rollout, texts())
     for row in (0, 2):
-        own = literal_logits(
+        literal = literal_logits(
             model.transformer, texts().select([row]), rollout.inputs[row], SCHEDULE
         )
-        torch.testing.assert_close(logits[row, :, 0], own, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits[row, :, 0], literal, atol=1e-4, rtol=0)
     assert logits.std() > 1
 
 
@@ -214,11 +214,11 @@ def test_strict_mode_ignores_batch_size(causal: bool) -> None:
 def test_guidance_grows_over_the_scales() -> None:
     """Weight w of this class is (1 + t) conditional - t null with the original's t = cfg k / K."""
     guidance = tiny_model().guidance(7.0)
-    own, null = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 8.0])
+    prompted, null = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 8.0])
     for k in range(4):
         t = 6.0 * k / 3
-        expected = (1 + t) * own - t * null
-        torch.testing.assert_close(guidance.combine(k, [own, null]), expected)
+        expected = (1 + t) * prompted - t * null
+        torch.testing.assert_close(guidance.combine(k, [prompted, null]), expected)
 
 
 @BOTH
@@ -228,10 +228,10 @@ def test_guided_logits_come_from_both_branches(causal: bool) -> None:
     rollout = model.generate(texts(), KEYS, sampling=greedy)
     null = model.null(texts())
     with torch.no_grad():
-        own, other = model.logits(rollout, texts()), model.logits(rollout, null)
+        prompted, other = model.logits(rollout, texts()), model.logits(rollout, null)
     for k, rows in enumerate(ROWS):
         weight = 1 + 2 * k / 3
-        guided = weight * own[:, rows] + (1 - weight) * other[:, rows]
+        guided = weight * prompted[:, rows] + (1 - weight) * other[:, rows]
         assert torch.equal(guided.argmax(-1), rollout.tokens[:, rows])
     plain = model.generate(texts(), KEYS, sampling=replace(greedy, guidance=1.0))
     assert len(model.guidance(1.0).branches(model, texts())) == 1
@@ -258,10 +258,10 @@ def test_conditions_mix_row_by_row(causal: bool) -> None:
     mixed = texts().choose(null, [True, False, False, True])
     with torch.no_grad():
         actual = model.logits(rollout, mixed)
-        own, other = model.logits(rollout, texts()), model.logits(rollout, null)
+        prompted, other = model.logits(rollout, texts()), model.logits(rollout, null)
     torch.testing.assert_close(actual[[0, 3]], other[[0, 3]])
-    torch.testing.assert_close(actual[[1, 2]], own[[1, 2]])
-    assert not torch.allclose(own, other, atol=0.1)
+    torch.testing.assert_close(actual[[1, 2]], prompted[[1, 2]])
+    assert not torch.allclose(prompted, other, atol=0.1)
 
 
 def test_parts_are_disjoint_and_named() -> None:
