@@ -16,9 +16,9 @@ from varbench.metrics.stats import (
     cluster_bootstrap_mean,
     clustered_rate,
     erasure_rate,
+    intervals,
     paired_difference,
     ratio_of_means,
-    resampling,
 )
 
 # --- Wilson -------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ from varbench.metrics.stats import (
 def test_wilson_agrees_with_scipy(
     hits: int, n: int, level: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resampling, "LEVEL", level)
+    monkeypatch.setattr(intervals, "LEVEL", level)
     ours = wilson(hits, n)
     theirs = scipy_stats.binomtest(hits, n).proportion_ci(level, method="wilson")
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.stats import prompts, wilson
-from varbench.metrics.stats import erasure_rate, resampling
+from varbench.metrics.stats import erasure_rate, intervals
 
 
 def brute_force_erasure(method: Any, base: Any, clusters: Any, resamples: int) -> list[float]:
@@ -24,7 +24,7 @@ def brute_force_erasure(method: Any, base: Any, clusters: Any, resamples: int) -
 
 
 def test_erasure_rate_agrees_with_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 4000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 4000)
     rng, clusters = np.random.default_rng(13), prompts(40, 4)
     base = rng.random(160) < np.repeat(rng.beta(2, 1, size=40), 4)
     method = base & (rng.random(160) < 0.3)
@@ -77,7 +77,7 @@ def test_erasure_rate_refuses_what_does_not_pair() -> None:
 
 
 def test_erasure_rate_covers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 400)
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
     rng, clusters, trials = np.random.default_rng(14), prompts(50, 4), 300
     covered = 0
     for _ in range(trials):

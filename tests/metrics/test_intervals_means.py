@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tests.helpers.stats import Z, prompts
-from varbench.metrics.stats import cluster_bootstrap_mean, cluster_means, resampling
+from varbench.metrics.stats import cluster_bootstrap_mean, cluster_means, intervals
 
 # --- clustered mean -----------------------------------------------------------------------------
 
@@ -29,8 +29,8 @@ def test_cluster_means_come_in_order_of_id() -> None:
 
 def test_bootstrap_equals_all_resamples_of_three_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     """27 equally likely resamples can be listed; so many draws must give their quantiles."""
-    monkeypatch.setattr(resampling, "RESAMPLES", 200_000)
-    monkeypatch.setattr(resampling, "LEVEL", 0.8)
+    monkeypatch.setattr(intervals, "RESAMPLES", 200_000)
+    monkeypatch.setattr(intervals, "LEVEL", 0.8)
     means = np.array([0.0, 1.0, 5.0])
     listed = [np.mean(draw) for draw in itertools.product(means, repeat=3)]
     ours = cluster_bootstrap_mean(means, ["a", "b", "c"])
@@ -41,7 +41,7 @@ def test_bootstrap_equals_all_resamples_of_three_clusters(monkeypatch: pytest.Mo
 def test_bootstrap_agrees_with_scipy_where_each_prompt_has_one_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 20_000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 20_000)
     values = np.random.default_rng(1).gamma(2.0, size=80)
     ours = cluster_bootstrap_mean(values, np.arange(80))
     theirs = scipy_stats.bootstrap(
@@ -53,7 +53,7 @@ def test_bootstrap_agrees_with_scipy_where_each_prompt_has_one_image(
 def test_bootstrap_width_is_that_of_the_clustered_standard_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 5000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 5000)
     rng = np.random.default_rng(3)
     clusters = prompts(400, 4)
     values = np.repeat(rng.normal(size=400), 4) + 0.3 * rng.normal(size=1600)
@@ -67,7 +67,7 @@ def test_bootstrap_width_is_that_of_the_clustered_standard_error(
 def test_clustered_bootstrap_covers_where_the_naive_one_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 400)
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
     rng = np.random.default_rng(4)
     clusters, rows, trials = prompts(40, 5), np.arange(200), 300
     covered = naive = 0

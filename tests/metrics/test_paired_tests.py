@@ -12,10 +12,10 @@ from tests.helpers.stats import prompts
 from varbench.metrics.stats import (
     cluster_bootstrap_mean,
     holm,
+    intervals,
     paired_difference,
     paired_sign_flip_pvalue,
     ratio_of_means,
-    resampling,
     tests,
 )
 
@@ -53,7 +53,7 @@ def test_ratio_of_proportional_values_is_exact_and_unpaired_would_not_be() -> No
 
 
 def test_ratio_agrees_with_scipys_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 20_000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 20_000)
     rng = np.random.default_rng(9)
     b = rng.gamma(4.0, size=100)
     a = 0.7 * b + rng.gamma(1.0, size=100)

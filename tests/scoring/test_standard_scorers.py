@@ -19,9 +19,9 @@ from varbench.data.published import networks
 from varbench.errors import CheckpointError
 from varbench.scoring.base import Scorer
 from varbench.scoring.registry import SCORERS
-from varbench.scoring.scorers import images, standard_clip, standard_features
-from varbench.scoring.scorers.standard_clip import ClipB32, ClipL14, load_clip
-from varbench.scoring.scorers.standard_features import (
+from varbench.scoring.scorers import clip, features, images
+from varbench.scoring.scorers.clip import ClipB32, ClipL14, load_openai_clip
+from varbench.scoring.scorers.features import (
     DINO,
     DinoScorer,
     InceptionScorer,
@@ -142,7 +142,7 @@ def installed(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> pyte
     """The scorers find these files, and expect the tiny networks in them."""
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: TINY)
     monkeypatch.setattr(images, "network_checksum", lambda name: f"checksum of {name}")
-    for module in (standard_clip, standard_features):
+    for module in (clip, features):
         monkeypatch.setattr(module, "network_path", weights.__getitem__)
     monkeypatch.setattr(timm, "create_model", shallow)
     return monkeypatch
@@ -172,7 +172,7 @@ def test_an_archive_and_a_state_dict_are_the_same_network(
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: TINY)
     archive, plain, network = tiny_clip
     for path in (archive, plain):
-        model, preprocess, tokenizer = load_clip(path, "tiny")
+        model, preprocess, tokenizer = load_openai_clip(path, "tiny")
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         with Image.open(files[0]) as image, torch.no_grad():
             pixels = preprocess(image)[None]
@@ -199,7 +199,7 @@ def test_clip_reads_what_open_clip_prescribes_for_openais_weights(
     tiny_clip: tuple[Path, Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: TINY)
-    _, preprocess, tokenizer = load_clip(tiny_clip[1], "tiny")
+    _, preprocess, tokenizer = load_openai_clip(tiny_clip[1], "tiny")
     tag = open_clip.get_pretrained_cfg("ViT-L-14", "openai")
     assert tag["interpolation"] == "bicubic"
     grey = Image.new("RGB", (200, 100), (128, 128, 128))
@@ -256,7 +256,7 @@ def test_fingerprints_follow_the_file_and_load_no_network(
     def refuse(*args: object) -> None:
         raise AssertionError("a network was loaded for its fingerprint")
 
-    for module in (standard_clip, standard_features):
+    for module in (clip, features):
         installed.setattr(module, "network_path", refuse)
     kinds: list[Scorer] = [ClipL14(), ClipB32(), InceptionScorer(), DinoScorer()]
     before = [kind.fingerprint() for kind in kinds]
@@ -288,10 +288,10 @@ def test_a_file_of_something_else_is_refused_by_name(
     damaged = tmp_path / Path(networks.known()["inception-v3"].file).name
     damaged.write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match=r"inception-2015-12-05\.pt is not clean-fid's"):
-        standard_features.load_inception(damaged)
+        features.load_inception(damaged)
     for path in (damaged, weights["clip-vit-b-32"]):
         with pytest.raises(CheckpointError, match="is not vit_base_patch14_dinov2; fetch it"):
             load_dino(path)
     for path in (damaged, weights["dinov2-vit-b-14"]):
         with pytest.raises(CheckpointError, match="is not tiny; fetch it again"):
-            load_clip(path, "tiny")
+            load_openai_clip(path, "tiny")

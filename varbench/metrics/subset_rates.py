@@ -17,7 +17,7 @@ from varbench.metrics import stats
 from varbench.metrics.base import MetricValue
 from varbench.metrics.estimates import ONE_PROMPT, joined, paired_mean, prompt_mean
 from varbench.metrics.groups import Array, Flags, Floats
-from varbench.metrics.stats.resampling import RESAMPLES, Interval
+from varbench.metrics.stats.intervals import RESAMPLES, Interval
 
 _CHUNK = 100  # resamples in memory at a time
 

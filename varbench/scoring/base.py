@@ -19,7 +19,11 @@ class Scorer(Protocol):
     @property
     def version(self) -> int: ...
     def fingerprint(self) -> str:
-        """Hash of weights and settings."""
+        """Hash of weights and settings; loads no published network.
+
+        Raises:
+            MissingNetworkError: a published network's file is not on this machine.
+        """
         ...
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
@@ -32,10 +36,7 @@ class Comparer(Protocol):
 
     @property
     def version(self) -> int: ...
-    def fingerprint(self) -> str:
-        """Hash of weights and settings."""
-        ...
-
+    def fingerprint(self) -> str: ...
     def compare(self, first: Sequence[Path], second: Sequence[Path]) -> Array:
         """Distances float32 [n] of `first[i]` and `second[i]`: symmetric, 0 for equal images."""
         ...

@@ -25,10 +25,10 @@ SCORERS: dict[str, dict[str, Target]] = {  # network set -> role -> called with 
         "features": ".scorers.features:FeatureScorer",
     },
     "standard": {
-        "clip": ".scorers.standard_clip:ClipL14",
-        "clip_b32": ".scorers.standard_clip:ClipB32",
-        "features": ".scorers.standard_features:InceptionScorer",
-        "dino": ".scorers.standard_features:DinoScorer",
+        "clip": ".scorers.clip:ClipL14",
+        "clip_b32": ".scorers.clip:ClipB32",
+        "features": ".scorers.features:InceptionScorer",
+        "dino": ".scorers.features:DinoScorer",
         "imagenet": ".scorers.imagenet:ImagenetScorer",
         "detections": ".scorers.detections:DetectionScorer",
         "detections_640m": ".scorers.detections:detections_640m",
@@ -66,7 +66,7 @@ def _standard(target: Target, *roles: str, provides: tuple[str, ...] = ()) -> Ju
 
 _DETECTED = ("detected", "detected_score", "detected_count")
 JUDGES: dict[str, JudgeSpec] = {
-    "gallery": JudgeSpec(".judges.classifier:ClassifierJudge", "gallery", ("judge",)),
+    "gallery": JudgeSpec(".scorers.judge:ClassifierJudge", "gallery", ("judge",)),
     "nudenet": _standard(".judges.nudenet:NudeNetJudge", "detections", provides=_DETECTED),
     "nudenet-640m": _standard(
         ".judges.nudenet:NudeNet640mJudge", "detections_640m", provides=_DETECTED

@@ -2,6 +2,7 @@
 
 from varbench.metrics.stats.intervals import (
     MIN_BASE_HITS,
+    Interval,
     cluster_bootstrap_mean,
     cluster_means,
     cluster_total,
@@ -9,25 +10,19 @@ from varbench.metrics.stats.intervals import (
     erasure_rate,
     paired_difference,
     ratio_of_means,
-    total_difference,
 )
 from varbench.metrics.stats.paired_samples import (
-    Estimate,
     PairedSamples,
-    Statistic,
     estimate,
     read_rows,
     write_rows,
 )
-from varbench.metrics.stats.resampling import Interval
 from varbench.metrics.stats.tests import holm, paired_sign_flip_pvalue
 
 __all__ = [
     "MIN_BASE_HITS",
-    "Estimate",
     "Interval",
     "PairedSamples",
-    "Statistic",
     "cluster_bootstrap_mean",
     "cluster_means",
     "cluster_total",
@@ -39,6 +34,5 @@ __all__ = [
     "paired_sign_flip_pvalue",
     "ratio_of_means",
     "read_rows",
-    "total_difference",
     "write_rows",
 ]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.metrics.stats import intervals
-from varbench.metrics.stats.resampling import Interval
+from varbench.metrics.stats.intervals import Interval
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")

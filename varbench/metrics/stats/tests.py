@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from varbench.metrics.stats.resampling import CHUNK, Floats, finite_values
+from varbench.metrics.stats.intervals import CHUNK, Floats, finite_values
 
 PATTERNS = 10_000  # of signs, at most
 

@@ -48,11 +48,6 @@ class LpipsComparer(LazyNetwork):
         return load_lpips(network_path(TRUNK))
 
     def fingerprint(self) -> str:
-        """Hash of both weight files and of the image size; loads no network.
-
-        Raises:
-            MissingNetworkError: the trunk's file is not on this machine.
-        """
         return network_fingerprint(TRUNK, cached_file_sha256(_heads()), SIDE)
 
     @torch.inference_mode()

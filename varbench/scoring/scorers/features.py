@@ -2,21 +2,43 @@
 
 clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so images take its
 path: PNG -> RGB -> Pillow bicubic, per channel and in floating point -> the network's size, 0 to
-255. Only the network is ours, passed in like its `custom_feat_extractor`.
+255. Only the network is ours, passed in like its `custom_feat_extractor`: the Gallery's own, and
+for images of any other model
+
+* Inception v3 (role `features`), the network that FID was defined with (Heusel et al., NeurIPS
+  2017), in the TorchScript file and behind the wrapper of clean-fid: 299 x 299, (x - 128) / 128,
+  the 2,048 numbers of the last pooling. FID and KID on them compare with those of other users of
+  clean-fid's mode "clean" at equal n and equal image size;
+* DINOv2 ViT-B/14 (role `dino`; Oquab et al., TMLR 2024), which knows faces, styles and textures
+  that Inception, trained to tell ImageNet's classes, does not see (Stein et al., NeurIPS 2023):
+  224 x 224, ImageNet's mean and deviation, the 768 numbers of the class token after the last norm.
+  The network is timm's with the authors' file; its positions, learnt at 518 pixels, are resized by
+  timm.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from varbench.data.published.networks import network_path
 from varbench.metrics.groups import Array
 from varbench.scoring.gallery_networks import SIDE, load_features
-from varbench.scoring.scorers.images import LazyNetwork, check_input, fingerprint
+from varbench.scoring.scorers.images import (
+    LazyNetwork,
+    check_input,
+    fingerprint,
+    network_fingerprint,
+    reading,
+)
+
+DINO = "vit_base_patch14_dinov2"
 
 
 class Extractor(nn.Module):
@@ -68,3 +90,81 @@ class FeatureScorer(LazyNetwork):
             verbose=False,
         )
         return {"features": np.asarray(rows, dtype=np.float32)}
+
+
+class StandardFeatures(FeatureScorer):
+    """Feature rows of a network from a published file, known by name."""
+
+    network: ClassVar[str]
+
+    def fingerprint(self) -> str:
+        return network_fingerprint(self.network, self.version, "clean", self.side)
+
+
+class Normalised(nn.Module):
+    """A network behind ImageNet's mean and deviation; images `[B, 3, H, W]` in 0..255."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", 255 * torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1))
+        self.register_buffer("deviation", 255 * torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features `[B, d]`."""
+        rows: Tensor = self.network((images - self.mean) / self.deviation)
+        return rows
+
+
+def load_inception(path: Path) -> nn.Module:
+    """clean-fid's wrapper of its TorchScript file, from `[B, 3, 299, 299]` in 0..255 to 2,048.
+
+    Raises:
+        CheckpointError: the file is damaged or holds something else.
+    """
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    with reading(path, "clean-fid's Inception v3"), warnings.catch_warnings():
+        # The format is deprecated, the file is not ours.
+        warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
+        # The wrapper looks for the file by name, in a folder, and would download it.
+        network: nn.Module = InceptionV3W(str(path.parent), download=False)
+    return network.eval().requires_grad_(False)
+
+
+def load_dino(path: Path) -> nn.Module:
+    """DINOv2 from its authors' file, from `[B, 3, 224, 224]` in 0..255 to the class token.
+
+    Raises:
+        CheckpointError: the file is damaged or of another architecture.
+    """
+    import timm
+
+    source: dict[str, Any] = {"file": str(path), "num_classes": 0}
+    with reading(path, DINO):  # as pretrained, so that timm translates the file's names
+        network = timm.create_model(
+            DINO, pretrained=True, pretrained_cfg_overlay=source, img_size=DinoScorer.side
+        )
+    return Normalised(network).eval().requires_grad_(False)
+
+
+class InceptionScorer(StandardFeatures):
+    """Inception v3's 2,048 numbers, as clean-fid computes them."""
+
+    network = "inception-v3"
+
+    def _load(self) -> nn.Module:
+        return load_inception(network_path(self.network))
+
+
+class DinoScorer(StandardFeatures):
+    """DINOv2's class token, 768 numbers."""
+
+    network = "dinov2-vit-b-14"
+    side = 224
+
+    def _load(self) -> nn.Module:
+        return load_dino(network_path(self.network))

@@ -38,11 +38,6 @@ class ImagenetScorer(LazyNetwork):
         return load_resnet(network_path(NETWORK))
 
     def fingerprint(self) -> str:
-        """Hash of the network's file.
-
-        Raises:
-            MissingNetworkError: the file is not on this machine.
-        """
         return network_fingerprint(NETWORK, self.version)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The classifier's most likely label of each head, with its probability."""
+"""The Gallery's classifier: the scorer that runs it, and the judge that returns what it stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from varbench.metrics.groups import Array
+from varbench.data.concept import Concept
+from varbench.metrics.groups import Array, Arrays
+from varbench.scoring.base import Scorer
 from varbench.scoring.gallery_networks import GalleryJudge, load_judge
 from varbench.scoring.scorers.images import LazyNetwork, batches, check_input, fingerprint
 
@@ -49,3 +51,29 @@ class JudgeScorer(LazyNetwork):
             arrays[head] = np.concatenate(labels[head]).astype(np.int64)
             arrays[f"{head}_p"] = np.concatenate(chances[head]).astype(np.float32)
         return arrays
+
+
+class ClassifierJudge:
+    """Returns the labels that the scorer `judge` stored.
+
+    Args:
+        concept: not used; the classifier's heads are fixed.
+        scorers: by role; `judge` is a :class:`JudgeScorer`.
+    """
+
+    version = 1
+
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
+        classifier = scorers["judge"]
+        assert isinstance(classifier, JudgeScorer)
+        self._classifier = classifier
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        return self._classifier.labels
+
+    def fingerprint(self) -> str:
+        return self._classifier.fingerprint()
+
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
+        return scores["judge"]
