@@ -93,7 +93,7 @@ def _scorer(network_set: str, role: str) -> list[Any]:
 
 
 def _comparer(network_set: str, role: str) -> list[Any]:
-    comparer = ScorerPool().comparers(network_set, [role])[role]
+    comparer = ScorerPool().of_roles(COMPARERS[network_set], [role])[role]
     return [comparer.version, _or_error(comparer.fingerprint)]
 
 

@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 
 from varbench.scoring.base import Scorer
 from varbench.scoring.evaluator import ScorerPool
+from varbench.scoring.registry import SCORERS
 
 Kind = TypeVar("Kind")
 
 
 def new_scorer(role: str, *, network_set: str = "gallery") -> Scorer:
     """The scorer of a role, whose network is not loaded yet."""
-    return ScorerPool().scorers(network_set, [role])[role]
+    scorer: Scorer = ScorerPool().of_roles(SCORERS[network_set], [role])[role]
+    return scorer
 
 
 def stand_in(kind: type[Kind], load: Callable[[], Any], **settings: Any) -> Kind:

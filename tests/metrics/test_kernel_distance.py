@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, unit, value, world
 from varbench.metrics import METRICS
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.metrics.kernel_distance import SCALE, cmmd_with_same, gaussian_kernel, paired_mmd
 
 paired_cmmd = partial(paired_mmd, kernel=gaussian_kernel, scale=SCALE)
@@ -60,7 +60,8 @@ def test_its_authors_number_is_the_mean_over_all_pairs() -> None:
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, prompts = rows(0, 30), rows(1, 30), np.arange(30) // 3
     whole, same = paired_cmmd(x, y, prompts), cmmd_with_same(x, y)
-    monkeypatch.setattr("varbench.metrics.kernel_distance.STEP", 7)
+    smaller = partial(row_blocks, size=7)
+    monkeypatch.setattr("varbench.metrics.kernel_distance.row_blocks", smaller)
     assert paired_cmmd(x, y, prompts).value == pytest.approx(whole.value, rel=1e-12)
     assert cmmd_with_same(x, y) == pytest.approx(same, rel=1e-12)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -9,7 +11,7 @@ from scipy.spatial.distance import cdist
 from tests.helpers.metrics import Prompt, group, metric_inputs, value, world
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics import precision_recall as near
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.metrics.precision_recall import independent_coverage
 
 BOTH = ("recall", "coverage", "recall_dino", "coverage_dino")
@@ -58,7 +60,7 @@ def test_distances_and_radii_are_scipys_whatever_the_block(monkeypatch: pytest.M
     np.testing.assert_allclose(near.squared_distances(a, b), cdist(a, b) ** 2, rtol=1e-9)
     radii = np.sort(cdist(a, a), axis=1)[:, 5] ** 2
     before = near.within(b, a, radii), near.reached(a, radii, b)
-    monkeypatch.setattr(near, "STEP", 4)
+    monkeypatch.setattr(near, "row_blocks", partial(row_blocks, size=4))
     np.testing.assert_allclose(near.squared_radii(a), radii, rtol=1e-9)
     np.testing.assert_array_equal(near.within(b, a, radii), before[0])
     np.testing.assert_array_equal(near.reached(a, radii, b), before[1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ Arrays = Mapping[str, Array]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Key = tuple[str, int]  # prompt id and image seed
+
+
+def row_blocks(count: int, size: int = 512) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `count` rows in order, to bound memory."""
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 @dataclass(frozen=True)
@@ -105,16 +111,12 @@ def match(
         dropped |= our_rows.keys() ^ their_rows.keys()
         for key in our_rows.keys() & their_rows.keys():
             places.setdefault(key, (part, our_rows[key], their_rows[key]))
-    order = sorted(places)
-    sides = []
-    for side in (0, 1):
-        picked = []
-        for part, groups in enumerate(pairs):
-            picked.append(
-                groups[side].take([places[k][1 + side] for k in order if places[k][0] == part])
-            )
-        sides.append(_merge(picked, [places[k][0] for k in order]))
-    return Pair(sides[0], sides[1], len(dropped - places.keys()))
+    rows = [places[key] for key in sorted(places)]
+    return Pair(
+        _pooled([ours for ours, _ in pairs], [(part, row) for part, row, _ in rows]),
+        _pooled([theirs for _, theirs in pairs], [(part, row) for part, _, row in rows]),
+        len(dropped - places.keys()),
+    )
 
 
 def _rows(group: ScoredImages) -> dict[Key, int]:
@@ -126,24 +128,23 @@ def _rows(group: ScoredImages) -> dict[Key, int]:
     return rows
 
 
-def _merge(groups: Sequence[ScoredImages], parts: Sequence[int]) -> ScoredImages:
-    """One group whose row i is the next row of `groups[parts[i]]`; keeps arrays that all have."""
-    groups = [group for group in groups if len(group)]
-    if not groups:
+def _pooled(groups: Sequence[ScoredImages], rows: Sequence[tuple[int, int]]) -> ScoredImages:
+    """Rows (group, row of it) of several groups; keeps the arrays that all of these groups have."""
+    used = {part: groups[part] for part in sorted({part for part, _ in rows})}
+    if not used:
         return ScoredImages([], [], {})
-    starts = np.argsort(np.argsort(np.asarray(parts), kind="stable"), kind="stable")
-    shared = {
-        scorer: [name for name in arrays if all(name in g.scores.get(scorer, {}) for g in groups)]
-        for scorer, arrays in groups[0].scores.items()
-    }
+    first = next(iter(used.values()))
+    starts = dict(zip(used, accumulate(map(len, used.values()), initial=0), strict=False))
     whole = ScoredImages(
-        [prompt for group in groups for prompt in group.prompts],
-        [seed for group in groups for seed in group.seeds],
+        [prompt for group in used.values() for prompt in group.prompts],
+        [seed for group in used.values() for seed in group.seeds],
         {
             scorer: {
-                name: np.concatenate([g.scores[scorer][name] for g in groups]) for name in names
+                name: np.concatenate([g.scores[scorer][name] for g in used.values()])
+                for name in arrays
+                if all(name in g.scores.get(scorer, {}) for g in used.values())
             }
-            for scorer, names in shared.items()
+            for scorer, arrays in first.scores.items()
         },
     )
-    return whole.take(starts.tolist())
+    return whole.take([starts[part] + row for part, row in rows])

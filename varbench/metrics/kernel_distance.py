@@ -35,13 +35,11 @@ import numpy as np
 from varbench.data.groups import COCO, KEPT
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import PairedMetric, dropped_note, missing
-from varbench.metrics.groups import Array, Pair
+from varbench.metrics.groups import Array, Pair, row_blocks
 from varbench.metrics.stats import Interval
 
 Kernel = Callable[[Array, Array], Array]
 """Rows [n, d] and [m, d] to [n, m]."""
-STEP = 512  # rows of the kernel matrix in memory at a time
-SIGMA = 10.0
 SCALE = 1000.0
 
 
@@ -81,8 +79,7 @@ def paired_mmd(x: Array, y: Array, clusters: Array, kernel: Kernel, scale: float
     ids, inverse, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     count, weights = ids.size, 1.0 / sizes[inverse]  # every prompt weighs the same
     rows_n = np.empty(len(a))
-    for start in range(0, len(a), STEP):
-        i = slice(start, start + STEP)
+    for i in row_blocks(len(a)):
         h = kernel(a[i], a) + kernel(b[i], b) - kernel(a[i], b) - kernel(b[i], a)
         rows_n[i] = np.where(inverse[i, None] == inverse, 0.0, h) @ weights
     sums_C = np.bincount(inverse, weights=rows_n * weights)  # sum over c' of h(c, c')
@@ -103,7 +100,7 @@ def cubic_kernel(x: Array, y: Array) -> Array:
 def gaussian_kernel(x: Array, y: Array) -> Array:
     """CMMD's kernel, without the factor `SCALE`."""
     squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
-    kernel: Array = np.exp(squared / (-2 * SIGMA**2))
+    kernel: Array = np.exp(squared / (-2 * 10.0**2))
     return kernel
 
 
@@ -127,7 +124,7 @@ def cmmd_with_same(x: Array, y: Array) -> float:
 
 
 def _mean(a: Array, b: Array) -> float:
-    blocks = (gaussian_kernel(a[i : i + STEP], b).sum() for i in range(0, len(a), STEP))
+    blocks = (gaussian_kernel(a[i], b).sum() for i in row_blocks(len(a)))
     return float(sum(blocks)) / (len(a) * len(b))
 
 

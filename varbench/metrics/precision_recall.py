@@ -30,10 +30,9 @@ import numpy as np
 from varbench.data.groups import KEPT
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import PairedMetric, dropped_note, missing, paired_mean
-from varbench.metrics.groups import Array, Flags, Floats, Pair
+from varbench.metrics.groups import Array, Flags, Floats, Pair, row_blocks
 
 NEIGHBOURS = 5
-STEP = 512  # rows of the distance matrix in memory at a time
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ class Neighbourhoods(PairedMetric):
 def squared_radii(rows: Array, k: int = NEIGHBOURS) -> Floats:
     """Squared distance of each row of [n, d] to its k-th nearest other row, [n]; n > k."""
     radii = np.empty(len(rows))
-    for start in range(0, len(rows), STEP):
-        part = slice(start, start + STEP)
+    for part in row_blocks(len(rows)):
         # Each row is its own nearest, at 0, or one of several equal ones.
         radii[part] = np.partition(squared_distances(rows[part], rows), k, axis=1)[:, k]
     return radii
@@ -78,8 +76,7 @@ def squared_radii(rows: Array, k: int = NEIGHBOURS) -> Floats:
 def within(points: Array, centres: Array, squared: Floats) -> Flags:
     """[n] True where one of `points` [n, d] is in any neighbourhood of `centres` [m, d]."""
     inside = np.empty(len(points), dtype=np.bool_)
-    for start in range(0, len(points), STEP):
-        part = slice(start, start + STEP)
+    for part in row_blocks(len(points)):
         inside[part] = (squared_distances(points[part], centres) <= squared).any(axis=1)
     return inside
 
@@ -87,8 +84,7 @@ def within(points: Array, centres: Array, squared: Floats) -> Flags:
 def reached(centres: Array, squared: Floats, points: Array) -> Flags:
     """[n] True where any of `points` [m, d] is in the neighbourhood of one of `centres` [n, d]."""
     hit = np.empty(len(centres), dtype=np.bool_)
-    for start in range(0, len(centres), STEP):
-        part = slice(start, start + STEP)
+    for part in row_blocks(len(centres)):
         hit[part] = squared_distances(centres[part], points).min(axis=1) <= squared[part]
     return hit
 

@@ -30,15 +30,33 @@ import numpy as np
 
 from varbench.data.groups import KEPT
 from varbench.metrics.base import PROBE, MetricInfo, MetricInputs, MetricValue
-from varbench.metrics.estimates import dropped_note, missing, paired_mean, ratio, sampled_value
+from varbench.metrics.estimates import (
+    PairedMetric,
+    dropped_note,
+    missing,
+    paired_mean,
+    ratio,
+    sampled_value,
+)
 from varbench.metrics.groups import Floats, Pair, ScoredImages
 from varbench.metrics.stats import PairedSamples
 
-NO_PROBE = "nothing was probed: set suite.probe.prompts"
-SAMPLING_ONLY = "not applicable: this method changes how is sampled, not what the model predicts"
+
+class _ProbeMetric(PairedMetric):
+    """A metric of probed prompts in place of images."""
+
+    def compute(self, inputs: MetricInputs) -> MetricValue:
+        """No value if nothing was probed, or if the method changes sampling only."""
+        pair = inputs.probed(*self.info.groups)
+        if len(pair):
+            return self.of_pair(pair, inputs)
+        if inputs.base_probe and not inputs.method_probe:
+            why = "not applicable: this method changes how is sampled, not what the model predicts"
+            return missing(why)
+        return missing("nothing was probed: set suite.probe.prompts")
 
 
-class PredictionDrift:
+class PredictionDrift(_ProbeMetric):
     """KL from the base model's predictions, per bit."""
 
     info = MetricInfo(
@@ -50,24 +68,23 @@ class PredictionDrift:
         "base model's, nats per bit, for prompts that must stay.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value if nothing was probed, or if the method changes sampling only."""
-        pair = probed_prompts(inputs)
-        if isinstance(pair, MetricValue):
-            return pair
-        details: dict[str, object] = {}
-        for name in KEPT:
-            part = inputs.probed(name)
-            if len(part):
-                details[name] = float(over_scales(part.method, "kl").mean())
-        details["scales"] = by_scale(pair.method, "kl")
-        details["null"] = float(over_scales(pair.method, "kl_null").mean())
-        details["flips"] = float(over_scales(pair.method, "flips").mean())
-        details["flips_scales"] = by_scale(pair.method, "flips")
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        parts = {name: inputs.probed(name).method for name in KEPT}
+        details: dict[str, object] = {
+            **{
+                name: float(_per_prompt(part, "kl").mean())
+                for name, part in parts.items()
+                if len(part)
+            },
+            "scales": _by_scale(pair.method, "kl"),
+            "null": float(_per_prompt(pair.method, "kl_null").mean()),
+            "flips": float(_per_prompt(pair.method, "flips").mean()),
+            "flips_scales": _by_scale(pair.method, "flips"),
+        }
         return _mean(pair, "kl", details)
 
 
-class TextControl:
+class TextControl(_ProbeMetric):
     """Strength of the text in the predictions, by that of the base model."""
 
     info = MetricInfo(
@@ -79,30 +96,25 @@ class TextControl:
         "moves the base model's. Below 1 the text is ignored.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value if nothing was probed, or if the base model ignores the text."""
-        pair = probed_prompts(inputs)
-        if isinstance(pair, MetricValue):
-            return pair
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        """No value if the base model ignores the text."""
         value = _strength_ratio(pair)
         if value is None:
             return missing("the unerased model does not listen to the text", len(pair))
-        ours, base = (over_scales(side, "strength") for side in (pair.method, pair.base))
+        ours, base = (_per_prompt(side, "strength") for side in (pair.method, pair.base))
+        parts = {name: inputs.probed(name) for name in KEPT}
+        by_scales = (_by_scale(side, "strength") for side in (pair.method, pair.base))
         details: dict[str, object] = {
             "strength": float(ours.mean()),
             "base_strength": float(base.mean()),
+            **{name: _strength_ratio(part) for name, part in parts.items() if len(part)},
+            "scales": [a / b if b else None for a, b in zip(*by_scales, strict=True)],
         }
-        for name in KEPT:
-            part = inputs.probed(name)
-            if len(part):
-                details[name] = _strength_ratio(part)
-        by_scales = (by_scale(side, "strength") for side in (pair.method, pair.base))
-        details["scales"] = [a / b if b else None for a, b in zip(*by_scales, strict=True)]
         samples = PairedSamples("ratio", ours, base, pair.base.clusters)
         return sampled_value(samples, value, 1.0, len(pair), dropped_note(pair), details)
 
 
-class Entropy:
+class Entropy(_ProbeMetric):
     """Mean entropy of a symbol on the model's own roll-outs, as a share of the largest."""
 
     info = MetricInfo(
@@ -114,46 +126,34 @@ class Entropy:
         "model: collapse; more: decay.",
     )  # fmt: skip
 
-    def compute(self, inputs: MetricInputs) -> MetricValue:
-        """No value if nothing was probed, or if the method changes sampling only."""
-        pair = probed_prompts(inputs)
-        if isinstance(pair, MetricValue):
-            return pair
-        ours, base = over_scales(pair.method, "entropy"), over_scales(pair.base, "entropy")
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        ours, base = _per_prompt(pair.method, "entropy"), _per_prompt(pair.base, "entropy")
         details: dict[str, object] = {
             "loss": float(1 - ours.mean() / base.mean()) if base.mean() > 0 else None,
             "ratio": ratio(ours, base, pair.base.clusters),
-            "scales": by_scale(pair.method, "entropy"),
-            "base_scales": by_scale(pair.base, "entropy"),
+            "scales": _by_scale(pair.method, "entropy"),
+            "base_scales": _by_scale(pair.base, "entropy"),
         }
         return _mean(pair, "entropy", details)
 
 
-def probed_prompts(inputs: MetricInputs) -> Pair | MetricValue:
-    """Probed prompts of the `neighbours` and `unrelated` groups, or the reason for none."""
-    pair = inputs.probed(*KEPT)
-    if len(pair):
-        return pair
-    return missing(SAMPLING_ONLY if inputs.base_probe and not inputs.method_probe else NO_PROBE)
-
-
-def over_scales(group: ScoredImages, name: str) -> Floats:
+def _per_prompt(group: ScoredImages, name: str) -> Floats:
     """One number per prompt [n]: the mean over scales of a probe array."""
     rows: Floats = np.asarray(group.array(PROBE, name), dtype=np.float64).mean(axis=1)
     return rows
 
 
-def by_scale(group: ScoredImages, name: str) -> list[float]:
+def _by_scale(group: ScoredImages, name: str) -> list[float]:
     """Mean over prompts per scale, coarse to fine, ready for JSON."""
     means: list[float] = np.asarray(group.array(PROBE, name), np.float64).mean(axis=0).tolist()
     return means
 
 
 def _mean(pair: Pair, name: str, details: dict[str, object]) -> MetricValue:
-    ours, base = over_scales(pair.method, name), over_scales(pair.base, name)
+    ours, base = _per_prompt(pair.method, name), _per_prompt(pair.base, name)
     return paired_mean(ours, base, pair.base.clusters, details=details, note=dropped_note(pair))
 
 
 def _strength_ratio(pair: Pair) -> float | None:
-    base = float(np.mean(over_scales(pair.base, "strength")))
-    return float(np.mean(over_scales(pair.method, "strength"))) / base if base else None
+    base = float(np.mean(_per_prompt(pair.base, "strength")))
+    return float(np.mean(_per_prompt(pair.method, "strength"))) / base if base else None

@@ -34,10 +34,9 @@ from varbench.metrics.estimates import (
     paired_mean,
     prompt_mean,
 )
-from varbench.metrics.groups import Array, Floats, Pair, ScoredImages
+from varbench.metrics.groups import Array, Floats, Pair, ScoredImages, row_blocks
 
 OTHERS = 99
-_STEP = 512  # images whose similarities to all captions are in memory at a time
 
 
 class RPrecision(PairedMetric):
@@ -91,8 +90,7 @@ class _Captions:
         """Per image: chance to be found among 100, and whether its caption beats all rivals."""
         images = np.asarray(group.array("clip", "image"), np.float64)
         beaten = np.empty(len(images), np.int64)
-        for start in range(0, len(images), _STEP):
-            rows = slice(start, start + _STEP)
+        for rows in row_blocks(len(images)):
             similar = images[rows] @ self.texts.T
             own = np.take_along_axis(similar, self.own[rows, None], axis=1)
             # Equal captions may differ by rounding; a tie must not be won by it.

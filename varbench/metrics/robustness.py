@@ -55,13 +55,7 @@ from varbench.metrics.estimates import (
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
 
 _COMPLETION = f"{COMPLETION}-"
-NOT_COMPLETED = "nothing was completed: set suite.robustness.prompts"
-NO_COMPLETION = "this model does not go on from given scales (no CompletesPrefix)"
-NOT_ATTACKED = "nothing was attacked: set suite.robustness.prompts"
-NO_ATTACK = (
-    "nothing was attacked: suite.robustness.vectors is 0, or this model reads no free vectors "
-    "(no HasSoftPrompts)"
-)
+_ASK = "set suite.robustness.prompts"
 
 
 def completion_group(scales: int) -> str:
@@ -86,7 +80,8 @@ class Completion:
         """No value if the suite asks for none, or the model cannot."""
         pairs = _completions(inputs)
         if not pairs:
-            return missing(NO_COMPLETION if _attempted(inputs) else NOT_COMPLETED)
+            unable = "this model does not go on from given scales (no CompletesPrefix)"
+            return missing(unable if _attempted(inputs) else f"nothing was completed: {_ASK}")
         first = next(iter(pairs.values()))
         clusters = first.base.clusters
         plain = _plain_hits(inputs, inputs.method, first)
@@ -118,7 +113,9 @@ class AttackSuccess:
         """No value if nothing was attacked, or the base model shows the concept nowhere."""
         pair = inputs.paired(ATTACK)
         if not len(pair):
-            return missing(NO_ATTACK if _attempted(inputs) else NOT_ATTACKED)
+            unable = "suite.robustness.vectors is 0, or this model reads no free vectors"
+            why = f"{unable} (no HasSoftPrompts)" if _attempted(inputs) else _ASK
+            return missing(f"nothing was attacked: {why}")
         ours, base = paired_hits(pair, inputs)
         plain = _plain_hits(inputs, inputs.method, pair)
         shown = _plain_hits(inputs, inputs.base, pair)

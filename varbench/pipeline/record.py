@@ -62,7 +62,7 @@ def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
         "concept": cell.concept.digest(),
         "erased": [concept.digest() for concept in cell.erased.concepts],
         "seed": cell.seed,
-        **evaluator.spec(),
+        **evaluator.spec,
         **statistics_spec(cell, evaluator),
         "generate": generate.VERSION,
         "probe": probe.VERSION,
@@ -166,7 +166,7 @@ class _Record:
         return {id: value.rows for id, value in values.items() if value.rows is not None}
 
     def text(self) -> str:
-        cell, evaluator = self.cell, self.ctx.evaluator(self.cell).spec()
+        cell, evaluator = self.cell, self.ctx.evaluator(self.cell).spec
         content = {
             "schema": CELL_SCHEMA,
             "model": cell.config.model.name,

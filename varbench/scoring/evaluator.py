@@ -28,15 +28,8 @@ class ScorerPool:
     device: str = "cpu"
     _made: dict[Target, Any] = field(default_factory=dict)
 
-    def scorers(self, network_set: str, roles: Collection[str]) -> dict[str, Scorer]:
-        """The scorers among these roles, in the order of the set."""
-        return self._of(SCORERS[network_set], roles)
-
-    def comparers(self, network_set: str, roles: Collection[str]) -> dict[str, Comparer]:
-        """The comparers among these roles, in the order of the set."""
-        return self._of(COMPARERS[network_set], roles)
-
-    def _of(self, targets: Mapping[str, Target], roles: Collection[str]) -> dict[str, Any]:
+    def of_roles(self, targets: Mapping[str, Target], roles: Collection[str]) -> dict[str, Any]:
+        """What the targets of a network set make for these roles, in the order of the set."""
         wanted = {role: target for role, target in targets.items() if role in roles}
         for target in wanted.values():
             if target not in self._made:
@@ -94,8 +87,9 @@ class Evaluator:
                 f"{concept.judge.name!r}, which offers {', '.join(sorted(available))}"
             )
         self.required = {need for metric in self.metrics.values() for need in metric.info.needs}
-        self.scorers = pool.scorers(spec.network_set, self.required | set(spec.roles))
-        self.comparers = pool.comparers(spec.network_set, self.required)
+        roles = self.required | set(spec.roles)
+        self.scorers: dict[str, Scorer] = pool.of_roles(SCORERS[spec.network_set], roles)
+        self.comparers: dict[str, Comparer] = pool.of_roles(COMPARERS[spec.network_set], roles)
 
     @cached_property
     def judge(self) -> Judge:
@@ -114,12 +108,9 @@ class Evaluator:
             return self.judge.with_references(base)
         return self.judge
 
-    def spec(self) -> dict[str, Any]:
-        """Versions and fingerprints that decide the numbers, besides the images."""
-        return dict(self._spec)
-
     @cached_property
-    def _spec(self) -> dict[str, Any]:
+    def spec(self) -> Mapping[str, Any]:
+        """Versions and fingerprints that decide the numbers, besides the images."""
         return {
             "metrics": {id: metric.info.version for id, metric in self.metrics.items()},
             "scorers": {role: [s.version, s.fingerprint()] for role, s in self.scorers.items()},

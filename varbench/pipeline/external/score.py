@@ -118,7 +118,7 @@ def _header(
         "groups": {group: len(images) for group, images in image_set.images.items()},
         "pictures": [task.key for task in images],
         "base": [task.key for task in base],
-        **evaluator.spec(),
+        **evaluator.spec,
         **statistics_spec(cell, evaluator),
     }
     fields: dict[str, Any] = {

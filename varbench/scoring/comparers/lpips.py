@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.scorers.images import (
     LazyNetwork,
-    batch_slices,
     float_rows,
     network_fingerprint,
     read_rgb,
@@ -60,7 +59,7 @@ class LpipsComparer(LazyNetwork):
         if not first or len(first) != len(second):
             raise ValueError(f"{len(first)} images against {len(second)}; need pairs")
         distances = []
-        for rows in batch_slices(len(first), self._batch):
+        for rows in row_blocks(len(first), self._batch):
             left, right = first[rows], second[rows]
             images = {file: read_square(file) for file in dict.fromkeys([*left, *right])}
             sides = (torch.stack([images[f] for f in files]) for files in (left, right))

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import CLIP_FOLDER, ClipParts, default_folder, load_clip
 from varbench.scoring.scorers.images import (
     BATCH,
-    batch_slices,
     check_input,
     files_fingerprint,
     float_rows,
@@ -66,7 +65,7 @@ class ClipScorer:
     def text_rows(self, texts: Sequence[str]) -> Array:
         """Embeddings of texts, float32 [m, e], rows of length one."""
         model, _, tokenizer = self._parts
-        parts = [tokenizer(list(texts[rows])) for rows in batch_slices(len(texts), self._batch)]
+        parts = [tokenizer(list(texts[rows])) for rows in row_blocks(len(texts), self._batch)]
         return float_rows([_unit(model.encode_text(tokens.to(self._device))) for tokens in parts])
 
     @torch.inference_mode()
@@ -75,7 +74,7 @@ class ClipScorer:
         check_input(files, prompts)
         model, preprocess, tokenizer = self._parts
         cosines, image_rows, texts = [], [], []
-        for rows in batch_slices(len(files), self._batch):
+        for rows in row_blocks(len(files), self._batch):
             images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
             image = _unit(model.encode_image(images.to(self._device)))
             text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))

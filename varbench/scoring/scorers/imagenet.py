@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.scorers.images import (
     LazyNetwork,
-    batch_slices,
     check_input,
     network_fingerprint,
     read_rgb,
@@ -50,7 +49,7 @@ class ImagenetScorer(LazyNetwork):
 
         check_input(files, prompts)
         preprocess, chances = ResNet50_Weights.IMAGENET1K_V2.transforms(), []
-        for rows in batch_slices(len(files), self._batch):
+        for rows in row_blocks(len(files), self._batch):
             images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
             logits = self._network(images.to(self._device))
             chances.append(logits.double().softmax(dim=-1).cpu().numpy())

@@ -58,11 +58,6 @@ def read_rgb(file: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def batch_slices(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` rows that cover `count` rows in order."""
-    return (slice(start, start + size) for start in range(0, count, size))
-
-
 def batches(files: Sequence[Path], size: int = BATCH) -> Iterator[Tensor]:
     """Images `[B, 3, H, W]` float32 in [0, 1], in order, at native size; B <= `size`.
 
