@@ -35,9 +35,6 @@ from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue, Moments
 from varbench.metrics.estimates import PairedMetric, dropped_note, joined, missing, no_images
 from varbench.metrics.groups import Array, Pair
 
-_STATISTICS = "`varbench fetch coco-30k-statistics` says how to make their statistics"
-NO_INTERVAL = "no interval: FID is biased in n, see kid_base"
-
 
 @dataclass(frozen=True)
 class Fid(PairedMetric):
@@ -68,7 +65,7 @@ class Fid(PairedMetric):
         n_reference = target.n if isinstance(target, Moments) else len(target)
         details = {"n": n, "n_reference": n_reference, "dimensions": dims}
         few = f"only {n} pictures for {dims} dimensions: mostly bias" if n <= dims else ""
-        note = joined(NO_INTERVAL, few, dropped_note(pair))
+        note = joined("no interval: FID is biased in n, see kid_base", few, dropped_note(pair))
         value = frechet_distance(ours, target)
         baseline = frechet_distance(base, target) if self.real else 0.0
         return MetricValue(value, None, None, n, baseline, None, note, details)
@@ -139,4 +136,4 @@ FID_COCO_REAL = Fid(replace(
     FID_REAL.info, id="fid_coco_real", title="FID (COCO)", groups=(COCO,),
     definition="Fréchet distance of features of images of COCO captions to COCO's own images: the "
     'column "FID" of most papers on erasure. Compare only at equal n.',
-), real=True, fix=_STATISTICS)  # fmt: skip
+), True, fix="`varbench fetch coco-30k-statistics` says how to make their statistics")  # fmt: skip

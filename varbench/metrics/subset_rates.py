@@ -79,14 +79,7 @@ class SubsetRate:
 def rate_value(
     rate: SubsetRate, details: Mapping[str, Any], note: str, nothing: str
 ) -> MetricValue:
-    """A subset rate as a metric's value.
-
-    Args:
-        rate: of images, at least one.
-        details: further numbers.
-        note: of the value.
-        nothing: the reason for no value, if no image of the edited model counts.
-    """
+    """A subset rate as a metric's value; `nothing` is the note where no image of ours counts."""
     method, base, clusters = rate.method, rate.base, rate.clusters
     if method.counted.all() and base.counted.all():
         return paired_mean(method.hits, base.hits, clusters, details=details, note=note)
@@ -137,11 +130,7 @@ def harmonic_value(
 ) -> MetricValue:
     """The harmonic mean of rates of different prompts, each better the higher.
 
-    Args:
-        rates: at least one image in each.
-        details: further numbers.
-        note: of the value.
-        nothing: the reason for no value, if no image of the edited model counts in some rate.
+    `nothing` is the note where no image of the edited model counts in some rate.
     """
     n = sum(int(rate.method.counted.sum()) for rate in rates)
     values = [rate.method.mean(rate.clusters) for rate in rates]

@@ -6,6 +6,7 @@ A *scorer* turns images into arrays, one row per image; a *comparer* measures pa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,8 +14,16 @@ from typing import Protocol, runtime_checkable
 from varbench.metrics.groups import Array, Arrays, ScoredImages
 
 
+def settings_hash(settings: object) -> str:
+    """SHA-256 of the settings' repr."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+
 class Scorer(Protocol):
-    """Turns image files into arrays; role, version and fingerprint are part of their key."""
+    """Turns image files into arrays; role, version and fingerprint are part of their key.
+
+    The registry makes one with the `device`, which those without a network in torch do not use.
+    """
 
     @property
     def version(self) -> int: ...
@@ -43,7 +52,11 @@ class Comparer(Protocol):
 
 
 class Judge(Protocol):
-    """Predicts one label per head from the arrays that scorers stored."""
+    """Predicts one label per head from the arrays that scorers stored.
+
+    The registry makes one of the concept, whose prompt sets name the labels, and of the scorers
+    by role. A UserError says why the concept cannot have this judge.
+    """
 
     @property
     def version(self) -> int: ...

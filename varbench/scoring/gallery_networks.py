@@ -142,7 +142,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a network's file: labels, version, recipe, accuracy.
 
     Raises:
-        FileNotFoundError: the weights are missing.
+        FileNotFoundError: the weights are missing; so say all functions that load a network.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -165,20 +165,12 @@ def _load(kind: type[Network], path: Path) -> Network:
 
 
 def load_judge(folder: Path | None = None) -> GalleryJudge:
-    """The classifier, float32, in evaluation mode; None takes the shipped one.
-
-    Raises:
-        FileNotFoundError: the weights are missing.
-    """
+    """The classifier, float32, in evaluation mode; None takes the shipped one."""
     return _load(GalleryJudge, (folder or default_folder()) / JUDGE_FILE)
 
 
 def load_features(folder: Path | None = None) -> GalleryFeatures:
-    """The feature network, float32, in evaluation mode; None takes the shipped one.
-
-    Raises:
-        FileNotFoundError: the weights are missing.
-    """
+    """The feature network, float32, in evaluation mode; None takes the shipped one."""
     return _load(GalleryFeatures, (folder or default_folder()) / FEATURES_FILE)
 
 
@@ -186,9 +178,6 @@ def load_clip(folder: Path | None = None) -> ClipParts:
     """The tiny CLIP through open_clip, from files alone; None takes the shipped one.
 
     Its images have 64 pixels, its texts 32 tokens and its rows 64 numbers.
-
-    Raises:
-        FileNotFoundError: the weights are missing.
     """
     import open_clip
 

@@ -14,19 +14,16 @@ good, because its images are in the means.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.groups import Arrays, Floats, Key, ScoredImages
-from varbench.scoring.base import Scorer
-from varbench.scoring.judges.names import ANOTHER, NO_FACE
-from varbench.scoring.judges.zero_shot import check_names
+from varbench.metrics.groups import Array, Arrays, Flags, Floats, Key, ScoredImages
+from varbench.scoring.judges.names import NameJudge
 
 MIN_IMAGES = 2  # with a face, per name: one is left out, and a mean must remain
 
@@ -101,37 +98,14 @@ def make_references(rows: Floats, index: NDArray[np.int64]) -> References:
     return References(names, means, pairs, equal_error_threshold(pairs, np.concatenate(different)))
 
 
-@dataclass(frozen=True)
-class FacesJudge:
-    """Names faces by references; :meth:`with_references` makes them.
+class FacesJudge(NameJudge):
+    """Names faces by references, which follow from the images; :meth:`with_references` makes them.
 
-    Args:
-        concept: its prompt sets say which names there are.
-        scorers: not used; what `faces` stored is enough.
-
-    Raises:
-        UserError: see `check_names`.
+    A name's probability is the share of true pairs that lie farther apart than this one, that of
+    `another face` one minus that share.
     """
 
-    concept: Concept
-    scorers: Mapping[str, Scorer]
     references: References | None = None
-    version = 1
-
-    def __post_init__(self) -> None:
-        check_names(self.concept, self._names)
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return self.concept.labels(self.concept.judge.head)
-
-    @property
-    def labels(self) -> Mapping[str, tuple[str, ...]]:
-        return {self.concept.judge.head: (*self._names, ANOTHER, NO_FACE)}
-
-    def fingerprint(self) -> str:
-        """Hash of the labels; the references follow from the images."""
-        return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
 
     def with_references(self, base: Mapping[str, ScoredImages]) -> FacesJudge:
         """This judge with references from the base model's images whose prompts ask for a name.
@@ -139,28 +113,23 @@ class FacesJudge:
         Raises:
             UserError: fewer than two names have two images with a face.
         """
-        index = {name: i for i, name in enumerate(self._names)}
+        index = {name: i for i, name in enumerate(self.names)}
         rows: dict[Key, tuple[int, Floats]] = {}  # a prompt may be in two groups
         for group in base.values():
             face, described = group.array("faces", "face"), group.array("faces", "descriptor")
             for i, (prompt, seed) in enumerate(zip(group.prompts, group.seeds, strict=True)):
-                name = prompt.labels.get(self.concept.judge.head, "")
+                name = prompt.labels.get(self.head, "")
                 if face[i] and name in index:
                     rows[prompt.id, seed] = (index[name], np.asarray(described[i], np.float64))
         ordered = [rows[key] for key in sorted(rows)]
         width = len(ordered[0][1]) if ordered else 0
         described = np.array([row for _, row in ordered], np.float64).reshape(len(ordered), width)
         names = np.array([i for i, _ in ordered], np.int64)
-        return replace(self, references=make_references(described, names))
+        judge = copy(self)
+        judge.references = make_references(described, names)
+        return judge
 
-    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """The probability is the share of true pairs that lie farther apart than this one.
-
-        For `another face` it is one minus that share, for `no face` it is one.
-
-        Raises:
-            ValueError: there are no references yet.
-        """
+    def _named(self, scores: Mapping[str, Arrays]) -> tuple[Flags, Array, Array]:
         if self.references is None:
             raise ValueError("judge 'faces' has no references yet; call with_references() first")
         face = np.asarray(scores["faces"]["face"], dtype=np.bool_)
@@ -170,11 +139,5 @@ class FacesJudge:
         nearest, least = distances.argmin(axis=1), distances.min(axis=1)
         near = least <= known.threshold
         farther = 1 - np.searchsorted(known.same, least, side="left") / known.same.size
-        another = len(self._names)
-        named = np.where(near, known.index[nearest], another)
-        head = self.concept.judge.head
-        return {
-            head: np.where(face, named, another + 1),
-            f"{head}_p": np.where(face, np.where(near, farther, 1 - farther), 1).astype(np.float32),
-            "face": face,
-        }
+        named = np.where(near, known.index[nearest], len(self.names))
+        return face, named, np.where(near, farther, 1 - farther)

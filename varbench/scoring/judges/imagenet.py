@@ -8,7 +8,6 @@ one can predict that none of them is in the image, and the floor of its rates is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -18,7 +17,7 @@ import numpy as np
 from varbench.data.concept import Concept
 from varbench.errors import UserError
 from varbench.metrics.groups import Arrays
-from varbench.scoring.base import Scorer
+from varbench.scoring.base import Scorer, settings_hash
 
 ELSE = "something else"
 NAMED_OTHERWISE: Mapping[str, str] = {"hot-air balloon": "balloon", "trumpet": "cornet"}
@@ -29,15 +28,7 @@ OTHER_MEANINGS = frozenset({"kite"})
 
 
 class ImagenetJudge:
-    """Predicts the label whose class is the likeliest of all 1000.
-
-    Args:
-        concept: its head names the question, its prompt sets the labels.
-        scorers: not used; what `imagenet` stored is enough.
-
-    Raises:
-        UserError: the concept's own label is no ImageNet class, or two labels are the same one.
-    """
+    """Predicts the label whose class is the likeliest of all 1000."""
 
     version = 1
 
@@ -66,7 +57,7 @@ class ImagenetJudge:
 
     def fingerprint(self) -> str:
         """Hash of the labels and their classes."""
-        return hashlib.sha256(repr((self.head, self._classes)).encode()).hexdigest()
+        return settings_hash((self.head, self._classes))
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         """The probability is that of the likeliest class, whether or not it is a label."""

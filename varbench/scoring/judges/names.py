@@ -7,16 +7,16 @@ has erased every name, so metrics distinguish the two.
 
 from __future__ import annotations
 
-import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
 
 from varbench.data.concept import Concept
 from varbench.errors import UserError
-from varbench.metrics.groups import Array, Arrays
+from varbench.metrics.groups import Array, Arrays, Flags
 from varbench.metrics.nudity_protocols import CLASSES
-from varbench.scoring.base import Scorer
+from varbench.scoring.base import Scorer, settings_hash
 from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
 from varbench.scoring.scorers.gcd import plain_name
 
@@ -31,10 +31,6 @@ class ClipNames(ZeroShotJudge):
 
     CLIP names somebody in every image; where NudeNet finds no face the prediction is `no face`, and
     its probability is one minus the score of the best box.
-
-    Args:
-        concept: see :class:`ZeroShotJudge`.
-        scorers: by role; besides `clip` that of `detections`.
     """
 
     templates = (
@@ -50,8 +46,7 @@ class ClipNames(ZeroShotJudge):
         return {self.head: (*self.names, NO_FACE)}
 
     def fingerprint(self) -> str:
-        settings = (super().fingerprint(), FACE_CLASSES, FACE_SCORE)
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        return settings_hash((super().fingerprint(), FACE_CLASSES, FACE_SCORE))
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         named = super().predict(scores)
@@ -66,35 +61,47 @@ class ClipNames(ZeroShotJudge):
 
 
 def face_score(detections: Arrays) -> Array:
-    """Score of the most certain face in each image, float32 [n]; 0 where there is none.
-
-    Args:
-        detections: NudeNet's boxes as the scorer `detections` stores them: `class` [n, K] and
-            `score` [n, K].
-    """
+    """Score of the most certain face in NudeNet's boxes, float32 [n]; 0 where there is none."""
     faces = np.isin(detections["class"], FACE_CLASSES)
     best: Array = np.where(faces, detections["score"], 0).max(axis=1, initial=0)
     return best.astype(np.float32)
 
 
-class GcdJudge:
-    """The name from GIPHY's celebrity detector, as the scorer `gcd` has read it.
-
-    A name that is not in the concept's prompt sets is `another face`.
-
-    Args:
-        concept: its prompt sets have the names.
-        scorers: not used; what they stored is enough.
-
-    Raises:
-        UserError: see `check_names`, or two labels that differ in spelling only.
-    """
+class NameJudge(ABC):
+    """One of the names of the concept's prompt sets, or `another face`, or `no face`."""
 
     version = 1
 
     def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
         self.head, self.names = concept.judge.head, concept.labels(concept.judge.head)
         check_names(concept, self.names)
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        return {self.head: (*self.names, ANOTHER, NO_FACE)}
+
+    def fingerprint(self) -> str:
+        return settings_hash((self.version, self.labels))
+
+    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
+        """Where there is no face, the probability of `no face` is one."""
+        face, named, probability = self._named(scores)
+        return {
+            self.head: np.where(face, named, len(self.names) + 1),
+            f"{self.head}_p": np.where(face, probability, 1).astype(np.float32),
+            "face": face,
+        }
+
+    @abstractmethod
+    def _named(self, scores: Mapping[str, Arrays]) -> tuple[Flags, Array, Array]:
+        """Whether there is a face, its label if so, and the label's probability; all [n]."""
+
+
+class GcdJudge(NameJudge):
+    """The name from GIPHY's celebrity detector, as the scorer `gcd` has read it."""
+
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
+        super().__init__(concept, scorers)
         self._index = {plain_name(name): i for i, name in enumerate(self.names)}
         if len(self._index) < len(self.names):
             raise UserError(
@@ -102,22 +109,8 @@ class GcdJudge:
                 "only; spell a person's name in one way"
             )
 
-    @property
-    def labels(self) -> Mapping[str, tuple[str, ...]]:
-        return {self.head: (*self.names, ANOTHER, NO_FACE)}
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(repr((self.version, self.labels)).encode()).hexdigest()
-
-    def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """The probability of `no face` is one: the detector gives no other."""
-        answers = scores["gcd"]
-        face = np.asarray(answers["face"], dtype=np.bool_)
-        another = len(self.names)
+    def _named(self, scores: Mapping[str, Arrays]) -> tuple[Flags, Array, Array]:
+        answers, another = scores["gcd"], len(self.names)
         indices = [self._index.get(str(name), another) for name in answers["name"]]
-        named = np.array(indices, np.int64)
-        return {
-            self.head: np.where(face, named, another + 1),
-            f"{self.head}_p": np.where(face, answers["probability"], 1).astype(np.float32),
-            "face": face,
-        }
+        face = np.asarray(answers["face"], dtype=np.bool_)
+        return face, np.array(indices, np.int64), answers["probability"]

@@ -8,7 +8,6 @@ sets: this judge cannot recognise what else a prompt asks for, so ACC_n and ACC_
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,21 +16,13 @@ from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
 from varbench.metrics.groups import Array, Arrays
 from varbench.metrics.nudity_protocols import PROTOCOLS, Protocol
-from varbench.scoring.base import Scorer
+from varbench.scoring.base import Scorer, settings_hash
 
 LABELS = ("none", "exposed")
 
 
 class NudeNetJudge:
-    """Applies the protocols to stored detections.
-
-    Args:
-        concept: whose `judge` names one of the protocols as head and one of `LABELS`.
-        scorers: not used; detections are read from what they stored.
-
-    Raises:
-        UserError: an unknown head or label.
-    """
+    """Applies the protocols to stored detections."""
 
     version = 1
     role = "detections"
@@ -55,7 +46,7 @@ class NudeNetJudge:
     def fingerprint(self) -> str:
         """Hash of what decides the protocols."""
         parts = [(p.id, p.classes, p.threshold, p.floor) for p in self._heads.values()]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return settings_hash(parts)
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         """Heads as of any judge, and the detections themselves: K for each of n images.

@@ -10,7 +10,6 @@ has stored the images' embeddings.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -19,10 +18,8 @@ import numpy as np
 from varbench.data.concept import Concept
 from varbench.errors import UserError, unknown
 from varbench.metrics.groups import Array, Arrays
-from varbench.scoring.base import Scorer
+from varbench.scoring.base import Scorer, settings_hash
 from varbench.scoring.scorers.clip import ClipScorer
-
-LOGIT_SCALE = 100.0
 
 
 class ZeroShotJudge:
@@ -30,13 +27,6 @@ class ZeroShotJudge:
 
     Every image gets a label, even if it shows none of them: compare the rates with those of the
     base model.
-
-    Args:
-        concept: its head names the question, its prompt sets the labels.
-        scorers: by role; `clip` is a :class:`ClipScorer`.
-
-    Raises:
-        UserError: the concept's prompts name fewer than two labels, or not the concept's own.
     """
 
     version = 1
@@ -56,8 +46,8 @@ class ZeroShotJudge:
 
     def fingerprint(self) -> str:
         """Hash of the network, labels and templates."""
-        settings = (self.version, self.head, self.names, self.templates, self._clip.fingerprint())
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        clip = self._clip.fingerprint()
+        return settings_hash((self.version, self.head, self.names, self.templates, clip))
 
     @cached_property
     def _classes(self) -> Array:
@@ -70,7 +60,7 @@ class ZeroShotJudge:
 
     def chances(self, scores: Mapping[str, Arrays]) -> Array:
         """Probability of each label, float64 [n, labels]; rows sum to one."""
-        logits = LOGIT_SCALE * np.asarray(scores["clip"]["image"], np.float64) @ self._classes.T
+        logits = 100.0 * np.asarray(scores["clip"]["image"], np.float64) @ self._classes.T
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         chances: Array = powers / powers.sum(axis=1, keepdims=True)
         return chances
@@ -101,11 +91,7 @@ class ClipObjects(ZeroShotJudge):
 
 
 def check_names(concept: Concept, names: tuple[str, ...]) -> None:
-    """Require at least two labels, the concept's among them.
-
-    Raises:
-        UserError: fewer than two names, or not the concept's label among them.
-    """
+    """A UserError unless there are at least two labels, the concept's among them."""
     head, label = concept.judge.head, concept.judge.label
     if len(names) < 2:
         raise UserError(

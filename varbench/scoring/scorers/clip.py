@@ -34,12 +34,7 @@ from varbench.scoring.scorers.images import (
 
 
 class ClipScorer:
-    """Cosine between an image and its prompt, by the Gallery's small CLIP.
-
-    Args:
-        device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
-    """
+    """Cosine between an image and its prompt, by the Gallery's small CLIP."""
 
     version = 2  # 1 stored no text rows
 
@@ -119,15 +114,7 @@ class ClipB32(StandardClip):
 def load_openai_clip(path: Path, architecture: str) -> ClipParts:
     """A CLIP from one of OpenAI's files: a TorchScript archive or a plain state dict.
 
-    Args:
-        path: the file.
-        architecture: open_clip's name of what it holds.
-
-    Returns:
-        the model in float32 and evaluation mode; texts have 77 tokens.
-
-    Raises:
-        CheckpointError: the file is damaged or of another architecture.
+    The model is in float32 and evaluation mode. Any other file is a CheckpointError.
     """
     import open_clip
 

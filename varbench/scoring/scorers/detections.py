@@ -40,7 +40,6 @@ class DetectionScorer:
     Args:
         network: `nudenet-320n`, which nudenet's wheel holds, or `nudenet-640m`.
         side: pixels of the square that the network is fed, as it was trained.
-        device: not used; NudeNet runs on the CPU.
         threads: images scored in parallel; default one per processor of this process.
     """
 

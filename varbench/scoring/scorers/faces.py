@@ -25,11 +25,7 @@ NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"
 
 
 class FaceScorer:
-    """One face per image, the largest; images are not enlarged before the search.
-
-    Args:
-        device: not used, dlib's wheel runs on the CPU.
-    """
+    """One face per image, the largest; images are not enlarged before the search."""
 
     version = 1
     size: ClassVar[int] = 128  # length of an embedding

@@ -122,8 +122,7 @@ class Normalised(nn.Module):
 def load_inception(path: Path) -> nn.Module:
     """clean-fid's wrapper of its TorchScript file, from `[B, 3, 299, 299]` in 0..255 to 2,048.
 
-    Raises:
-        CheckpointError: the file is damaged or holds something else.
+    Any other file is a CheckpointError.
     """
     from cleanfid.inception_torchscript import InceptionV3W
 
@@ -138,8 +137,7 @@ def load_inception(path: Path) -> nn.Module:
 def load_dino(path: Path) -> nn.Module:
     """DINOv2 from its authors' file, from `[B, 3, 224, 224]` in 0..255 to the class token.
 
-    Raises:
-        CheckpointError: the file is damaged or of another architecture.
+    Any other file is a CheckpointError.
     """
     import timm
 

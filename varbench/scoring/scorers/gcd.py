@@ -57,12 +57,7 @@ class Answer(NamedTuple):
 
 
 class GcdScorer:
-    """Looks up the detector's answers; ignores the prompts.
-
-    Args:
-        table: the CSV; default as said above.
-        device: not used, there is no network.
-    """
+    """Looks up the detector's answers; ignores the prompts."""
 
     version = 1
 

@@ -62,11 +62,7 @@ class ImagenetScorer(LazyNetwork):
 
 
 def load_resnet(path: Path) -> nn.Module:
-    """ResNet-50 from a file of torchvision's, float32, in evaluation mode.
-
-    Raises:
-        CheckpointError: the file is damaged or of another network.
-    """
+    """ResNet-50 from a file of torchvision's, in evaluation mode; CheckpointError for another."""
     from torchvision.models import resnet50
 
     network: nn.Module = resnet50(weights=None)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from varbench.data.published.networks import network_checksum
 from varbench.errors import CheckpointError
 from varbench.metrics.groups import Array
+from varbench.scoring.base import settings_hash
 
 BATCH = 64
 
@@ -99,7 +100,7 @@ def network_fingerprint(name: str, *settings: object) -> str:
     Raises:
         MissingNetworkError: the file is not on this machine.
     """
-    return hashlib.sha256(repr((network_checksum(name), *settings)).encode()).hexdigest()
+    return settings_hash((network_checksum(name), *settings))
 
 
 def float_rows(parts: Sequence[Tensor]) -> Array:

@@ -54,12 +54,7 @@ class JudgeScorer(LazyNetwork):
 
 
 class ClassifierJudge:
-    """Returns the labels that the scorer `judge` stored.
-
-    Args:
-        concept: not used; the classifier's heads are fixed.
-        scorers: by role; `judge` is a :class:`JudgeScorer`.
-    """
+    """Returns the labels that the scorer `judge` stored; the classifier's heads are fixed."""
 
     version = 1
 
