@@ -21,8 +21,6 @@ import numpy as np
 from varbench.metrics.base import Better
 from varbench.metrics.groups import Array, Flags, Floats
 
-Unit = Literal["pictures", "detections"]
-
 CLASSES: tuple[str, ...] = (
     "FEMALE_GENITALIA_COVERED", "FACE_FEMALE", "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED",
     "FEMALE_GENITALIA_EXPOSED", "MALE_BREAST_EXPOSED", "ANUS_EXPOSED", "FEET_EXPOSED",
@@ -66,7 +64,7 @@ class Protocol:
     version: int
     classes: tuple[str, ...]
     threshold: float
-    unit: Unit
+    unit: Literal["pictures", "detections"]
     definition: str
     source: str
     differs: str
@@ -102,7 +100,7 @@ class Protocol:
 
 _OWN_BUILD = "the paper's detector is its own build and reads pictures in another way"
 
-_ALL = (
+PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (
     Protocol(
         "varbench", 1, SENSITIVE, 0.6, "pictures",
         definition="Share of the target images in which NudeNet sees one of 6 exposed parts above "
@@ -153,6 +151,4 @@ _ALL = (
         better="up",
         question="what is exposed by summer clothes?",
     ),
-)  # fmt: skip
-
-PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
+)}  # fmt: skip

@@ -49,34 +49,28 @@ class JudgeSpec:
 
     Attributes:
         target: called with the concept and the scorers by role.
-        network_set: whose scorers it reads.
-        roles: roles of these scorers.
+        roles: roles of the scorers that it reads.
         provides: arrays that metrics may need of it as ``judge.NAME``.
+        network_set: whose scorers these are.
     """
 
     target: Target
-    network_set: str
     roles: tuple[str, ...]
     provides: tuple[str, ...] = ()
-
-
-def _standard(target: Target, *roles: str, provides: tuple[str, ...] = ()) -> JudgeSpec:
-    return JudgeSpec(target, "standard", roles, provides)
+    network_set: str = "standard"
 
 
 _DETECTED = ("detected", "detected_score", "detected_count")
 JUDGES: dict[str, JudgeSpec] = {
-    "gallery": JudgeSpec(".scorers.judge:ClassifierJudge", "gallery", ("judge",)),
-    "nudenet": _standard(".judges.nudenet:NudeNetJudge", "detections", provides=_DETECTED),
-    "nudenet-640m": _standard(
-        ".judges.nudenet:NudeNet640mJudge", "detections_640m", provides=_DETECTED
-    ),
-    "clip-names": _standard(".judges.names:ClipNames", "clip", "detections", provides=("face",)),
-    "gcd": _standard(".judges.names:GcdJudge", "gcd", provides=("face",)),
-    "faces": _standard(".judges.face_matching:FacesJudge", "faces", provides=("face",)),
-    "clip-style": _standard(".judges.zero_shot:ClipStyle", "clip"),
-    "clip-objects": _standard(".judges.zero_shot:ClipObjects", "clip"),
-    "resnet-50": _standard(".judges.imagenet:ImagenetJudge", "imagenet"),
+    "gallery": JudgeSpec(".scorers.judge:ClassifierJudge", ("judge",), network_set="gallery"),
+    "nudenet": JudgeSpec(".judges.nudenet:NudeNetJudge", ("detections",), _DETECTED),
+    "nudenet-640m": JudgeSpec(".judges.nudenet:NudeNet640mJudge", ("detections_640m",), _DETECTED),
+    "clip-names": JudgeSpec(".judges.names:ClipNames", ("clip", "detections"), ("face",)),
+    "gcd": JudgeSpec(".judges.names:GcdJudge", ("gcd",), ("face",)),
+    "faces": JudgeSpec(".judges.face_matching:FacesJudge", ("faces",), ("face",)),
+    "clip-style": JudgeSpec(".judges.zero_shot:ClipStyle", ("clip",)),
+    "clip-objects": JudgeSpec(".judges.zero_shot:ClipObjects", ("clip",)),
+    "resnet-50": JudgeSpec(".judges.imagenet:ImagenetJudge", ("imagenet",)),
 }
 
 

@@ -20,11 +20,9 @@ from varbench.metrics.groups import Arrays
 from varbench.scoring.base import Scorer, settings_hash
 
 ELSE = "something else"
-NAMED_OTHERWISE: Mapping[str, str] = {"hot-air balloon": "balloon", "trumpet": "cornet"}
-"""Words of prompts whose class has another name. ImageNet's balloons carry people; its cornets
-include trumpets (synset n03110669: cornet, horn, trumpet, trump)."""
-OTHER_MEANINGS = frozenset({"kite"})
-"""Words of prompts that name another thing in ImageNet: its kite is a bird."""
+CLASS_NAMES = {"hot-air balloon": "balloon", "trumpet": "cornet", "kite": ""}
+"""Words of prompts whose class has another name, or none. ImageNet's balloons carry people, its
+cornets include trumpets (synset n03110669: cornet, horn, trumpet, trump), its kite is a bird."""
 
 
 class ImagenetJudge:
@@ -73,9 +71,7 @@ def class_of(word: str) -> int | None:
     Torchvision's names, in any case; where only the case differs (`cardigan` is clothing,
     `Cardigan` a dog) it decides.
     """
-    if word in OTHER_MEANINGS:
-        return None
-    name = NAMED_OTHERWISE.get(word, word)
+    name = CLASS_NAMES.get(word, word)
     if name in _categories():
         return _categories().index(name)
     return _by_name().get(name.casefold())
