@@ -29,7 +29,7 @@ class ScorerPool:
     _made: dict[Target, Any] = field(default_factory=dict)
 
     def of_roles(self, targets: Mapping[str, Target], roles: Collection[str]) -> dict[str, Any]:
-        """What the targets of a network set make for these roles, in the order of the set."""
+        """The scorers or comparers of a network set with these roles, in the order of the set."""
         wanted = {role: target for role, target in targets.items() if role in roles}
         for target in wanted.values():
             if target not in self._made:

@@ -84,7 +84,7 @@ class NameJudge(ABC):
         return settings_hash((self.version, self.labels))
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """Where there is no face, the probability of `no face` is one."""
+        """An image without a face is `no face` with probability one."""
         face, named, probability = self._named(scores)
         return {
             self.head: np.where(face, named, len(self.names) + 1),
@@ -94,7 +94,7 @@ class NameJudge(ABC):
 
     @abstractmethod
     def _named(self, scores: Mapping[str, Arrays]) -> tuple[Flags, Array, Array]:
-        """Whether there is a face, its label if so, and the label's probability; all [n]."""
+        """Faces seen, and for these the label and its probability; all [n]."""
 
 
 class GcdJudge(NameJudge):
