@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import shlex
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from varbench.cli.catalog import warn_of_plugins
 from varbench.cli.options import (
     DEFAULT_CONCEPT,
     DEFAULT_METHOD,
@@ -19,11 +24,17 @@ from varbench.cli.options import (
     DeviceOption,
     ModelOption,
     StoreOption,
+    split_names,
+    split_seeds,
     user_errors,
 )
-from varbench.cli.requests import checked_requests
 from varbench.cli.results import results_table
+from varbench.errors import UserError
 from varbench.store.failures import LIMIT
+
+if TYPE_CHECKING:
+    from varbench.pipeline.ablation import Ablation
+    from varbench.pipeline.plan import Request
 
 app = typer.Typer()
 
@@ -82,7 +93,7 @@ def run(
 ) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
     with user_errors():
-        requests, variants = checked_requests(
+        requests, variants = _checked_requests(
             overrides, model, method, concept, suite, ablation, seed, store, device, from_,
             show_config,
         )  # fmt: skip
@@ -133,7 +144,7 @@ def plan(
 ) -> None:
     """Show what a run would do, what is cached, and the time, disk and memory it needs."""
     with user_errors():
-        requests, _ = checked_requests(
+        requests, _ = _checked_requests(
             overrides, model, method, concept, suite, ablation, seed, store, device, from_,
             show_config,
         )  # fmt: skip
@@ -142,3 +153,95 @@ def plan(
         for label, request in requests.items():
             heading = f"\n# {label}\n" if label else ""
             typer.echo(heading + run_estimate_text(request, store, probe))
+
+
+def _checked_requests(
+    overrides: list[str] | None,
+    model: str,
+    method: str | None,
+    concept: str | None,
+    suite: str | None,
+    ablation: str | None,
+    seed: str,
+    store: Path,
+    device: str,
+    cell: Path | None,
+    show_config: bool,
+) -> tuple[dict[str, Request], Ablation | None]:
+    """The run under an empty label, or every variant of an ablation by label; and the ablation.
+
+    They are checked before torch and the networks are loaded; warnings are printed. With
+    `show_config` the resolved configurations are printed, and the command ends.
+    """
+    from varbench.pipeline import launch
+    from varbench.pipeline.ablation import load_ablation
+
+    if ablation is not None and method is not None:
+        raise UserError("--ablation has its own methods; drop --method")
+    if suite == "":
+        raise UserError("--suite needs a name")
+    variants = None if ablation is None else load_ablation(ablation)
+    if variants is None:
+        method = DEFAULT_METHOD if method is None else method
+        concept = DEFAULT_CONCEPT if concept is None else concept
+        suite = DEFAULT_SUITE if suite is None else suite
+    common = launch.make_request(
+        model,
+        () if method is None else split_names(method, "--method"),
+        () if concept is None else split_names(concept, "--concept"),
+        suite or "",
+        split_seeds(seed),
+        overrides or (),
+        device,
+    )
+    if cell is not None:
+        common = replace(_request_of_cell(cell, device, store), engine=common.engine)
+    requests = {"": common}
+    if variants is not None:
+        launch.check_metrics(variants.metrics)
+        requests = {v.label: variants.request(v, common) for v in variants.variants}
+    for warning in launch.check([*requests.values()]):
+        typer.echo(f"warning: {warning}", err=True)
+    if show_config:
+        _print_config(requests.values())
+        raise typer.Exit
+    warn_of_plugins()
+    return requests, variants
+
+
+def _print_config(requests: Iterable[Request]) -> None:
+    """Print the command and the resolved configuration of every cell."""
+    from omegaconf import OmegaConf
+
+    from varbench.conf.schema import plain
+    from varbench.pipeline.plan import plan
+
+    for request in requests:
+        for cell in plan(request):
+            typer.echo(f"# {cell.command}")
+            typer.echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
+
+
+def _request_of_cell(path: Path, device: str, store: Path) -> Request:
+    """The request that repeats a recorded cell."""
+    from varbench.pipeline.plan import Request
+
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        names = [cell[key] for key in ("model", "method", "suite", "erased")]
+        overrides, seed = cell["overrides"], cell["seed"]
+        if not all(isinstance(text, str) for text in (*names, *overrides)):
+            raise TypeError("names and overrides must be text")
+        if not isinstance(seed, int):
+            raise TypeError(f"seed {seed!r} is not a number")
+        model, method, suite, concept = names
+        if cell["concept_file"] is not None:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_-]*", concept):
+                raise ValueError(f"{concept!r} cannot name a concept")  # nor escape the folder
+            file = store / "concepts" / f"{concept}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(cell["concept_file"], encoding="utf-8")
+            concept = str(file)
+        return Request(model, (method,), (concept,), suite, (seed,), tuple(overrides), device)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not a cell.json of varbench: {error}") from error

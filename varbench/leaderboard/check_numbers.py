@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from varbench.leaderboard.results import MetricValues, SeedValue
 from varbench.metrics import METRICS
 
-DIGITS = 5e-6
-"""Largest relative error of a number with six significant digits."""
-
 
 def check_numbers(metric: MetricValues) -> Iterator[str]:
     """Contradictions among a metric's numbers: mean, seeds, intervals, differences, definition."""
@@ -72,4 +69,4 @@ def _difference(metric: MetricValues, value: float) -> float | None:
 def close(a: float, b: float, *parts: float | None) -> bool:
     """True if two numbers differ by no more than the rounding of them and of their parts."""
     size = sum(abs(number) for number in (a, b, *parts) if number is not None)
-    return abs(a - b) <= DIGITS * size + 1e-12
+    return abs(a - b) <= 5e-6 * size + 1e-12  # numbers have six significant digits

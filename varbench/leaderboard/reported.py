@@ -23,10 +23,6 @@ _READ = {
     "abstract": "figures read in the abstract",
     "secondhand": "figures at second hand, the paper was not at hand",
 }
-_PREFACE = (
-    "Reported by papers, not measured here: other models, prompts and judges. Do not compare these "
-    "figures with measured ones, nor those of one paper with those of another."
-)
 Figure = Annotated[str, StringConstraints(pattern=r"^(-?\d+(\.\d+)?)?$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -138,7 +134,11 @@ def render_reported(folder: Path, form: str) -> str:
     Raises:
         ResultsError: a file is malformed.
     """
-    parts = [f"{'% ' if form == 'latex' else ''}{_PREFACE}\n"]
+    preface = (
+        "Reported by papers, not measured here: other models, prompts and judges. Do not compare "
+        "these figures with measured ones, nor those of one paper with those of another."
+    )
+    parts = [f"{'% ' if form == 'latex' else ''}{preface}\n"]
     for reported in load_reported(folder):
         source = reported.source
         read = f"Source: {source.citation}, {source.url}; {_READ[source.certainty]}. {source.read}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from varbench.methods.registry import NONE
@@ -17,24 +18,10 @@ from varbench.report.text import MISSING, visible
 from varbench.store import Stage, Store, sequence_of
 
 
-def names_of(store: Store) -> list[str]:
-    """The names of all ablations that were run."""
-    return sorted({entry.spec["name"] for entry in store.entries(Stage.ABLATION)})
-
-
-def load(store: Store, name: str) -> dict[str, Any]:
-    """The ablation of a name that was run last.
-
-    Raises:
-        ReportError: none is in the store.
-    """
-    entries = [e for e in store.entries(Stage.ABLATION) if e.spec["name"] == name]
-    if not entries:
-        known = ", ".join(names_of(store))
-        known = f"there are: {known}" if known else "there is none"
-        raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
-    body: dict[str, Any] = max(entries, key=sequence_of).json("ablation.json")
-    return body
+def load_all(store: Store) -> dict[str, dict[str, Any]]:
+    """The ablations that were run, by name; of several runs the last one."""
+    newest = {e.spec["name"]: e for e in sorted(store.entries(Stage.ABLATION), key=sequence_of)}
+    return {name: entry.json("ablation.json") for name, entry in sorted(newest.items())}
 
 
 def variant_records(store: Store, variant: Mapping[str, Any]) -> list[MetricRecord]:
@@ -107,6 +94,11 @@ def render(store: Store, name: str, form: str) -> str:
     Raises:
         ReportError: there is no such ablation.
     """
-    table = table_of(store, load(store, name))
-    one_concept = len({concept for concept, _ in (row.labels for row in table.rows)}) == 1
-    return FORMS[form](table.with_labels(["variant"] if one_concept else ["variant", "concept"]))
+    ablations = load_all(store)
+    if name not in ablations:
+        known = f"there are: {', '.join(ablations)}" if ablations else "there is none"
+        raise ReportError(f"no ablation {name!r} in the store ({known}): run it with --ablation")
+    table = table_of(store, ablations[name])
+    count = 1 if len({row.labels[0] for row in table.rows}) == 1 else 2
+    rows = tuple(replace(row, labels=row.labels[::-1][:count]) for row in table.rows)
+    return FORMS[form](replace(table, labels=("variant", "concept")[:count], rows=rows))

@@ -48,8 +48,6 @@ _PAPER_STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "savefig.dpi": 200,
 }
-_SWEPT = ("erasure_rate", "acc_u", "fid_base")
-"""Metrics of an ablation's figure, where its variants have them."""
 
 
 def _result_figures(
@@ -68,8 +66,8 @@ def _result_figures(
             yield f"{name}-{metric}", threshold_figure(columns, metric, numbers)
         for grid in images.grids(columns):
             yield f"{name}-pictures-{grid.group}", image_figure(grid)
-    for name in ablation_table.names_of(store):
-        yield f"ablation-{name}", _sweep_figure(store, ablation_table.load(store, name))
+    for name, ablation in ablation_table.load_all(store).items():
+        yield f"ablation-{name}", _sweep_figure(store, ablation)
 
 
 def write_figures(
@@ -117,7 +115,8 @@ def _sweep_figure(store: Store, ablation: Mapping[str, Any]) -> Figure:
     """An ablation: its metrics over the variants in their order, with 95 % intervals."""
     labels = [str(variant["label"]) for variant in ablation["variants"]]
     variants = [_by_metric(store, variant) for variant in ablation["variants"]]
-    metrics = [m for m in _SWEPT if any(m in by_metric for by_metric in variants)]
+    swept = ("erasure_rate", "acc_u", "fid_base")
+    metrics = [m for m in swept if any(m in by_metric for by_metric in variants)]
     count = max(1, len(metrics))
     figure = new_figure(2.3 * count, 2.4)
     panels = figure.subplots(1, count, squeeze=False)[0]
@@ -163,13 +162,7 @@ def _threshold_curves(cell: CellRecord) -> dict[str, Mapping[str, Any]]:
 def threshold_figure(
     columns: Sequence[tuple[str, CellRecord]], metric: str, numbers: Mapping[str, int]
 ) -> Figure:
-    """A metric over the threshold from which a detection counts; the base model dashed.
-
-    Args:
-        columns: (label, cell) per method.
-        metric: of the curves.
-        numbers: from `plots.series`.
-    """
+    """A metric over the threshold from which a detection counts; the base model dashed."""
     figure = new_figure(3.4, 2.4)
     axes = figure.add_subplot()
     base = None
@@ -207,15 +200,11 @@ def image_figure(grid: Grid) -> Figure:
         for axes, cell in zip(row_axes, row.cells, strict=True):
             axes.set_axis_off()
             if cell is not None and cell.shown is not None:
-                axes.imshow(np.asarray(_image_of(cell.shown)))
+                data = base64.b64decode(cell.shown.partition(",")[2])
+                with Image.open(io.BytesIO(data)) as image:
+                    axes.imshow(np.asarray(image.convert("RGB")))
         text = f"{visible(row.prompt)}\nseed {row.seed}"
         first = row_axes[0]
         first.text(-0.08, 0.5, text, transform=first.transAxes, ha="right", va="center",
                    fontsize=5, wrap=True)  # fmt: skip
     return figure
-
-
-def _image_of(uri: str) -> Image.Image:
-    """The image in a data URI, as RGB."""
-    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
-        return opened.convert("RGB")

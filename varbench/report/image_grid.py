@@ -38,9 +38,6 @@ GROUP_TITLES = {
     NEIGHBOURS: "Neighbours: near, and meant to stay",
     UNRELATED: "Unrelated: meant to stay",
 }
-ROWS = 6  # per group
-_LARGEST = 256  # pixels a side; a page shows them at half of that
-_MOSAIC = 4  # colour patches a side of a covered image: hues, but neither shapes nor edges
 
 Key = tuple[str, int]  # (prompt id, image seed)
 
@@ -132,7 +129,7 @@ class ImageGrid:
             samples = [{_key(s): s for s in cell.images.get(group, ())} for _, cell in columns]
             rows = [
                 self._row(group, key, columns, [by_key.get(key) for by_key in samples])
-                for key in choose(samples, ROWS)
+                for key in choose(samples, rows=6)
             ]
             if rows:
                 grids.append(Grid(group, title, tuple(label for label, _ in columns), tuple(rows)))
@@ -215,20 +212,20 @@ def _spread(keys: list[Key], rows: int) -> list[Key]:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    """The image as RGB without metadata, at most 256 pixels a side."""
+    """The image as RGB without metadata, at most 256 pixels a side: twice as the page shows it."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    image.thumbnail((256, 256), Image.Resampling.LANCZOS)
     return image
 
 
 def mosaic(image: Image.Image) -> Image.Image:
-    """A stand-in that keeps only a few soft patches of colour, whatever the image's size.
+    """A stand-in of 4 x 4 soft patches of colour: hues, but neither shapes nor edges.
 
     It is made here and not by the browser, so that what a page shows first does not hold the
     detail: no style sheet that fails to load can reveal it.
     """
-    patches = image.resize((_MOSAIC, _MOSAIC), Image.Resampling.BOX)
+    patches = image.resize((4, 4), Image.Resampling.BOX)
     return patches.resize((64, 64), Image.Resampling.BICUBIC)
 
 

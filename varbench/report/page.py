@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jinja2
@@ -21,37 +21,14 @@ from markupsafe import Markup
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord
-from varbench.report.image_grid import Grid, ImageGrid
+from varbench.report.image_grid import ImageGrid
 from varbench.report.page_plots import scale_svgs, tradeoff_svg
 from varbench.report.panels import Panel, build_panels
 from varbench.report.plots import PALETTE, RETENTION, series
-from varbench.report.table import Header, Table
+from varbench.report.table import Header
 from varbench.report.tables import TABLES, panel_table
 from varbench.report.text import MISSING, count, visible
 from varbench.store import Store
-
-
-@dataclass(frozen=True)
-class Source:
-    """The provenance of one method's numbers: (name, value) facts, and the resolved settings."""
-
-    label: str
-    facts: tuple[tuple[str, str], ...]
-    resolved: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """All that the page shows of one panel; `folds` are the tables below the main one."""
-
-    anchor: str
-    panel: Panel
-    results: Table
-    folds: tuple[Table, ...]
-    plots: tuple[Markup, ...]
-    scales: tuple[Markup, ...]
-    grids: tuple[Grid, ...]
-    sources: tuple[Source, ...]
 
 
 def render_page(
@@ -81,7 +58,7 @@ def render_page(
     environment = _environment()
     script, style = _asset(environment, "page.js"), _asset(environment, "page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    rows = [row for section in sections for grid in section.grids for row in grid.rows]
+    rows = [row for section in sections for grid in section["grids"] for row in grid.rows]
     return environment.get_template("page.html.jinja").render(
         sections=sections,
         kinds=TABLES,
@@ -140,7 +117,8 @@ def _section(
     cells: Sequence[CellRecord],
     images: ImageGrid | None,
     numbers: Mapping[str, int],
-) -> Section:
+) -> dict[str, Any]:
+    """All that the page's template shows of one panel."""
     columns = panel.cells_of(cells)
     tables = {
         name: panel_table(panel, name, percent=True, base=kind.base or kind.differences)
@@ -148,16 +126,16 @@ def _section(
     }
     tradeoffs = (tradeoff_svg(panel, metric, numbers) for metric in RETENTION)
     scales = [] if images is None else scale_svgs(images.store, columns, numbers, panel.title)
-    return Section(
-        anchor=anchor,
-        panel=panel,
-        results=tables.pop("main"),
-        folds=tuple(table for table in tables.values() if table.rows and table.header),
-        plots=tuple(Markup(svg) for svg in tradeoffs if svg is not None),
-        scales=tuple(Markup(svg) for svg in scales),
-        grids=() if images is None else tuple(images.grids(columns)),
-        sources=tuple(_sources(columns, cells)),
-    )
+    return {
+        "anchor": anchor,
+        "panel": panel,
+        "results": tables.pop("main"),
+        "folds": [table for table in tables.values() if table.rows and table.header],
+        "plots": [Markup(svg) for svg in tradeoffs if svg is not None],
+        "scales": [Markup(svg) for svg in scales],
+        "grids": [] if images is None else images.grids(columns),
+        "sources": list(_sources(columns, cells)),
+    }
 
 
 def _headers(panels: Sequence[Panel]) -> list[Header]:
@@ -179,8 +157,8 @@ def _scored(panels: Sequence[Panel]) -> int:
 
 def _sources(
     columns: Sequence[tuple[str, CellRecord]], cells: Sequence[CellRecord]
-) -> Iterator[Source]:
-    """The provenance of each method: one entry per config, its seeds together."""
+) -> Iterator[dict[str, Any]]:
+    """The provenance of each method and config: facts (name, value), and resolved settings."""
     for label, first in columns:
         seeds = [cell for cell in cells if cell.identity[:-1] == first.identity[:-1]]
         edit = ", ".join(str(c.seed) for c in seeds if c.seed is not None) or MISSING
@@ -193,7 +171,7 @@ def _sources(
         facts += [("cells", ", ".join(cell.key[:12] for cell in seeds))]
         resolved = first.body.get("resolved_config") or {}
         text = json.dumps(resolved, indent=2, sort_keys=True, ensure_ascii=False)
-        yield Source(label, tuple(facts), text if resolved else "")
+        yield {"label": label, "facts": facts, "resolved": text if resolved else ""}
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

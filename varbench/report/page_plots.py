@@ -33,8 +33,6 @@ from varbench.store import Store
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STEPS = 20
-"""Last training steps that kept tokens are averaged over."""
 _LEGEND_COLUMNS = 3
 _PAGE_STYLE: dict[Any, Any] = {
     "figure.dpi": 72,  # as SVG has
@@ -83,7 +81,6 @@ def scale_svgs(
     method intervenes, and at which of them other prompts drift.
 
     Args:
-        store: that holds edits and probes.
         columns: (label, cell) per method, one edit seed each.
         numbers: from `series`.
         title: of the panel; decides ids in the drawing.
@@ -103,13 +100,13 @@ def scale_svgs(
 
 
 def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
-    """Share of tokens per scale, in per cent, that the filter kept in the last steps of training.
+    """Share of tokens per scale that the filter kept in the last 20 steps of training, in per cent.
 
     Empty where the method has no filter or the edit is not in the store.
     """
     entry = edit_of(store, cell)
     kept = [] if entry is None else kept_by_scale(training_log(entry))
-    return [100 * float(np.mean(shares[-STEPS:])) for shares in kept]
+    return [100 * float(np.mean(shares[-20:])) for shares in kept]
 
 
 def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
@@ -150,14 +147,7 @@ def _scale_svg(
 
 
 def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:
-    """A drawing in the page's look as an `<svg>` element.
-
-    Args:
-        draw: is given empty axes.
-        title: of the element, for those who do not see it.
-        salt: makes ids in the drawing its own.
-        height: of the drawing, inches.
-    """
+    """What `draw` draws on empty axes as an `<svg>` element; `salt` makes its ids its own."""
     import matplotlib
 
     with matplotlib.rc_context({**_PAGE_STYLE, "svg.hashsalt": visible(salt)}):

@@ -107,8 +107,7 @@ def ablation_tables(store: Store) -> list[Table]:
         ReportError: a cell of one is no longer in the store.
     """
     tables = []
-    for name in ablation_table.names_of(store):
-        ablation = ablation_table.load(store, name)
+    for ablation in ablation_table.load_all(store).values():
         table = ablation_table.table_of(store, ablation)
         note = f"Suite: {ablation['suite']}. {table.note}"
         tables.append(replace(table, labels=("concept", "method"), note=note, counted=True))

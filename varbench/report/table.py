@@ -6,8 +6,8 @@ papers report, and README's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from varbench.metrics.base import Better
 
@@ -124,9 +124,3 @@ class Table:
             ]
             for row in self.rows
         ]
-
-    def with_labels(self, names: Sequence[str]) -> Table:
-        """The same table with these columns of labels only, in this order."""
-        places = [self.labels.index(name) for name in names]
-        rows = [replace(row, labels=tuple(row.labels[i] for i in places)) for row in self.rows]
-        return replace(self, labels=tuple(names), rows=tuple(rows))

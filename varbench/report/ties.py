@@ -19,8 +19,6 @@ from varbench.metrics.stats import PairedSamples, read_rows
 from varbench.report.cells import CellRecord
 from varbench.report.panels import MethodRow, Panel
 
-LEVEL = 0.05
-
 
 class CellSamples:
     """The paired samples of cells by panel and method, read once.
@@ -75,7 +73,7 @@ def best(panel: Panel, metric: str, better: str, samples: CellSamples) -> frozen
         labels.append(row.label)
         pvalues.append(stats.paired_sign_flip_pvalue(np.asarray(differences)))
     adjusted = stats.holm(pvalues)
-    tied = [label for label, p in zip(labels, adjusted, strict=True) if p > LEVEL]
+    tied = [label for label, p in zip(labels, adjusted, strict=True) if p > 0.05]
     return frozenset([*(row.label for row in leaders), *tied])
 
 

@@ -19,9 +19,6 @@ from varbench.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WINDOW = 10
-"""Steps that a curve is averaged over: one step sees only a few pairs."""
-
 
 def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that the cells' edits kept records for."""
@@ -40,12 +37,7 @@ def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tupl
 
 
 def _concept_map(schedule: Sequence[Sequence[int]], shares: Sequence[float]) -> Figure:
-    """Every token's share of pairs in which the filter keeps it, one panel per scale.
-
-    Args:
-        schedule: (height, width) of every scale, coarse to fine.
-        shares: one number 0 to 1 per token of the whole sequence.
-    """
+    """Every token's share of pairs in which the filter keeps it, one panel per scale."""
     figure = new_figure(1.15 * len(schedule) + 0.7, 1.5)
     panels = figure.subplots(1, len(schedule), squeeze=False)[0]
     ends = list(accumulate(height * width for height, width in schedule))
@@ -96,10 +88,11 @@ def _conflict_over_steps(log: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def _smooth(values: Sequence[float]) -> list[float]:
+def _smooth(values: Sequence[float], steps: int = 10) -> list[float]:
+    """Means over the last steps: one step sees only a few pairs."""
     sums = [0.0, *accumulate(values)]
     return [
-        (sums[i + 1] - sums[max(0, i + 1 - _WINDOW)]) / min(i + 1, _WINDOW)
+        (sums[i + 1] - sums[max(0, i + 1 - steps)]) / min(i + 1, steps)
         for i in range(len(values))
         if not math.isnan(values[i])
     ]
