@@ -102,12 +102,15 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A small PNG file that claims to be large."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * 10_000)
+def png(width: int, height: int, depth: int = 8, rows: bytes = b"\0" * 10_000) -> bytes:
+    """An RGB file that claims this size, whatever its rows."""
+    head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    body = chunk(b"IDAT", zlib.compress(rows))
+    return signature + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
+
+
+DEEP = png(64, 64, 16, 64 * (b"\0" + bytes(64 * 6)))
 
 
 def animation(path: Path) -> None:
@@ -132,6 +135,11 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def writes(data: bytes) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         path.write_bytes(data)
@@ -148,14 +156,18 @@ def writes(data: bytes) -> Callable[[Path], None]:
         (writes(noise(1, form="GIF")), "not an image; PNG, JPEG, WEBP are read"),
         (writes(noise(1)[:-3000]), "damaged or cut off"),
         (writes(noise(1, form="JPEG")[:-500]), "damaged or cut off"),
-        (writes(bomb(60_000, 60_000)), "too many pixels"),
-        (writes(bomb(9_000, 9_000)), "too many pixels"),
+        (writes(png(60_000, 60_000)), "too many pixels"),
+        (writes(png(9_000, 9_000)), "too many pixels"),
+        (writes(png(0, 64)), "1-0.png"),
+        (writes(DEEP), "pixels of kind 16-bit RGB; save it as 8-bit RGB"),
+        (lambda p: Image.new("CMYK", (64, 64)).save(p, "JPEG"), "pixels of kind CMYK"),
         (animation, "an animation"),
         (lambda p: Image.new("RGBA", (64, 64), (9, 9, 9, 200)).save(p), "transparent in places"),
         (lambda p: Image.new("I;16", (64, 64)).save(p), "pixels of kind I;16"),
         (a_link, "a link out of the folder"),
         (a_circle, "cannot be read|there is no such file"),
         (a_pipe, "there is no such file"),
+        (a_folder, "there is no such file"),
     ],
 )
 def test_an_image_that_cannot_be_scored_refuses_the_folder_with_its_line(

@@ -17,12 +17,10 @@ from varbench.pipeline.context import RunContext
 from varbench.pipeline.estimate.memory import (
     SPARE,
     MemoryEstimate,
-    Training,
     device_memory,
     memory_estimate,
 )
 from varbench.pipeline.estimate.time import required_rates, seconds, stored_rates, timed_rates
-from varbench.pipeline.estimate.training_memory import TrainingMemory
 from varbench.pipeline.estimate.workload import StageWorkload, fine_tuning, run_workload
 from varbench.pipeline.plan import Cell, Request, plan
 from varbench.store import Stage, Store
@@ -30,10 +28,6 @@ from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
 from varbench.utils.text import duration, size
 
-_COUNTED = (
-    f"Counted on tensors without bytes. The CUDA context, workspace inside kernels and gaps of\n"
-    f"the allocator come on top: leave {SPARE:.0%}."
-)
 _SMALL = (Stage.PROBE, Stage.ATTACK, Stage.CELL)  # stages that write a few kilobytes
 
 
@@ -70,8 +64,7 @@ def run_estimate_text(request: Request, store: Path, probe: bool | None = None) 
     if memory is None:
         parts.append(f"memory: unknown, as {config.model.name} offers no model of fake tensors")
     else:
-        parts += [_generation(cells, memory), *_training(cells, memory)]
-        parts += [_COUNTED, _verdict(cells, memory, device)]
+        parts += _memory(cells, memory, device)
     return "\n\n".join(parts)
 
 
@@ -160,6 +153,25 @@ def _table(title: str, rows: Sequence[tuple[str, int]]) -> str:
     return "\n".join([title, *(f"  {name:<{width}}{size / 1e9:10.3f}" for name, size in rows)])
 
 
+def _memory(cells: Sequence[Cell], memory: MemoryEstimate, device: str) -> list[str]:
+    """Tables of generating and of each training, and their peaks compared with the device."""
+    parts, peaks = [_generation(cells, memory)], [("generating", memory.generation.peak)]
+    for training, needs in memory.training.items():
+        names = ", ".join(dict.fromkeys(c.method for c in cells if fine_tuning(c) == training))
+        if isinstance(needs, str):
+            parts.append(f"training by {names} is not possible: {needs}")
+            continue
+        title = f"memory of training by {names}, as S-VARE steps, {training.pairs} pairs, GB"
+        rows = [(name.replace("_", " "), n) for name, n in needs.parts.items()]
+        parts.append(_table(title, [*rows, ("peak: the sum", needs.peak)]))
+        peaks.append((f"training by {names}", needs.peak))
+    counted = (
+        "Counted on tensors without bytes. The CUDA context, workspace inside kernels and gaps of\n"
+        f"the allocator come on top: leave {SPARE:.0%}."
+    )
+    return [*parts, counted, _verdict(peaks, device)]
+
+
 def _generation(cells: Sequence[Cell], memory: MemoryEstimate) -> str:
     generation = memory.generation
     rows = [
@@ -176,29 +188,8 @@ def _generation(cells: Sequence[Cell], memory: MemoryEstimate) -> str:
     return _table(title, rows) + note
 
 
-def _training(cells: Sequence[Cell], memory: MemoryEstimate) -> list[str]:
-    parts = []
-    for training, needs in memory.training.items():
-        names = _methods(cells, training)
-        if isinstance(needs, str):
-            parts.append(f"training by {names} is not possible: {needs}")
-            continue
-        title = f"memory of training by {names}, as S-VARE steps, {training.pairs} pairs, GB"
-        rows = [(name.replace("_", " "), n) for name, n in needs.parts.items()]
-        parts.append(_table(title, [*rows, ("peak: the sum", needs.peak)]))
-    return parts
-
-
-def _methods(cells: Sequence[Cell], training: Training) -> str:
-    return ", ".join(dict.fromkeys(c.method for c in cells if fine_tuning(c) == training))
-
-
-def _verdict(cells: Sequence[Cell], memory: MemoryEstimate, device: str) -> str:
+def _verdict(peaks: Sequence[tuple[str, int]], device: str) -> str:
     """Compare each peak, with some to spare, with the memory of the device."""
-    peaks = [("generating", memory.generation.peak)]
-    for training, needs in memory.training.items():
-        if isinstance(needs, TrainingMemory):
-            peaks.append((f"training by {_methods(cells, training)}", needs.peak))
     available = device_memory(device)
     if available is None:
         return f"device {device}: memory size unknown"

@@ -61,7 +61,12 @@ def statistics(cell: Cell, evaluator: Evaluator) -> dict[str, Moments]:
     Raises:
         UserError: they are damaged.
     """
-    return {group: _read(asset) for group, asset in _published(cell, evaluator).items()}
+    moments = {}
+    for group, asset in _published(cell, evaluator).items():
+        described = known().get(asset.name.removesuffix("-statistics"))
+        mean, covariance = read_statistics(local_path(asset), asset.name)
+        moments[group] = Moments(mean, covariance, described.rows if described else None)
+    return moments
 
 
 def statistics_spec(cell: Cell, evaluator: Evaluator) -> dict[str, dict[str, str]]:
@@ -87,10 +92,3 @@ def _published(cell: Cell, evaluator: Evaluator) -> Mapping[str, PromptSetAsset]
                 raise UserError(f"{local_path(asset)}: {wrong}; run `varbench fetch {asset.name}`")
             assets[group] = asset
     return assets
-
-
-def _read(published: PromptSetAsset) -> Moments:
-    """Moments as clean-fid's `make_custom_stats` writes them."""
-    described = known().get(published.name.removesuffix("-statistics"))
-    mean, covariance = read_statistics(local_path(published), published.name)
-    return Moments(mean, covariance, described.rows if described else None)
