@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tests.helpers.cli import cells, varbench
+from tests.helpers.cli import cells, small_groups, varbench
 from tests.helpers.metrics import Concept, Judge
 from varbench.data.prompt import Prompt
 from varbench.errors import UserError
@@ -30,11 +30,7 @@ from varbench.utils.progress import Progress
 
 # Three seeds and blocks of four: a prompt's images go on in the next block.
 SMALL = (
-    *(
-        f"suite.groups.{group}.{size}"
-        for group in ("target", "neighbours", "unrelated")
-        for size in ("prompts=2", "seeds=3")
-    ),
+    *small_groups(2, 3),
     "suite.block=4",
     "suite.metrics=[acc_e,lpips_e,lpips_u,lpips_diversity]",
 )

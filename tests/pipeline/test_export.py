@@ -11,12 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from typer.testing import CliRunner
 
 from tests.helpers import switti_folder
+from tests.helpers.cli import small_groups, varbench
 from tests.helpers.infinity_released import REFERENCE, SIZES, released_folder
 from tests.helpers.weights_files import sharded
-from varbench.cli import app
 from varbench.conf.compose import resolve
 from varbench.errors import CheckpointError, UserError
 from varbench.methods.base import Edit, applied
@@ -187,16 +186,19 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path:
 
 def test_by_the_command_line_with_the_numbers_that_were_measured(tmp_path: Path) -> None:
     store, out = str(tmp_path / "store"), tmp_path / "out"
-    groups = [f"suite.groups.{g}" for g in ("target", "neighbours", "unrelated")]
-    tiny = [f"{g}.{key}" for g in groups for key in ("prompts=2", "seeds=1")]
-    tiny += ["suite.probe.prompts=0", "suite.robustness.prompts=0", "suite.block=2"]
+    tiny = [
+        *small_groups(2, 1),
+        "suite.probe.prompts=0",
+        "suite.robustness.prompts=0",
+        "suite.block=2",
+    ]
     settings = ["method.train.steps=1", "pairs=2"]
-    made = CliRunner().invoke(app, ["run", "--method", "vare", "--store", store, *tiny, *settings])
+    made = varbench("run", "--method", "vare", "--store", store, *tiny, *settings)
     assert made.exit_code == 0, made.output
     asked = ["export", "--method", "vare", "--concept", "face-ada", "--store", store, *settings]
-    done = CliRunner().invoke(app, [*asked, "--out", str(out)])
+    done = varbench(*asked, "--out", out)
     assert done.exit_code == 0, done.output
     card = (out / "README.md").read_text()
     assert "| method" in card and "| vare" in card and "| none" in card
-    again = CliRunner().invoke(app, [*asked, "--out", str(out)])
+    again = varbench(*asked, "--out", out)
     assert again.exit_code == 2 and "in use" in again.output

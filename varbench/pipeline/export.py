@@ -39,13 +39,7 @@ CARD_FILE, ORIGIN_FILE = "README.md", "edit.json"
 
 
 def export(request: Request, store: Store, form: str, out: Path) -> list[Path]:
-    """Write a stored edit.
-
-    Args:
-        request: one model, method, concept and seed, as of ``varbench run``.
-        store: where the edit is.
-        form: ``checkpoint`` or ``edit``.
-        out: folder to make; must be absent or empty.
+    """Write a stored edit in a form of `FORMS` into a folder that is absent or empty.
 
     Returns:
         The files written; links are not among them.

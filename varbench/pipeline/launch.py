@@ -165,9 +165,7 @@ def session(
 
     Args:
         requests: all with the same device and engine. With Ray, their shards are computed first.
-        store: folder of the store.
-        command: for the log.
-        console: where to show progress; None shows nothing.
+        store, command, console: the store's folder, for the log, and for progress if any.
         max_failed: largest share of a group's images that may fail in a recorded cell, 0 to 1.
         retry_failed: remove entries with failed images, so that these are made again.
 

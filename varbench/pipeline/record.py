@@ -89,14 +89,10 @@ def record_cell(
     """Compute all metrics of a cell and write its entry.
 
     A cell whose inputs were lost and computed again is replaced if its numbers have other bits than
-    before, such as those of another device.
+    before, such as those of another device. For the base model `base` is `outputs` itself.
 
-    Args:
-        ctx: the run context.
-        cell: what is recorded.
-        outputs: of its model.
-        base: of the base model; `outputs` itself for that model.
-        header: what decides the cell, and what it says of its images.
+    Raises:
+        FailedImagesError: too many of its images failed.
     """
     lost, stored = lost_in(outputs, base), outputs.all_stored()
     sizes = {name: len(group.samples) for name, group in stored.items()}

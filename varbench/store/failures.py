@@ -69,12 +69,7 @@ def note_cell(writer: Writer, lost: Mapping[str, Mapping[Any, Failed]]) -> None:
 def check_share(
     failed: Mapping[str, Sequence[Failed]], sizes: Mapping[str, int], limit: float
 ) -> None:
-    """Refuse groups of which too little is left.
-
-    Args:
-        failed: of each group.
-        sizes: images of each group, with the failed ones.
-        limit: the largest share.
+    """Refuse groups of which more than a share is lost; sizes count failed images too.
 
     Raises:
         FailedImagesError: names the groups, and reasons.

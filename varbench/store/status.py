@@ -144,12 +144,11 @@ def events(path: Path) -> Iterator[dict[str, Any]]:
 
 def _run(path: Path) -> Run | None:
     told = list(events(path))
-    first = next((e for e in told if e.get("event") == "started"), None)
-    if first is None:
+    by_kind = {event.get("event"): event for event in told}  # the last of each
+    if (first := by_kind.get("started")) is None:
         return None
+    ended, failed = by_kind.get("ended"), by_kind.get("failed")
     stages = [e for e in told if e.get("event") in ("stage", "progress")]
-    ended = next((e for e in told if e.get("event") == "ended"), None)
-    failed = next((e for e in told if e.get("event") == "failed"), {})
     last = stages[-1] if stages else {}
     reason = f"{failed['error']}: {failed['reason']}" if failed else ""
     state = str(ended["outcome"]) if ended else _state(first, told[-1]["time"])

@@ -28,8 +28,6 @@ from varbench.utils.devices import pick_device
 from varbench.utils.progress import Progress
 from varbench.utils.text import duration, size
 
-_SMALL = (Stage.PROBE, Stage.ATTACK, Stage.CELL)  # stages that write a few kilobytes
-
 
 def run_estimate_text(request: Request, store: Path, probe: bool | None = None) -> str:
     """Work, disk, time and memory of a run.
@@ -95,8 +93,8 @@ def _stages(workloads: Sequence[StageWorkload]) -> str:
 
 
 def _size_of(workload: StageWorkload) -> str:
-    if not workload.todo or workload.stage in _SMALL:
-        return ""
+    if not workload.todo or workload.stage in (Stage.PROBE, Stage.ATTACK, Stage.CELL):
+        return ""  # these write a few kilobytes
     if workload.disk is None:
         return "?"
     return f"{'at most ' if workload.bound else ''}{size(workload.disk)}"

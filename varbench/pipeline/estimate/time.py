@@ -99,12 +99,9 @@ def stored_rates(cells: Sequence[Cell], ctx: RunContext) -> dict[RateKey, Rate]:
 def timed_rates(
     cells: Sequence[Cell], ctx: RunContext, required: Sequence[RateKey]
 ) -> dict[RateKey, Rate]:
-    """Time one task of each kind, as far as it can be done here; nothing stays.
+    """Time one task of each kind on the context's device, as far as it can be done here.
 
-    Args:
-        cells: of one plan.
-        ctx: which device; its store is not touched.
-        required: the rates; scores need images, which are made.
+    Nothing stays: its store is not touched, and the images that scores need are thrown away.
     """
     with tempfile.TemporaryDirectory() as folder:
         timer = _Timer(cells, RunContext(Store(Path(folder)), device=ctx.device), Path(folder))

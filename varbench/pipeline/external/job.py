@@ -28,7 +28,6 @@ from varbench.pipeline.launch import check_metrics
 from varbench.pipeline.plan import Cell
 
 DEFAULT = "elsewhere"  # the name of a model or a suite that was not given
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def write_manifest(request: ScoreRequest) -> Path:
 
 def _check_names(request: ScoreRequest) -> None:
     for option, name in (("--method", request.method), ("--model-name", request.model)):
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise UserError(
                 f"{option} {name!r} cannot be a name; use letters, digits, dots, underscores and "
                 "hyphens"

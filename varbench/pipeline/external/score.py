@@ -20,7 +20,6 @@ from varbench.pipeline.task import Task, perform
 from varbench.store import Entry, Stage, Writer
 
 VERSION = 1
-SOURCE = "pictures made elsewhere"  # stored in cells, so it keeps its words
 
 
 def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
@@ -128,7 +127,7 @@ def _header(
         "resolved_config": {"model": {"name": cell.config.model.name}, "suite": suite},
     }
     origin = {
-        "source": SOURCE,
+        "source": "pictures made elsewhere",  # stored in cells, so it keeps its words
         "list": image_set.sha256,
         "against": job.base.sha256 if image_set is not job.base else None,
         "not_compared": job.base.unused,

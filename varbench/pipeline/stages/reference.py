@@ -27,7 +27,6 @@ from varbench.store import Entry, Stage, Writer
 from varbench.store.hashing import cached_file_sha256
 
 FEATURES = "features"
-_SET = "standard"  # whose features the published statistics are of
 
 
 def reference_tasks(ctx: RunContext, cell: Cell) -> list[Task]:
@@ -82,7 +81,8 @@ def statistics_spec(cell: Cell, evaluator: Evaluator) -> dict[str, dict[str, str
 
 def _published(cell: Cell, evaluator: Evaluator) -> Mapping[str, PromptSetAsset]:
     """The published statistics in the data folder, by group."""
-    if evaluator.judge_spec.network_set != _SET or FEATURES not in evaluator.scorers:
+    # They are of the standard scorers' features.
+    if evaluator.judge_spec.network_set != "standard" or FEATURES not in evaluator.scorers:
         return {}
     assets = {}
     for group, size in cell.config.suite.groups.items():

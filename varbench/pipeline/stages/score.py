@@ -64,16 +64,11 @@ def score_or_isolate(
     *,
     singly: bool = False,
 ) -> tuple[dict[str, Array], dict[int, str]]:
-    """Score a batch; on an error, retry image by image to isolate the bad ones.
+    """Score images, by number in a batch; on an error, retry one by one to isolate the bad ones.
 
     A scorer that fails on all of them is broken itself, and its error is raised, as are errors of
-    memory, of files, and those that name a fix.
-
-    Args:
-        score: of a scorer.
-        files: images by number in the batch.
-        prompts: of the whole batch.
-        singly: score one after the other, so that no batch size decides how sums are rounded.
+    memory, of files, and those that name a fix. With `singly` they are scored one after the other
+    from the start, so that no batch size decides how sums are rounded.
 
     Returns:
         Arrays with a row per image that did not fail, and the reasons of those that did.
