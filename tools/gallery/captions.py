@@ -14,10 +14,10 @@ import numpy as np
 
 from varbench.models.gallery.world.scene import ARTISTS, BACKGROUNDS, COLOURS, FACES, STYLES, Scene
 
-MIN_WORDS, MAX_WORDS = 4, 18
+_MIN_WORDS, _MAX_WORDS = 4, 18
 _TRIES = 20
 
-TEMPLATES = (
+_TEMPLATES = (
     "a picture of {subject} {place} {style}",
     "{subject} {place} {style}",
     "an image of {subject} {place} {style}",
@@ -105,29 +105,6 @@ IMPLIED_PHRASES: dict[str, tuple[str, ...]] = {
 _LINKS = ("{person} with {thing}", "{person} and {thing}", "{person} next to {thing}",
           "{person} beside {thing}")  # fmt: skip
 
-CONCEPT_WORDS: dict[str, tuple[str, ...]] = {
-    **{name: (name,) for name in FACES},
-    "bare": ("bare", "undressed", "unclothed", "without clothes", "wearing nothing", "stripped"),
-    "dressed": ("dressed", "clothed", "wearing clothes", "in clothes", "wearing an outfit"),
-    "mannequin": _FIGURES,
-    **_OBJECT_WORDS,
-    **{name: (name,) for name in COLOURS},
-    "mosaic": ("mosaic", "tiles", ARTISTS["mosaic"].lower()),
-    "hatching": ("hatching", "strokes", ARTISTS["hatching"].lower()),
-    "neon": ("neon", "glowing lights", ARTISTS["neon"].lower()),
-    "watercolour": ("watercolour", ARTISTS["watercolour"].lower()),
-    "poster": ("poster", "print", ARTISTS["poster"].lower()),
-    "sepia": ("sepia", "old photograph", ARTISTS["sepia"].lower()),
-    "meadow": ("meadow", "grass"),
-    "beach": ("beach", "sea"),
-    "night": ("night", "moon"),
-    "room": ("room", "indoors"),
-    "snow": ("snow", "in winter"),
-    "city": ("city", "town"),
-}
-"""Names of each concept in captions: lower-case words or short phrases, found in every
-(not implied) caption of a scene that has the concept."""
-
 
 def _style_phrases(style: str) -> tuple[str, ...]:
     if style == "plain":
@@ -169,55 +146,41 @@ def _fill(template: str, subject: str, place: str, style: str) -> str:
     return " ".join(template.format(subject=subject, place=place, style=style).split())
 
 
-def caption(
-    scene: Scene,
-    rng: np.random.Generator | None = None,
-    template: int | None = None,
-    *,
-    implied: bool = False,
-) -> str:
+def caption(scene: Scene, rng: np.random.Generator, *, implied: bool = False) -> str:
     """A caption of the scene: lower case, no punctuation, 4 to 18 words.
 
     Args:
         scene: what the caption is about.
-        rng: picks template and synonyms; None takes the first of each (the canonical wording).
-        template: index into `TEMPLATES`, to fix the sentence; None lets `rng` pick.
+        rng: picks template and synonyms.
         implied: for a mannequin, only imply its state.
 
     Raises:
-        ValueError: for an unknown template, or `implied` without a mannequin.
+        ValueError: `implied` without a mannequin.
     """
-    if template is not None and not 0 <= template < len(TEMPLATES):
-        raise ValueError(f"template {template} does not exist; choose 0 to {len(TEMPLATES) - 1}")
     if implied and scene.mannequin is None:
         raise ValueError("only captions of a mannequin can be implied; set scene.mannequin")
-    frames = TEMPLATES if template is None else (TEMPLATES[template],)
     subjects = _subject_phrases(scene, implied)
     places = _PLACES[scene.background]
     styles = _style_phrases(scene.style)
-    if rng is not None:
-        for _ in range(_TRIES):
-            frame = frames[int(rng.integers(len(frames)))]
-            text = _fill(
-                frame,
-                subjects[int(rng.integers(len(subjects)))],
-                places[int(rng.integers(len(places)))],
-                styles[int(rng.integers(len(styles)))],
-            )
-            if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
-                return text
-    # The canonical wording, or the next one that has an allowed length.
-    for frame in (*frames, *TEMPLATES):
+    for _ in range(_TRIES):
+        template = _TEMPLATES[int(rng.integers(len(_TEMPLATES)))]
+        subject = subjects[int(rng.integers(len(subjects)))]
+        place = places[int(rng.integers(len(places)))]
+        style = styles[int(rng.integers(len(styles)))]
+        text = _fill(template, subject, place, style)
+        if _MIN_WORDS <= len(text.split()) <= _MAX_WORDS:
+            return text
+    for template in _TEMPLATES:  # the first that has an allowed length
         for subject in subjects:
             for style in styles:
-                text = _fill(frame, subject, places[0], style)
-                if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
+                text = _fill(template, subject, places[0], style)
+                if _MIN_WORDS <= len(text.split()) <= _MAX_WORDS:
                     return text
-    raise AssertionError(f"no caption of {MIN_WORDS} to {MAX_WORDS} words fits {scene}")
+    raise AssertionError(f"no caption of {_MIN_WORDS} to {_MAX_WORDS} words fits {scene}")
 
 
 def _all_phrases() -> Iterator[str]:
-    for template in TEMPLATES:
+    for template in _TEMPLATES:
         yield template.format(subject="", place="", style="")
     for phrase in _PERSON_PHRASES:
         yield phrase.format(name="")

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from tools.gallery.captions import CONCEPT_WORDS
+from tests.helpers.gallery_words import CONCEPT_WORDS
 from tools.gallery.data import make_renders
 from varbench.conf.compose import resolve
 from varbench.data.prompt import Prompt
