@@ -23,8 +23,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
@@ -58,14 +56,6 @@ class TokensConfig(DistillConfig):
             raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 
 
-class AnchorObjective(SharedHistory):
-    """Cross entropy to the history."""
-
-    def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        student = self.student(self.tokens.concept, batch)
-        return Term(name, symbol_cross_entropy(student, self.history(batch)).mean()), {}
-
-
 class AscentObjective(SharedHistory):
     """Minus the cross entropy to the history, up to chance level; positive in the log."""
 
@@ -76,13 +66,16 @@ class AscentObjective(SharedHistory):
         return Term(name, loss, weight=0.0 if unknown else -1.0), {"at_chance": float(unknown)}
 
 
+def anchor_objective(model: NextScaleModel, tokens: AuxiliaryTokens) -> DistillObjective:
+    """Cross entropy to the history."""
+    text, rollout = tokens.concept, tokens.rollout
+    return DistillObjective(model, text, rollout, rollout.tokens, symbol_cross_entropy)
+
+
 def distill_objective(model: NextScaleModel, tokens: AuxiliaryTokens) -> DistillObjective:
     """KL from the frozen model under the neutral prompt."""
-
-    def loss(student: Tensor, target: Tensor) -> Tensor:
-        return symbol_divergence(student, target).mean()
-
-    return DistillObjective(model, tokens.concept, tokens.rollout, tokens.teacher_logits, loss)
+    text, rollout = tokens.concept, tokens.rollout
+    return DistillObjective(model, text, rollout, tokens.teacher_logits, symbol_divergence)
 
 
 class _Control:
@@ -107,7 +100,7 @@ class NftAnchor(_Control):
     id = "nft-anchor"
     Config = TokensConfig
     prefix = "neutral"
-    objective = AnchorObjective
+    objective = staticmethod(anchor_objective)
 
 
 class NftDistill(_Control):

@@ -35,7 +35,7 @@ from varbench.methods.training.losses import symbol_divergence, symbol_entropy
 from varbench.methods.training.objective import Batch, Term, batch_condition
 from varbench.methods.training.rollouts import frozen_logits
 from varbench.models.capabilities import CutsRollouts, require
-from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -64,53 +64,41 @@ def excess_entropy(student: Tensor, target: Tensor) -> Tensor:
     return (symbol_entropy(student) - symbol_entropy(target.detach())).clamp_min(0)
 
 
-@dataclass(frozen=True)
-class FirstScale:
-    """Prompts and the frozen model's predictions for them at its first scale.
+class FirstScaleObjective:
+    """Two terms on the first scale's logits.
 
-    Attributes:
-        concept: the N prompts with the concept.
-        benign: the N neutral prompts, then the M retained ones.
-        teacher: logits ``[N + M, l, D, V]`` for ``benign``.
-        start: one image's first scale, all of whose inputs is the text.
+    Args:
+        model: still unedited.
+        concept: its N pairs and M retained prompts.
+        config: the weights.
     """
 
-    concept: Condition
-    benign: Condition
-    teacher: Tensor
-    start: Rollout
-
-
-def first_scale(model: NextScaleModel, concept: EraseTarget) -> FirstScale:
-    """Prompts and predictions for training, from the still unedited model."""
-    cut = require(model, CutsRollouts, "first-scale").first_scales
-    pairs = concept.pairs()
-    texts = [*(pair.neutral for pair in pairs), *concept.retain_prompts()]
-    benign = model.encode(texts)
-    start = cut(model.generate(benign.select([0]), [("first-scale", 0)]), 1)
-    teacher = frozen_logits(model, start.select([0] * len(texts)), benign)
-    return FirstScale(model.encode([pair.concept for pair in pairs]), benign, teacher, start)
-
-
-class FirstScaleObjective:
-    """Two terms on the first scale's logits."""
-
-    def __init__(self, model: NextScaleModel, data: FirstScale, config: FirstScaleConfig) -> None:
+    def __init__(
+        self, model: NextScaleModel, concept: EraseTarget, config: FirstScaleConfig
+    ) -> None:
+        cut = require(model, CutsRollouts, "first-scale").first_scales
+        pairs = concept.pairs()
+        texts = [*(pair.neutral for pair in pairs), *concept.retain_prompts()]
         self.model = model
-        self.data = data
         self.config = config
+        self.concept = model.encode([pair.concept for pair in pairs])
+        self.benign = model.encode(texts)
+        # One image's first scale, all of whose inputs is the text.
+        self.start = cut(model.generate(self.benign.select([0]), [("first-scale", 0)]), 1)
+        starts = self.start.select([0] * len(texts))
+        self.teacher = frozen_logits(model, starts, self.benign)  # [N + M, l, D, V]
 
     @property
     def size(self) -> int:
         """Number of pairs."""
-        return len(self.data.concept)
+        return len(self.concept)
 
     def terms(self, batch: Batch) -> list[str]:
         return ["erase", "preserve"] if self.config.preserve_weight else ["erase"]
 
-    def benign(self, batch: Batch) -> Batch:
+    def preserved(self, batch: Batch) -> Batch:
         """The batch's neutral prompts and as many retained ones, which are taken in turn."""
-        first, others = self.size, len(self.data.benign) - self.size
+        first, others = self.size, len(self.benign) - self.size
         if not others:
             return batch
         retained = [first + row for row in batch.in_turn(others).rows]
@@ -118,20 +106,19 @@ class FirstScaleObjective:
 
     def student(self, condition: Condition, batch: Batch) -> Tensor:
         """Logits ``[B, l, D, V]`` of the model in training."""
-        start = self.data.start.select([0] * len(batch.rows))
+        start = self.start.select([0] * len(batch.rows))
         return self.model.logits(start, batch_condition(self.model, condition, batch))
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        data, config = self.data, self.config
         if name == "preserve":
-            batch = self.benign(batch)
-            student = self.student(data.benign, batch)
-            loss = symbol_divergence(student, data.teacher[batch.rows]).mean()
-            return Term(name, loss, config.preserve_weight), {}
-        student, target = self.student(data.concept, batch), data.teacher[batch.rows]
+            batch = self.preserved(batch)
+            student = self.student(self.benign, batch)
+            loss = symbol_divergence(student, self.teacher[batch.rows]).mean()
+            return Term(name, loss, self.config.preserve_weight), {}
+        student, target = self.student(self.concept, batch), self.teacher[batch.rows]
         divergence = symbol_divergence(student, target).mean()
         excess = excess_entropy(student, target).mean()
-        loss = divergence + config.entropy_weight * excess
+        loss = divergence + self.config.entropy_weight * excess
         return Term(name, loss), {"excess_entropy": float(excess.detach())}
 
 
@@ -149,5 +136,5 @@ class FirstScaleTuning:
         config: FirstScaleConfig,
         context: TrainingContext,
     ) -> Edit:
-        data = first_scale(model, concept)
-        return fine_tune(model, FirstScaleObjective(model, data, config), config.train, context)
+        objective = FirstScaleObjective(model, concept, config)
+        return fine_tune(model, objective, config.train, context)

@@ -3,7 +3,8 @@
 ``mean_i KL( softmax(u - eta (c - u)) || student(r_i | r_<i, concept) )``, where r is the frozen
 model's roll-out of the *concept* prompt and c and u are its conditional and unconditional logits
 on that same history. The mirror image of VARE, whose history is the neutral prompt's: a student
-trained here has seen what to do once early scales already show the concept.
+trained here has seen what to do once early scales already show the concept. It is ESD's loss
+(``esd.py``) without its bound on the target, and trains other parts.
 
 Stated (paper and released code, for next-token models): the target, eta = 2, the KL from the
 target to the student's conditional distribution, the mean over all image tokens, no preservation
@@ -25,15 +26,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
+from varbench.baselines.esd import EsdConfig, esd_objective
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
-from varbench.methods.training.losses import steer_away, symbol_divergence
-from varbench.methods.training.objective import DistillObjective
-from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
+from varbench.methods.training.rollouts import RolloutConfig
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
@@ -73,15 +71,6 @@ class Obliviate:
         config: ObliviateConfig,
         context: TrainingContext,
     ) -> Edit:
-        pairs = concept.pairs()
-        text = model.encode([pair.concept for pair in pairs])
-        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, "concept")
-        conditional = frozen_logits(model, rollout, text)
-        unconditional = frozen_logits(model, rollout, model.null(text))
-        target = steer_away(unconditional, conditional, config.eta)
-
-        def loss(student: Tensor, target: Tensor) -> Tensor:
-            return config.scales.mean(symbol_divergence(student, target), rollout.schedule)
-
-        objective = DistillObjective(model, text, rollout, target, loss)
+        esd = EsdConfig(eta=config.eta, z_max=0, scales=config.scales, rollout=config.rollout)
+        objective = esd_objective(model, concept, esd, context.seed)
         return fine_tune(model, objective, config.train, context)

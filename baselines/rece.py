@@ -26,7 +26,7 @@ and x gives that back.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -94,36 +94,26 @@ def regained(gram_CC: Tensor, multiplier_CC: Tensor, attacks_NC: Tensor, erased:
     return 1 - distance(attacks_NC @ multiplier_CC.T) / apart if apart else 0.0
 
 
-class Rounds:
+def answered(task: Problem, gram_CC: Tensor, config: ReceConfig) -> tuple[Tensor, list[float]]:
     """UCE and the answered attacks in one text space.
 
-    Attributes:
-        attacks: the share that each attack regained, including the one that was not answered.
+    Returns:
+        M - I, and the share that each attack regained, including the one that was not answered.
     """
-
-    def __init__(self, task: Problem, gram_CC: Tensor, config: ReceConfig) -> None:
-        self.config = config.uce
-        self.kept = task.kept
-        self.identity = torch.eye(len(gram_CC), dtype=torch.float64)
-        self.multiplier = self.identity
-        self.attacks: list[float] = []
-        self._answer(task.erased)
-        for _ in range(config.rounds):
-            rows = attack(gram_CC, self.multiplier, task.erased.rows, config.attack_rel)
-            self.attacks.append(regained(gram_CC, self.multiplier, rows, task.erased))
-            if self.attacks[-1] <= config.enough:
-                break
-            self._answer(Contexts(rows, task.erased.targets, task.erased.weights))
-
-    def _answer(self, erased: Contexts) -> None:
-        solution = solve(weighed(erased, self.kept, self.config), self.config.lam_rel)
-        self.multiplier = self.multiplier @ (self.identity + solution.change)
-        self.kept = self.kept.joined(erased.unchanged())
-
-    @property
-    def change(self) -> Tensor:
-        """M - I."""
-        return self.multiplier - self.identity
+    identity = torch.eye(len(gram_CC), dtype=torch.float64)
+    multiplier, erased, kept, shares = identity, task.erased, task.kept, list[float]()
+    while True:
+        solution = solve(weighed(erased, kept, config.uce), config.uce.lam_rel)
+        multiplier = multiplier @ (identity + solution.change)
+        if len(shares) == config.rounds:
+            break
+        kept = kept.joined(erased.unchanged())
+        rows = attack(gram_CC, multiplier, task.erased.rows, config.attack_rel)
+        shares.append(regained(gram_CC, multiplier, rows, task.erased))
+        if shares[-1] <= config.enough:
+            break
+        erased = replace(task.erased, rows=rows)
+    return multiplier - identity, shares
 
 
 class Rece:
@@ -144,14 +134,14 @@ class Rece:
         tasks = problems(model, concept, TARGETS[config.uce.target], self.id)
         weights = model.weights().state_dict()
         solved = {
-            space: Rounds(task, gram([weights[name] for name in task.readers]), config)
+            space: answered(task, gram([weights[name] for name in task.readers]), config)
             for space, task in tasks.items()
         }
-        tensors = edited(model, tasks, {space: s.change for space, s in solved.items()})
+        tensors = edited(model, tasks, {space: change for space, (change, _) in solved.items()})
         log = {
             f"regained_{space}_{number}": share
-            for space, s in solved.items()
-            for number, share in enumerate(s.attacks)
+            for space, (_, shares) in solved.items()
+            for number, share in enumerate(shares)
         }
         notes = leakage(model, Edit(tensors), concept.pairs(), context.seed)
         return Edit(tensors, [log], notes)

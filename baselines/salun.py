@@ -25,7 +25,7 @@ Adam's moments and weight decay. Entries without any gradient are never salient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -36,14 +36,14 @@ from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune, trained_parameters, training_mode
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
-from varbench.methods.training.objective import Batch, SharedHistory, Term, batch_condition
+from varbench.methods.training.objective import Batch, DistillObjective, SharedHistory, Term
 from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,
     auxiliary_tokens,
     sample_batch,
 )
-from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -109,18 +109,10 @@ def saliency(
     return sizes
 
 
-@dataclass(frozen=True)
-class Retained:
-    """Prompts that must stay and the frozen model's roll-outs of them."""
-
-    text: Condition
-    rollout: Rollout
-
-
-def retained_rollouts(
+def retained_objective(
     model: NextScaleModel, concept: EraseTarget, config: RolloutConfig, seed: int
-) -> Retained:
-    """Roll-outs of the concept's retained prompts.
+) -> DistillObjective:
+    """Cross entropy to the frozen model's roll-outs of the concept's retained prompts.
 
     Raises:
         UserError: there are no such prompts.
@@ -133,7 +125,8 @@ def retained_rollouts(
         )
     text = model.encode(prompts)
     keys = [(f"retained-{i}", seed) for i in range(len(prompts))]
-    return Retained(text, sample_batch(model, text, keys, config))
+    rollout = sample_batch(model, text, keys, config)
+    return DistillObjective(model, text, rollout, rollout.tokens, symbol_cross_entropy)
 
 
 class SalunObjective(SharedHistory):
@@ -143,7 +136,7 @@ class SalunObjective(SharedHistory):
         self,
         model: NextScaleModel,
         tokens: AuxiliaryTokens,
-        retained: Retained | None,
+        retained: DistillObjective | None,
         preserve_weight: float,
     ) -> None:
         super().__init__(model, tokens)
@@ -154,13 +147,9 @@ class SalunObjective(SharedHistory):
         return ["erase"] if self.retained is None else ["erase", "preserve"]
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
-        if name == "preserve":
-            assert self.retained is not None
-            others = batch.in_turn(len(self.retained.rollout))
-            history = self.retained.rollout.select(others.rows)
-            text = batch_condition(self.model, self.retained.text, others)
-            loss = symbol_cross_entropy(self.model.logits(history, text), history.tokens).mean()
-            return Term(name, loss, self.preserve_weight), {}
+        if name == "preserve" and self.retained is not None:
+            term, notes = self.retained.term(name, batch.in_turn(self.retained.size))
+            return replace(term, weight=self.preserve_weight), notes
         student = self.student(self.tokens.concept, batch)
         return Term(name, symbol_divergence(student, self.teacher(batch)).mean()), {}
 
@@ -181,7 +170,7 @@ class Salun:
     ) -> Edit:
         retained = None
         if config.preserve_weight:
-            retained = retained_rollouts(model, concept, config.rollout, context.seed)
+            retained = retained_objective(model, concept, config.rollout, context.seed)
         tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed, "concept")
         masks = largest(saliency(model, tokens, config.train), config.share)
         objective = SalunObjective(model, tokens, retained, config.preserve_weight)

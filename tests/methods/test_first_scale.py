@@ -19,7 +19,6 @@ from varbench.baselines.first_scale import (
     FirstScaleConfig,
     FirstScaleObjective,
     FirstScaleTuning,
-    first_scale,
 )
 from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, frozen_logits, pair_rollouts
@@ -49,12 +48,12 @@ def at_first_scale(model: Any, prompts: list[str]) -> Tensor:
 def test_both_losses_are_the_formulas(build: Any) -> None:
     """The student is another model than the teacher, so that preserving costs something too."""
     model = build()
-    data = first_scale(model, TinyConcept())
+    config = FirstScaleConfig(entropy_weight=0.7)
+    objective = FirstScaleObjective(model, TinyConcept(), config)
     before = {k: v.clone() for k, v in model.weights().state_dict().items()}
     with torch.no_grad():
         for p in model.weights().parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    objective = FirstScaleObjective(model, data, FirstScaleConfig(entropy_weight=0.7))
     rows, pairs, retained = [4, 0, 5], TinyConcept().pairs(), TinyConcept().retain_prompts()
     batch = Batch(2, rows, [False] * 3)
     erase, notes = objective.term("erase", batch)
@@ -84,7 +83,7 @@ def test_nothing_to_preserve_before_training_nor_to_erase_in_equal_prompts(build
 
     model = build()
     batch = Batch(0, [0, 3], [False, False])
-    objective = FirstScaleObjective(model, first_scale(model, Same()), FirstScaleConfig())
+    objective = FirstScaleObjective(model, Same(), FirstScaleConfig())
     for name in ("erase", "preserve"):
         assert float(objective.term(name, batch)[0].value.detach()) == pytest.approx(0, abs=1e-6)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.tiny import TinyConcept, tiny_model
-from varbench.baselines.rece import Rece, ReceConfig, Rounds, attack, gram, regained
+from varbench.baselines.rece import Rece, ReceConfig, answered, attack, gram, regained
 from varbench.baselines.token_alignment import Contexts, problems
 from varbench.baselines.uce import Uce, UceConfig, solve, weighed
 from varbench.conf.compose import resolve
@@ -81,7 +81,7 @@ def test_one_answered_attack_by_hand() -> None:
     task = problems(model, TinyConcept(), ("memory",), "rece")["memory"]
     weights = model.weights().state_dict()
     g = gram([weights[name] for name in task.readers])
-    rounds = Rounds(task, g, config)
+    change, shares = answered(task, g, config)
 
     identity = torch.eye(32, dtype=torch.float64)
     erased, lam = task.erased, config.uce.lam_rel
@@ -89,8 +89,8 @@ def test_one_answered_attack_by_hand() -> None:
     x = attack(g, first, erased.rows, 0.05)
     kept = task.kept.joined(erased.unchanged())
     again = solve(weighed(Contexts(x, erased.targets, erased.weights), kept, config.uce), lam)
-    torch.testing.assert_close(rounds.change, first @ (identity + again.change) - identity)
-    assert rounds.attacks == [pytest.approx(regained(g, first, x, erased))]
+    torch.testing.assert_close(change, first @ (identity + again.change) - identity)
+    assert shares == [pytest.approx(regained(g, first, x, erased))]
 
 
 def test_answers_leave_the_next_attack_less() -> None:

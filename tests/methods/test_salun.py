@@ -17,7 +17,7 @@ from tests.helpers.training import TRAIN, KillAt, Killed, context
 from varbench.baselines.salun import Salun, SalunConfig, largest, saliency
 from varbench.errors import UserError
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.masks import masked
+from varbench.methods.training.loop import masked
 from varbench.methods.training.rollouts import (
     RolloutConfig,
     auxiliary_tokens,

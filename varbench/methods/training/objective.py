@@ -122,8 +122,8 @@ class DistillObjective(RolloutObjective):
         model: the model in training.
         text: the student's prompt on each roll-out.
         rollout: the frozen model's roll-outs.
-        target: what the loss compares with, one row per roll-out; logits ``[N, L, D, V]``.
-        loss: called with the student's logits and the batch's targets; gives a scalar.
+        target: what the loss compares with, one row per roll-out, such as logits ``[N, L, D, V]``.
+        loss: called with the student's logits and the batch's targets; its mean is trained.
     """
 
     def __init__(
@@ -141,4 +141,4 @@ class DistillObjective(RolloutObjective):
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         student = self.student(self.text, batch)
-        return Term(name, self.loss(student, self.target[batch.rows])), {}
+        return Term(name, self.loss(student, self.target[batch.rows]).mean()), {}
