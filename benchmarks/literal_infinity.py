@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.models.common.keyed_random import uniforms
+from varbench.models.infinity.attention import rope_tables
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.rope import rope_tables
 from varbench.models.protocol import Sampling
 
 EPS = 1e-6

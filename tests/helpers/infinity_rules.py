@@ -19,8 +19,8 @@ from tests.helpers.infinity_folder import (
     close,
 )
 from varbench.models.common.sampling import filter_probabilities, inputs_from_tokens
+from varbench.models.infinity.attention import rope_tables
 from varbench.models.infinity.quantiser import codes_from_bits, resize
-from varbench.models.infinity.rope import rope_tables
 
 Rule = str | Callable[..., None]
 """A check (folder, expected tensor, groups of the name's pattern), or why there is none."""

@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.paths import DATA
 from varbench.models.common.layers import rotate
-from varbench.models.infinity.rope import positions, rope_tables
+from varbench.models.infinity.attention import positions, rope_tables
 from varbench.models.infinity.schedules import (
     FULL_SCHEDULES,
     PIXEL_BUDGETS,

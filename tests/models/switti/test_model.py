@@ -29,9 +29,9 @@ from varbench.models.protocol import (
     Schedule,
     trainable,
 )
+from varbench.models.switti.attention import rope_tables
 from varbench.models.switti.config import TransformerConfig
 from varbench.models.switti.model import PARTS, SwittiModel
-from varbench.models.switti.rope import rope_tables
 from varbench.models.switti.tokenizer import CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer
 

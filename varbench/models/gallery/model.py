@@ -63,7 +63,7 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
         transformer=sizes.TRANSFORMER,
         tokenizer=sizes.TOKENIZER,
         schedule=sizes.SCHEDULE,
-        transformer_file=folder / TRANSFORMER_FILE,
+        transformer_file=WeightsFile(folder / TRANSFORMER_FILE, TransformerFormat(1)),
         tokenizer_file=folder / TOKENIZER_FILE,
     )
 

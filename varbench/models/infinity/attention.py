@@ -1,7 +1,13 @@
 """The three attentions of Infinity: text pool, self-attention over scales, cross-attention.
 
-In self-attention a token attends to all tokens of its own and of earlier scales. Shapes in names: B
-images, L visual tokens, T text rows, C text width (in heads: head width), D width, H heads.
+In self-attention a token attends to all tokens of its own and of earlier scales, and 2-D rotary
+positions turn queries and keys (upstream's mode 2, the one all released models use). Every scale is
+laid over the last grid (Hf, Wf) of its aspect ratio's 13-scale list: row i of a grid of height h
+sits at integer position round(i * Hf / h). The first half of a head's channels turns with the row,
+the second half with the column; adjacent channels form a pair.
+
+Shapes in names: B images, L visual tokens, T text rows, C text width (in heads: head width), D
+width, H heads.
 """
 
 from __future__ import annotations
@@ -16,8 +22,8 @@ from torch import Tensor, nn
 
 from varbench.models.common.layers import attend_by_scale, rotate, split_heads
 from varbench.models.infinity.config import TransformerConfig
-
-MAX_LOG_SCALE = math.log(100)
+from varbench.models.infinity.schedules import full_grid
+from varbench.models.protocol import Schedule
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class SelfAttention(nn.Module):
             split_heads(t, self.heads)
             for t in (q + self.q_bias.to(q.dtype), k, v + self.v_bias.to(v.dtype))
         )
-        scale = self.scale_mul_1H11.float().clamp_max(MAX_LOG_SCALE).exp()
+        scale = self.scale_mul_1H11.float().clamp_max(math.log(100)).exp()
         q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
         return q, k, v
@@ -129,3 +135,27 @@ class CrossAttention(nn.Module):
             for q, (k, v) in zip(rows, past.text, strict=True)
         ]
         return self.proj(torch.cat(parts).flatten(2))  # type: ignore[no-any-return]
+
+
+def positions(size: int, full: int) -> Tensor:
+    """Integer positions ``[size]`` of a grid side on the full grid, halves rounded to even.
+
+    Computed in float32 as upstream does, because a double would round some halves differently.
+    """
+    return torch.round(torch.arange(size, dtype=torch.float32) * (full / size)).long()
+
+
+def rope_tables(schedule: Schedule, head_width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``[L, head_width / 2]`` float32 for all tokens of a schedule."""
+    quarter = head_width // 4
+    exponents = torch.arange(quarter, dtype=torch.float32) * 2 / (head_width // 2)
+    inverse = 1.0 / (10_000.0**exponents)
+    full_h, full_w = full_grid(schedule)
+    rows = []
+    for h, w in schedule.scales:
+        y = positions(h, full_h).float()[:, None, None] * inverse
+        x = positions(w, full_w).float()[None, :, None] * inverse
+        angles = torch.cat([y.expand(h, w, quarter), x.expand(h, w, quarter)], dim=-1)
+        rows.append(angles.reshape(h * w, 2 * quarter))
+    angles = torch.cat(rows)
+    return angles.cos(), angles.sin()

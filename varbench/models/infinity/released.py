@@ -23,10 +23,8 @@ from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Schedule
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptEncoder
-from varbench.models.weights.checkpoint import load_new
-from varbench.models.weights.locate import files_fingerprint, locate
+from varbench.models.weights.locate import Part, files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
-from varbench.models.weights.tensor_files import read_tensors
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,9 +45,8 @@ def assemble(
     transformer: TransformerConfig,
     tokenizer: TokenizerConfig,
     schedule: Schedule,
-    transformer_file: Path,
+    transformer_file: WeightsFile,
     tokenizer_file: Path,
-    blocks_per_chunk: int = 1,
     precision: str = "fp32",
 ) -> InfinityModel:
     """Load transformer and tokenizer onto a device, straight from their files.
@@ -61,7 +58,6 @@ def assemble(
         transformer, tokenizer: sizes.
         schedule: transformer grids, coarse to fine.
         transformer_file, tokenizer_file: weights, in any format of ``weights/tensor_files.py``.
-        blocks_per_chunk: blocks in each group of the transformer file's numbering.
         precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
 
     Raises:
@@ -69,20 +65,11 @@ def assemble(
     """
     model = InfinityModel(
         name=config.name,
-        transformer=load_new(
-            lambda: InfinityTransformer(transformer),
-            read_tensors(transformer_file),
-            TransformerFormat(blocks_per_chunk),
-            transformer_file.name,
-            device=device,
-            dtype=partial(block_dtype, precision),
+        transformer=transformer_file.load(
+            lambda: InfinityTransformer(transformer), device, partial(block_dtype, precision)
         ),
-        tokenizer=load_new(
-            lambda: BSQVAE(tokenizer),
-            read_tensors(tokenizer_file),
-            TokenizerFormat(),
-            tokenizer_file.name,
-            device=device,
+        tokenizer=WeightsFile(tokenizer_file, TokenizerFormat()).load(
+            lambda: BSQVAE(tokenizer), device
         ),
         text_encoder=text_encoder,
         schedule=schedule,
@@ -122,15 +109,17 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         transformer=config.transformer,
         tokenizer=config.tokenizer,
         schedule=config.schedule(),
-        transformer_file=model.path(config.files.transformer),
+        transformer_file=_weights_file(config, model),
         tokenizer_file=model.path(config.files.tokenizer),
-        blocks_per_chunk=config.blocks_per_chunk,
         precision=config.precision,
     )
 
 
 def weights_file(config: Any) -> WeightsFile:
     """The transformer's file, which edits change; CheckpointError if files are missing."""
-    model, _ = locate(config)
-    path = model.path(config.files.transformer)
-    return WeightsFile(path, TransformerFormat(config.blocks_per_chunk))
+    return _weights_file(config, locate(config)[0])
+
+
+def _weights_file(config: Any, part: Part) -> WeightsFile:
+    form = TransformerFormat(config.blocks_per_chunk)
+    return WeightsFile(part.path(config.files.transformer), form)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from varbench.errors import UserError
-from varbench.models.common import conditions
+from varbench.models.common.conditions import PromptRows
 from varbench.models.text.cache import TextSource
 from varbench.models.text.encoders import (
     SHOWN,
@@ -27,7 +27,7 @@ from varbench.models.weights.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
-class TextCondition:
+class TextCondition(PromptRows):
     """Rows of the text encoder for a batch of prompts.
 
     Padding to one fixed length keeps tensor shapes, and so the bits of every image,
@@ -40,12 +40,8 @@ class TextCondition:
             ``rows``, at the same length.
     """
 
-    rows: Tensor
     lengths: Tensor
     null: Tensor | None = None
-
-    def __len__(self) -> int:
-        return int(self.rows.shape[0])
 
     @property
     def mask(self) -> Tensor:
@@ -53,13 +49,9 @@ class TextCondition:
         steps = torch.arange(self.rows.shape[1], device=self.lengths.device)
         return steps[None] < self.lengths[:, None]
 
-    def select(self, rows: Sequence[int]) -> TextCondition:
-        return conditions.select(self, rows)
-
     def choose(self, other: TextCondition, take: Sequence[bool]) -> TextCondition:
-        """This condition with the rows of ``other`` where ``take`` is True."""
         first, second = (replace(c, null=c.is_null) for c in (self, other))
-        return conditions.choose(first, second, take)
+        return super(TextCondition, first).choose(second, take)
 
     @property
     def is_null(self) -> Tensor:

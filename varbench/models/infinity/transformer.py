@@ -23,9 +23,14 @@ from torch.utils.checkpoint import checkpoint
 
 from varbench.models.common.execution import Execution, autocast, compiled
 from varbench.models.common.layers import EPS, HeadNorm
-from varbench.models.infinity.attention import CrossAttention, Past, SelfAttention, TextPool
+from varbench.models.infinity.attention import (
+    CrossAttention,
+    Past,
+    SelfAttention,
+    TextPool,
+    rope_tables,
+)
 from varbench.models.infinity.config import TransformerConfig
-from varbench.models.infinity.rope import rope_tables
 from varbench.models.protocol import Schedule
 
 

@@ -1,7 +1,11 @@
 """The two attentions of Switti: self-attention over scales and cross-attention to the text.
 
-The norm of queries and keys runs over all heads at once and has no weights. Shapes in names: B
-images, L visual tokens, T text rows, X text width, C width, H heads.
+The norm of queries and keys runs over all heads at once and has no weights. In self-attention 2-D
+rotary positions turn both: every scale is stretched over the square [0, 128] x [0, 128], so that
+the corners of all scales coincide, whatever their number of tokens. The first half of a head's
+channels turns with the column, the second half with the row; adjacent channels form a pair.
+
+Shapes in names: B images, L visual tokens, T text rows, X text width, C width, H heads.
 """
 
 from __future__ import annotations
@@ -9,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varbench.models.common.layers import EPS, attend_by_scale, rotate, split_heads
+from varbench.models.protocol import Schedule
 
 Past = tuple[Tensor, Tensor, slice]
 """Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
@@ -81,3 +87,23 @@ class CrossAttention(nn.Module):
         mask = mask_BT[:, None, None]
         out = F.scaled_dot_product_attention(q, text.keys, text.values, attn_mask=mask)
         return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def rope_tables(schedule: Schedule, head_width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``[L, head_width / 2]`` float32 for all tokens of a schedule.
+
+    Raises:
+        ValueError: a grid is not square; the original defines no other.
+    """
+    exponents = torch.arange(0, head_width, 4, dtype=torch.float32) / head_width
+    angles = []
+    for height, width in schedule.scales:
+        if height != width:
+            raise ValueError(f"Switti has square grids only, got {height} x {width}")
+        frequencies = 1.0 / 10_000.0**exponents * (128.0 / max(1, width - 1))
+        side = torch.arange(width, dtype=torch.float32)[:, None] * frequencies
+        x = side[None].expand(height, width, -1)
+        y = side[:, None].expand(height, width, -1)
+        angles.append(torch.cat([x, y], dim=-1).flatten(0, 1))
+    every = torch.cat(angles)
+    return every.cos(), every.sin()

@@ -17,10 +17,8 @@ from varbench.models.switti.text import CLIPSource
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
 from varbench.models.text.cache import CachedTextEncoder
-from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.locate import Part, files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
-from varbench.models.weights.tensor_files import read_tensors
 
 
 def load(config: Any, device: str = "cpu") -> SwittiModel:
@@ -38,27 +36,13 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     """
     trunk, codes, first, second = locate(config)
     place = torch.device(device)
-    file = _weights_file(config, trunk)
-    transformer = load_new(
-        lambda: SwittiTransformer(config.transformer),
-        read_tensors(file.path),
-        file.form,
-        str(file.path),
-        device=place,
-    )
-    tokenizer = load_new(
-        lambda: VQVAE(config.tokenizer),
-        read_tensors(codes.path(WEIGHTS)),
-        TokenizerFormat(),
-        str(codes.path(WEIGHTS)),
-        device=place,
-    )
+    tokenizer_file = WeightsFile(codes.path(WEIGHTS), TokenizerFormat())
     encoders = (first, second)
     source = CLIPSource((first.path(""), second.path("")), files_fingerprint(encoders), place)
     return SwittiModel(
         config.name,
-        transformer,
-        tokenizer,
+        _weights_file(config, trunk).load(lambda: SwittiTransformer(config.transformer), place),
+        tokenizer_file.load(lambda: VQVAE(config.tokenizer), place),
         CachedTextEncoder(source),
         config.schedule(),
         config.sampling,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from varbench.models.common import conditions
+from varbench.models.common.conditions import PromptRows
 from varbench.models.text.cache import TextSource
 from varbench.models.text.encoders import (
     PromptFeatures,
@@ -27,7 +27,7 @@ MAXLEN = 77
 
 
 @dataclass(frozen=True)
-class SwittiCondition:
+class SwittiCondition(PromptRows):
     """Text features of a batch of prompts.
 
     Attributes:
@@ -36,19 +36,8 @@ class SwittiCondition:
         pooled: ``[B, P]`` float32, the second encoder's state at the end of the text.
     """
 
-    rows: Tensor
     mask: Tensor
     pooled: Tensor
-
-    def __len__(self) -> int:
-        return int(self.rows.shape[0])
-
-    def select(self, rows: Sequence[int]) -> SwittiCondition:
-        return conditions.select(self, rows)
-
-    def choose(self, other: SwittiCondition, take: Sequence[bool]) -> SwittiCondition:
-        """This condition with the rows of ``other`` where ``take`` is True."""
-        return conditions.choose(self, other, take)
 
 
 class CLIPPair:

@@ -23,9 +23,14 @@ from torch import Tensor, nn
 
 from varbench.models.common.layers import EPS, HeadNorm
 from varbench.models.protocol import Schedule
-from varbench.models.switti.attention import BlockText, CrossAttention, Past, SelfAttention
+from varbench.models.switti.attention import (
+    BlockText,
+    CrossAttention,
+    Past,
+    SelfAttention,
+    rope_tables,
+)
 from varbench.models.switti.config import TransformerConfig
-from varbench.models.switti.rope import rope_tables
 
 CROP = (512.0, 512.0, 0.0, 0.0)
 """Height, width and crop offsets that stand for a whole square image, at every resolution."""

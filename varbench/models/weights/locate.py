@@ -57,16 +57,6 @@ class Part:
     root: Path | None
     local: bool
 
-    @property
-    def revision(self) -> str | None:
-        """The requested commit, tag or branch; None for a local folder."""
-        return None if self.local else self.source.revision
-
-    @property
-    def commit(self) -> str | None:
-        """The commit that the hub's cache resolved the revision to."""
-        return None if self.local or self.root is None else self.root.name
-
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Files by their paths in the repository, an index before the shards it names."""
@@ -233,8 +223,8 @@ def provenance(config: ReleasedConfig) -> dict[str, Any]:
     """
     return {
         part.source.repository: {
-            "revision": part.revision,
-            "commit": part.commit,
+            "revision": None if part.local else part.source.revision,
+            "commit": None if part.local or part.root is None else part.root.name,
             "sha256": part.checksums(),
         }
         for part in locate(config)

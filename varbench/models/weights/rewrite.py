@@ -8,7 +8,7 @@ rounding it would change the model that was measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from varbench.errors import CheckpointError
-from varbench.models.weights.checkpoint import Format
+from varbench.models.weights.checkpoint import Format, Module, load_new
 from varbench.models.weights.locate import shard_names
 from varbench.models.weights.released import INDEX
 from varbench.models.weights.tensor_files import read_tensors
@@ -25,15 +25,25 @@ from varbench.models.weights.tensor_files import read_tensors
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The file that a model's trainable weights are loaded from.
+    """A file of weights, such as the one that a model's trainable weights are loaded from.
 
     Attributes:
         path: a ``.pth``, a ``.safetensors`` or the ``.index.json`` of shards.
-        form: how its tensors stand for those of ``model.weights()``.
+        form: how its tensors stand for those of the module (``model.weights()``).
     """
 
     path: Path
     form: Format
+
+    def load(
+        self,
+        build: Callable[[], Module],
+        device: torch.device,
+        dtype: Callable[[str], torch.dtype] = lambda _: torch.float32,
+    ) -> Module:
+        """A module with the file's weights; see :func:`load_new`."""
+        tensors = read_tensors(self.path)
+        return load_new(build, tensors, self.form, str(self.path), device=device, dtype=dtype)
 
 
 def rewrite(file: WeightsFile, changed: Mapping[str, Tensor], folder: Path) -> list[Path]:
