@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -59,8 +59,7 @@ class AcConfig:
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, TARGETS)
-        if self.prior_weight < 0:
-            raise ValueError(f"prior_weight must not be negative, got {self.prior_weight}")
+        check_least(0, prior_weight=self.prior_weight)
         if self.target == "noise" and self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 

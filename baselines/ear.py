@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -66,10 +66,8 @@ class EarConfig:
 
     def __post_init__(self) -> None:
         check_choice("prefix", self.prefix, PREFIXES)
-        if self.eta < -1:
-            raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
-        if self.threshold < 0:
-            raise ValueError(f"threshold must not be negative, got {self.threshold}")
+        check_least(-1, eta=self.eta)  # -1 is the concept itself
+        check_least(0, threshold=self.threshold)
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
 

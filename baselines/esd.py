@@ -39,7 +39,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
 from varbench.methods.training.config import FineTuneConfig
@@ -104,10 +104,8 @@ class EsdConfig:
         check_choice("target", self.target, TARGETS)
         check_choice("loss", self.loss, LOSSES)
         check_choice("prefix", self.prefix, PREFIXES)
-        if self.eta < -1:
-            raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
-        if self.z_max < 0:
-            raise ValueError(f"z_max must be positive, or 0 for none, got {self.z_max}")
+        check_least(-1, eta=self.eta)  # -1 is the concept itself
+        check_least(0, z_max=self.z_max)
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
         parts = TARGETS[self.target]

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -52,11 +53,7 @@ class FirstScaleConfig:
     train: FineTuneConfig = field(default_factory=FineTuneConfig)
 
     def __post_init__(self) -> None:
-        if self.entropy_weight < 0 or self.preserve_weight < 0:
-            raise ValueError(
-                "entropy_weight and preserve_weight must not be negative, got "
-                f"{self.entropy_weight} and {self.preserve_weight}"
-            )
+        check_least(0, entropy_weight=self.entropy_weight, preserve_weight=self.preserve_weight)
 
 
 def excess_entropy(student: Tensor, target: Tensor) -> Tensor:

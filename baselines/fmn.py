@@ -35,7 +35,7 @@ from torch import Tensor
 from varbench.baselines.token_alignment import concept_tokens
 from varbench.data.erase_target import EraseTarget
 from varbench.data.training_pairs import Pair
-from varbench.errors import UserError
+from varbench.errors import UserError, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -58,8 +58,7 @@ class FmnConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        if self.pool_weight < 0:
-            raise ValueError(f"pool_weight must not be negative, got {self.pool_weight}")
+        check_least(0, pool_weight=self.pool_weight)
         if self.train.text_drop:
             raise ValueError("a dropped text has no tokens of the concept; set train.text_drop=0")
         if self.rollout.guided_teacher:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 
 from varbench.baselines.esd import EsdConfig, esd_objective
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -51,8 +52,7 @@ class ObliviateConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        if self.eta < -1:
-            raise ValueError(f"eta must be at least -1 (the concept itself), got {self.eta}")
+        check_least(-1, eta=self.eta)  # -1 is the concept itself
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
 

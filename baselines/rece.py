@@ -34,6 +34,7 @@ from torch import Tensor
 from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_positive
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
 from varbench.models.protocol import NextScaleModel
@@ -58,8 +59,7 @@ class ReceConfig:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}; without any it is uce")
-        if self.attack_rel <= 0:
-            raise ValueError(f"attack_rel must be positive, got {self.attack_rel}")
+        check_positive(attack_rel=self.attack_rel)
         if not 0 <= self.enough < 1:
             raise ValueError(f"enough is a share from 0 to below 1, got {self.enough}")
 

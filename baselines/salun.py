@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import UserError
+from varbench.errors import UserError, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune, trained_parameters, training_mode
@@ -63,8 +63,7 @@ class SalunConfig:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
-        if self.preserve_weight < 0:
-            raise ValueError(f"preserve_weight must not be negative, got {self.preserve_weight}")
+        check_least(0, preserve_weight=self.preserve_weight)
         if self.train.lora_rank:
             raise ValueError("a mask picks entries of whole matrices; set train.lora_rank=0")
 

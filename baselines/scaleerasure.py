@@ -42,6 +42,7 @@ from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_prompt
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_least, check_positive
 from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require
 from varbench.models.protocol import CapabilityError, Condition, Guidance, NextScaleModel
@@ -79,11 +80,8 @@ class ScaleErasureConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.end <= 1:
             raise ValueError(f"need 0 <= first < end <= 1, got {self.first} and {self.end}")
-        if min(self.penalty, self.delta) < 0 or self.growth <= 0:
-            raise ValueError(
-                "penalty and delta must not be negative and growth must be positive, got "
-                f"{self.penalty}, {self.delta}, {self.growth}"
-            )
+        check_least(0, penalty=self.penalty, delta=self.delta)
+        check_positive(growth=self.growth)
         if not self.blocks or min(self.blocks) < 0:
             raise ValueError(f"blocks must be numbers from 0 on, got {self.blocks}")
 

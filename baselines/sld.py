@@ -34,6 +34,7 @@ from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_condition
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_least
 from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule
 
@@ -59,11 +60,7 @@ class SldConfig:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.scale, self.momentum, self.warmup) < 0:
-            raise ValueError(
-                "scale, momentum and warmup must not be negative, got "
-                f"{self.scale}, {self.momentum}, {self.warmup}"
-            )
+        check_least(0, scale=self.scale, momentum=self.momentum, warmup=self.warmup)
         if not 0 <= self.decay <= 1:
             raise ValueError(f"decay is a share between 0 and 1, got {self.decay}")
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from varbench.baselines.token_alignment import Contexts, Problem, problems
 from varbench.data.erase_target import EraseTarget
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least, check_positive
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
 from varbench.models.protocol import NextScaleModel
@@ -64,13 +64,8 @@ class UceConfig:
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, TARGETS)
-        if self.lam_rel <= 0:
-            raise ValueError(f"lam_rel must be positive, got {self.lam_rel}")
-        if self.erase_weight <= 0 or self.preserve_weight < 0:
-            raise ValueError(
-                "erase_weight must be positive and preserve_weight not negative, got "
-                f"{self.erase_weight} and {self.preserve_weight}"
-            )
+        check_positive(lam_rel=self.lam_rel, erase_weight=self.erase_weight)
+        check_least(0, preserve_weight=self.preserve_weight)
 
 
 @dataclass(frozen=True)

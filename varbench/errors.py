@@ -41,3 +41,18 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
     """Raise ValueError for an unknown value of a setting; the message lists the known ones."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def check_least(least: float, **settings: float) -> None:
+    """Raise ValueError for a setting below the least value that it may have."""
+    for name, value in settings.items():
+        if value < least:
+            bound = f"be at least {least}" if least else "not be negative"
+            raise ValueError(f"{name} must {bound}, got {value}")
+
+
+def check_positive(**settings: float) -> None:
+    """Raise ValueError for a setting that is 0 or less."""
+    for name, value in settings.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")

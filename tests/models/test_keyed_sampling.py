@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
+from varbench.data.prompt import prompt_id
 from varbench.models.common import keyed_random
-from varbench.models.common.keyed_random import prompt_id, stream, uniforms
+from varbench.models.common.keyed_random import stream, uniforms
 from varbench.models.common.sampling import draw, filter_probabilities
 
 LENGTHS = (8, 3, 5, 1, 8, 2, 6)

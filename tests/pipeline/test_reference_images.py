@@ -16,7 +16,7 @@ from tests.helpers.scoring import new_scorer
 from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
-from varbench.models.gallery import reference as renders
+from varbench.models.gallery.world import render as renders
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import measure
 from varbench.pipeline.stages.reference import statistics, statistics_spec

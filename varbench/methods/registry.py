@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
 from varbench.utils.plugins import ObjectKind
@@ -13,55 +13,39 @@ if TYPE_CHECKING:
     from varbench.methods.base import Method, SamplingMethod
 
 
-class MethodEntry(NamedTuple):
-    """A built-in method.
-
-    Attributes:
-        target: ``module:class``, the module relative to ``varbench``.
-        summary: one line for `varbench list methods`.
-    """
-
-    target: str
-    summary: str
-
-
 NONE = "none"
 """Name of the base model in the place of a method; every run includes it."""
 
 METHODS = {
-    "svare": MethodEntry("methods.svare:Svare", "S-VARE: filtered CE + preservation"),
-    "vare": MethodEntry("methods.vare:Vare", "VARE: match on auxiliary visual tokens"),
-    "naive": MethodEntry("baselines.naive:Naive", "fine-tuning, each side its history"),
-    "nft-anchor": MethodEntry(
-        "baselines.controls:NftAnchor", "naive's control: CE to the neutral roll-out"
+    "svare": ("methods.svare:Svare", "S-VARE: filtered CE + preservation"),
+    "vare": ("methods.vare:Vare", "VARE: match on auxiliary visual tokens"),
+    "naive": ("baselines.naive:Naive", "fine-tuning, each side its history"),
+    "nft-anchor": ("baselines.controls:NftAnchor", "naive's control: CE to the neutral roll-out"),
+    "nft-distill": (
+        "baselines.controls:NftDistill",
+        "naive's control: KL on the concept's roll-out",
     ),
-    "nft-distill": MethodEntry(
-        "baselines.controls:NftDistill", "naive's control: KL on the concept's roll-out"
+    "nft-ascent": ("baselines.controls:NftAscent", "naive's control: unlearn, up to chance level"),
+    "ac": ("baselines.ac:Ac", "concept ablation: anchor's KL or tokens"),
+    "salun": ("baselines.salun:Salun", "distil into the salient half"),
+    "fmn": ("baselines.fmn:Fmn", "attention taken off the concept's tokens"),
+    "ear": ("baselines.ear:Ear", "EAR: steer hidden states, scale by scale"),
+    "obliviate": ("baselines.obliviate:Obliviate", "KL off the concept on its own roll-outs"),
+    "scaleerasure": (
+        "baselines.scaleerasure:ScaleErasure",
+        "sampling only: steer tokens that show it",
     ),
-    "nft-ascent": MethodEntry(
-        "baselines.controls:NftAscent", "naive's control: unlearn, up to chance level"
+    "first-scale": (
+        "baselines.first_scale:FirstScaleTuning",
+        "first scale alone, our reading of SACE",
     ),
-    "ac": MethodEntry("baselines.ac:Ac", "concept ablation: anchor's KL or tokens"),
-    "salun": MethodEntry("baselines.salun:Salun", "distil into the salient half"),
-    "fmn": MethodEntry("baselines.fmn:Fmn", "attention taken off the concept's tokens"),
-    "ear": MethodEntry("baselines.ear:Ear", "EAR: steer hidden states, scale by scale"),
-    "obliviate": MethodEntry(
-        "baselines.obliviate:Obliviate", "KL off the concept on its own roll-outs"
-    ),
-    "scaleerasure": MethodEntry(
-        "baselines.scaleerasure:ScaleErasure", "sampling only: steer tokens that show it"
-    ),
-    "first-scale": MethodEntry(
-        "baselines.first_scale:FirstScaleTuning", "first scale alone, our reading of SACE"
-    ),
-    "uce": MethodEntry("baselines.uce:Uce", "text matrices edited in closed form"),
-    "rece": MethodEntry("baselines.rece:Rece", "UCE, attacked and answered in turn"),
-    "esd": MethodEntry("baselines.esd:Esd", "guidance off the concept, trained in"),
-    "sld": MethodEntry("baselines.sld:Sld", "sampling only: safety guidance per scale"),
-    "neg-prompt": MethodEntry(
-        "baselines.neg_prompt:NegPrompt", "sampling only: concept in the null's place"
-    ),
+    "uce": ("baselines.uce:Uce", "text matrices edited in closed form"),
+    "rece": ("baselines.rece:Rece", "UCE, attacked and answered in turn"),
+    "esd": ("baselines.esd:Esd", "guidance off the concept, trained in"),
+    "sld": ("baselines.sld:Sld", "sampling only: safety guidance per scale"),
+    "neg-prompt": ("baselines.neg_prompt:NegPrompt", "sampling only: concept in the null's place"),
 }
+"""Name -> ``module:class``, the module relative to ``varbench``, and one line for the list."""
 
 
 def _checked(name: str, offered: Any) -> Any:
@@ -87,7 +71,7 @@ PLUGINS = ObjectKind("method", "varbench.methods", lambda: (*METHODS, NONE), _ch
 
 def summaries() -> dict[str, str]:
     """The usable methods with a one-line summary each; plugins are imported for theirs."""
-    built_in = {name: entry.summary for name, entry in METHODS.items()}
+    built_in = {name: summary for name, (_, summary) in METHODS.items()}
     docs = {name: type(plugin).__doc__ or "" for name, plugin in PLUGINS.usable().items()}
     return built_in | {name: doc.strip().partition("\n")[0] for name, doc in docs.items()}
 
@@ -113,7 +97,7 @@ def load_method(name: str) -> Method | SamplingMethod:
     if name not in METHODS:
         method = PLUGINS.load(name)
         return method
-    module, _, attribute = METHODS[name].target.partition(":")
+    module, _, attribute = METHODS[name][0].partition(":")
     method = getattr(importlib.import_module(f"varbench.{module}"), attribute)()
     return method
 

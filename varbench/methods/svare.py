@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from varbench.data.erase_target import EraseTarget
+from varbench.errors import check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
@@ -50,8 +51,7 @@ class SvareConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha is a share between 0 and 1, got {self.alpha}")
-        if self.preserve_weight < 0:
-            raise ValueError(f"preserve_weight must not be negative, got {self.preserve_weight}")
+        check_least(0, preserve_weight=self.preserve_weight)
 
 
 class SvareObjective(SharedHistory):

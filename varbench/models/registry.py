@@ -97,18 +97,15 @@ def card(config: Any) -> Card:
 def _checked(name: str, offered: Any) -> Any:
     """The module of a plugin; ValueError if it is not a model."""
     config: Any = getattr(offered, "Config", None)
-    if not _is_config(config):
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise ValueError("a model has a dataclass Config, derived from ModelConfig")
     required = ["load"] if issubclass(config, ReleasedConfig) else ["load", "fingerprint"]
     if lacking := [name for name in required if not callable(getattr(offered, name, None))]:
         raise ValueError(f"a model has {', '.join(required)}; it lacks {', '.join(lacking)}")
-    if (own_name := config().name) != name:
+    own_name = getattr(config(), "name", None)
+    if own_name != name:
         raise ValueError(f"its Config's name is {own_name!r}; give Config and entry point one name")
     return offered
-
-
-def _is_config(kind: Any) -> bool:
-    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 PLUGINS = ObjectKind("model", "varbench.models", lambda: LOADERS, _checked)
@@ -193,4 +190,4 @@ def reference(name: str) -> Any:
     """
     if name != "gallery":
         return None
-    return importlib.import_module("varbench.models.gallery.reference")
+    return importlib.import_module("varbench.models.gallery.world.render")

@@ -18,8 +18,9 @@ from tests.helpers.switti_tiny import (
     tiny_model,
     tokenizer,
 )
+from varbench.data.prompt import prompt_id
 from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.keyed_random import prompt_id, uniforms
+from varbench.models.common.keyed_random import uniforms
 from varbench.models.common.sampling import inputs_from_tokens
 from varbench.models.protocol import (
     CapabilityError,

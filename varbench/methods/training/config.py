@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least, check_positive
 from varbench.methods.training.precision import PRECISIONS
-
-OPTIMISERS = ("adamw",)
 
 
 @dataclass(frozen=True)
@@ -62,22 +60,14 @@ class FineTuneConfig:
     optimiser: str = "adamw"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"steps and batch must be at least 1, got {self.steps}, {self.batch}")
-        if self.blocks < 0:
-            raise ValueError(f"blocks must not be negative (0 = all), got {self.blocks}")
-        if self.rate <= 0:
-            raise ValueError(f"rate must be positive, got {self.rate}")
+        check_least(1, steps=self.steps, batch=self.batch)
+        check_least(0, blocks=self.blocks, lora_rank=self.lora_rank)
+        check_positive(rate=self.rate, lora_alpha=self.lora_alpha)
         check_choice("precision", self.precision, PRECISIONS)
-        if self.optimiser not in OPTIMISERS:
+        if self.optimiser != "adamw":
             raise ValueError(
                 f"optimiser must be adamw, got {self.optimiser!r}; to save memory set "
                 "train.lora_rank or train.precision=bf16-weights"
-            )
-        if self.lora_rank < 0 or self.lora_alpha <= 0:
-            raise ValueError(
-                "lora_rank must not be negative and lora_alpha must be positive, "
-                f"got {self.lora_rank}, {self.lora_alpha}"
             )
         if self.lora_rank and importlib.util.find_spec("peft") is None:
             raise ValueError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least
 from varbench.models.protocol import Schedule
 
 SCHEMES = ("token", "side", "uniform", "first_m")
@@ -35,8 +35,7 @@ class ScaleWeights:
 
     def __post_init__(self) -> None:
         check_choice("scheme", self.scheme, SCHEMES)
-        if self.m < 1:
-            raise ValueError(f"m must be at least 1, got {self.m}")
+        check_least(1, m=self.m)
 
     def of(self, schedule: Schedule) -> list[float]:
         """One weight per scale, coarse to fine; they add up to 1."""

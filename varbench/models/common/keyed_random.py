@@ -14,18 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varbench.data.prompt import prompt_id
-
-__all__ = ["prompt_id", "stream", "uniforms"]
-
-_GOLDEN = 0x9E3779B97F4A7C15
-_MIX1 = 0xBF58476D1CE4E5B9
-_MIX2 = 0x94D049BB133111EB
-_MASK = (1 << 64) - 1
-
 
 def _signed(value: int) -> int:
-    value &= _MASK
+    value %= 1 << 64
     return value - (1 << 64) if value >> 63 else value
 
 
@@ -34,8 +25,8 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shift(x, 30)) * _signed(_MIX1)
-    x = (x ^ _shift(x, 27)) * _signed(_MIX2)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _shift(x, 31)
 
 
@@ -59,7 +50,7 @@ def uniforms(
     """
     starts = torch.tensor([stream(p, s, scale) for p, s in keys], dtype=torch.int64)
     counter = torch.arange(1, tokens * symbols + 1, dtype=torch.int64, device=device)
-    mixed = _mix(starts.to(device)[:, None] + counter * _signed(_GOLDEN))
+    mixed = _mix(starts.to(device)[:, None] + counter * _signed(0x9E3779B97F4A7C15))
     # 23 bits and half a step are exact in float32 (24 would round up to 1) and keep 0 and 1 out.
     numbers = (_shift(mixed, 41).to(torch.float32) + 0.5) * 2.0**-23
     return numbers.view(len(keys), tokens, symbols)

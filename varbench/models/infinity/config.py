@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
 from varbench.models.protocol import Schedule
 from varbench.models.weights.released import (
@@ -55,8 +55,8 @@ class TransformerConfig:
     max_levels: int = 15
 
     def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads, self.bits, self.text_maxlen) < 1:
-            raise ValueError("width, depth, heads, bits and text_maxlen must be at least 1")
+        check_least(1, width=self.width, depth=self.depth, heads=self.heads, bits=self.bits)
+        check_least(1, text_maxlen=self.text_maxlen)
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ValueError(f"width {self.width} / heads {self.heads} must be a multiple of 4")
         if self.patchify and self.bits % 4:

@@ -32,9 +32,6 @@ from varbench.models.switti.attention import (
 )
 from varbench.models.switti.config import TransformerConfig
 
-CROP = (512.0, 512.0, 0.0, 0.0)
-"""Height, width and crop offsets that stand for a whole square image, at every resolution."""
-
 
 @dataclass(frozen=True)
 class TextState:
@@ -102,7 +99,10 @@ class Block(nn.Module):
 
 
 class CropEmbedding(nn.Module):
-    """Fixed random Fourier features of :data:`CROP`, ``[C]``; its frequencies are not trained."""
+    """Random Fourier features ``[C]`` of a crop; the frequencies are not trained.
+
+    Height, width and offsets stand for a whole square image, at every resolution.
+    """
 
     weight: Tensor
 
@@ -111,7 +111,8 @@ class CropEmbedding(nn.Module):
         self.register_buffer("weight", torch.randn(width // 8))
 
     def forward(self) -> Tensor:
-        phases = self.weight.new_tensor(CROP)[:, None] * self.weight * 2 * math.pi
+        crop = self.weight.new_tensor([512.0, 512.0, 0.0, 0.0])
+        phases = crop[:, None] * self.weight * 2 * math.pi
         return torch.cat([phases.sin(), phases.cos()], dim=-1).flatten()
 
 

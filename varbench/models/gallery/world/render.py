@@ -6,6 +6,10 @@ seed with another name or style gives the same layout, which makes clean pairs f
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,18 +20,17 @@ from varbench.models.gallery.world.draw_people import draw_face, draw_mannequin
 from varbench.models.gallery.world.scene import COLOURED_OBJECTS, COLOURS, Scene
 from varbench.models.gallery.world.styles import Drawing, Floats, apply_style, edges, spread
 
-_SHIFT = 3.0  # pixels, either way
-_SCALE = 0.08
-_TINT = 0.10
-# Place (x, y) of the design box's centre and its scale. A composition gives the person the
-# left two thirds and the object the lower right corner, in front.
-_FACE = (32.0, 33.5, 0.96)
-_ALONE = (32.0, 32.0, 0.94)
-_COMPOSED_FACE = (22.5, 33.0, 0.84)
-_COMPOSED_MANNEQUIN = (20.5, 32.0, 0.88)
-_COMPOSED_OBJECT = (46.5, 44.5, 0.57)
+VERSION = 1
+"""Of the images that :func:`reference_image` draws."""
 
-_OUTLINE = np.float32(0.16)  # brightness of the line around a subject
+_TINT = 0.10
+# Place (x, y) of the design box's centre and its scale, alone and in a composition, which gives the
+# person the left two thirds and the object the lower right corner, in front.
+_PLACES = {
+    "face": ((32.0, 33.5, 0.96), (22.5, 33.0, 0.84)),
+    "mannequin": ((32.0, 32.0, 0.94), (20.5, 32.0, 0.88)),
+    "object": ((32.0, 32.0, 0.94), (46.5, 44.5, 0.57)),
+}
 
 
 def _floats(pen: Pen) -> Floats:
@@ -41,26 +44,27 @@ def _layers(scene: Scene, u: NDArray[np.float64]) -> list[Pen]:
     dx, dy, stretch, tint_u, pick, flip, colour_u = u[:7]
     composed = scene.is_composition
     loose = 0.5 if composed else 1.0  # two subjects leave less room to move
-    shift_x, shift_y = (_SHIFT * loose * (2 * d - 1) for d in (dx, dy))
-    scale = 1 + _SCALE * loose * (2 * stretch - 1)
+    # At most three pixels either way.
+    shift_x, shift_y = (3.0 * loose * (2 * d - 1) for d in (dx, dy))
+    scale = 1 + 0.08 * loose * (2 * stretch - 1)
     tint = 1 + _TINT * (2 * tint_u - 1)
     mirror = bool(flip < 0.5)
 
-    def pen(place: tuple[float, float, float]) -> Pen:
-        x, y, size = place
+    def pen(kind: str) -> Pen:
+        x, y, size = _PLACES[kind][composed]
         return Pen((x + shift_x, y + shift_y), size * scale, mirror)
 
     layers = []
     if scene.identity is not None:
-        layers.append(pen(_COMPOSED_FACE if composed else _FACE))
+        layers.append(pen("face"))
         draw_face(layers[-1], scene.identity, tint)
     elif scene.mannequin is not None:
-        layers.append(pen(_COMPOSED_MANNEQUIN if composed else _ALONE))
+        layers.append(pen("mannequin"))
         draw_mannequin(layers[-1], scene.mannequin, float(pick), tint)
     if scene.object is not None:
         palette = COLOURED_OBJECTS.get(scene.object, COLOURS)
         colour = scene.colour or palette[int(colour_u * len(palette))]
-        layers.append(pen(_COMPOSED_OBJECT if composed else _ALONE))
+        layers.append(pen("object"))
         draw_object(layers[-1], scene.object, colour, tint)
     return layers
 
@@ -87,9 +91,19 @@ def render(scene: Scene, seed: int) -> NDArray[np.uint8]:
         # A dark line around the subject separates it from any background and from its neighbour.
         wide = spread(alpha)
         rim = (wide - alpha)[..., None]
-        image = image * (1 - rim * (1 - _OUTLINE))
+        image = image * (1 - rim * (1 - np.float32(0.16)))
         image += (rgba[..., :3] - image) * alpha[..., None]
         np.maximum(mask, wide, out=mask)
         contour = np.maximum(contour * (1 - alpha), edges(wide))
     image = apply_style(scene.style, Drawing(image, mask, contour), rng)
     return (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def reference_image(labels: Mapping[str, str], prompt_id: str, seed: int) -> NDArray[np.uint8]:
+    """A real image ``[64, 64, 3]`` for ``fid_real``: a render of what a prompt asks for.
+
+    The layout follows (prompt id, seed).
+    """
+    digest = hashlib.sha256(f"reference/{prompt_id}/{seed}".encode()).digest()
+    scene = Scene(**{f.name: labels[f.name] for f in fields(Scene) if labels.get(f.name)})
+    return render(scene, int.from_bytes(digest[:4], "little"))

@@ -27,8 +27,6 @@ _BORDER_YX = (np.minimum(31.5 - abs(_YX[0] - 31.5), 31.5 - abs(_YX[1] - 31.5)) +
 _TILE = 4  # pixels
 _STROKES_FIGURE = ((_YX[0] + _YX[1]) % 4 < 2).astype(np.float32)
 _STROKES_GROUND = ((_YX[0] - _YX[1]) % 4 < 2).astype(np.float32)
-_CREAM = np.array([1.0, 0.94, 0.78], dtype=np.float32)
-_SEPIA = np.array([1.0, 0.80, 0.52], dtype=np.float32)
 _SEPIA_LIGHT_YX = (
     np.clip(1.12 - 0.42 * _RADIUS_YX**2, 0.1, 1.0) * np.clip((_BORDER_YX - 2.5) / 1.5, 0.12, 1.0)
 ).astype(np.float32)
@@ -169,7 +167,7 @@ def _poster(drawing: Drawing, rng: np.random.Generator) -> Floats:
     outer = spread(np.clip(drawing.contour_YX * 2, 0, 1))
     flat *= (1 - np.maximum(inner * mask_YX, outer))[..., None]
     frame = _BORDER_YX < 3
-    flat[frame] = _CREAM
+    flat[frame] = np.array([1.0, 0.94, 0.78], dtype=np.float32)  # cream
     return flat
 
 
@@ -180,7 +178,7 @@ def _sepia(drawing: Drawing, rng: np.random.Generator) -> Floats:
     luma = np.where(mask_YX > 0.5, luma, np.float32(0.25) + np.float32(0.75) * luma)
     luma *= 1 - np.clip(drawing.contour_YX, 0, np.float32(0.75))
     light = (np.float32(0.10) + np.float32(0.92) * luma) * _SEPIA_LIGHT_YX
-    out: Floats = light[..., None] * _SEPIA
+    out: Floats = light[..., None] * np.array([1.0, 0.80, 0.52], dtype=np.float32)
     return out
 
 
