@@ -56,11 +56,6 @@ class FirstScaleConfig:
         check_least(0, entropy_weight=self.entropy_weight, preserve_weight=self.preserve_weight)
 
 
-def excess_entropy(student: Tensor, target: Tensor) -> Tensor:
-    """``[B, L, D]`` nats by which a symbol's entropy exceeds the target's; never negative."""
-    return (symbol_entropy(student) - symbol_entropy(target.detach())).clamp_min(0)
-
-
 class FirstScaleObjective:
     """Two terms on the first scale's logits.
 
@@ -114,7 +109,7 @@ class FirstScaleObjective:
             return Term(name, loss, self.config.preserve_weight), {}
         student, target = self.student(self.concept, batch), self.teacher[batch.rows]
         divergence = symbol_divergence(student, target).mean()
-        excess = excess_entropy(student, target).mean()
+        excess = (symbol_entropy(student) - symbol_entropy(target)).clamp_min(0).mean()
         loss = divergence + self.config.entropy_weight * excess
         return Term(name, loss), {"excess_entropy": float(excess.detach())}
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tests.helpers.guidance import Traced
 from tests.helpers.weights_files import load_into
 from tools.gallery.quantise import Quantised, quantise
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import randomise
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for

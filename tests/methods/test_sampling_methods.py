@@ -17,7 +17,7 @@ from varbench.baselines.sld import SafeGuidance, Sld, SldConfig, resized
 from varbench.errors import UserError
 from varbench.methods.base import SamplingMethod
 from varbench.methods.registry import load_method
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.protocol import Schedule
 
 BUILDS = [

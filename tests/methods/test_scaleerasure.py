@@ -20,7 +20,7 @@ from varbench.baselines.scaleerasure import (
     steered_scales,
 )
 from varbench.models.capabilities import SeesQueries
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import CapabilityError
 

@@ -22,7 +22,7 @@ from varbench.models.capabilities import (
     SeesQueries,
     require,
 )
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity.hooks import outputs
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import CapabilityError, Rollout

@@ -12,9 +12,8 @@ from torch import Tensor
 from tests.helpers import infinity_tiny, switti_tiny, tiny
 from varbench.methods.base import Edit, applied
 from varbench.models.capabilities import CompletesPrefix, require
-from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.keyed_random import uniforms
-from varbench.models.common.sampling import inputs_from_tokens
+from varbench.models.common.sampling import ClassifierFreeGuidance, inputs_from_tokens
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.protocol import Condition, NextScaleModel, Rollout, Sampling
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from varbench.models.capabilities import require as require
     from varbench.models.common.execution import Execution as Execution
     from varbench.models.common.execution import HasExecution as HasExecution
-    from varbench.models.common.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
     from varbench.models.common.keyed_random import uniforms as uniforms
     from varbench.models.common.layers import attend_by_scale as attend_by_scale
     from varbench.models.common.layers import rotate as rotate
+    from varbench.models.common.sampling import ClassifierFreeGuidance as ClassifierFreeGuidance
     from varbench.models.common.sampling import draw as draw
     from varbench.models.common.sampling import filter_probabilities as filter_probabilities
     from varbench.models.common.var_model import VarModel as VarModel

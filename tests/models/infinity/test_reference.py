@@ -23,7 +23,7 @@ from tests.helpers.infinity_folder import (
 )
 from tests.helpers.infinity_generated import fold, rows, unfold, write_folder
 from tests.helpers.infinity_rules import INPUTS, find_rule, required
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity.text import TextCondition
 from varbench.models.protocol import Sampling, Schedule
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from tests.helpers.guidance import Traced
 from tests.helpers.infinity_tiny import random_texts, tiny_model
 from varbench.data.prompt import prompt_id
-from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.sampling import inputs_from_tokens
+from varbench.models.common.sampling import ClassifierFreeGuidance, inputs_from_tokens
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.protocol import CapabilityError, Rollout, Sampling

@@ -19,7 +19,7 @@ from tests.helpers.infinity_tiny import (
     pairs_of,
 )
 from varbench.models.common.execution import Execution, HasExecution
-from varbench.models.common.guidance import ClassifierFreeGuidance
+from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.infinity import attention
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition

@@ -19,9 +19,8 @@ from tests.helpers.switti_tiny import (
     tokenizer,
 )
 from varbench.data.prompt import prompt_id
-from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.keyed_random import uniforms
-from varbench.models.common.sampling import inputs_from_tokens
+from varbench.models.common.sampling import ClassifierFreeGuidance, inputs_from_tokens
 from varbench.models.protocol import (
     CapabilityError,
     NextScaleModel,
@@ -32,7 +31,7 @@ from varbench.models.protocol import (
 )
 from varbench.models.switti.attention import rope_tables
 from varbench.models.switti.config import TransformerConfig
-from varbench.models.switti.model import PARTS, SwittiModel
+from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.tokenizer import CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer
 
@@ -267,7 +266,7 @@ def test_conditions_mix_row_by_row(causal: bool) -> None:
 
 def test_parts_are_disjoint_and_named() -> None:
     model = tiny_model()
-    named = {part: set(model.parameters(part)) for part in PARTS}
+    named = {part: set(model.parameters(part)) for part in SwittiModel.parts}
     assert all(named.values())
     whole = [names for part, names in named.items() if "." not in part]
     assert sum(map(len, whole)) == len(set.union(*whole))

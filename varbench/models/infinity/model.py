@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
 from varbench.models.common.conditions import concatenate
 from varbench.models.common.execution import Execution, autocast
-from varbench.models.common.guidance import ClassifierFreeGuidance
 from varbench.models.common.layers import split_heads
-from varbench.models.common.sampling import inputs_from_tokens, sample_scales
+from varbench.models.common.sampling import (
+    ClassifierFreeGuidance,
+    inputs_from_tokens,
+    sample_scales,
+)
 from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.infinity.hooks import (
     cross_attention,
@@ -29,17 +33,6 @@ from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
 from varbench.models.protocol import Guidance, Rollout, Sampling
 
-PARTS = {
-    "cross_attention": r"blocks\.\d+\.ca\.",
-    "cross_attention.kv": r"blocks\.\d+\.ca\.(mat_kv\.|v_bias$)",
-    "self_attention": r"blocks\.\d+\.sa\.",
-    "ffn": r"blocks\.\d+\.ffn\.",
-    "text_projection": r"text_proj_for_ca\.",
-    "pooled_text": r"text_proj_for_sos\.|shared_ada_lin\.",
-    "head": r"head\.|head_nm\.",
-}
-"""Part -> beginning of its parameters' names."""
-
 DECODED_PIXELS = 256 * 256
 """Pixels to decode at once, but at least one image, so that memory does not grow with the batch.
 More at once are not faster: one image of this size keeps a device busy."""
@@ -50,7 +43,15 @@ class InfinityModel(VarModel[TextCondition]):
 
     transformer: InfinityTransformer
     tokenizer: BSQVAE
-    parts = PARTS
+    parts: ClassVar = {
+        "cross_attention": r"blocks\.\d+\.ca\.",
+        "cross_attention.kv": r"blocks\.\d+\.ca\.(mat_kv\.|v_bias$)",
+        "self_attention": r"blocks\.\d+\.sa\.",
+        "ffn": r"blocks\.\d+\.ffn\.",
+        "text_projection": r"text_proj_for_ca\.",
+        "pooled_text": r"text_proj_for_sos\.|shared_ada_lin\.",
+        "head": r"head\.|head_nm\.",
+    }
 
     @cached_property
     def layout(self) -> Layout:

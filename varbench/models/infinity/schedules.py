@@ -6,6 +6,7 @@ of a 13-entry list per aspect ratio (height / width). Figures: FoundationVision/
 
 from __future__ import annotations
 
+from varbench.errors import check_choice
 from varbench.models.protocol import Schedule
 
 PIXEL_BUDGETS = {"0.06M": 7, "0.25M": 10, "0.60M": 12, "1M": 13}
@@ -50,8 +51,7 @@ def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
     Raises:
         ValueError: unknown pixel budget.
     """
-    if pn not in PIXEL_BUDGETS:
-        raise ValueError(f"unknown pixel budget {pn!r}; choose one of: {', '.join(PIXEL_BUDGETS)}")
+    check_choice("pn", pn, PIXEL_BUDGETS)
     return Schedule(FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]])
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from varbench.models.common.conditions import concatenate
-from varbench.models.common.guidance import ClassifierFreeGuidance
-from varbench.models.common.sampling import inputs_from_tokens, sample_scales
+from varbench.models.common.sampling import (
+    ClassifierFreeGuidance,
+    inputs_from_tokens,
+    sample_scales,
+)
 from varbench.models.common.var_model import Keys, VarModel
 from varbench.models.protocol import Guidance, Rollout, Sampling
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE, CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer, TextState
-
-PARTS = {
-    "cross_attention": r"blocks\.\d+\.cross_attn\.",
-    "cross_attention.kv": r"blocks\.\d+\.cross_attn\.to_kv\.",
-    "self_attention": r"blocks\.\d+\.attn\.",
-    "ffn": r"blocks\.\d+\.ffn\.",
-    "pooled_text": r"text_pooler\.|blocks\.\d+\.ada_lin\.",
-    "head": r"head\.|head_nm\.",
-}
-"""Part -> beginning of its parameters' names. Text rows reach every block unprojected, so there
-is no ``text_projection``."""
 
 
 class SwittiModel(VarModel[SwittiCondition]):
@@ -37,7 +30,15 @@ class SwittiModel(VarModel[SwittiCondition]):
 
     transformer: SwittiTransformer
     tokenizer: VQVAE
-    parts = PARTS
+    parts: ClassVar = {
+        "cross_attention": r"blocks\.\d+\.cross_attn\.",
+        "cross_attention.kv": r"blocks\.\d+\.cross_attn\.to_kv\.",
+        "self_attention": r"blocks\.\d+\.attn\.",
+        "ffn": r"blocks\.\d+\.ffn\.",
+        "pooled_text": r"text_pooler\.|blocks\.\d+\.ada_lin\.",
+        "head": r"head\.|head_nm\.",
+    }
+    """Text rows reach every block unprojected, so there is no ``text_projection``."""
 
     _null: SwittiCondition | None = None
 

@@ -20,7 +20,6 @@ import torch
 from safetensors.torch import load_file, save
 
 from varbench.models.text.encoders import (
-    HasTextEncoder,
     PromptFeatures,
     read_tokenizer,
     report_lost,
@@ -173,7 +172,7 @@ class CachedTextEncoder(Generic[C]):
 
 def cached_text(model: object) -> CachedTextEncoder[Any] | None:
     """A model's text encoder if it keeps features in a store, as the model's loader chose."""
-    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
+    text = getattr(model, "text_encoder", None)
     return text if isinstance(text, CachedTextEncoder) else None
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -50,16 +50,6 @@ class PromptEncoder(Protocol[C_co]):
 
     def fingerprint(self) -> str:
         """Hash of what decides the features."""
-        ...
-
-
-@runtime_checkable
-class HasTextEncoder(Protocol):
-    """A model with text encoders."""
-
-    @property
-    def text_encoder(self) -> PromptEncoder[Any] | None:
-        """None where conditions are made by the caller."""
         ...
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from varbench.conf.schema import plain
 from varbench.models.protocol import Guidance, NextScaleModel, Rollout
-from varbench.models.text.encoders import HasTextEncoder
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import image_name
 from varbench.pipeline.plan import Cell, Sample
@@ -127,7 +126,7 @@ def _extra_passes(task: Task, model: NextScaleModel, guidance: Guidance) -> int:
 
 def _tokens_lost(model: NextScaleModel, samples: Sequence[Sample]) -> dict[str, int]:
     """Tokens that did not fit, by the id of each prompt that was too long."""
-    text = model.text_encoder if isinstance(model, HasTextEncoder) else None
+    text = getattr(model, "text_encoder", None)
     truncated = text.truncated if text else {}
     return {s.prompt.id: truncated[s.prompt.text] for s in samples if s.prompt.text in truncated}
 
