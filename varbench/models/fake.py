@@ -9,6 +9,7 @@ import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -111,16 +112,16 @@ def blueprint_of(config: Any) -> Blueprint | None:
     """The blueprint of a model config; None for a plugin's model, whose shapes are not known."""
     if isinstance(config, InfinityConfig):
         sizes, bf16 = config.transformer, config.precision == "bf16"
-        build = _infinity(config, sizes, config.tokenizer, config.schedule(), bf16=bf16)
+        build = partial(_infinity, config, sizes, config.tokenizer, config.schedule(), bf16)
         text = BYTES[config.text_precision] * config.files.text_parameters
         return Blueprint(sizes.depth, build, _bytes_of(lambda: BSQVAE(config.tokenizer)), text)
     if isinstance(config, SwittiConfig):
         text = BYTES["fp32"] * config.files.text_parameters
         resident = _bytes_of(lambda: VQVAE(config.tokenizer))
-        return Blueprint(config.transformer.depth, _switti(config), resident, text)
+        return Blueprint(config.transformer.depth, partial(_switti, config), resident, text)
     if config.name == "gallery":
         sizes, parameters = gallery.TRANSFORMER, PARAMETERS["gallery"]
-        build = _infinity(config, sizes, gallery.TOKENIZER, gallery.SCHEDULE, bf16=False)
+        build = partial(_infinity, config, sizes, gallery.TOKENIZER, gallery.SCHEDULE, False)
         resident = BYTES["fp32"] * (parameters.tokenizer + parameters.text_encoder)
         return Blueprint(sizes.depth, build, resident, 0)
     return None
@@ -131,30 +132,28 @@ def _bytes_of(build: Callable[[], nn.Module]) -> int:
         return sum(p.nbytes for p in build().parameters())
 
 
+@contextmanager
 def _infinity(
     config: Any,
     sizes: TransformerConfig,
     codes: TokenizerConfig,
     schedule: Schedule,
     bf16: bool,
-) -> Callable[[int], AbstractContextManager[NextScaleModel]]:
+    depth: int,
+) -> Iterator[NextScaleModel]:
     def blank(count: int) -> TextCondition:
         rows = torch.zeros(count, sizes.text_maxlen, sizes.text_width)
         return TextCondition(rows, torch.full((count,), sizes.text_maxlen))
 
-    @contextmanager
-    def build(depth: int) -> Iterator[NextScaleModel]:
-        made = fake_infinity(replace(sizes, depth=depth), codes, schedule)
-        with made as model, ConstantValues(sizes.text_maxlen):
-            if bf16:
-                model.transformer.blocks.to(torch.bfloat16)
-            model.execution = Execution(bf16=bf16)
-            model.transformer.requires_grad_(False)
-            model.text_encoder = _BlankText(blank)
-            model.sampling, model.batch = config.sampling, batch_of(config)
-            yield model
-
-    return build
+    made = fake_infinity(replace(sizes, depth=depth), codes, schedule)
+    with made as model, ConstantValues(sizes.text_maxlen):
+        if bf16:
+            model.transformer.blocks.to(torch.bfloat16)
+        model.execution = Execution(bf16=bf16)
+        model.transformer.requires_grad_(False)
+        model.text_encoder = _BlankText(blank)
+        model.sampling, model.batch = config.sampling, batch_of(config)
+        yield model
 
 
 @contextmanager
@@ -167,7 +166,8 @@ def fake_infinity(
         yield InfinityModel("blueprint", network, BSQVAE(tokenizer), None, schedule, Sampling())
 
 
-def _switti(config: Any) -> Callable[[int], AbstractContextManager[NextScaleModel]]:
+@contextmanager
+def _switti(config: Any, depth: int) -> Iterator[NextScaleModel]:
     sizes = config.transformer
 
     def blank(count: int) -> SwittiCondition:
@@ -177,17 +177,13 @@ def _switti(config: Any) -> Callable[[int], AbstractContextManager[NextScaleMode
             torch.zeros(count, sizes.pooled_width),
         )
 
-    @contextmanager
-    def build(depth: int) -> Iterator[NextScaleModel]:
-        with fake_tensors():
-            yield SwittiModel(
-                config.name,
-                SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False),
-                VQVAE(config.tokenizer),
-                _BlankText(blank),
-                config.schedule(),
-                config.sampling,
-                batch_of(config),
-            )
-
-    return build
+    with fake_tensors():
+        yield SwittiModel(
+            config.name,
+            SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False),
+            VQVAE(config.tokenizer),
+            _BlankText(blank),
+            config.schedule(),
+            config.sampling,
+            batch_of(config),
+        )
