@@ -199,7 +199,7 @@ def test_it_is_known_by_name_and_takes_settings() -> None:
         resolve("gallery", "smoke", "uce", ["method.target=pool"])
     with pytest.raises(ValueError, match="lam_rel must be positive"):
         UceConfig(lam_rel=0)
-    with pytest.raises(ValueError, match="erase_weight must be positive"):
+    with pytest.raises(ValueError, match="preserve_weight must not be negative"):
         UceConfig(preserve_weight=-1)
 
 
