@@ -19,6 +19,7 @@ from varbench.metrics.stats import PairedSamples
 from varbench.report import load_cells, records_of
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
+from varbench.report.table import Table
 from varbench.report.ties import CellSamples, best
 from varbench.store import Store
 
@@ -32,6 +33,11 @@ def hits(share: float, seed: int = 0) -> np.ndarray:
 
 def rows(share: float, seed: int = 0) -> dict[str, PairedSamples]:
     return {"acc_u": PairedSamples("mean", hits(share, seed), hits(1.0), PROMPTS)}
+
+
+def tables_of(store: Store) -> list[Table]:
+    cells = load_cells(store)
+    return paper_tables(records_of(cells), cells)
 
 
 @pytest.fixture
@@ -95,7 +101,7 @@ def test_a_number_of_one_prompt_is_tied_with_nothing(tmp_path: Path) -> None:
     cells = load_cells(store)
     (panel,) = build_panels(records_of(cells))
     assert best(panel, "acc_u", "up", CellSamples(cells)) == {"svare"}
-    assert paper_tables(records_of(cells), cells)
+    assert tables_of(store)
 
 
 def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
@@ -103,8 +109,7 @@ def test_layouts_follow_families_and_missing_is_missing(tmp_path: Path) -> None:
     for family, concept in (("nudity", "bare"), ("style", "mosaic"), ("object", "church")):
         for method in NUMBERS:
             put_cell(store, method, concept=concept, family=family)
-    cells = load_cells(store)
-    tables = {table.name: table for table in paper_tables(records_of(cells), cells)}
+    tables = {table.name: table for table in tables_of(store)}
     assert list(tables) == ["nsfw", "object", "style"]  # nothing was attacked, nobody's face
     row = next(row for row in tables["style"].rows if row.labels == ("mosaic", "svare"))
     heads = [head.text for head in tables["style"].header]
@@ -119,14 +124,12 @@ def test_counts_of_the_base_model(tmp_path: Path) -> None:
     put_cell(store, "none")
     erased = PairedSamples("erasure_rate", hits(0.1), hits(0.9, 3), PROMPTS)
     put_cell(store, "svare", rows={"erasure_rate": erased})
-    cells = load_cells(store)
-    (table,) = paper_tables(records_of(cells), cells)
+    (table,) = tables_of(store)
     assert f"{int(erased.base.sum())} of 80 images (face-ada)" in table.note
 
 
 def test_csv_and_markdown_say_the_same_as_the_table(store: Store) -> None:
-    cells = load_cells(store)
-    tables = paper_tables(records_of(cells), cells)
+    tables = tables_of(store)
     table = list(csv.DictReader(io.StringIO(render_paper(tables, "csv"))))
     assert [row["method"] for row in table] == ["none", "naive", "svare"]
     assert table[2]["ACC_n % ↑"] == "96.0" and table[2]["ACC_n % ↑ best"] == "best"
@@ -139,8 +142,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for method in NUMBERS:
         put_cell(store, method, concept=HOSTILE)
-    cells = load_cells(store)
-    tables = paper_tables(records_of(cells), cells)
+    tables = tables_of(store)
     html = render_paper(tables, "html")
     assert "<script>" not in html and "&lt;script&gt;" in html
     latex = render_paper(tables, "latex")

@@ -27,7 +27,7 @@ from varbench.leaderboard.results import (
     write,
 )
 from varbench.metrics.record import MetricRecord
-from varbench.metrics.stats.paired_samples import Statistic, read_rows
+from varbench.metrics.stats.paired_samples import Statistic
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
 from varbench.store import Store, digest
@@ -115,8 +115,7 @@ def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:
 
 def _result(seeds: Seeds, default: bool) -> Result:
     costs = {metric for cell in seeds for metric in cell.costs}
-    samples = [read_rows(cell.rows_file) for cell in seeds if cell.rows_file]
-    statistics = {metric: one.statistic for by in samples for metric, one in by.items()}
+    statistics = {metric: one.statistic for c in seeds for metric, one in c.samples.items()}
     values: list[MetricValues] = []
     spent: list[Cost] = []
     for (metric, _), group in groupby(records_of(seeds), lambda r: (r.metric, r.prompt_set)):

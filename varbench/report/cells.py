@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
+from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
 from varbench.store import Entry, Store, sequence_of
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class CellRecord:
 
     Attributes:
         spec: of its entry: what it was computed from, with the versions of all scorers.
-        rows_file: its paired samples; None for the stand-in of a published results file.
+        rows_file: of its paired samples; None for the stand-in of a published results file.
         costs: costs of its edit by metric id.
         turn: its sequence number, see `varbench.store.next_sequence`.
     """
@@ -72,6 +74,11 @@ class CellRecord:
     def images(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Its images by prompt group, as ``cell.json`` has them."""
         return self.body.get("pictures") or {}
+
+    @cached_property
+    def samples(self) -> Mapping[str, PairedSamples]:
+        """Its paired samples by metric; none of a published results file."""
+        return {} if self.rows_file is None else read_rows(self.rows_file)
 
     @property
     def inputs(self) -> Sequence[str]:

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from varbench.metrics.record import FRAME_FIELDS, MetricRecord
-from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate, read_rows
+from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.store import Store
 
@@ -39,12 +38,11 @@ def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
     for cell in cells:
         for record in cell.records():
             numbers.setdefault(_number_of(record), []).append((record, cell))
-    samples = cache(lambda path: {} if path is None else read_rows(path))
     records: list[MetricRecord] = []
     for pairs in numbers.values():
         seeds = [record for record, _ in pairs]
         if not any(record.seed is None for record in seeds):  # else no edit made the images
-            records.append(_mean(seeds, [samples(cell.rows_file) for _, cell in pairs]))
+            records.append(_mean(seeds, [cell.samples for _, cell in pairs]))
         records += sorted(seeds, key=lambda record: -1 if record.seed is None else record.seed)
     return records
 

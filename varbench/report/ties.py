@@ -15,24 +15,19 @@ import numpy as np
 
 from varbench.methods.registry import NONE
 from varbench.metrics import stats
-from varbench.metrics.stats import PairedSamples, read_rows
+from varbench.metrics.stats import PairedSamples
 from varbench.report.cells import CellRecord
 from varbench.report.panels import MethodRow, Panel
 
 
 class CellSamples:
-    """The paired samples of cells by panel and method, read once.
-
-    Args:
-        cells: of any panels; those without samples (results files) have none.
-    """
+    """The paired samples of cells, by panel and method."""
 
     def __init__(self, cells: Sequence[CellRecord]) -> None:
         self._by_method: dict[tuple[str, ...], list[Mapping[str, PairedSamples]]] = {}
         for cell in cells:
-            if cell.rows_file is not None:
-                place = (cell.model, cell.concept, cell.suite, cell.method, cell.config)
-                self._by_method.setdefault(place, []).append(read_rows(cell.rows_file))
+            place = (cell.model, cell.concept, cell.suite, cell.method, cell.config)
+            self._by_method.setdefault(place, []).append(cell.samples)
 
     def of(self, panel: Panel, row: MethodRow, metric: str) -> list[PairedSamples]:
         """The samples of one number, one per edit seed; empty if there are none."""
