@@ -208,11 +208,7 @@ def results_files(folder: Path) -> list[Path]:
 
 
 def write(folder: Path, result: Result) -> Path:
-    """Write a result at its path in the leaderboard's folder; returns the file.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Write a result at its path in the leaderboard's folder; returns the file."""
     path = folder / result.path
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, result.text())

@@ -75,11 +75,7 @@ def write_figures(
 ) -> list[Path]:
     """Write all figures of results and of training as PDF and PNG into a folder.
 
-    Args:
-        store: that holds the cells and their images.
-        cells: the results to draw.
-        all_cells: every cell of the store: they decide which images are covered.
-        out: the folder.
+    `all_cells` are those of the whole store: they decide which images are covered.
 
     Raises:
         ReportError: there is nothing to draw.

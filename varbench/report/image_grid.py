@@ -44,16 +44,12 @@ Key = tuple[str, int]  # (prompt id, image seed)
 
 @dataclass(frozen=True)
 class GridCell:
-    """One embedded image.
+    """One embedded image, with the label of its method.
 
     Attributes:
-        label: of its method.
-        prompt: of the image.
-        seed: of the image.
         hit: the judge saw the concept; None if there was no judge.
         shown: data URI of what the page shows first; None if the store lost the image.
         clear: data URI of the image itself, if `shown` covers it.
-        detections: what scorers saw in it.
     """
 
     label: str

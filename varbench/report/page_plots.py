@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,11 +92,21 @@ def scale_svgs(
         (kept, "Tokens that the filter keeps, %", "Kept tokens per scale"),
         (drift, "Drift, KL in nats per bit", "Drift per scale on prompts that must stay"),
     ]
+
+    def draw(curves: Mapping[str, Sequence[float]], axis: str, axes: Axes) -> None:
+        for label, curve in curves.items():
+            style = style_of(numbers.get(label))
+            axes.plot(range(1, len(curve) + 1), curve, **style, label=label, lw=1.4)
+        axes.set_xlabel("Scale, coarse to fine")
+        axes.set_ylabel(axis)
+        axes.set_xticks(range(1, 1 + max(map(len, curves.values()))))
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize=9, ncols=1 + len(curves) // 6)
+
     svgs = []
     for curves, axis, name in plots:
-        measured = {label: curve for label, curve in curves.items() if curve}
-        if measured:
-            svgs.append(_scale_svg(measured, numbers, axis, name, f"{title} {name}"))
+        if measured := {label: curve for label, curve in curves.items() if curve}:
+            svgs.append(_svg(partial(draw, measured, axis), name, f"{title} {name}"))
     return svgs
 
 
@@ -124,26 +135,6 @@ def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
     if not probes:
         return []
     return [float(mean) for mean in np.concatenate(probes).mean(axis=0)]
-
-
-def _scale_svg(
-    curves: Mapping[str, Sequence[float]],
-    numbers: Mapping[str, int],
-    axis: str,
-    name: str,
-    salt: str,
-) -> str:
-    def draw(axes: Axes) -> None:
-        for label, curve in curves.items():
-            style = style_of(numbers.get(label))
-            axes.plot(range(1, len(curve) + 1), curve, **style, label=label, lw=1.4)
-        axes.set_xlabel("Scale, coarse to fine")
-        axes.set_ylabel(axis)
-        axes.set_xticks(range(1, 1 + max(map(len, curves.values()))))
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=9, ncols=1 + len(curves) // 6)
-
-    return _svg(draw, name, salt)
 
 
 def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:

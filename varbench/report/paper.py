@@ -186,7 +186,6 @@ def render_paper(tables: Sequence[Table], form: str, more: str = "") -> str:
     """All tables as one text that ends in a line break.
 
     Args:
-        tables: from `paper_tables`.
         form: latex (a whole document), md, csv or html.
         more: tables of figures that papers report, in the same form, to stand below.
 

@@ -66,12 +66,8 @@ def draw_tradeoff(
 ) -> None:
     """Draw erasure rate against what is kept, in per cent with 95 % intervals.
 
-    Args:
-        axes: to draw on.
-        panel: whose methods.
-        metric: a key of `RETENTION`.
-        numbers: from `series`.
-        look: sizes, as `Axes.errorbar` takes them.
+    `metric` is a key of `RETENTION`, `numbers` are from `series`; `look` has the sizes, as
+    `Axes.errorbar` takes them.
     """
     for label, (x, y) in tradeoff_points(panel, metric).items():
         style = style_of(numbers[label])

@@ -90,10 +90,8 @@ class Table:
 
     Attributes:
         name: short, for file names and references.
-        title: heads it.
         labels: heads of the columns of labels, which come first.
         header: heads of the columns of numbers.
-        rows: the rows.
         note: what a reader must know; stands below it.
         counted: the last column is n.
     """

@@ -100,7 +100,6 @@ def panel_table(panel: Panel, name: str, *, percent: bool, base: bool | None = N
     """One of `TABLES` of a panel, with the columns that have a number.
 
     Args:
-        panel: of one model, concept and suite.
         name: a key of `TABLES`.
         percent: show rates as 97.0 instead of 0.97.
         base: with a row of the base model; None for what the kind of table has.

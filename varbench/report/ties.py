@@ -40,11 +40,10 @@ def best(panel: Panel, metric: str, better: str, samples: CellSamples) -> frozen
     """Labels of the best method and of those tied with it; never the base model's.
 
     Args:
-        panel: whose methods.
         metric: the column's key.
         better: "up" or "down"; anything else has no best.
-        samples: of the panel's cells. Without those of a method, or with those of one prompt only,
-            there is no test, and only the values decide.
+        samples: without those of a method, or with those of one prompt only, there is no test, and
+            only the values decide.
     """
     if better not in ("up", "down"):
         return frozenset()
