@@ -15,7 +15,7 @@ from varbench.data.prompt_sets import load_prompt_set
 from varbench.data.selection import stratified_subset
 from varbench.models.gallery.model import fingerprint, load, weights_folder
 from varbench.models.infinity.model import InfinityModel
-from varbench.scoring.gallery_networks import load_judge
+from varbench.scoring.gallery_networks import default_folder, load_judge
 
 FAMILIES = {
     "identity": "gallery-faces",
@@ -112,8 +112,9 @@ def test_fingerprint_is_of_the_files(tmp_path) -> None:  # type: ignore[no-untyp
 
 
 def test_weights_fit_the_size_limit_and_know_every_word(model: InfinityModel) -> None:
-    judges = weights_folder().parents[2] / "metrics" / "judges" / "weights"
-    files = [f for root in (weights_folder(), judges) for f in root.rglob("*") if f.is_file()]
+    roots = (weights_folder(), default_folder())
+    files = [f for root in roots for f in root.rglob("*") if f.is_file()]
+    assert all(any(root.rglob("*.safetensors")) for root in roots)
     assert sum(f.stat().st_size for f in files) <= 30_000_000
     assert model.text_encoder is not None
     unknown = model.text_encoder.tokenizer.unk_token_id
