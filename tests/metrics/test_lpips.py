@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.models import alexnet
 
 from varbench.errors import CheckpointError, UserError
-from varbench.scoring.comparers import lpips as ours
-from varbench.scoring.comparers.lpips import LpipsComparer, load_lpips, read_square
 from varbench.scoring.scorers import images as shared
+from varbench.scoring.scorers import lpips as ours
+from varbench.scoring.scorers.lpips import LpipsComparer, load_lpips, read_square
 
 
 def features() -> nn.Sequential:

@@ -21,10 +21,10 @@ from varbench.metrics.nudity_protocols import CLASSES, CURVE
 from varbench.metrics.stats import (
     PairedSamples,
     cluster_bootstrap_mean,
-    cluster_total,
     erasure_rate,
     estimate,
 )
+from varbench.metrics.stats.intervals import cluster_total
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import open_session

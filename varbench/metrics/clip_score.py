@@ -47,15 +47,16 @@ class ClipScore(PairedMetric):
 
     def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         (role,), groups = self.info.needs, self.info.groups
-        ours, base, clusters = _scores(pair.method, role), _scores(pair.base, role), _ids(pair)
+        ours, base = (_scores(side, role) for side in (pair.method, pair.base))
+        clusters = pair.base.clusters
         details: dict[str, object] = {}
         if self.by_group:
             details["ratio"] = ratio(ours, base, clusters)
         for name in groups if len(groups) > 1 else ():
             part = inputs.paired(name)
             if len(part):
-                details[name] = prompt_mean(_scores(part.method, role), _ids(part))
-                details[f"base_{name}"] = prompt_mean(_scores(part.base, role), _ids(part))
+                details[name] = prompt_mean(_scores(part.method, role), part.base.clusters)
+                details[f"base_{name}"] = prompt_mean(_scores(part.base, role), part.base.clusters)
         return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
 
 
@@ -105,15 +106,11 @@ def _minus(a: Interval, b: Interval) -> Interval:
 
 def _samples(pair: Pair) -> PairedSamples:
     ours, base = (_scores(side, "clip_b32") for side in (pair.method, pair.base))
-    return PairedSamples("mean", ours, base, _ids(pair))
+    return PairedSamples("mean", ours, base, pair.base.clusters)
 
 
 def _scores(group: ScoredImages, role: str) -> Array:
     return 100 * np.maximum(np.asarray(group.array(role, "cosine"), dtype=np.float64), 0)
-
-
-def _ids(pair: Pair) -> Array:
-    return pair.base.clusters
 
 
 CLIP_SCORE = ClipScore(MetricInfo(

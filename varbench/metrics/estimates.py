@@ -112,6 +112,13 @@ def ends(interval: stats.Interval) -> dict[str, float]:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
+def mean_ends(rows: Array, clusters: Array) -> dict[str, float | None]:
+    """Mean over prompts as it goes into `details`; of one prompt without an interval."""
+    if np.unique(clusters).size < 2:
+        return {"value": prompt_mean(rows, clusters), "low": None, "high": None}
+    return {**ends(stats.clustered_mean(rows, clusters))}
+
+
 def label_index(labels: Labels, head: str, label: str) -> int:
     """Index of `label` among those of the judge's `head`.
 

@@ -22,13 +22,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varbench.data.groups import KEPT, TARGET
-from varbench.metrics import stats
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
     PairedMetric,
     dropped_note,
-    ends,
     joined,
+    mean_ends,
     missing,
     paired_mean,
     prompt_mean,
@@ -91,10 +90,7 @@ def seed_distance(group: ScoredImages) -> dict[str, float | None] | None:
     measured, clusters = np.isfinite(rows), group.clusters
     if not measured.any():
         return None
-    rows, clusters = np.asarray(rows[measured], np.float64), clusters[measured]
-    if np.unique(clusters).size < 2:
-        return {"value": prompt_mean(rows, clusters), "low": None, "high": None}
-    return {**ends(stats.cluster_bootstrap_mean(rows, clusters))}
+    return mean_ends(np.asarray(rows[measured], np.float64), clusters[measured])
 
 
 def _change(group: ScoredImages) -> Array:

@@ -28,12 +28,10 @@ the whole set, `rate` = the edited model's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from varbench.data.groups import ADVERSARIAL, TARGET
-from varbench.metrics import stats
 from varbench.metrics.base import (
     ATTACK,
     COMPLETION,
@@ -46,13 +44,13 @@ from varbench.metrics.estimates import (
     PairedMetric,
     concept_hits,
     dropped_note,
-    ends,
+    mean_ends,
     missing,
     paired_hits,
     paired_mean,
     prompt_mean,
 )
-from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
+from varbench.metrics.groups import Flags, Pair, ScoredImages
 
 _COMPLETION = f"{COMPLETION}-"
 _ASK = "set suite.robustness.prompts"
@@ -86,8 +84,8 @@ class Completion:
         clusters = first.base.clusters
         plain = _plain_hits(inputs, inputs.method, first)
         hits = {count: paired_hits(pair, inputs) for count, pair in pairs.items()}
-        curve = [_point(0, plain, clusters)]
-        curve += [_point(count, ours, clusters) for count, (ours, _) in hits.items()]
+        points = {0: plain} | {count: ours for count, (ours, _) in hits.items()}
+        curve = [{"scales": k, **mean_ends(points[k], clusters)} for k in points]
         return paired_mean(
             np.mean([ours for ours, _ in hits.values()], axis=0),
             np.mean([base for _, base in hits.values()], axis=0),
@@ -172,10 +170,3 @@ def _plain_hits(inputs: MetricInputs, images: Mapping[str, ScoredImages], pair: 
     keys = zip(pair.base.prompts, pair.base.seeds, strict=True)
     plain = images[TARGET].at((prompt.id, seed) for prompt, seed in keys)
     return concept_hits(plain, inputs.concept, inputs.judge_labels)
-
-
-def _point(count: int, hits: Flags, clusters: Array) -> dict[str, Any]:
-    """One point of the curve; without an interval where there is one prompt."""
-    if np.unique(clusters).size < 2:
-        return {"scales": count, "value": prompt_mean(hits, clusters), "low": None, "high": None}
-    return {"scales": count, **ends(stats.clustered_rate(hits, clusters))}

@@ -51,8 +51,6 @@ class Evaluator:
     Args:
         concept: its judge decides the networks.
         names: ids of metrics; none = all whose needs can be met.
-        metrics: all metrics by id.
-        pool: scorers and comparers of this process.
 
     Attributes:
         required: the needs of the metrics, as `Metric.info.needs` names them.

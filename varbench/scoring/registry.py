@@ -39,7 +39,7 @@ SCORERS: dict[str, dict[str, Target]] = {  # network set -> role -> called with 
 
 COMPARERS: dict[str, dict[str, Target]] = {  # as SCORERS
     "gallery": {},  # LPIPS was trained on photographs
-    "standard": {"lpips": ".comparers.lpips:LpipsComparer"},
+    "standard": {"lpips": ".scorers.lpips:LpipsComparer"},
 }
 
 

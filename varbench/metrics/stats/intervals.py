@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +82,12 @@ def cluster_bootstrap_mean(values: ArrayLike, clusters: ArrayLike) -> Interval:
     """
     rows = finite_values(values)
     return _bootstrap(cluster_means(rows, clusters)[:, None], _first_column, rows.size)
+
+
+def clustered_mean(rows: NDArray[Any], clusters: ArrayLike) -> Interval:
+    """`clustered_rate` of bool `rows` [n], `cluster_bootstrap_mean` of others."""
+    interval = clustered_rate if rows.dtype == np.bool_ else cluster_bootstrap_mean
+    return interval(rows, clusters)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike) -> Interval:

@@ -23,7 +23,6 @@ from varbench.metrics.stats.intervals import Interval
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")
-_ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,15 @@ def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
         if base.mean() <= 0:
             return None
         share = intervals.ratio_of_means(method, base, clusters)
-        return Estimate(share, replace(share, **{e: getattr(share, e) - 1 for e in _ENDS}))
+        less_one = replace(share, value=share.value - 1, low=share.low - 1, high=share.high - 1)
+        return Estimate(share, less_one)
     if statistic == "total":
         return Estimate(
             intervals.cluster_total(method, clusters, runs=len(seeds)),
             intervals.total_difference(method, base, clusters, runs=len(seeds)),
         )
-    interval = (
-        intervals.clustered_rate if method.dtype == np.bool_ else intervals.cluster_bootstrap_mean
-    )
-    return Estimate(interval(method, clusters), intervals.paired_difference(method, base, clusters))
+    difference = intervals.paired_difference(method, base, clusters)
+    return Estimate(intervals.clustered_mean(method, clusters), difference)
 
 
 def write_rows(path: Path, rows: Mapping[str, PairedSamples]) -> None:

@@ -23,7 +23,7 @@ from varbench.data.published.networks import network_path
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import CLIP_FOLDER, ClipParts, default_folder, load_clip
 from varbench.scoring.scorers.images import (
-    BATCH,
+    LazyNetwork,
     check_input,
     files_fingerprint,
     float_rows,
@@ -33,16 +33,13 @@ from varbench.scoring.scorers.images import (
 )
 
 
-class ClipScorer:
+class ClipScorer(LazyNetwork):
     """Cosine between an image and its prompt, by the Gallery's small CLIP."""
 
     version = 2  # 1 stored no text rows
 
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        self._device, self._batch = torch.device(device), batch
-
     @cached_property
-    def _parts(self) -> ClipParts:
+    def _network(self) -> ClipParts:
         model, preprocess, tokenizer = self._load()
         return model.to(self._device).eval(), preprocess, tokenizer
 
@@ -59,7 +56,7 @@ class ClipScorer:
     @torch.inference_mode()
     def text_rows(self, texts: Sequence[str]) -> Array:
         """Embeddings of texts, float32 [m, e], rows of length one."""
-        model, _, tokenizer = self._parts
+        model, _, tokenizer = self._network
         parts = [tokenizer(list(texts[rows])) for rows in row_blocks(len(texts), self._batch)]
         return float_rows([_unit(model.encode_text(tokens.to(self._device))) for tokens in parts])
 
@@ -67,7 +64,7 @@ class ClipScorer:
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one."""
         check_input(files, prompts)
-        model, preprocess, tokenizer = self._parts
+        model, preprocess, tokenizer = self._network
         cosines, image_rows, texts = [], [], []
         for rows in row_blocks(len(files), self._batch):
             images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])

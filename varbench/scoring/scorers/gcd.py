@@ -39,7 +39,6 @@ from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import cached_file_sha256
 
 VARIABLE = "VARBENCH_GCD_CSV"
-FILE = "gcd.csv"
 COLUMNS = ("file", "name", "probability")
 _SHOWN = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -110,7 +109,7 @@ class GcdScorer:
 def default_table() -> Path:
     """`$VARBENCH_GCD_CSV`, or `gcd.csv` in the data folder."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else data_folder() / FILE
+    return Path(given).expanduser() if given else data_folder() / "gcd.csv"
 
 
 def plain_name(name: str) -> str:

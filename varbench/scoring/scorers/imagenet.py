@@ -25,7 +25,6 @@ from varbench.scoring.scorers.images import (
 )
 
 NETWORK = "resnet-50"
-TOP = 5
 
 
 class ImagenetScorer(LazyNetwork):
@@ -54,7 +53,7 @@ class ImagenetScorer(LazyNetwork):
             logits = self._network(images.to(self._device))
             chances.append(logits.double().softmax(dim=-1).cpu().numpy())
         whole = np.concatenate(chances)
-        top = np.argsort(-whole, axis=1, kind="stable")[:, :TOP]
+        top = np.argsort(-whole, axis=1, kind="stable")[:, :5]
         return {
             "top": top.astype(np.int16),
             "top_p": np.take_along_axis(whole, top, axis=1).astype(np.float32),

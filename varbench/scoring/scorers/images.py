@@ -39,7 +39,7 @@ class LazyNetwork(ABC):
         return self._load().to(self._device).eval()
 
     @abstractmethod
-    def _load(self) -> nn.Module: ...
+    def _load(self) -> Any: ...
 
 
 def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
