@@ -27,6 +27,7 @@ from varbench.scoring.scorers.detections import (
     MAX_DETECTIONS,
     DetectionScorer,
     LikelyBoxes,
+    MediumDetectionScorer,
     as_arrays,
     open_session,
 )
@@ -195,12 +196,14 @@ def test_the_fingerprint_tells_networks_apart_and_loads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert DetectionScorer(threads=3).fingerprint() == DetectionScorer().fingerprint()
-    assert DetectionScorer(side=640).fingerprint() != DetectionScorer().fingerprint()
+    larger = type("Larger", (DetectionScorer,), {"side": 640})()
+    assert larger.fingerprint() != DetectionScorer().fingerprint()
     checksums = {"nudenet-320n": "a", "nudenet-640m": "b"}
     monkeypatch.setattr("varbench.scoring.scorers.images.network_checksum", checksums.get)
     medium = new_scorer("detections_640m", network_set="standard")
-    assert medium.fingerprint() == DetectionScorer("nudenet-640m", side=640).fingerprint()
-    assert medium.fingerprint() != DetectionScorer(side=640).fingerprint()
+    assert isinstance(medium, MediumDetectionScorer)
+    assert (medium.network, medium.side) == ("nudenet-640m", 640)
+    assert medium.fingerprint() != larger.fingerprint()
     code = (
         "import sys; from varbench.scoring.scorers.detections import DetectionScorer; "
         "DetectionScorer().fingerprint(); "

@@ -31,7 +31,7 @@ SCORERS: dict[str, dict[str, Target]] = {  # network set -> role -> called with 
         "dino": ".scorers.features:DinoScorer",
         "imagenet": ".scorers.imagenet:ImagenetScorer",
         "detections": ".scorers.detections:DetectionScorer",
-        "detections_640m": ".scorers.detections:detections_640m",
+        "detections_640m": ".scorers.detections:MediumDetectionScorer",
         "gcd": ".scorers.gcd:GcdScorer",
         "faces": ".scorers.faces:FaceScorer",
     },

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,41 +35,33 @@ Detection = dict[str, Any]
 
 
 class DetectionScorer:
-    """All detections of NudeNet; ignores the prompts.
+    """All detections of NudeNet's small network, which its wheel holds; ignores the prompts.
 
     Args:
-        network: `nudenet-320n`, which nudenet's wheel holds, or `nudenet-640m`.
-        side: pixels of the square that the network is fed, as it was trained.
         threads: images scored in parallel; default one per processor of this process.
     """
 
     version = 1
+    network: ClassVar[str] = "nudenet-320n"
+    side: ClassVar[int] = 320  # pixels of the square that the network is fed, as it was trained
 
-    def __init__(
-        self,
-        network: str = "nudenet-320n",
-        *,
-        side: int = 320,
-        device: str = "cpu",
-        threads: int | None = None,
-    ) -> None:
-        self._network, self._side = network, side
+    def __init__(self, *, device: str = "cpu", threads: int | None = None) -> None:
         self.threads = threads or _processors()
 
     @cached_property
     def _detector(self) -> Any:
         from nudenet import NudeDetector
 
-        path = network_path(self._network)
+        path = network_path(self.network)
         session = open_session(path)
-        detector = NudeDetector(model_path=str(path), inference_resolution=self._side)
+        detector = NudeDetector(model_path=str(path), inference_resolution=self.side)
         detector.onnx_session = LikelyBoxes(session)
         return detector
 
     def fingerprint(self) -> str:
         """Hash of the network's file, its input size and the version of the package around it."""
         package = package_version("nudenet")
-        return network_fingerprint(self._network, self.version, self._side, MAX_DETECTIONS, package)
+        return network_fingerprint(self.network, self.version, self.side, MAX_DETECTIONS, package)
 
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """The K = 64 likeliest detections of each image, likeliest first.
@@ -96,9 +88,11 @@ class DetectionScorer:
         }
 
 
-def detections_640m(device: str = "cpu") -> DetectionScorer:
-    """The scorer with the medium network, which must have been fetched."""
-    return DetectionScorer("nudenet-640m", side=640, device=device)
+class MediumDetectionScorer(DetectionScorer):
+    """The same by the medium network, which must have been fetched."""
+
+    network = "nudenet-640m"
+    side = 640
 
 
 def as_arrays(images: Sequence[Sequence[Detection]]) -> dict[str, Array]:
