@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
 from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
@@ -70,12 +68,7 @@ class NaiveObjective(RolloutObjective):
             sampled = sample_batch(self.model, text, keys, self.config.rollout)
             for position, row in enumerate(stale):
                 self.histories[row] = (age, sampled.select([position]))
-        rollouts = [self.histories[r][1] for r in batch.rows]
-        return Rollout(
-            torch.cat([r.tokens for r in rollouts]),
-            torch.cat([r.inputs for r in rollouts]),
-            rollouts[0].schedule,
-        )
+        return Rollout.joined([self.histories[r][1] for r in batch.rows])
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         text = batch_condition(self.model, self.frozen.concept, batch)

@@ -260,11 +260,7 @@ def test_an_attack_is_found_on_the_edited_model(ctx: RunContext, cells: dict[str
         )
         for s in samples
     ]
-    tokens, inputs = (
-        torch.cat([r.tokens for r in rollouts]),
-        torch.cat([r.inputs for r in rollouts]),
-    )
-    history, texts = Rollout(tokens, inputs, model.schedule), [s.prompt.text for s in samples]
+    history, texts = Rollout.joined(rollouts), [s.prompt.text for s in samples]
     with applied(model, edit_of(ctx, cell)):
         vectors, nlls = find_soft_prompt(model, texts, history, count=2, steps=2, batch=2, seed=0)
     entry = attack_of(ctx, cell)

@@ -97,6 +97,15 @@ class Rollout:
         finite = None if self.finite is None else self.finite[index]
         return Rollout(self.tokens[index], self.inputs[index], self.schedule, finite)
 
+    @staticmethod
+    def joined(parts: Sequence[Rollout]) -> Rollout:
+        """The images of all parts, one part after the other."""
+        import torch
+
+        tokens, inputs = torch.cat([p.tokens for p in parts]), torch.cat([p.inputs for p in parts])
+        finite = [p.finite for p in parts if p.finite is not None]
+        return Rollout(tokens, inputs, parts[0].schedule, torch.cat(finite) if finite else None)
+
     def first_scales(self, count: int) -> Rollout:
         """The first scales alone, where the inputs are those of the scales after the first."""
         schedule = Schedule(self.schedule.scales[:count])

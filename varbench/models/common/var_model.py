@@ -178,9 +178,7 @@ class VarModel(ABC, Generic[C]):
             batch, batch_keys = [b.select(rows) for b in branches], [keys[i] for i in rows]
             symbols = None if given is None else given[rows]
             parts.append(self._sample(batch, batch_keys, sampling, guidance, symbols))
-        tokens, inputs = torch.cat([p.tokens for p in parts]), torch.cat([p.inputs for p in parts])
-        finite = [p.finite for p in parts if p.finite is not None]
-        return Rollout(tokens, inputs, self.schedule, torch.cat(finite) if finite else None)
+        return Rollout.joined(parts)
 
     @abstractmethod
     def decode(self, rollout: Rollout) -> Tensor:

@@ -20,7 +20,6 @@ import json
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from safetensors.torch import load_file, save
 
 from varbench.data.groups import TARGET
@@ -159,9 +158,8 @@ def _compute_attack(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer
     """The vectors found on a cell's model, from the base model's roll-outs."""
     cell, settings = task.cell, task.cell.config.suite.robustness
     model = ctx.model(cell, edit_of(inputs))
-    parts = [read_rollouts(entry, model) for entry in of_stage(inputs, Stage.ROLLOUTS)]
-    tokens = torch.cat([part.tokens for part in parts])
-    history = Rollout(tokens, torch.cat([part.inputs for part in parts]), model.schedule)
+    rollouts = of_stage(inputs, Stage.ROLLOUTS)
+    history = Rollout.joined([read_rollouts(entry, model) for entry in rollouts])
     with ctx.progress.stage(task.stage, settings.steps) as bar:
         vectors, log = find_soft_prompt(
             model,
