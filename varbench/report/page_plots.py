@@ -138,7 +138,7 @@ def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
 
 
 def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:
-    """What `draw` draws on empty axes as an `<svg>` element; `salt` makes its ids its own."""
+    """The drawing of `draw` on empty axes as an `<svg>` element; `salt` makes its ids its own."""
     import matplotlib
 
     with matplotlib.rc_context({**_PAGE_STYLE, "svg.hashsalt": visible(salt)}):
