@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,9 +93,10 @@ def _check_part(folder: Path, part: Path, paths: Sequence[Path]) -> Iterator[Pro
             yield _unreadable(folder, path, error)
             continue
         results.append(result)
-        for message in (*_check_file(result, path.relative_to(part)), *_check_metrics(result)):
+        for message in _check_result(result, path.relative_to(part)):
             yield Problem(path.relative_to(folder).as_posix(), message)
-    for _, table in groupby(sorted(results, key=_table_of), key=_table_of):
+    table_of = attrgetter("model", "concept")
+    for _, table in groupby(sorted(results, key=table_of), key=table_of):
         for result, message in _check_table(list(table)):
             yield Problem(f"{part.name}/{result.path.as_posix()}", message)
 
@@ -103,18 +105,11 @@ def _unreadable(folder: Path, path: Path, error: ResultsError) -> Problem:
     return Problem(path.relative_to(folder).as_posix(), str(error).removeprefix(f"{path}: "))
 
 
-def _table_of(result: Result) -> tuple[str, str]:
-    return result.model, result.concept
-
-
-def _check_file(result: Result, path: Path) -> Iterator[str]:
+def _check_result(result: Result, path: Path) -> Iterator[str]:
     if result.sha256 != result.content_sha256():
         yield "edited by hand: its hash does not fit; publish it again from the store"
     if path != result.path:
         yield f"belongs at {result.path.as_posix()}, says its content"
-
-
-def _check_metrics(result: Result) -> Iterator[str]:
     seeds = [run.seed for run in result.provenance.runs]
     names: set[tuple[str, str]] = set()
     for metric in result.metrics:
@@ -132,18 +127,18 @@ _SHARED: dict[str, Callable[[Result], Any]] = {
     "prompts": lambda r: r.provenance.prompts_sha256,
     "concept": lambda r: r.provenance.concept_sha256,
     "model": lambda r: r.provenance.model_fingerprint,
-    "settings of the model": lambda r: _model_settings(r.provenance.resolved_config),
+    # Without the model's settings of methods: a file is of one method.
+    "settings of the model": lambda r: {
+        name: value
+        for name, value in r.provenance.resolved_config.get("model", {}).items()
+        if name != "methods"
+    },
     "scorers": lambda r: r.provenance.scorers,
     "judge": lambda r: r.provenance.judge,
     "code of the stages": lambda r: r.provenance.stage_versions,
     "metrics": lambda r: [(m.metric, m.prompt_set) for m in r.metrics],
 }
 """Everything that the methods of one table must share to be compared."""
-
-
-def _model_settings(config: dict[str, Any]) -> dict[str, Any]:
-    # Without the model's settings of methods: a file is of one method.
-    return {name: value for name, value in config.get("model", {}).items() if name != "methods"}
 
 
 def _check_table(results: Sequence[Result]) -> Iterator[tuple[Result, str]]:

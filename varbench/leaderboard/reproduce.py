@@ -29,7 +29,6 @@ def request_of(result: Result, folder: Path, device: str = "cpu") -> Request:
     Args:
         result: published.
         folder: its concept is written there, if that is a user's own.
-        device: to run on.
 
     Raises:
         ResultsError: its commands are not those of a run with the same settings for all seeds.
