@@ -79,7 +79,7 @@ def test_what_is_asked_is_what_a_run_leaves(story: Story) -> None:
     assert all(row.held == 0 and row.todo == row.asked for row in before.values())
 
 
-def test_more_branches_are_told_of(story: Story, tmp_path: Path) -> None:
+def test_more_branches_are_reported(story: Story, tmp_path: Path) -> None:
     words = "runs other branches than prompt and null"
     assert f"more where scaleerasure {words}" in story.before
     assert words not in planned(tmp_path / "store", "--method", "svare", *SMALL)

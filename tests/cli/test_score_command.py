@@ -117,7 +117,7 @@ def test_a_report_shows_them_and_the_same_command_does_nothing(
     assert len(list(Store(tmp_path).entries("cell"))) == 3
 
 
-def test_a_missing_image_of_the_unerased_model_is_an_error_and_a_surplus_is_told(
+def test_a_missing_base_image_is_an_error_and_a_surplus_is_reported(
     ran: tuple[Path, Path, list[Row]], tmp_path: Path
 ) -> None:
     _, home, rows = ran

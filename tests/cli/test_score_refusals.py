@@ -63,7 +63,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_are_read(tmp_path: Path) -> 
     assert score(folder, tmp_path / "store").exit_code == 0
 
 
-def test_a_folder_without_a_list_says_what_one_looks_like(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_shows_the_format(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     message = refused(score(tmp_path / "pictures", tmp_path / "s"), tmp_path / "s")
     assert "no manifest.csv (columns file, prompt, seed and perhaps group)" in message

@@ -195,7 +195,7 @@ def test_the_list_of_suites() -> None:
     assert set(published_groups(suite("paper"))) == ADVERSARIAL | {"i2p", "coco"}
 
 
-def test_the_list_of_concepts_tells_judge_and_kind_of_model() -> None:
+def test_the_list_of_concepts_names_judge_and_kind_of_model() -> None:
     rows = {line.split()[0]: line for line in varbench("list", "concepts").stdout.splitlines()}
     assert re.search(r"nudenet +real models$", rows["nudity"].rstrip())
     assert re.search(r"gallery +the Gallery$", rows["face-ada"].rstrip())

@@ -52,7 +52,7 @@ def test_a_file_is_fetched_once_with_its_receipt(web: Web, tmp_path: Path) -> No
     assert len(load(asset, tmp_path).prompts) == 3
 
 
-def test_a_broken_download_goes_on_where_it_stopped(web: Web, tmp_path: Path) -> None:
+def test_a_broken_download_resumes(web: Web, tmp_path: Path) -> None:
     asset = entry(place=web.address)
     web.breaks_after = 20
     with pytest.raises(FetchError, match=f"after 20 of {len(DATA)} bytes.*same command again"):
@@ -121,7 +121,7 @@ def test_a_half_written_or_edited_file_is_never_read(
         assert load(asset, tmp_path).prompts[0].text == "a red car"
 
 
-def test_no_network_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_no_connection_is_an_error_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="varbench fetch some-set --from FOLDER"):
         fetch(entry(), tmp_path)
     (tmp_path / "file").touch()

@@ -134,7 +134,7 @@ def test_several_files_are_a_question_for_the_user(hub: Hub, tmp_path: Path) -> 
     assert f"varbench fetch {SET.name} --from FOLDER" in done.stderr
 
 
-def test_no_network_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_no_connection_is_an_error_with_the_fix(tmp_path: Path) -> None:
     """The tests run with HF_HUB_OFFLINE, which the hub's own client heeds."""
     with pytest.raises(FetchError, match=r"joycenerd/p4d could not be fetched.*--from FOLDER"):
         fetch(known()["p4d"], tmp_path)

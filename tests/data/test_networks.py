@@ -116,7 +116,7 @@ def test_the_packaged_network_is_the_listed_one() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in networks.known() if n != "nudenet-320n"])
-def test_a_missing_file_is_told_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
+def test_a_missing_file_is_named_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
     asset = networks.known()[name]
     if locate(asset)[0] is not None:
         pytest.skip(f"{name} is on this machine, outside the home folder")
@@ -188,7 +188,7 @@ def test_a_network_is_fetched_once_with_its_receipt(only: Network, web: Web, mac
     assert fetch(only, folder) == "already here" and len(web.ranges) == 1
 
 
-def test_a_cut_off_download_leaves_no_network_and_goes_on(
+def test_a_broken_download_leaves_no_network_and_resumes(
     only: Network, web: Web, machine: Path
 ) -> None:
     web.breaks_after = 1000
@@ -232,7 +232,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(web: Web, machine: Path) -> 
     assert local_path(asset, machine / "data").stat().st_size == 1 << 25
 
 
-def test_a_full_disk_is_told_before_the_download(
+def test_a_full_disk_is_reported_before_the_download(
     only: Network, web: Web, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")

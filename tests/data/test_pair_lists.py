@@ -57,7 +57,7 @@ def test_evaluation_prompts_are_not_trained_on(tmp_path: Path) -> None:
         load_concept(write(tmp_path, text.replace("count: 50", "count: 3")))
 
 
-def test_what_says_the_concept_is_not_retained(tmp_path: Path) -> None:
+def test_prompts_with_the_concept_are_not_retained(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("prompt\na naked flame\na candle\n", encoding="utf-8")
     text = EXAMPLE.replace("[{set: celebrities}, {set: artist-styles}]", "[{set: own.csv}]")
     concept = load_concept(write(tmp_path, text))

@@ -52,7 +52,7 @@ def test_what_papers_report_on_is_in_the_table(wanted: str) -> None:
     assert any(name.startswith(wanted) for name in known())
 
 
-def test_no_published_name_is_one_of_ours() -> None:
+def test_published_and_packaged_names_differ() -> None:
     assert not set(prompt_sets()) & set(prompts.list_prompt_sets())
 
 
@@ -66,7 +66,7 @@ def test_addresses_name_the_commit() -> None:
 # --- reading
 
 
-def test_rows_with_the_same_prompt_are_merged_and_told() -> None:
+def test_rows_with_the_same_prompt_are_merged_and_reported() -> None:
     reading = read(entry(), FILE, DATA)
     assert reading.rows == 4 and reading.repeats == ((5, 2),)  # a cell of line 3 goes on in line 4
     prompts = reading.prompt_set.prompts
@@ -171,7 +171,7 @@ def test_an_unfetched_set_is_answered_with_the_command(tmp_path: Path) -> None:
         load_prompt_set("coco30k")
 
 
-def test_a_concept_may_name_an_unfetched_set_and_is_told_what_to_run(tmp_path: Path) -> None:
+def test_a_concept_with_an_unfetched_set_names_the_command(tmp_path: Path) -> None:
     own = concept_files.KIND.folder / "face-ada.yaml"
     text = own.read_text(encoding="utf-8").replace("face-ada", "mine")
     path = tmp_path / "mine.yaml"

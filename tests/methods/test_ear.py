@@ -126,7 +126,7 @@ def test_a_dropped_window_makes_no_step(tmp_path: Path) -> None:
     assert edits[3].log[2]["norm"] == 0 < edits[3].log[4]["norm"]
 
 
-def test_a_high_threshold_drops_everything_and_says_so(tmp_path: Path) -> None:
+def test_a_high_threshold_drops_everything_with_a_note(tmp_path: Path) -> None:
     model = tiny_model()
     config = EarConfig(threshold=1e9, train=replace(SELF, steps=4))
     edit = Ear().erase(model, TinyConcept(), config, context(tmp_path))

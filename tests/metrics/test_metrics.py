@@ -65,7 +65,7 @@ def test_values_are_json_within_range_and_inside_their_interval(metric: str) -> 
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_an_empty_suite_gives_no_value_and_says_why(metric: str) -> None:
+def test_an_empty_suite_has_a_note_and_no_value(metric: str) -> None:
     found = METRICS[metric].compute(metric_inputs({}))
     assert found.value is None
     assert found.note

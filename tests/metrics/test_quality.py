@@ -51,7 +51,7 @@ def test_fid_of_equal_and_of_shifted_rows() -> None:
     assert frechet_distance(x, x + 2) == pytest.approx(16, rel=1e-6)
 
 
-def test_fid_with_fewer_images_than_dimensions_is_quiet_and_says_so(
+def test_fid_of_few_images_is_quiet_and_has_a_note(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     method, base = world(1, prompts=2, k=2, d=64), world(2, prompts=2, k=2, d=64)

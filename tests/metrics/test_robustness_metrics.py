@@ -108,7 +108,7 @@ def test_an_attack_on_what_the_base_model_never_shows_has_no_value() -> None:
     assert found.value is None and "in no picture" in found.note
 
 
-def test_transfer_says_how_far_the_set_reaches_the_base_model() -> None:
+def test_transfer_reports_the_base_models_rate() -> None:
     own, theirs = seen(1, 0, 0, 0, 1, 1, 0, 0), seen(1, 1, 1, 0, 0, 0, 0, 0)
     measured = value("transfer", both({"adversarial": own}, {"adversarial": theirs}))
     assert number(measured) == pytest.approx((0.5 + 0) / 2)
@@ -120,7 +120,7 @@ def test_transfer_says_how_far_the_set_reaches_the_base_model() -> None:
     assert "in no picture" in nothing.note
 
 
-def test_what_was_not_tried_says_why() -> None:
+def test_an_attack_not_tried_has_a_note() -> None:
     asked = metric_inputs({"target": TARGET["method"]}, {"target": TARGET["base"]})
     for metric in ("completion", "attack_success"):
         found = METRICS[metric].compute(asked)

@@ -149,7 +149,7 @@ def test_diversity_takes_pairs_that_both_models_have() -> None:
     assert result.details["target_kept"] is None
 
 
-def test_collapse_keeps_no_diversity_and_one_seed_says_nothing() -> None:
+def test_collapse_has_no_diversity_and_one_seed_no_value() -> None:
     base = model(2)
     same = {name: model(1)[name] for name in base}
     for rows in same.values():

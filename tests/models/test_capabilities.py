@@ -186,7 +186,7 @@ def test_first_scales_alone_are_those_of_the_whole(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["infinity", "switti"])
-def test_blocks_hold_every_parameter_of_theirs_once(build: Any) -> None:
+def test_each_parameter_is_in_one_block(build: Any) -> None:
     model = build()
     blocks = require(model, HasBlocks, "some-method").blocks()
     named = dict(model.weights().named_parameters())

@@ -129,7 +129,7 @@ def test_images_keep_their_own_prefix_in_batches(make: Any) -> None:
     assert torch.equal(whole.complete(2).tokens, singly.complete(2).tokens)
 
 
-def test_an_edited_model_goes_on_from_the_unedited_ones_scales() -> None:
+def test_an_edited_model_continues_the_base_models_scales() -> None:
     model = tiny.tiny_model()
     text = model.encode(["a red cat", "a red dog", "hat"])
     generated = model.generate(text, KEYS)

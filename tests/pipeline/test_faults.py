@@ -57,7 +57,7 @@ def records(store: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_costs_nothing(disk: Path, small_store: Path) -> None:
+def test_a_full_disk_is_reported_and_costs_no_work(disk: Path, small_store: Path) -> None:
     told = varbench(*RUN, "--store", disk / "store")
     assert told.exit_code == 2 and "disk full: free space" in told.output
     assert "Traceback" not in told.output and not records(disk / "store")
@@ -124,9 +124,7 @@ def later(store: Store, old: Entry, value: float) -> Entry:
     return writer.entry
 
 
-def test_what_was_written_last_counts_whatever_the_clock_says(
-    small_store: Path, tmp_path: Path
-) -> None:
+def test_the_last_write_counts_whatever_the_clock(small_store: Path, tmp_path: Path) -> None:
     shutil.copytree(small_store, tmp_path / "store")
     store = Store(tmp_path / "store")
     old = next(e for e in store.entries("cell") if e.json("cell.json")["method"] == METHOD)

@@ -165,7 +165,7 @@ def test_peaks() -> None:
     assert GenerationMemory(100, 10, 1, 2, 3).peak == 113
 
 
-def test_a_model_that_nobody_can_draw_is_not_counted() -> None:
+def test_a_model_that_cannot_sample_is_not_counted() -> None:
     @dataclasses.dataclass(frozen=True)
     class Theirs:
         name: str = "theirs"

@@ -17,7 +17,7 @@ from varbench.store import Store
 OURS = f"{METHOD}/face-ada/0"
 
 
-def test_a_processor_is_told_with_what_its_rounding_depends_on() -> None:
+def test_a_processors_name_has_what_its_rounding_depends_on() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -31,7 +31,7 @@ def test_a_processor_is_told_with_what_its_rounding_depends_on() -> None:
     assert (threads, two) == ("1 thread", f"{name}, {instructions}, 2 threads")
 
 
-def test_a_cell_tells_every_device_that_had_a_part_in_it(
+def test_a_cell_names_every_device_that_contributed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["run", "--method", METHOD, "--store", tmp_path, *SMALL]

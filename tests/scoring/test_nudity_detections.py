@@ -192,7 +192,7 @@ def test_what_is_no_image_or_network_is_refused(
         DetectionScorer().score(files[:1], [""])
 
 
-def test_the_fingerprint_tells_networks_apart_and_loads_nothing(
+def test_networks_differ_in_fingerprint_without_loading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert DetectionScorer(threads=3).fingerprint() == DetectionScorer().fingerprint()

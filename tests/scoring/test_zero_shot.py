@@ -110,7 +110,7 @@ def detections(*images: dict[str, float]) -> Arrays:
     return arrays
 
 
-def test_an_image_without_a_face_shows_nobody(clip: ClipScorer, files: list[Path]) -> None:
+def test_an_image_without_a_face_has_no_name(clip: ClipScorer, files: list[Path]) -> None:
     boxes = detections(
         {"FACE_FEMALE": 0.9, "FACE_MALE": 0.3},
         {"FACE_MALE": FACE_SCORE},

@@ -64,7 +64,7 @@ def lose_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InfinityModel, "decode", broken)
 
 
-def test_an_image_that_is_none_is_counted_told_and_made_again(
+def test_a_failed_image_is_counted_reported_and_made_again(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["run", "--method", METHOD, "--store", tmp_path]
@@ -197,7 +197,7 @@ def test_predictions_that_are_not_finite_make_no_image() -> None:
     assert not find_invalid(Rollout(tokens, inputs, Schedule(((1, 1),))), images[:2])
 
 
-def test_a_model_with_a_broken_weight_says_so_in_the_roll_out() -> None:
+def test_a_broken_weight_fails_in_the_roll_out() -> None:
     from tests.helpers.tiny import tiny_model
 
     model = tiny_model()

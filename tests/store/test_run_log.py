@@ -34,7 +34,7 @@ def lines(root: Path) -> list[dict[str, Any]]:
     return list(events(path))
 
 
-def test_a_run_tells_its_start_stages_warnings_and_end(tmp_path: Path) -> None:
+def test_a_run_logs_start_stages_warnings_and_end(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         progress = Progress(log=journal.stage)
         progress.label = "svare"
@@ -53,7 +53,7 @@ def test_a_run_tells_its_start_stages_warnings_and_end(tmp_path: Path) -> None:
     assert not logging.getLogger("varbench").handlers  # nothing stays behind
 
 
-def test_frequent_progress_is_thinned_but_the_end_is_told(tmp_path: Path) -> None:
+def test_frequent_progress_is_thinned_but_not_the_end(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal, Progress(log=journal.stage).stage("score", 500) as bar:
         for _ in range(500):
             bar.advance()
@@ -65,7 +65,7 @@ def test_frequent_progress_is_thinned_but_the_end_is_told(tmp_path: Path) -> Non
     ("error", "outcome", "traced"),
     [(UserError("no such thing"), "failed", False), (RuntimeError("oom"), "failed", True)],
 )
-def test_why_a_run_failed_is_told(
+def test_the_log_has_the_reason_of_a_failed_run(
     tmp_path: Path, error: Exception, outcome: str, traced: bool
 ) -> None:
     with pytest.raises(type(error)), open_journal(tmp_path):

@@ -129,7 +129,7 @@ OFFERED = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_not_as_promised_is_told(
+def test_a_malformed_plugin_is_reported(
     case: str, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, text, words = WRONG[case]
@@ -148,7 +148,7 @@ def test_what_is_not_as_promised_is_told(
     assert name not in PLUGINS[kind].usable()  # type: ignore[union-attr]
 
 
-def test_folders_and_files_that_cannot_be_read_are_told(site: Path) -> None:
+def test_unreadable_folders_and_files_are_reported(site: Path) -> None:
     files = {
         "filespack/__init__.py": "",
         "filespack/module.py": "",

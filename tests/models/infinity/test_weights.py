@@ -123,7 +123,7 @@ def test_folder_and_cache_with_the_same_files_share_a_fingerprint(
     assert ours == registry.fingerprint(replace(config, weights=str(tmp_path / "moved")))
 
 
-def test_the_fingerprint_tells_apart_whatever_changes_an_image(tmp_path: Path) -> None:
+def test_whatever_changes_an_image_changes_the_fingerprint(tmp_path: Path) -> None:
     config = local_folder(tmp_path / "w")
     observed = {registry.fingerprint(config)}
     sizes = replace(config.transformer, heads=32)
