@@ -50,10 +50,10 @@ class _ProbeMetric(PairedMetric):
         pair = inputs.probed(*self.info.groups)
         if len(pair):
             return self.of_pair(pair, inputs)
+        why = "nothing was probed: set suite.probe.prompts"
         if inputs.base_probe and not inputs.method_probe:
             why = "not applicable: this method changes how is sampled, not what the model predicts"
-            return missing(why)
-        return missing("nothing was probed: set suite.probe.prompts")
+        return missing(why)
 
 
 class PredictionDrift(_ProbeMetric):

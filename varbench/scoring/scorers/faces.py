@@ -45,11 +45,7 @@ class FaceScorer:
         )
 
     def fingerprint(self) -> str:
-        """Of both network files.
-
-        Raises:
-            UserError: the extra `faces` is not installed.
-        """
+        """Of both network files; a UserError if the extra `faces` is not installed."""
         _require_dlib()
         return f"{self.version}-{network_checksum(NETWORK)[:32]}{network_checksum(LANDMARKS)[:32]}"
 
