@@ -27,11 +27,8 @@ from varbench.pipeline.task import SAMPLING, RateKey, Task
 from varbench.store import Entry, Stage, digest
 
 _RENDERED = (Stage.IMAGES, Stage.COMPLETIONS, Stage.ATTACKED, Stage.REFERENCE)
-_COUNTED = {
-    Stage.EDIT: (), Stage.ATTACK: (), Stage.CELL: (), Stage.PROBE: (), Stage.COMPARE: (),
-    Stage.REFERENCE: ("world",), Stage.SCORES: ("scorer", "version", "weights"),
-}  # fmt: skip
-"""Fields of the spec that entries of one size share, where it is not the model alone."""
+_FIXED = {Stage.PROBE: 0, Stage.ATTACK: 0, Stage.COMPARE: 8}
+"""Bytes of an item: a few kilobytes in all, or two numbers of four bytes for each comparison."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,11 @@ def _workload(
     )
     if stage is Stage.EDIT:
         return replace(work, **_disk_of_edits(missing, memory)) if memory else work
-    means = _bytes_per_item(stage, entries.values())
-    sizes = [means.get(_kind(stage, task.spec), _from_shapes(stage, memory)) for task in missing]
+    if stage in _FIXED:
+        return replace(work, disk=todo * _FIXED[stage])
+    means = _bytes_per_item(entries.values())
+    guess = _from_shapes(stage, memory)
+    sizes = [means.get(_kind(stage, task.spec), guess) for task in missing]
     known = {_kind(stage, task.spec) for task in some} <= means.keys()
     bound = stage in _RENDERED and not known
     if None in sizes:
@@ -155,18 +155,19 @@ def _loads(missing: Iterable[Task]) -> Mapping[RateKey, int]:
     return loads
 
 
-def _kind(stage: Stage, spec: Mapping[str, object]) -> tuple[object, ...]:
+def _kind(stage: str, spec: Mapping[str, object]) -> tuple[object, ...]:
     """Equal for entries whose items take about as many bytes."""
-    return tuple(spec.get(name) for name in _COUNTED.get(stage, ("model",)))
+    fields = {
+        Stage.REFERENCE: ("world",), Stage.SCORES: ("scorer", "version", "weights"),
+    }.get(Stage(stage), ("model",))  # fmt: skip
+    return tuple(spec.get(name) for name in fields)
 
 
-def _bytes_per_item(stage: Stage, entries: Iterable[Entry]) -> dict[tuple[object, ...], float]:
+def _bytes_per_item(entries: Iterable[Entry]) -> dict[tuple[object, ...], float]:
     """Mean size of an item by kind, over all entries of a stage."""
-    if not _COUNTED.get(stage, ("model",)):
-        return {}
     sizes: dict[tuple[object, ...], list[int]] = {}
     for entry in entries:
-        total = sizes.setdefault(_kind(stage, entry.spec), [0, 0])
+        total = sizes.setdefault(_kind(entry.stage, entry.spec), [0, 0])
         total[0] += sum(file.size for file in entry.files.values())
         total[1] += len(entry.spec.get("prompts") or entry.spec["rows"])
     return {kind: size / items for kind, (size, items) in sizes.items() if items}
@@ -174,12 +175,9 @@ def _bytes_per_item(stage: Stage, entries: Iterable[Entry]) -> dict[tuple[object
 
 def _from_shapes(stage: Stage, memory: MemoryEstimate | None) -> float | None:
     """Bytes of an item before the first one is there."""
-    if stage in _RENDERED:
-        return memory.image if memory else None
-    if stage is Stage.ROLLOUTS:
-        return memory.rollout if memory else None
-    # Two numbers of four bytes for each comparison; the probe and attacks leave a few kilobytes.
-    return {Stage.PROBE: 0, Stage.ATTACK: 0, Stage.COMPARE: 8}.get(stage)
+    if memory is None:
+        return None
+    return {Stage.ROLLOUTS: memory.rollout, **dict.fromkeys(_RENDERED, memory.image)}.get(stage)
 
 
 def _cells(ctx: RunContext, cells: Sequence[Cell]) -> StageWorkload:
