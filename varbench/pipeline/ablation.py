@@ -96,13 +96,11 @@ def load_ablation(name_or_path: str | os.PathLike[str]) -> Ablation:
             malformed; names file, line and fix.
     """
     if is_path(name_or_path, ".yaml", ".yml"):
-        return _read(Path(name_or_path))
-    if name_or_path not in names("ablation"):
+        path = Path(name_or_path)
+    elif name_or_path in names("ablation"):
+        path = packaged("conf/ablation") / f"{name_or_path}.yaml"
+    else:
         raise unknown("ablation", str(name_or_path), names("ablation"))
-    return _read(packaged("conf/ablation") / f"{name_or_path}.yaml")
-
-
-def _read(path: Path) -> Ablation:
     document = read_yaml(path, "the ablation", UserError)
     ablation = document.read(Ablation)
     columns = len(ablation.reported.columns) if ablation.reported else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -47,14 +48,14 @@ class RunContext:
     dry_run: bool = False
     _models: dict[str, NextScaleModel] = field(default_factory=dict)
     _evaluators: dict[str, Evaluator] = field(default_factory=dict)
-    _pool: ScorerPool = field(init=False)
     _applied: tuple[str, str] | None = None  # configuration of a model, key of its edit
     _weights: ExitStack = field(default_factory=ExitStack)  # puts the base weights back
     _guidance: tuple[str, Guidance] | None = None
     _identities: dict[int, tuple[int, str]] = field(default_factory=dict)  # by id of a network
 
-    def __post_init__(self) -> None:
-        self._pool = ScorerPool(self.device)
+    @cached_property
+    def _pool(self) -> ScorerPool:
+        return ScorerPool(self.device)
 
     def model(self, cell: Cell, edit: Entry | None = None) -> NextScaleModel:
         """The cell's model with an edit's weights, or its own without one.

@@ -37,7 +37,6 @@ _NOT_NEGATIVE = {
     "guidance", "temperature", "top_k", "top_p", "gamma", "beta1", "beta2", "weight_decay", "clip",
     "text_drop",
 }  # fmt: skip
-_NAMES = {"model.name": "--model (model=)", "suite.name": "--suite (suite=)"}
 
 
 def make_request(
@@ -82,12 +81,13 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
+    options = {"model.name": "--model (model=)", "suite.name": "--suite (suite=)"}
     for override in overrides:  # of two with the same key the last counts
         key, equals, _ = override.partition("=")
         if not equals:
             raise UserError(f"overrides have the form KEY=VALUE, got {override!r}")
-        if (key := key.lstrip("+~")) in _NAMES:
-            raise UserError(f"{key} is no setting of its own; choose with {_NAMES[key]}")
+        if (key := key.lstrip("+~")) in options:
+            raise UserError(f"{key} is no setting of its own; choose with {options[key]}")
 
 
 def check(requests: Sequence[Request]) -> list[str]:

@@ -20,17 +20,15 @@ from varbench.utils.plugins import FileKind, ObjectKind
 if TYPE_CHECKING:
     from varbench.pipeline.plan import Cell
 
-LIBRARIES = (
-    "varbench", "torch", "transformers", "clean-fid", "open_clip_torch", "lpips", "nudenet",
-    "numpy", "scipy", "pillow",
-)  # fmt: skip
-
 
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that numbers depend on, and Python's."""
     installed = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (
+        "varbench", "torch", "transformers", "clean-fid", "open_clip_torch", "lpips", "nudenet",
+        "numpy", "scipy", "pillow",
+    ):  # fmt: skip
         try:
             installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

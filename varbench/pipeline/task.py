@@ -19,7 +19,6 @@ from varbench.store import Entry, Stage, Writer, cached, digest
 
 SAMPLING = frozenset({Stage.IMAGES, Stage.ROLLOUTS, Stage.COMPLETIONS, Stage.ATTACKED})
 """Stages that sample images."""
-_ENCODING = SAMPLING | {Stage.PROBE, Stage.ATTACK}
 _TITLES = {
     Stage.IMAGES: "generate", Stage.SCORES: "score",
     Stage.COMPLETIONS: "robustness", Stage.ATTACKED: "robustness",
@@ -107,7 +106,7 @@ def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
         missing = [task for task in group if entries[task.key] is None]
         if not missing:
             continue
-        if missing[0].stage in _ENCODING:
+        if missing[0].stage in SAMPLING | {Stage.PROBE, Stage.ATTACK}:
             prompts = [sample.prompt.text for task in missing for sample in task.samples]
             ctx.prepare_text(missing[0].cell, prompts)
         if missing[0].stage in _SINGLE:

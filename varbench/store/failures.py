@@ -23,7 +23,6 @@ STAGES = (
 """Stages whose entries may lack images that failed; what is computed from others comes later."""
 META = "failed"
 log = logging.getLogger("varbench.failed")
-_SHOWN = 5
 
 
 class FailedImagesError(UserError):
@@ -79,7 +78,7 @@ def check_share(
         return
     counts = ", ".join(f"{len(some)} of {sizes[group]} in {group}" for group, some in over.items())
     told = dict.fromkeys(one for some in over.values() for one in some)
-    lines = "\n".join(f"  {one.entry[:24]}: {one.reason}" for one in list(told)[:_SHOWN])
+    lines = "\n".join(f"  {one.entry[:24]}: {one.reason}" for one in list(told)[:5])
     raise FailedImagesError(
         f"images failed: {counts}. Nothing was recorded, as the rest may not stand for all; what "
         "is done is in the store. Mend the cause and add --retry-failed, or record what there is "

@@ -23,7 +23,6 @@ log = logging.getLogger("varbench.store.hashing")
 SETTLED_NS = 2_000_000_000
 """Age of a file's last change from which its times tell it from a later version; file systems
 count in ticks, so of two writes within one the second may leave no trace."""
-_PIECE = 1 << 18
 
 
 def canonical_json(obj: object) -> bytes:
@@ -54,7 +53,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 lower-case hex digits, read in pieces. Raises OSError."""
     hashed = hashlib.sha256()
     with path.open("rb", buffering=0) as file:  # hashlib.file_digest takes twice as long: a resumed
-        while piece := file.read(_PIECE):  # run reads a hundred thousand images of some KB
+        while piece := file.read(1 << 18):  # run reads a hundred thousand images of some KB
             hashed.update(piece)
     return hashed.hexdigest()
 

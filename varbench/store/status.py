@@ -19,7 +19,6 @@ from varbench.store.temporary import is_alive
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20
-_SILENT_S = 3600.0  # after which the state of another machine's run is unknown
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,8 @@ def _run(path: Path) -> Run | None:
 def _state(first: Mapping[str, Any], last: float) -> str:
     """State of a run whose log has no end."""
     if first.get("host") != socket.gethostname():
-        return UNKNOWN if time.time() - last > _SILENT_S else RUNNING
+        silent_for = time.time() - last
+        return UNKNOWN if silent_for > 3600 else RUNNING
     pid = first.get("pid")
     return RUNNING if isinstance(pid, int) and is_alive(pid) else DEAD
 

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _NAME = re.compile(r"[0-9a-f]{64}-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-[0-9a-f]+")
-_MAX_AGE_S = 7 * 86400.0
 
 
 def temporary_folder(root: Path, key: str) -> Path:
@@ -33,7 +32,7 @@ def sweep(root: Path) -> list[Path]:
         if (name := _NAME.fullmatch(folder.name)) is None:
             continue  # not ours to delete
         with suppress(OSError):  # finished or swept meanwhile, or someone else's
-            old = time.time() - folder.stat().st_mtime > _MAX_AGE_S
+            old = time.time() - folder.stat().st_mtime > 7 * 86400
             if old or (name["host"] == machine_id() and not is_alive(int(name["pid"]))):
                 shutil.rmtree(folder)
                 removed.append(folder)

@@ -18,7 +18,6 @@ from varbench.scoring.base import Scorer
 from varbench.store import Entry, Stage, StoreError, Writer, failures
 
 Score = Callable[[Sequence[Path], Sequence[str]], Mapping[str, Array]]
-_NOT_THE_IMAGES = (UserError, StoreError, OSError, MemoryError, ImportError)
 
 
 def score_tasks(
@@ -79,8 +78,8 @@ def score_or_isolate(
         return _one_by_one(score, files, prompts)
     try:
         arrays = score(list(files.values()), [prompts[i] for i in files])
-    except _NOT_THE_IMAGES:
-        raise
+    except (UserError, StoreError, OSError, MemoryError, ImportError):
+        raise  # no image's fault
     except Exception as error:
         if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
             raise
