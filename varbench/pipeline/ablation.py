@@ -40,9 +40,6 @@ class Variant:
     """One row of an ablation.
 
     Attributes:
-        label: name of the row.
-        method: name of the method.
-        overrides: ``KEY=VALUE``.
         concepts: what is erased instead of the ablation's concepts; empty = those.
         reported: the paper's figures, one per reported column, or none at all.
     """

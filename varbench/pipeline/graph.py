@@ -43,7 +43,6 @@ class CellTasks:
     """All entries of a cell but the cell itself; those of images are labelled with their group.
 
     Attributes:
-        cell: to which they belong.
         edit: None where no weight is changed.
         images: of the prompt groups.
         rollouts, probe: by batch over all probed groups.

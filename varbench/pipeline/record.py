@@ -30,13 +30,7 @@ FILE = "cell.json"
 
 @dataclass(frozen=True)
 class CellHeader:
-    """Spec and metadata under which a cell is recorded.
-
-    Attributes:
-        spec: what decides the cell's content.
-        fields: of ``cell.json``, besides those that all cells have.
-        origin: of its provenance, likewise.
-    """
+    """Spec of a cell; fields of ``cell.json``, and of its provenance, that not all cells have."""
 
     spec: Mapping[str, Any]
     fields: Mapping[str, Any]

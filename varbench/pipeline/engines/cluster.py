@@ -37,13 +37,7 @@ class Place:
 
 
 class Cluster:
-    """The actors of a run; leaving it ends them.
-
-    Args:
-        engine: its settings.
-        worker: class of the actors, with ``where() -> (host, process number)``.
-        args: with which each actor is made.
-    """
+    """The actors of a run, of a class with ``where() -> (host, process number)``; ends them."""
 
     def __init__(self, engine: EngineConfig, worker: type, args: tuple[Any, ...]) -> None:
         try:

@@ -62,13 +62,7 @@ class Worker:
 
 
 class _Run:
-    """The tasks of a run under way.
-
-    Args:
-        tasks: by key, in the order in which to begin them.
-        finished: keys of those that the store has.
-        attempts: times that a task is tried.
-    """
+    """The tasks of a run under way, in the order in which to begin them, each tried a few times."""
 
     def __init__(self, tasks: Mapping[str, Task], finished: set[str], attempts: int) -> None:
         self.finished, self.attempts = finished, attempts

@@ -42,12 +42,7 @@ IMAGES, PAIRS, STEPS = 8, 8, 3
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per unit.
-
-    Attributes:
-        seconds: per edit, or per image made or scored.
-        origin: where the figure comes from, in words.
-    """
+    """Seconds per edit, or per image made or scored, and where the figure comes from, in words."""
 
     seconds: float
     origin: str

@@ -76,10 +76,8 @@ def run_workload(
 ) -> list[StageWorkload]:
     """Count the tasks of cells, and those of them that the store has.
 
-    Args:
-        cells: of one plan.
-        ctx: whose store is looked into; no model is loaded.
-        memory: sizes of images, roll-outs and edits, if they could be counted.
+    The context's store is looked into, and no model is loaded. `memory` has sizes of images,
+    roll-outs and edits, if they could be counted.
 
     Returns:
         Stages that have something to do or have it done, in the order of a run.

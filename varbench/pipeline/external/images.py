@@ -31,15 +31,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file whose header is acceptable.
-
-    Attributes:
-        row: of the manifest.
-        path: the file itself, with links resolved.
-        sha256: of its bytes.
-        size: width and height in pixels.
-        format: `PNG` or another of `FORMATS`.
-    """
+    """A file, with links resolved, whose header is acceptable; width and height in pixels."""
 
     row: ManifestRow
     path: Path

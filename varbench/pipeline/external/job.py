@@ -68,13 +68,9 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of one model.
+    """The images of one model, their cell, and the SHA-256 of their manifest.
 
-    Attributes:
-        cell: under which they are recorded.
-        images: samples and their files, by group.
-        sha256: of their manifest.
-        unused: number of images in the manifest that are compared with none.
+    `unused` is the number of images in the manifest that are compared with none.
     """
 
     cell: Cell
