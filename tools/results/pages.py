@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tools.results.claims import SHOWN, broken, claims_text
@@ -102,7 +103,7 @@ def _table(results: Sequence[Result]) -> str:
     panels = {panel.concept: panel for panel in build_panels(records_of(shown))}
     if missing := [concept for concept in CONCEPTS if concept not in panels]:
         raise ResultsError(f"no results for {', '.join(missing)}: run them, then publish")
-    by_key = {column.key: column for column in panels[CONCEPTS[0]].columns}
+    by_key = {c.key: replace(c, percent=False) for c in panels[CONCEPTS[0]].columns}
     columns = [by_key[key] for key in _COLUMNS if key in by_key]
     rows = []
     for concept in CONCEPTS:
