@@ -56,19 +56,6 @@ def normalised(text: str) -> str:
     return re.sub(r"(?s)<(script|style)\b([^>]*)>.*?</\1>", r"<\1\2></\1>", text)
 
 
-def reworded(text: str, words: dict[str, str]) -> str:
-    """Frozen text in today's words, replaced in the order of the map."""
-    for old, new in words.items():
-        text = text.replace(old, new)
-    return text
-
-
-def numbers_in(text: str) -> list[str]:
-    """All numbers of a report in their order, without an ablation's note, which has moved."""
-    text = re.sub(r"Brackets: 95 \\?% interval over prompts\.|Reported: A paper 2026", "", text)
-    return re.findall(r"\d+(?:\.\d+)?", text)
-
-
 def cells_of(store: Path) -> dict[str, dict[str, Any]]:
     """By key, all that a store has of every cell, except what a machine or a commit decides."""
     cells = {}
@@ -76,7 +63,9 @@ def cells_of(store: Path) -> dict[str, dict[str, Any]]:
         cell = entry.json("cell.json")
         for name in ("commit", "versions", "device"):
             del cell["provenance"][name]
-        meta = {name: value for name, value in entry.meta.items() if name != "device"}
+        meta = {
+            name: value for name, value in entry.meta.items() if name not in ("origin", "inputs")
+        }
         with np.load(entry.path("rows.npz"), allow_pickle=False) as arrays:
             rows = {name: array.tolist() for name, array in arrays.items()}
         cells[entry.key] = {**cell, "meta": meta, "rows": rows}

@@ -1,4 +1,4 @@
-"""Digests, fingerprints, versions, settings and titles are those before the redesign."""
+"""Digests, fingerprints, versions, settings and titles are the frozen ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of all entries of some runs are those of the code before the redesign."""
+"""The keys of all entries of some runs are the frozen ones."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from tests.helpers.cli import cells, varbench
 from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.pipeline import provenance
 from varbench.store import Store
+from varbench.utils import origin
 
 OURS = f"{METHOD}/face-ada/0"
 
@@ -57,5 +58,5 @@ def test_a_cell_names_every_device_that_contributed(
 
 
 def test_versions_are_the_installed_ones() -> None:
-    told = provenance.versions()
+    told = origin.versions()
     assert told["torch"] == metadata.version("torch") and told.keys() >= {"python", "clean-fid"}

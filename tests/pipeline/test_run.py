@@ -198,7 +198,7 @@ def test_drift_and_cost_are_recorded_and_no_cell_holds_a_time(finished: Path) ->
         cell = entry.json("cell.json")
         stages = {key.partition("/")[0] for key in cell["inputs"]}
         edited = {"edit"} if cell["method"] != "none" else set()
-        assert stages == {"pictures", "scores", "rollouts", "probe"} | edited
+        assert stages == {"pictures", "scores", "rollouts", "probe", "reference"} | edited
         drift = {r["metric"]: r["value"] for r in cell["records"]}
         assert (drift["ld1"] > 0) == (drift["ld2"] != 1) == bool(edited)
         assert "seconds" not in entry.path("cell.json").read_text(encoding="utf-8")

@@ -72,7 +72,7 @@ class CellTasks:
         return sorted(tasks, key=lambda task: order.index(task.stage))
 
     def outputs(self, ctx: RunContext, entries: Mapping[str, Entry]) -> CellOutputs:
-        """The outputs of the cell's model, from the entries of all tasks by key.
+        """The outputs of the cell's model, from the entries of all its tasks by key.
 
         Raises:
             UserError: published statistics of real images are damaged.
@@ -90,6 +90,7 @@ class CellTasks:
         return CellOutputs(
             entries[self.edit.key] if self.edit else None,
             stored,
+            list(entries.values()),
             ProbeOutputs(
                 probed_samples(cell),
                 [entries[task.key] for task in self.rollouts],
@@ -97,7 +98,6 @@ class CellTasks:
             ),
             attacks,
             aliases,
-            [entries[task.key] for task in self.attack_inputs],
             {**features, **statistics(cell, ctx.evaluator(cell))},
         )
 

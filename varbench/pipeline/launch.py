@@ -22,10 +22,10 @@ from varbench.metrics import METRICS
 from varbench.models.protocol import PARTS
 from varbench.pipeline.compatibility import compatibility_warnings
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.provenance import commit, versions
 from varbench.store import Store, failures
 from varbench.store.run_log import run_log
 from varbench.utils.devices import check_device, pick_device
+from varbench.utils.origin import commit, versions
 from varbench.utils.progress import Progress
 
 if TYPE_CHECKING:

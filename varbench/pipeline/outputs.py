@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from varbench.metrics import PROBE, ScoredImages
 from varbench.metrics.base import Moments
 from varbench.metrics.groups import Array, Key
 from varbench.pipeline.plan import Sample
-from varbench.store import DEVICE, Entry
+from varbench.store import Entry
 from varbench.store.failures import Failed, failed_in, left_in
 
 
@@ -37,11 +36,6 @@ class StoredGroup:
     def samples(self) -> list[Sample]:
         """Samples of all batches, with those whose images failed."""
         return [sample for samples, _, _ in self.batches for sample in samples]
-
-    def entries(self) -> list[Entry]:
-        """Everything that values are computed from, images first."""
-        scores = chain.from_iterable(scores.values() for _, _, scores in self.batches)
-        return [*(images for _, images, _ in self.batches), *scores]
 
     def failed(self) -> dict[Key, Failed]:
         """Images that could not be made or scored, and why."""
@@ -115,10 +109,6 @@ class ProbeOutputs:
             groups[name], start = ScoredImages(prompts, seeds, values), end
         return groups
 
-    def entries(self) -> list[Entry]:
-        """Everything that values are computed from."""
-        return [*self.rollouts, *self.predictions]
-
 
 @dataclass(frozen=True)
 class CellOutputs:
@@ -127,19 +117,19 @@ class CellOutputs:
     Attributes:
         edit: the change of its weights; None for the base model and changed sampling.
         stored: images and scores by prompt group.
+        entries: everything that values are computed from.
         probe: predictions besides the images.
         attacks: images of attempts to get the concept back, by group.
         aliases: groups of attempts whose images are some samples of another group, which is named.
-        attack_inputs: further entries that attempts rest on: roll-outs and vectors.
         reference: features of real images, or their moments, by prompt group.
     """
 
     edit: Entry | None
     stored: Mapping[str, StoredGroup]
+    entries: Sequence[Entry]
     probe: ProbeOutputs = field(default_factory=ProbeOutputs)
     attacks: Mapping[str, StoredGroup] = field(default_factory=dict)
     aliases: Mapping[str, tuple[str, list[Sample]]] = field(default_factory=dict)
-    attack_inputs: Sequence[Entry] = ()
     reference: Mapping[str, Array | Moments] = field(default_factory=dict)
 
     def groups(self) -> dict[str, ScoredImages]:
@@ -183,19 +173,10 @@ class CellOutputs:
                 lost |= images.meta["tokens_lost"]
         return lost
 
-    def entries(self) -> list[Entry]:
-        """Everything that values are computed from."""
-        stored, attacks = (
-            chain.from_iterable(group.entries() for group in groups.values())
-            for groups in (self.stored, self.attacks)
-        )
-        entries = [*stored, *self.probe.entries(), *attacks, *self.attack_inputs]
-        return entries + ([self.edit] if self.edit else [])
 
-    def device(self) -> str:
-        """Names of the devices that computed the entries; "" if none is recorded."""
-        names = {entry.meta[DEVICE] for entry in self.entries() if DEVICE in entry.meta}
-        return " and ".join(sorted(names))
+def inputs_of(outputs: CellOutputs, base: CellOutputs) -> list[Entry]:
+    """All entries that a cell is computed from, each once."""
+    return list({entry.name: entry for entry in (*outputs.entries, *base.entries)}.values())
 
 
 def lost_in(outputs: CellOutputs, base: CellOutputs) -> dict[str, dict[Key, Failed]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,21 +17,6 @@ from varbench.utils.plugins import FileKind, ObjectKind
 
 if TYPE_CHECKING:
     from varbench.pipeline.plan import Cell
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Installed versions of the libraries that numbers depend on, and Python's."""
-    installed = {"python": platform.python_version()}
-    for name in (
-        "varbench", "torch", "transformers", "clean-fid", "open_clip_torch", "lpips", "nudenet",
-        "numpy", "scipy", "pillow",
-    ):  # fmt: skip
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            installed[name] = "not installed"
-    return installed
 
 
 def plugins(cell: Cell) -> dict[str, dict[str, str]]:
@@ -52,26 +35,6 @@ def plugins(cell: Cell) -> dict[str, dict[str, str]]:
             if origin := kind.origin(name):
                 origins.setdefault(kind.group, {})[name] = origin
     return origins
-
-
-@cache
-def commit() -> str | None:
-    """The checkout's commit, with ``+dirty`` where files differ; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+dirty" if _git(root, "status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *args: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=20
-    )
-    return done.stdout.strip()
 
 
 def device_name(device: str) -> str:

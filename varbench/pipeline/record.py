@@ -16,14 +16,25 @@ from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import CellOutputs, lost_in
+from varbench.pipeline.outputs import CellOutputs, inputs_of, lost_in
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.stages import attack, generate, probe
 from varbench.pipeline.stages.edit import edit_spec, steering_spec
 from varbench.pipeline.stages.reference import statistics_spec
 from varbench.scoring.evaluator import judged
-from varbench.store import Entry, Stage, Store, Writer, cached, next_sequence
+from varbench.store import (
+    INPUTS,
+    ORIGIN,
+    Entry,
+    Stage,
+    Store,
+    Writer,
+    cached,
+    digest,
+    next_sequence,
+)
 from varbench.store.failures import Failed, check_share, note_cell
+from varbench.utils.origin import distinct, origin
 
 FILE = "cell.json"
 
@@ -64,13 +75,15 @@ def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
     }
 
 
-def recorded(store: Store, spec: Mapping[str, Any]) -> Entry | None:
-    """The cell of a spec, if the store also has all that it was computed from, undamaged."""
-    cell = store.get(Stage.CELL, spec)
+def recorded(store: Store, spec: Mapping[str, Any], *, verify: bool = True) -> Entry | None:
+    """The cell of a spec, if the store has all that it was computed from, with equal content."""
+    cell = store.find(Stage.CELL, digest(spec), verify=verify)
     if cell is None:
         return None
-    inputs = (key.partition("/") for key in cell.json(FILE)["inputs"])
-    return cell if all(store.find(stage, key) is not None for stage, _, key in inputs) else None
+    names = (name.partition("/") for name in cell.meta.get(INPUTS, {}))
+    inputs = [store.find(stage, key, verify=verify) for stage, _, key in names]
+    present = [entry for entry in inputs if entry is not None]
+    return cell if 0 < len(inputs) == len(present) and cell.computed_from(present) else None
 
 
 def record_cell(
@@ -82,8 +95,7 @@ def record_cell(
 ) -> Entry:
     """Compute all metrics of a cell and write its entry.
 
-    A cell whose inputs were lost and computed again is replaced if its numbers have other bits than
-    before, such as those of another device. For the base model `base` is `outputs` itself.
+    For the base model `base` is `outputs` itself.
 
     Raises:
         FailedImagesError: too many of its images failed.
@@ -99,15 +111,7 @@ def record_cell(
         note_cell(writer, lost)
         writer.meta |= next_sequence(ctx.store, Stage.CELL)
 
-    before = ctx.store.get(Stage.CELL, header.spec)
-    if before is not None and _differs(before.json(FILE), json.loads(record.text())):
-        ctx.store.remove(before)
-    return cached(ctx.store, Stage.CELL, header.spec, write)
-
-
-def _differs(before: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
-    devices = [one["provenance"]["device"] for one in (before, content)]
-    return devices[0] != devices[1] or any(before[n] != content[n] for n in ("records", "pictures"))
+    return cached(ctx.store, Stage.CELL, header.spec, write, inputs_of(outputs, base))
 
 
 def _concept_file(name: str) -> str | None:
@@ -176,23 +180,21 @@ class _Record:
                 "comparers": evaluator["comparers"],
                 "judge": [cell.concept.judge.name, *evaluator["judge"]],
                 "concept": cell.concept.digest(),
-                "versions": provenance.versions(),
                 "plugins": provenance.plugins(cell),
-                "commit": provenance.commit(),
-                "device": self.outputs.device() or provenance.device_name(self.ctx.device),
+                **self._origin(),
             },
             "records": [record.for_cell() for record in self._records()],
             "pictures": self._images(),
             "failed": self._failed(),
-            "inputs": list(
-                dict.fromkeys(
-                    f"{entry.stage}/{entry.key}"
-                    for outputs in (self.outputs, self.base)
-                    for entry in outputs.entries()
-                )
-            ),
+            "inputs": [entry.name for entry in inputs_of(self.outputs, self.base)],
         }
         return json.dumps(content, indent=1, allow_nan=False)
+
+    def _origin(self) -> dict[str, Any]:
+        """Versions, commits and devices that computed the cell's entries, and record it."""
+        stored = [entry.meta[ORIGIN] for entry in inputs_of(self.outputs, self.base)]
+        origins = distinct([*stored, origin(None)])
+        return origins | {"device": origins["device"] or provenance.device_name(self.ctx.device)}
 
     def _records(self) -> Iterator[MetricRecord]:
         cell, suite = self.cell, self.cell.config.suite.name

@@ -79,13 +79,38 @@ class Task:
 
     def entry(self, ctx: RunContext) -> Entry:
         """The entry; if the store lacks it, it is computed, and before it what it needs."""
-        if entry := ctx.store.find(self.stage, self.key):
+        if entry := Lookup(ctx.store.find).find(self):
             return entry
         inputs = [need.entry(ctx) for need in self.needs]  # before any weights are swapped for it
         device = None if self.exact else provenance.device_name(ctx.device)
         compute = partial(self.compute, ctx, self, inputs)
         with deterministic_threads(self.cell):
-            return cached(ctx.store, self.stage, self.spec, compute, device)
+            return cached(ctx.store, self.stage, self.spec, compute, inputs, device)
+
+
+class Lookup:
+    """Entries of tasks, each looked up once.
+
+    An entry that was computed from other contents than its task's needs have now counts as missing;
+    needs that are missing themselves contradict nothing.
+
+    Args:
+        look: gives the entry of a stage and key, or None.
+    """
+
+    def __init__(self, look: Callable[[str, str], Entry | None]) -> None:
+        self.look = look
+        self.entries: dict[str, Entry | None] = {}
+
+    def find(self, task: Task) -> Entry | None:
+        """The entry of a task, or None."""
+        if task.key not in self.entries:
+            entry = self.look(task.stage, task.key)
+            if entry is not None:
+                needs = [need for task in task.needs if (need := self.find(task)) is not None]
+                entry = entry if entry.computed_from(needs) else None
+            self.entries[task.key] = entry
+        return self.entries[task.key]
 
 
 def of_stage(inputs: Sequence[Entry], stage: Stage) -> list[Entry]:
@@ -100,22 +125,22 @@ def edit_of(inputs: Sequence[Entry]) -> Entry | None:
 
 def perform(ctx: RunContext, tasks: Sequence[Task]) -> dict[str, Entry]:
     """Entries by key, computed where the store lacks them; each task comes after its needs."""
-    entries = {task.key: ctx.store.find(task.stage, task.key) for task in tasks}
+    found = Lookup(ctx.store.find)
     for title, some in groupby(tasks, lambda task: _TITLES.get(task.stage, str(task.stage))):
         group = list(some)
-        missing = [task for task in group if entries[task.key] is None]
+        missing = [task for task in group if found.find(task) is None]
         if not missing:
             continue
         if missing[0].stage in SAMPLING | {Stage.PROBE, Stage.ATTACK}:
             prompts = [sample.prompt.text for task in missing for sample in task.samples]
             ctx.prepare_text(missing[0].cell, prompts)
         if missing[0].stage in _SINGLE:
-            entries |= {task.key: task.entry(ctx) for task in missing}
+            found.entries |= {task.key: task.entry(ctx) for task in missing}
             continue
         total = sum(task.items for task in group)
         done = total - sum(task.items for task in missing)
         with ctx.progress.stage(title, total, done) as bar:
             for task in missing:
-                entries[task.key] = task.entry(ctx)
+                found.entries[task.key] = task.entry(ctx)
                 bar.advance(task.items)
-    return {key: entry for key, entry in entries.items() if entry is not None}
+    return {task.key: entry for task in tasks if (entry := found.entries[task.key]) is not None}

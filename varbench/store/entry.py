@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,8 @@ from varbench.store.hashing import digest, file_sha256, parsed_digest
 from varbench.utils.files import fsync
 
 SCHEMA = 1
+INPUTS = "inputs"
+"""Key of ``Entry.meta`` for the content digests of what the entry was computed from, by name."""
 MANIFEST = "manifest.json"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -76,6 +78,21 @@ class Entry:
     spec: Mapping[str, Any]
     meta: Mapping[str, Any]
     files: Mapping[str, FileInfo]  # by name relative to `dir`, with forward slashes
+
+    @property
+    def name(self) -> str:
+        """Stage and key, as other entries and cells name it."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def content(self) -> str:
+        """Digest of the payload: equal for equal files, whatever was computed when and where."""
+        return parsed_digest({name: info.sha256 for name, info in self.files.items()})
+
+    def computed_from(self, inputs: Iterable[Entry]) -> bool:
+        """True if the entry was computed from entries with the contents that these have now."""
+        read = self.meta.get(INPUTS, {})
+        return all(read.get(entry.name) == entry.content for entry in inputs)
 
     def path(self, name: str) -> Path:
         """The path of payload file `name`. Raises KeyError, listing the files."""

@@ -21,7 +21,7 @@ import logging
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from varbench.store.entry import (
     DISK_FULL,
     DamagedError,
     Entry,
-    Stage,
     StoreError,
     Writer,
     disk_error,
@@ -199,52 +198,3 @@ class Store:
             yield
         finally:
             lock.release()
-
-
-DEVICE = "device"
-"""Key of ``Entry.meta`` for the name of the device that computed an entry."""
-
-
-def cached(
-    store: Store,
-    stage: Stage,
-    spec: Mapping[str, Any],
-    compute: Callable[[Writer], None],
-    device: str | None = None,
-) -> Entry:
-    """The entry of a spec: found in the store, or computed once, under the entry's lock.
-
-    Args:
-        compute: writes the payload into ``Writer.dir``, and what else is known into its ``meta``.
-        device: name of the device that computes; None for work that no device decides.
-
-    Raises:
-        StoreError: the store cannot be written.
-        Whatever `compute` raises; nothing is stored then.
-    """
-    if entry := store.get(stage, spec):
-        return entry
-    with store.lock(stage, spec):
-        if entry := store.get(stage, spec):  # another process computed it meanwhile
-            return entry
-        with store.write(stage, spec) as writer:
-            if device is not None:
-                writer.meta[DEVICE] = device
-            compute(writer)
-    assert writer.entry is not None
-    return writer.entry
-
-
-_SEQUENCE = "turn"
-"""Key of ``Entry.meta`` for the sequence number; clocks jump, and differ between machines."""
-
-
-def next_sequence(store: Store, stage: str) -> dict[str, int]:
-    """The sequence number for the ``meta`` of an entry about to be written: the largest plus 1."""
-    numbers = (entry.meta.get(_SEQUENCE, 0) for entry in store.entries(stage, verify=False))
-    return {_SEQUENCE: 1 + max(numbers, default=0)}
-
-
-def sequence_of(entry: Entry) -> tuple[int, str]:
-    """Sorts entries of a stage by when they were written; the key breaks ties."""
-    return entry.meta.get(_SEQUENCE, 0), entry.key

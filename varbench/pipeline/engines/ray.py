@@ -24,7 +24,7 @@ from varbench.pipeline.engines.cluster import Cluster, EngineError
 from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Request, base_cell, plan
 from varbench.pipeline.record import cell_spec, recorded
-from varbench.pipeline.task import Task, perform
+from varbench.pipeline.task import Lookup, Task, perform
 from varbench.store import Stage, Store, StoreError
 from varbench.utils.devices import pick_device
 
@@ -112,7 +112,8 @@ def prepare(request: Request, ctx: RunContext) -> None:
         UserError, StoreError: a stage met an error that the user has to mend.
     """
     todo = unfinished(request, ctx)
-    finished = {key for key, task in todo.items() if ctx.store.find(task.stage, key)}
+    store = Lookup(ctx.store.find)
+    finished = {key for key, task in todo.items() if store.find(task)}
     run = _Run(todo, finished, request.engine.attempts)
     if not run.waiting:
         return

@@ -22,9 +22,9 @@ from varbench.pipeline.estimate.memory import MemoryEstimate, Training
 from varbench.pipeline.estimate.training_memory import TrainingMemory
 from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Cell
-from varbench.pipeline.record import cell_spec
-from varbench.pipeline.task import SAMPLING, RateKey, Task
-from varbench.store import Entry, Stage, digest
+from varbench.pipeline.record import cell_spec, recorded
+from varbench.pipeline.task import SAMPLING, Lookup, RateKey, Task
+from varbench.store import Entry, Stage
 
 _RENDERED = (Stage.IMAGES, Stage.COMPLETIONS, Stage.ATTACKED, Stage.REFERENCE)
 _FIXED = {Stage.PROBE: 0, Stage.ATTACK: 0, Stage.COMPARE: 8}
@@ -86,16 +86,24 @@ def run_workload(
     by_stage: dict[Stage, list[Task]] = {}
     for task in tasks(ctx, cells):
         by_stage.setdefault(task.stage, []).append(task)
-    works = [_workload(ctx, by_stage[s], memory) for s in Stage if s in by_stage]
+    stored = {s: {e.key: e for e in ctx.store.entries(s, verify=False)} for s in by_stage}
+    lookup = Lookup(lambda stage, key: stored[Stage(stage)].get(key))
+    works = []
+    for stage in (stage for stage in Stage if stage in by_stage):
+        missing = [task for task in by_stage[stage] if lookup.find(task) is None]
+        entries = stored[stage].values()
+        works.append(_workload(ctx, by_stage[stage], missing, entries, memory))
     return [*works, _cells(ctx, cells)]
 
 
 def _workload(
-    ctx: RunContext, some: Sequence[Task], memory: MemoryEstimate | None
+    ctx: RunContext,
+    some: Sequence[Task],
+    missing: Sequence[Task],
+    entries: Iterable[Entry],
+    memory: MemoryEstimate | None,
 ) -> StageWorkload:
     stage = some[0].stage
-    entries = {entry.key: entry for entry in ctx.store.entries(stage, verify=False)}
-    missing = [task for task in some if task.key not in entries]
     required, todo = (sum(task.items for task in part) for part in (some, missing))
     work = StageWorkload(
         stage,
@@ -108,8 +116,7 @@ def _workload(
         return replace(work, **_disk_of_edits(missing, memory)) if memory else work
     if stage in _FIXED:
         return replace(work, disk=todo * _FIXED[stage])
-    means = _bytes_per_item(entries.values())
-    guess = _from_shapes(stage, memory)
+    means, guess = _bytes_per_item(entries), _from_shapes(stage, memory)
     sizes = [means.get(_kind(stage, task.spec), guess) for task in missing]
     known = {_kind(stage, task.spec) for task in some} <= means.keys()
     bound = stage in _RENDERED and not known
@@ -192,4 +199,4 @@ def _recorded(ctx: RunContext, cell: Cell) -> bool:
         spec = cell_spec(ctx, cell)
     except UserError:  # a network's file is missing, and with it the fingerprint
         return False
-    return ctx.store.find(Stage.CELL, digest(spec), verify=False) is not None
+    return recorded(ctx.store, spec, verify=False) is not None

@@ -93,8 +93,11 @@ def _outputs(
     """Scores of images, and distances to the base model's."""
     scores = image_scores(ctx, cell, images, base)
     entries = {task.key: task.entry(ctx) for task in images}
-    stored = stored_groups(images, scores, entries | perform(ctx, score_list(scores)))
-    return CellOutputs(None, stored, reference=statistics(cell, ctx.evaluator(cell)))
+    entries |= perform(ctx, score_list(scores))
+    stored = stored_groups(images, scores, entries)
+    return CellOutputs(
+        None, stored, list(entries.values()), reference=statistics(cell, ctx.evaluator(cell))
+    )
 
 
 def _header(

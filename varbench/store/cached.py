@@ -1,0 +1,66 @@
+"""Computing an entry once, from inputs that are what they were, and numbering entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from varbench.store.entry import INPUTS, Entry, Stage, Writer
+from varbench.store.store import Store
+from varbench.utils.origin import origin
+
+ORIGIN = "origin"
+"""Key of ``Entry.meta`` for the versions, commit and device that computed an entry."""
+
+
+def cached(
+    store: Store,
+    stage: Stage,
+    spec: Mapping[str, Any],
+    compute: Callable[[Writer], None],
+    inputs: Sequence[Entry] = (),
+    device: str | None = None,
+) -> Entry:
+    """The entry of a spec: found in the store, or computed once, under the entry's lock.
+
+    An entry that was computed from other contents than its inputs have now is computed again.
+
+    Args:
+        compute: writes the payload into ``Writer.dir``, and what else is known into its ``meta``.
+        inputs: all entries that `compute` reads.
+        device: name of the device that computes; None for work that no device decides.
+
+    Raises:
+        StoreError: the store cannot be written.
+        Whatever `compute` raises; nothing is stored then.
+    """
+    entry = store.get(stage, spec)
+    if entry is not None and entry.computed_from(inputs):
+        return entry
+    with store.lock(stage, spec):
+        entry = store.get(stage, spec)  # another process may have computed it meanwhile
+        if entry is not None:
+            if entry.computed_from(inputs):
+                return entry
+            store.remove(entry)
+        with store.write(stage, spec) as writer:
+            writer.meta[INPUTS] = {entry.name: entry.content for entry in inputs}
+            writer.meta[ORIGIN] = origin(device)
+            compute(writer)
+    assert writer.entry is not None
+    return writer.entry
+
+
+_SEQUENCE = "turn"
+"""Key of ``Entry.meta`` for the sequence number; clocks jump, and differ between machines."""
+
+
+def next_sequence(store: Store, stage: str) -> dict[str, int]:
+    """The sequence number for the ``meta`` of an entry about to be written: the largest plus 1."""
+    numbers = (entry.meta.get(_SEQUENCE, 0) for entry in store.entries(stage, verify=False))
+    return {_SEQUENCE: 1 + max(numbers, default=0)}
+
+
+def sequence_of(entry: Entry) -> tuple[int, str]:
+    """Sorts entries of a stage by when they were written; the key breaks ties."""
+    return entry.meta.get(_SEQUENCE, 0), entry.key

@@ -1,0 +1,64 @@
+"""Where a result comes from: versions of the libraries, the commit, the device."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that numbers depend on, and Python's."""
+    installed = {"python": platform.python_version()}
+    for name in (
+        "varbench", "torch", "transformers", "clean-fid", "open_clip_torch", "lpips", "nudenet",
+        "numpy", "scipy", "pillow",
+    ):  # fmt: skip
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed[name] = "not installed"
+    return installed
+
+
+@cache
+def commit() -> str | None:
+    """The checkout's commit, with ``+dirty`` where files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+dirty" if _git(root, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *args: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout.strip()
+
+
+def origin(device: str | None) -> dict[str, Any]:
+    """Versions, commit and device of this process; None for work that no device decides."""
+    return {"versions": versions(), "commit": commit(), "device": device}
+
+
+def distinct(origins: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several origins as one, with all values of each field that differ joined by " and "."""
+    present = list(origins)
+    libraries = {name for each in present for name in each["versions"]}
+    versions = {n: _joined(each["versions"].get(n) for each in present) for n in sorted(libraries)}
+    commit, device = (_joined(each[field] for each in present) for field in ("commit", "device"))
+    return {"versions": versions, "commit": commit or None, "device": device}
+
+
+def _joined(values: Iterable[str | None]) -> str:
+    return " and ".join(sorted({value for value in values if value}))
