@@ -87,7 +87,7 @@ def test_only_cached_writes_entries() -> None:
         if isinstance(node, ast.Call) and len(node.args) > 1
         if ast.unparse(node.func).endswith("store.write")
     ]
-    assert writers == ["varbench/store/store.py: cached"]
+    assert writers == ["varbench/store/cached.py: cached"]
 
 
 def test_files_are_short() -> None:

@@ -98,8 +98,8 @@ def test_an_entry_is_computed_once(
         computing.set()
         (writer.dir / "file").write_bytes(b"1")
 
-    twice_at_once(lambda: entries.append(cached(Store(tmp_path), stage, {"a": 1}, compute, "cpu")))
-    assert entries[0] == entries[1] and entries[0].meta == {"device": "cpu"}
+    twice_at_once(lambda: entries.append(cached(Store(tmp_path), stage, {"a": 1}, compute)))
+    assert entries[0] == entries[1] and entries[0].meta["inputs"] == {}
     assert set(written.values()) == {1}
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_stored_when_a_computation_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         cached(store, Stage.EDIT, {"a": 1}, broken)
     assert store.get(Stage.EDIT, {"a": 1}) is None and not list((tmp_path / "tmp").iterdir())
-    assert cached(store, Stage.EDIT, {"a": 1}, lambda writer: None).meta == {}  # the lock is free
+    assert cached(store, Stage.EDIT, {"a": 1}, lambda writer: None)  # the lock is free
 
 
 def test_two_runs_share_every_stage(

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-WATCHED = "varbench.store.store"
+WATCHED = "varbench.store.cached"
 
 
 class Counting(MetaPathFinder):

@@ -1,0 +1,95 @@
+"""Entries count only with the contents that they were computed from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.cli import small_groups
+from tests.helpers.runs import run_context
+from varbench.models.infinity.model import InfinityModel
+from varbench.pipeline.estimate.workload import run_workload
+from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.run import run
+from varbench.store import Stage, Store, cached
+
+SMALL = (
+    *small_groups(2, 1),
+    "suite.block=2",
+    "suite.probe.prompts=0",
+    "suite.robustness.prompts=0",
+)
+REQUEST = Request("gallery", ("uce",), ("face-ada",), "smoke", (0,), SMALL)
+
+
+@pytest.fixture
+def wrong_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A build whose decoder inverts all colours, with the same version number."""
+    decode = InfinityModel.decode
+
+    def inverted(self: InfinityModel, rollout: Any) -> Any:
+        return 1 - decode(self, rollout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InfinityModel, "decode", inverted)
+        yield patch
+
+
+def numbers(store: Store) -> dict[str, Any]:
+    """Records of all cells, by method."""
+    cells = [entry.json("cell.json") for entry in store.entries(Stage.CELL)]
+    return {cell["method"]: cell["records"] for cell in cells}
+
+
+def todo(store: Path) -> dict[str, int]:
+    works = run_workload(plan(REQUEST), run_context(store))
+    return {str(work.stage): work.todo for work in works if work.todo}
+
+
+def test_images_of_a_mended_build_are_scored_anew(
+    tmp_path: Path, wrong_build: pytest.MonkeyPatch
+) -> None:
+    run(REQUEST, run_context(tmp_path / "right-later"))
+    wrong = numbers(Store(tmp_path / "right-later"))
+    wrong_build.undo()
+    shutil.rmtree(tmp_path / "right-later" / "pictures")
+    run(REQUEST, run_context(tmp_path / "right-later"))
+    run(REQUEST, run_context(tmp_path / "fresh"))
+    assert numbers(Store(tmp_path / "right-later")) == numbers(Store(tmp_path / "fresh"))
+    assert numbers(Store(tmp_path / "fresh")) != wrong
+    assert not todo(tmp_path / "right-later")
+
+
+def test_a_plan_sees_that_images_are_others_than_were_scored(
+    tmp_path: Path, wrong_build: pytest.MonkeyPatch
+) -> None:
+    run(REQUEST, run_context(tmp_path / "wrong"))
+    wrong_build.undo()
+    run(REQUEST, run_context(tmp_path / "right"))
+    assert not todo(tmp_path / "wrong")
+    shutil.rmtree(tmp_path / "wrong" / "pictures")
+    shutil.copytree(tmp_path / "right" / "pictures", tmp_path / "wrong" / "pictures")
+    left = todo(tmp_path / "wrong")
+    assert left.keys() == {"scores", "cell"} and left["cell"] == 2
+
+
+def test_an_entry_without_the_digests_of_its_inputs_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    source = cached(store, Stage.IMAGES, {"a": 1}, lambda writer: None)
+    cached(store, Stage.SCORES, {"b": 1}, lambda writer: None)
+    entry = cached(store, Stage.SCORES, {"b": 1}, lambda writer: None, [source])
+    assert entry.computed_from([source])
+    assert len(list(store.entries(Stage.SCORES))) == 1
+
+
+def test_a_cell_names_all_that_it_is_computed_from(tmp_path: Path) -> None:
+    store = run_context(tmp_path).store
+    run(REQUEST, run_context(tmp_path))
+    stages = (Stage.EDIT, Stage.IMAGES, Stage.REFERENCE, Stage.SCORES)
+    stored = {entry.name for stage in stages for entry in store.entries(stage)}
+    cells = [entry.json("cell.json") for entry in store.entries(Stage.CELL)]
+    assert stored == {name for cell in cells for name in cell["inputs"]}
