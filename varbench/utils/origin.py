@@ -1,4 +1,4 @@
-"""Where a result comes from: versions of the libraries, the commit, the device."""
+"""The origin of a result: versions of the libraries, the commit, the device."""
 
 from __future__ import annotations
 
