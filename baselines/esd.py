@@ -105,7 +105,8 @@ class EsdConfig:
         check_choice("loss", self.loss, LOSSES)
         check_choice("prefix", self.prefix, PREFIXES)
         check_least(-1, eta=self.eta)  # -1 is the concept itself
-        check_least(0, z_max=self.z_max)
+        if self.z_max < 0:
+            raise ValueError(f"z_max must be positive, or 0 for none, got {self.z_max}")
         if self.rollout.guided_teacher:
             raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
         parts = TARGETS[self.target]
