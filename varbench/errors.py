@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 
 _SHOWN = 12  # names listed in an error message
+_MACHINE = re.compile(
+    r"out of memory|(can'?t|cannot|not|failed to|unable to) allocate|not enough memory|bad_?alloc|"
+    r"insufficient memory|alloc_failed|(cuda|cudnn|cublas|hip|nccl)[ _](error|status)",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -56,3 +62,13 @@ def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if value <= 0:
             raise ValueError(f"{name} must be positive, got {value}")
+
+
+def machine_failed(error: BaseException) -> bool:
+    """True if memory ran out or the device broke: the fault of no image and of no file."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or _MACHINE.search(str(cause)):
+            return not isinstance(cause, UserError)
+        cause = cause.__cause__
+    return False

@@ -186,7 +186,7 @@ class Folder:
         assert [side * factor for side in layout.grids[-1]] == config["image_hw"]
         folding = 4 if given["apply_spatial_patchify"] else 1
         assert given["logits_width"] == 2 * folding * config["vae"]["codebook_dim"]
-        assert given["d_vae"] == config["vae"]["codebook_dim"]
+        assert given["d_vae"] == folding * config["vae"]["codebook_dim"]
 
     @cached_property
     def layout(self) -> Layout:

@@ -231,7 +231,7 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
         "rope2d_normalized_by_hw": 2,
         "add_lvl_embeding_only_first_block": 1,
         "apply_spatial_patchify": 1,
-        "d_vae": shape.bits,
+        "d_vae": 4 * shape.bits,  # as upstream counts it with patchify
         "logits_width": 8 * shape.bits,
     }
     settings = {"cfg_list": CFG, "tau_list": TAU, "cfg_insertion_layer": [0]}

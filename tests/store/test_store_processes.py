@@ -18,7 +18,8 @@ import pytest
 
 from tests.helpers.stores import SPEC, leftovers, make_store, put, read_line, reopened, start
 from varbench.store import Store, digest
-from varbench.store.temporary import machine_id, sweep
+from varbench.store.temporary import sweep
+from varbench.utils.processes import machine_id
 
 store = pytest.fixture(make_store)
 

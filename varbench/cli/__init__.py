@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from varbench.cli import catalog, export, leaderboard, results, run, score
+from varbench.cli.output import echo, log_to_terminal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for module in (run, catalog, results, leaderboard, export, score):
@@ -22,7 +23,7 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"varbench {version('varbench')}")
+        echo(f"varbench {version('varbench')}")
         raise typer.Exit
 
 
@@ -36,6 +37,7 @@ def _options(
     ] = False,
 ) -> None:
     """Erase concepts from next-scale (VAR) text-to-image models, score it, print the tables."""
+    log_to_terminal()
 
 
 def main() -> None:
@@ -43,5 +45,5 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to resume", err=True)
+        echo("stopped; run the same command again to resume", err=True)
         sys.exit(130)

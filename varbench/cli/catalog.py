@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from varbench.cli.options import user_errors
+from varbench.cli.output import echo
 from varbench.errors import unknown
 
 app = typer.Typer()
@@ -20,7 +21,7 @@ def warn_of_plugins(*kinds: str) -> None:
     from varbench.cli.list_tables import problems
 
     for problem in problems(*kinds):
-        typer.echo(f"warning: {problem}", err=True)
+        echo(f"warning: {problem}", err=True)
 
 
 @app.command("fetch")
@@ -49,11 +50,11 @@ def fetch(
 
         folder = data or data_folder()
         if not names:
-            typer.echo(listing(folder))
+            echo(listing(folder))
         for asset in [by_name(name) for name in names or ()]:
-            typer.echo(notice(asset), err=True)
+            echo(notice(asset), err=True)
             summary = fetch_asset(asset, folder, from_, Progress(Console(stderr=True)))
-            typer.echo(f"{asset.name}: {summary}: {status_of(asset, folder)[0]}")
+            echo(f"{asset.name}: {summary}: {status_of(asset, folder)[0]}")
 
 
 @app.command("list")
@@ -64,5 +65,5 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
             raise unknown("list", kind, KINDS)
         from varbench.cli.list_tables import list_table
 
-        typer.echo(list_table(kind))
+        echo(list_table(kind))
         warn_of_plugins(kind)

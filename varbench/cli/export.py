@@ -16,6 +16,7 @@ from varbench.cli.options import (
     StoreOption,
     user_errors,
 )
+from varbench.cli.output import echo
 
 app = typer.Typer()
 
@@ -49,4 +50,4 @@ def export(
             model, method, concept, DEFAULT_SUITE, seed, overrides or (), device="cpu"
         )
         for path in write_files(request, Store(store), form, out):
-            typer.echo(f"wrote {path}", err=True)
+            echo(f"wrote {path}", err=True)

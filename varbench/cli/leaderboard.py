@@ -19,6 +19,7 @@ from varbench.cli.options import (
     filters_of,
     user_errors,
 )
+from varbench.cli.output import echo
 from varbench.errors import UserError
 
 app = typer.Typer()
@@ -45,7 +46,7 @@ def publish(
 
         filters = filters_of(model, method, concept, suite)
         for path in write_results(Store(store), out, filters, variants=variants):
-            typer.echo(f"wrote {path}", err=True)
+            echo(f"wrote {path}", err=True)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def check(
         if files_only and (everything or store is not None):
             raise UserError("--files-only measures nothing: drop --all and --store")
         findings = check_files(folder)
-        typer.echo(findings.text())
+        echo(findings.text())
         failed = bool(findings.problems or (findings.gaps and not incomplete))
         if not files_only:
             parts = [REGRESSION, *[LEADERBOARD] * everything]
@@ -94,7 +95,7 @@ def _differs(parts: list[Path], store: Path | None) -> bool:
 
     results = [read(path) for part in parts for path in results_files(part)]
     if not results:
-        typer.echo("nothing to measure again")
+        echo("nothing to measure again")
         return False
     from rich.console import Console
 
@@ -108,5 +109,5 @@ def _differs(parts: list[Path], store: Path | None) -> bool:
     with folder as name:
         again = reproduce(results, RunContext(Store(Path(name)), progress))
     differences = changes(results, again)
-    typer.echo(changes_text(differences, len(results)))
+    echo(changes_text(differences, len(results)))
     return bool(differences)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from varbench.errors import UserError
+from varbench.cli.output import echo
+from varbench.errors import UserError, machine_failed
 
 if TYPE_CHECKING:
     from varbench.report import Filters
@@ -36,14 +37,35 @@ SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these sui
 @contextmanager
 def user_errors() -> Iterator[None]:
     """End the command on an error that the user can fix: its message, exit code 2."""
-    from varbench.report.cells import ReportError
-    from varbench.store import StoreError
-
     try:
         yield
-    except (UserError, StoreError, ReportError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (Exception, SystemExit) as error:
+        problem = _problem(error)
+        if problem is None:
+            raise
+        echo(f"error: {problem}", err=True)
         raise typer.Exit(2) from error
+
+
+def _problem(error: BaseException) -> str | None:
+    """The message of an error that the user can fix; None of a fault of the program."""
+    from varbench.report.cells import ReportError
+    from varbench.store import StoreError
+    from varbench.store.entry import full_disk
+
+    if isinstance(error, UserError | StoreError | ReportError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"a plugin or a library ended the program (sys.exit({error.code!r})); uninstall it"
+    if (full := full_disk(error)) is not None:
+        return f"disk full: free space ({full})"
+    if machine_failed(error):
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return (
+            f"{first}: where memory ran out, close other programs or lower model.batch or "
+            "suite.block; what is done is in the store"
+        )
+    return None
 
 
 def split_names(text: str, option: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from varbench.cli.options import (
     split_names,
     user_errors,
 )
+from varbench.cli.output import echo
 from varbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def report(
         _check_choices(format, table, out, ablation, reported)
         filters = filters_of(model, method, concept, suite)
         if ablation is not None:
-            typer.echo(render_ablation(Store(store), ablation, format), nl=False)
+            echo(render_ablation(Store(store), ablation, format), nl=False)
             return
         records, cells, page = _selected(store, results, filters)
         if metric is not None:
@@ -79,7 +80,7 @@ def report(
             _wrote(write_views(records, cells, out, **page))
         else:
             text = render(records, format, table)
-            typer.echo(text + ("\n" + _reported(format) if reported else ""), nl=False)
+            echo(text + ("\n" + _reported(format) if reported else ""), nl=False)
 
 
 def _check_choices(
@@ -116,7 +117,7 @@ def _paper(
         _wrote(write_paper(tables, out))
         return
     form = "md" if format == "table" else format
-    typer.echo(render_paper(tables, form, _reported(form) if reported else ""), nl=False)
+    echo(render_paper(tables, form, _reported(form) if reported else ""), nl=False)
 
 
 def _reported(format: str) -> str:
@@ -154,7 +155,7 @@ def results_table(store: Store, entries: Sequence[Entry]) -> str:
 
 def _wrote(paths: list[Path]) -> None:
     for path in paths:
-        typer.echo(f"wrote {path}", err=True)
+        echo(f"wrote {path}", err=True)
 
 
 @app.command()
@@ -167,7 +168,7 @@ def status(
         from varbench.store.status import status as read_status
 
         current = read_status(store)
-        typer.echo(current.json() if as_json else current.text())
+        echo(current.json() if as_json else current.text())
 
 
 @app.command()

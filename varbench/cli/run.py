@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
 import sys
@@ -28,6 +27,7 @@ from varbench.cli.options import (
     split_seeds,
     user_errors,
 )
+from varbench.cli.output import echo
 from varbench.cli.results import results_table
 from varbench.errors import UserError
 from varbench.store.failures import LIMIT
@@ -97,7 +97,6 @@ def run(
             overrides, model, method, concept, suite, ablation, seed, store, device, from_,
             show_config,
         )  # fmt: skip
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
         from rich.console import Console
 
         from varbench.pipeline import launch
@@ -117,7 +116,7 @@ def run(
             else:
                 pipeline.run_ablation(variants, [*requests.values()], ctx)
                 table = render(ctx.store, variants.name, "table")
-        typer.echo(table, nl=False)
+        echo(table, nl=False)
 
 
 @app.command("plan")
@@ -152,7 +151,7 @@ def plan(
 
         for label, request in requests.items():
             heading = f"\n# {label}\n" if label else ""
-            typer.echo(heading + run_estimate_text(request, store, probe))
+            echo(heading + run_estimate_text(request, store, probe))
 
 
 def _checked_requests(
@@ -201,7 +200,7 @@ def _checked_requests(
         launch.check_metrics(variants.metrics)
         requests = {v.label: variants.request(v, common) for v in variants.variants}
     for warning in launch.check([*requests.values()]):
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if show_config:
         _print_config(requests.values())
         raise typer.Exit
@@ -218,8 +217,8 @@ def _print_config(requests: Iterable[Request]) -> None:
 
     for request in requests:
         for cell in plan(request):
-            typer.echo(f"# {cell.command}")
-            typer.echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
+            echo(f"# {cell.command}")
+            echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
 
 
 def _request_of_cell(path: Path, device: str, store: Path) -> Request:

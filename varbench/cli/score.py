@@ -14,6 +14,7 @@ from varbench.cli.options import (
     StoreOption,
     user_errors,
 )
+from varbench.cli.output import echo
 from varbench.cli.results import results_table
 
 app = typer.Typer()
@@ -71,14 +72,14 @@ def score(
             manifest, against_manifest,
         )  # fmt: skip
         if wanted:
-            typer.echo(f"wrote {write_manifest(offer)}", err=True)
+            echo(f"wrote {write_manifest(offer)}", err=True)
             return
         job = plan_scoring(offer)  # refuse bad input before torch and the networks are loaded
-        typer.echo(job.summary(), err=True)
+        echo(job.summary(), err=True)
         from varbench.pipeline.context import RunContext
         from varbench.pipeline.external.score import score as score_all
         from varbench.store import Store
         from varbench.utils.progress import Progress
 
         ctx = RunContext(Store(store), Progress(Console(stderr=True)), pick_device(device))
-        typer.echo(results_table(ctx.store, score_all(job, ctx)), nl=False)
+        echo(results_table(ctx.store, score_all(job, ctx)), nl=False)

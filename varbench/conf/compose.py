@@ -130,6 +130,9 @@ def split_engine(overrides: Sequence[str]) -> tuple[EngineConfig, tuple[str, ...
 
 
 def _compose(name: str, overrides: Sequence[str]) -> Any:
+    for override in overrides:
+        if "${" in override:  # of the environment of whoever repeats the command, or anything else
+            raise UserError(f"{override}: ${{...}} is not filled in; write the value itself")
     GlobalHydra.instance().clear()  # whoever calls this may have left Hydra initialised
     with initialize_config_module("varbench.conf", version_base="1.3"):
         return compose(name, overrides=list(overrides))

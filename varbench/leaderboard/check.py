@@ -24,7 +24,14 @@ from tabulate import tabulate
 from varbench.leaderboard.check_numbers import check_numbers, close
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.reported import read_reported
-from varbench.leaderboard.results import MetricValues, Result, SeedValue, read, results_files
+from varbench.leaderboard.results import (
+    EDITED,
+    MetricValues,
+    Result,
+    SeedValue,
+    read,
+    results_files,
+)
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
 from varbench.pipeline.compatibility import GALLERY
@@ -107,7 +114,7 @@ def _unreadable(folder: Path, path: Path, error: ResultsError) -> Problem:
 
 def _check_result(result: Result, path: Path) -> Iterator[str]:
     if result.sha256 != result.content_sha256():
-        yield "edited by hand: its hash does not fit; publish it again from the store"
+        yield EDITED
     if path != result.path:
         yield f"belongs at {result.path.as_posix()}, says its content"
     seeds = [run.seed for run in result.provenance.runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,22 @@ from typing import Any
 import pandas as pd
 
 from varbench.leaderboard.json_files import ResultsError
-from varbench.leaderboard.results import Cost, MetricValues, Result, Run, read, results_files
+from varbench.leaderboard.results import (
+    EDITED,
+    Cost,
+    MetricValues,
+    Result,
+    Run,
+    read,
+    results_files,
+)
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord, machine_of
 from varbench.report.records import load_records, to_frame
 from varbench.store import Store
+
+log = logging.getLogger("varbench.leaderboard")
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
@@ -36,7 +47,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 
 def load(folder: Path) -> list[Result]:
-    """All results of a leaderboard's folder, in the order of a report.
+    """All results of a leaderboard's folder, in the order of a report; warns of edited files.
 
     Raises:
         ResultsError: there are none, or one is malformed.
@@ -47,7 +58,11 @@ def load(folder: Path) -> list[Result]:
             f"no results files <model>/<concept>/<method>.json in {folder}: name the folder that "
             "holds the models' folders, such as results/leaderboard"
         )
-    return sorted((read(path) for path in files), key=_order)
+    results = {path: read(path) for path in files}
+    for path, result in results.items():
+        if result.sha256 != result.content_sha256():
+            log.warning("%s %s", path, EDITED)
+    return sorted(results.values(), key=_order)
 
 
 def _order(result: Result) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from varbench.utils.files import write_whole
 
 Concept = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+( of [a-z0-9-]+(\+[a-z0-9-]+)+)?$")]
 """As results are filed: `face-ada`, or `face-ada of face-ada+church` for a joint edit's share."""
+EDITED = "was edited by hand: its hash does not fit; publish it again from the store"
+"""The problem of a file whose `sha256` is not that of its content."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

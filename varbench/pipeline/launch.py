@@ -24,6 +24,7 @@ from varbench.pipeline.compatibility import compatibility_warnings
 from varbench.pipeline.plan import Request, plan
 from varbench.store import Store, failures
 from varbench.store.run_log import run_log
+from varbench.store.temporary import sweep
 from varbench.utils.devices import check_device, pick_device
 from varbench.utils.origin import commit, versions
 from varbench.utils.progress import Progress
@@ -179,6 +180,7 @@ def session(
     with run_log(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
         progress = Progress(console, journal.stage)
         ctx = RunContext(Store(store), progress, device, max_failed)
+        sweep(ctx.store.root)
         if retry_failed:
             progress.say(f"{failures.forget(ctx.store)} entries with failed images removed")
         if requests[0].engine.name == "ray":

@@ -71,8 +71,7 @@ def _rows(entry: Entry, count: int, numbers: Sequence[int]) -> dict[str, Any]:
     """The rows of some images of a batch, of `count`, in an entry of scores."""
     place = {number: row for row, number in enumerate(left_in(entry, count))}
     index = np.array([place[number] for number in numbers], np.int64)
-    with np.load(entry.path("scores.npz"), allow_pickle=False) as arrays:
-        return {name: arrays[name][index] for name in arrays.files}
+    return {name: array[index] for name, array in entry.arrays("scores.npz").items()}
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
@@ -99,8 +98,8 @@ class ProbeOutputs:
         """The probe's arrays as metrics read them."""
         if not self.predictions:
             return {}
-        parts = [np.load(e.path("probe.npz"), allow_pickle=False) for e in self.predictions]
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
+        parts = [entry.arrays("probe.npz") for entry in self.predictions]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         groups, start = {}, 0
         for name, samples in self.samples.items():
             end = start + len(samples)

@@ -22,13 +22,11 @@ from varbench.pipeline.record import CellHeader, cell_spec, record_cell, recorde
 from varbench.pipeline.stages.reference import statistics_spec
 from varbench.pipeline.task import perform
 from varbench.store import Entry, Stage, Writer, cached, next_sequence
-from varbench.store.temporary import sweep
 
 
 def run(request: Request, ctx: RunContext) -> list[Entry]:
     """Compute what is missing and return the cells' entries, in the order of the plan."""
     cells = plan(request)
-    sweep(ctx.store.root)
     done: list[Entry] = []
     base: CellOutputs | None = None
     for cell in cells:

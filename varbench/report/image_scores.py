@@ -50,8 +50,7 @@ def read_scores(
     scored = stage == Stage.SCORES
     scorer = entry.spec["scorer"] if scored else entry.spec["comparer"][0]
     numbers = left_in(entry, len(entry.spec["prompts" if scored else "following"]))
-    with np.load(entry.path("scores.npz"), allow_pickle=False) as loaded:
-        arrays = {array: loaded[array] for array in loaded.files if keep(array)}
+    arrays = entry.arrays("scores.npz", keep)
     rows = {number: row for row, number in enumerate(numbers)}
     return ImageScores(entry.spec["pictures"], scorer, rows, arrays)
 

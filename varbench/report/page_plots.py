@@ -130,8 +130,7 @@ def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
         stage, _, key = name.partition("/")
         entry = store.find(stage, key, verify=False) if stage == "probe" else None
         if entry is not None:
-            with np.load(entry.path("probe.npz"), allow_pickle=False) as arrays:
-                probes.append(arrays["kl"])
+            probes.append(entry.arrays("probe.npz")["kl"])
     if not probes:
         return []
     return [float(mean) for mean in np.concatenate(probes).mean(axis=0)]

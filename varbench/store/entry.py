@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
+from varbench.errors import machine_failed
 from varbench.store.hashing import digest, file_sha256, parsed_digest
 from varbench.utils.files import fsync
 
@@ -17,7 +22,7 @@ SCHEMA = 1
 INPUTS = "inputs"
 """Key of ``Entry.meta`` for the content digests of what the entry was computed from, by name."""
 MANIFEST = "manifest.json"
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What an entry with a hole in it, or a failing disk, answers. Any other error (permissions, too
 # many open files) says nothing about the entry, so it must not cost the entry its place.
@@ -46,14 +51,26 @@ class StoreError(RuntimeError):
     """The store cannot be used; the message names the fix."""
 
 
+class NoEntryNameError(StoreError, ValueError):
+    """A stage or key that no entry has; a file that varbench did not write may name it."""
+
+
 class DamagedError(Exception):
     """An entry does not match its manifest; the message starts with the file at fault."""
+
+
+def full_disk(error: BaseException) -> OSError | None:
+    """The error of a full disk that `error` is or hides: libraries raise their own after it."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.errno in _DISK_FULL):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def disk_error(root: Path, error: OSError) -> StoreError:
     """The error of the store at `root` for one of the operating system."""
     fix = "check that path, or use another --store"
-    if error.errno in DISK_FULL:
+    if error.errno in _DISK_FULL:
         fix = "disk full: free space, or use --store on another disk; finished work is kept"
     elif error.errno in _FORBIDDEN:
         fix = "no permission: change it, or give --store a folder of yours"
@@ -101,8 +118,25 @@ class Entry:
         return self.dir / name
 
     def json(self, name: str) -> Any:
-        """The parsed content of JSON payload file `name`."""
-        return json.loads(self.path(name).read_bytes())
+        """The parsed content of JSON payload file `name`. Raises StoreError if it is no JSON."""
+        with self._reading(name) as path:
+            return json.loads(path.read_bytes())
+
+    def arrays(self, name: str, keep: Callable[[str], bool] = lambda array: True) -> dict[str, Any]:
+        """The arrays to keep of payload file `name`. Raises StoreError if it holds none."""
+        with self._reading(name) as path, np.load(path, allow_pickle=False) as arrays:
+            return {array: arrays[array] for array in arrays.files if keep(array)}
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        path = self.path(name)
+        try:
+            yield path
+        except Exception as error:  # a hostile file provokes a dozen kinds
+            if machine_failed(error):
+                raise
+            fix = "was not written by varbench; remove its folder and run the same command again"
+            raise StoreError(f"{path}: {fix} ({type(error).__name__}: {error})") from error
 
 
 @dataclass
@@ -112,6 +146,7 @@ class Writer:
     dir: Path
     meta: dict[str, Any] = field(default_factory=dict)
     entry: Entry | None = None  # afterwards: the finished entry, ours or a faster process's
+    scratch: Path | None = None  # a file to remove once the entry is stored
 
 
 def read_entry(folder: Path, stage: str, *, verify: bool) -> Entry:
@@ -133,12 +168,19 @@ def read_entry(folder: Path, stage: str, *, verify: bool) -> Entry:
             raise DamagedError(f"{path}: content does not match its checksum")
         files = {name: FileInfo(**info) for name, info in manifest["files"].items()}
         for name, info in files.items():
-            path = folder / name
-            if (size := path.stat().st_size) != info.size:
+            parts, path = PurePosixPath(name), folder / name
+            if parts.is_absolute() or ".." in parts.parts or "\\" in name:
+                raise DamagedError(f"{folder / MANIFEST}: {name!r} is no file of the entry")
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or (
+                len(parts.parts) > 1 and not path.resolve().is_relative_to(folder.resolve())
+            ):
+                raise DamagedError(f"{path}: a link or a folder instead of a file")
+            if (size := status.st_size) != info.size:
                 raise DamagedError(f"{path}: {size} bytes instead of {info.size}")
             if verify and file_sha256(path) != info.sha256:
                 raise DamagedError(f"{path}: checksum differs")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: not a manifest ({error})") from error
     except OSError as error:
         if error.errno in _ROT:

@@ -22,7 +22,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,8 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a warning; never raises, since a full disk fails the run itself."""
-        try:
+        with suppress(OSError):
             self.write("warning", logger=record.name, message=record.getMessage())
-        except OSError:
-            self.handleError(record)
 
 
 @contextmanager

@@ -6,19 +6,42 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from tabulate import tabulate
 
 from varbench.store import MANIFEST, Stage, StoreError
 from varbench.store.failures import META, STAGES
 from varbench.store.run_log import FOLDER
-from varbench.store.temporary import is_alive
+from varbench.utils.processes import is_alive
 
 RUNNING, DEAD, UNKNOWN = "running", "dead", "unknown"
 _SHOWN = 20
+
+
+class _Event(BaseModel):
+    """The fields of a run log's line that are read here."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    time: Annotated[float, Field(ge=0, lt=1e11)]
+    event: str
+    command: str | None = None
+    host: str | None = None
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)] | None = None
+    name: str | None = None
+    done: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
+    total: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
+    error: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+
+
+_EVENT = TypeAdapter(_Event)
 
 
 @dataclass(frozen=True)
@@ -114,31 +137,27 @@ def status(root: Path) -> Status:
 
 def _failed(root: Path) -> Iterator[dict[str, Any]]:
     """Failed images. Manifests are read as they lie: a store would set damaged entries aside."""
-    told: set[tuple[str, str]] = set()
+    told: set[tuple[str, int]] = set()
     for stage in STAGES[:-1]:  # images first: what is computed from them inherits what failed
         for path in sorted((root / stage).glob(f"??/*/{MANIFEST}")):
             try:
                 manifest = json.loads(path.read_bytes())
-                failed = dict(manifest["meta"].get(META, {}))
-                images = manifest["spec"].get("pictures", path.parent.name)
-            except (OSError, ValueError, KeyError, AttributeError):
+                failed = {int(n): str(why) for n, why in manifest["meta"].get(META, {}).items()}
+                images = str(manifest["spec"].get("pictures", path.parent.name))
+            except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
                 continue
             for number, reason in failed.items():
                 if (images, number) not in told:
-                    place = {"stage": stage, "key": path.parent.name, "number": int(number)}
+                    place = {"stage": stage, "key": path.parent.name, "number": number}
                     yield place | {"reason": reason}
             told |= {(images, number) for number in failed}
 
 
 def events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run log; a torn last line is left out."""
+    """The events of a run log; a torn last line is left out, as is any that no run writes."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and isinstance(event.get("time"), int | float):
-            yield event
+        with suppress(ValidationError):
+            yield _EVENT.validate_json(line).model_dump(exclude_none=True)
 
 
 def _run(path: Path) -> Run | None:
@@ -147,19 +166,19 @@ def _run(path: Path) -> Run | None:
     if (first := by_kind.get("started")) is None:
         return None
     ended, failed = by_kind.get("ended"), by_kind.get("failed")
-    stages = [e for e in told if e.get("event") in ("stage", "progress")]
+    stages = [e for e in told if {"name", "done", "total"} <= e.keys()]
     last = stages[-1] if stages else {}
-    reason = f"{failed['error']}: {failed['reason']}" if failed else ""
-    state = str(ended["outcome"]) if ended else _state(first, told[-1]["time"])
+    reason = f"{failed.get('error')}: {failed.get('reason')}" if failed else ""
+    state = ended.get("outcome", UNKNOWN) if ended else _state(first, told[-1]["time"])
     return Run(
         name=path.stem,
-        command=str(first.get("command", "")),
+        command=first.get("command", ""),
         state=state,
         started=first["time"],
         last=told[-1]["time"],
-        stage=str(last.get("name", "")),
-        done=int(last.get("done", 0)),
-        total=int(last.get("total", 0)),
+        stage=last.get("name", ""),
+        done=last.get("done", 0),
+        total=last.get("total", 0),
         left=_left(stages) if state == RUNNING else None,
         reason=reason,
         warnings=sum(e.get("event") == "warning" for e in told),
@@ -172,7 +191,7 @@ def _state(first: Mapping[str, Any], last: float) -> str:
         silent_for = time.time() - last
         return UNKNOWN if silent_for > 3600 else RUNNING
     pid = first.get("pid")
-    return RUNNING if isinstance(pid, int) and is_alive(pid) else DEAD
+    return RUNNING if pid is not None and is_alive(pid) else DEAD
 
 
 def _left(stages: list[dict[str, Any]]) -> float | None:

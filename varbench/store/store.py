@@ -29,21 +29,24 @@ from typing import Any
 import filelock
 
 from varbench.store.entry import (
-    DISK_FULL,
     DamagedError,
     Entry,
+    NoEntryNameError,
     StoreError,
     Writer,
     disk_error,
+    full_disk,
     read_entry,
     seal,
 )
 from varbench.store.hashing import canonical_json, digest
-from varbench.store.temporary import temporary_folder
+from varbench.store.temporary import temporary_folder, writer_of
 from varbench.utils.files import fsync
 
 _STAGE = re.compile(r"(?!(tmp|damaged|locks)$)[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{64}")
+PATIENCE_S = 5.0
+"""Time after which a process that waits for another says so."""
 
 log = logging.getLogger("varbench.store")
 
@@ -93,6 +96,11 @@ class Store:
             if (entry := self.find(stage, folder.name, verify=verify)) is not None:
                 yield entry
 
+    def lost(self, stage: str) -> list[Path]:
+        """The folders of damaged entries that were set aside and not made again since."""
+        folders = (self.root / "damaged").glob(f"{stage}-{'[0-9a-f]' * 64}-*")
+        return [f for f in sorted(folders) if not self._folder(stage, f.name[-73:-9]).exists()]
+
     @contextmanager
     def write(self, stage: str, spec: Mapping[str, Any]) -> Iterator[Writer]:
         """Collect an entry in a temporary folder and put it in place on a clean exit.
@@ -114,8 +122,12 @@ class Store:
             body_done = True
             seal(writer, spec)
             writer.entry = self._publish(tmp, target, stage)
-        except OSError as error:
-            if body_done or error.errno in DISK_FULL:  # else the body's own affair
+            if writer.scratch is not None:
+                writer.scratch.unlink(missing_ok=True)
+        except Exception as error:
+            if (full := full_disk(error)) is not None:
+                raise disk_error(self.root, full) from error
+            if body_done and isinstance(error, OSError):  # else the body's own affair
                 raise disk_error(self.root, error) from error
             raise
         finally:
@@ -147,9 +159,9 @@ class Store:
 
     def _folder(self, stage: str, key: str | None = None) -> Path:
         if not _STAGE.fullmatch(stage):
-            raise ValueError(f"{stage!r} cannot name a stage: use a-z, 0-9, - and _")
+            raise NoEntryNameError(f"{stage!r} cannot name a stage: use a-z, 0-9, - and _")
         if key is not None and not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} is not a key: 64 lower-case hex digits")
+            raise NoEntryNameError(f"{key!r} is not a key: 64 lower-case hex digits")
         return self.root / stage / key[:2] / key if key else self.root / stage
 
     def _set_aside(self, folder: Path, stage: str, inode: int, reason: str) -> None:
@@ -191,7 +203,15 @@ class Store:
         lock = filelock.FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            try:
+                lock.acquire(timeout=PATIENCE_S)
+            except filelock.Timeout:
+                owner = writer_of(self.root, path.stem) or "another process"
+                log.warning(
+                    "waiting for %s, which works on %s; if it hangs, end it, and this one goes on",
+                    owner, name,
+                )  # fmt: skip
+                lock.acquire()
         except OSError as error:
             raise disk_error(self.root, error) from error
         try:

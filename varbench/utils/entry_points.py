@@ -62,7 +62,7 @@ class Plugin:
         """
         try:
             spec = importlib.util.find_spec(self.target)
-        except Exception as error:  # whatever importing the parent package does
+        except (Exception, SystemExit) as error:  # whatever importing the parent package does
             raise self.fail(_message(error)) from error
         if spec is None:
             raise self.fail(f"there is no package {self.target!r}")
@@ -76,11 +76,11 @@ def _imported(plugin: Plugin) -> tuple[Any, str | None]:
     """The object or the import error; kept, so that a broken module is not tried again."""
     try:
         return metadata.EntryPoint(plugin.name, plugin.target, plugin.group).load(), None
-    except Exception as error:  # a plugin's module may raise anything
+    except (Exception, SystemExit) as error:  # a plugin's module may do anything
         return None, _message(error)
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from varbench.utils.processes import owned
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -50,7 +51,7 @@ def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
     Args:
         flush: put the draft's bytes on disk before the rename.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    draft = path.with_name(owned(f".{path.name}"))
     try:
         yield draft
         if flush:

@@ -113,7 +113,7 @@ class ObjectKind(_Kind):
         loaded = plugin.load()
         try:
             return self.check(name, loaded)
-        except Exception as error:  # the check may call the plugin's code
+        except (Exception, SystemExit) as error:  # the check may call the plugin's code
             raise plugin.fail(str(error)) from error
 
     def usable(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from varbench.utils.text import printable
+
 _LINE_EVERY_S = 5.0
 
 Log = Callable[[str, int, int, bool], None]
@@ -72,12 +74,12 @@ class Progress:
     def say(self, text: str) -> None:
         """One plain line."""
         if self.console is not None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
         """A stage of ``total`` units, ``done`` of which are cached."""
-        name = f"{name} {self.label}".strip()
+        name = printable(f"{name} {self.label}".strip())
         now = time.monotonic()
         bar = Bar(self, name, total, done, now, done, now)
         if self.log is not None:

@@ -7,6 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 _NO_WORD = re.compile(r"[\W_]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff\u2066-\u2069]")
 
 
 @lru_cache(maxsize=1 << 16)  # prompts are compared with many words
@@ -41,3 +42,8 @@ def duration(amount: float) -> str:
 def _two_digits(number: float) -> str:
     """At least two, without an exponent: 0.034, 4.2, 42, 119."""
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows as it stands: control characters become their codes."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

@@ -43,7 +43,7 @@ def receipt(published: Asset, folder: Path | None = None) -> dict[str, Any]:
     """Record of how the file was fetched; empty without a readable receipt."""
     try:
         content = json.loads(receipt_path(published, folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

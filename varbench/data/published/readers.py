@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from varbench.data.csv_rows import Rows, read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.data.published.catalog import Columns, PromptSetAsset
-from varbench.errors import UserError, suggest
+from varbench.errors import UserError, machine_failed, suggest
 from varbench.utils.files import decode
 
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ def _json(path: Path, data: bytes, wanted: tuple[str, ...]) -> Rows:
         items = json.loads(decode(path, data, PromptSetError))
     except json.JSONDecodeError as error:
         raise PromptSetError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise PromptSetError(f"{path}:1: nested too deeply for a list of records") from error
     if not isinstance(items, list):
         raise PromptSetError(f"{path}:1: a list of records is expected, not a {type(items)}")
     for number, item in enumerate(items, 1):
@@ -160,7 +161,9 @@ def read_statistics(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             mean, covariance = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a crafted archive provokes a dozen kinds
+        if machine_failed(error):
+            raise
         problem = f"holds no arrays mu and sigma ({error})"
     else:
         if mean.ndim == 1 and mean.size and covariance.shape == 2 * mean.shape:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training in progress: one file, replaced atomically, removed with its end."""
+"""Checkpoints of a training in progress: one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from varbench.errors import machine_failed
 from varbench.utils.files import whole_file
 
 log = logging.getLogger("varbench.training")
@@ -29,6 +30,8 @@ def resume(
     try:
         state = _read(path, parameters)
     except Exception as error:  # any kind: damage only costs the work that the file held
+        if machine_failed(error):
+            raise
         log.warning("%s is damaged (%s): training starts again", path, error)
         return 0, []
     with torch.no_grad():
@@ -64,5 +67,5 @@ def save(
         "step": step,
         "log": log,
     }
-    with whole_file(path) as draft:
-        torch.save(state, draft)
+    with whole_file(path) as draft, draft.open("wb") as file:
+        torch.save(state, file)  # a file of Python's keeps the system's error, such as a full disk

@@ -48,7 +48,8 @@ def fine_tune(
 ) -> Edit:
     """Train the chosen parameters in place, collect the change, restore the model.
 
-    Killed and started again with the same arguments it resumes from ``context.scratch``. With
+    Killed and started again with the same arguments it resumes from ``context.scratch``, which is
+    the caller's to remove once the edit is stored. With
     ``masks`` only the entries that are True in them change; see :func:`masked`.
     """
     chosen = trained_parameters(model, config)
@@ -67,7 +68,6 @@ def fine_tune(
                     save(context.scratch, parameters, optimiser, step + 1, log)
                 bar.advance()
         tensors = result()
-    context.scratch.unlink(missing_ok=True)
     return Edit(tensors, log)
 
 

@@ -36,7 +36,9 @@ def shard_names(index: Path) -> dict[str, tuple[str, ...]]:
             if Path(file).name != file:
                 raise ValueError(f"{file!r} is not a plain file name")
             shards.setdefault(file, []).append(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"{index} is not an index of safetensors shards ({error}); fetch it again"
         ) from error

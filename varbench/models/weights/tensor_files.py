@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from varbench.errors import CheckpointError
+from varbench.errors import CheckpointError, machine_failed
 from varbench.models.weights.locate import shard_names
 from varbench.models.weights.released import INDEX
 
@@ -103,7 +103,9 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
         content = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, MemoryError) as error:
+        if machine_failed(error):
+            raise
         raise _damaged(path, error) from error
     except Exception as error:  # pickle.UnpicklingError and what a hostile file may provoke
         raise CheckpointError(

@@ -65,6 +65,7 @@ class Cluster:
                 address=address, log_to_driver=False, include_dashboard=False,
                 configure_logging=False, **here,
             )  # fmt: skip
+        self._node = self.ray.get_runtime_context().get_node_id()
         settings = {"num_cpus": self.engine.cpus, "num_gpus": self.engine.gpus, "max_restarts": 0}
         self._actor = self.ray.remote(**settings)(self.worker)
         return self
@@ -82,7 +83,7 @@ class Cluster:
         a worker that Ray was asked for may have to wait for its place.
 
         Raises:
-            EngineError: there is none, and there was none for `PATIENCE_S`.
+            EngineError: there is none, and there was none for `PATIENCE_S`, or none can come.
         """
         most = self.engine.workers or 10**6
         room = self._room() - len(self._coming)
@@ -99,6 +100,7 @@ class Cluster:
         if self.places:
             self._alone_since = time.monotonic()
             return
+        self._check_nodes()
         if time.monotonic() - self._alone_since > PATIENCE_S:
             raise EngineError(
                 f"no worker of {self.engine.cpus:g} CPUs and {self.engine.gpus:g} GPUs came within "
@@ -107,6 +109,15 @@ class Cluster:
             )
         if not self._coming:
             time.sleep(POLL_S)
+
+    def _check_nodes(self) -> None:
+        """Raise EngineError if this process's node is lost: no worker will come through it."""
+        alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+        if self._node not in alive:
+            raise EngineError(
+                "the Ray node of this process is lost: its raylet has ended, perhaps killed where "
+                "memory ran out; run the same command again, which goes on from here"
+            )
 
     def _answered(self) -> list[Any]:
         """First answers of new actors; waits a moment for one if there is no worker yet."""

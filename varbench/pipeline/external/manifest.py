@@ -139,7 +139,7 @@ def _geneval_rows(folder: Path) -> Iterator[ManifestRow]:
 def _prompt_of(path: Path) -> str:
     try:
         record: Any = json.loads(decode(path, read_bytes(path, UserError), UserError))
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: one JSON record with a 'prompt' is expected ({error})") from error
     prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):

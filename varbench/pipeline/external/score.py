@@ -18,6 +18,7 @@ from varbench.pipeline.record import CellHeader, record_cell, recorded
 from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.pipeline.task import Task, perform
 from varbench.store import Entry, Stage, Writer
+from varbench.store.temporary import sweep
 
 VERSION = 1
 
@@ -28,6 +29,7 @@ def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
     Raises:
         UserError: an image is damaged; nothing has been scored then.
     """
+    sweep(ctx.store.root)
     image_sets = [job.base] if job.method is None else [job.base, job.method]
     images = [import_images(ctx, image_set) for image_set in image_sets]
     base: CellOutputs | None = None

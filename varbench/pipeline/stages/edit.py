@@ -15,6 +15,7 @@ from varbench.pipeline.context import EDIT_FILE, RunContext
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.task import Task
 from varbench.store import Entry, Stage, Writer
+from varbench.store.temporary import checkpoint_file
 from varbench.utils.metering import metered
 
 
@@ -52,7 +53,7 @@ def _compute(ctx: RunContext, task: Task, inputs: Sequence[Entry], writer: Write
     cell, method = task.cell, load_method(task.cell.method)
     assert isinstance(method, Method)
     model = ctx.model(cell)  # loading it is no cost of the edit
-    scratch = ctx.store.root / "tmp" / f"training-{task.key[:24]}.pt"
+    scratch = writer.scratch = checkpoint_file(ctx.store.root, task.key)
     resumed = scratch.exists()
     context = TrainingContext(cell.seed, scratch, ctx.progress)
     with metered(ctx.device) as cost:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from varbench.errors import UserError
+from varbench.errors import UserError, machine_failed
 from varbench.metrics.groups import Array
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import image_name
@@ -66,8 +66,8 @@ def score_or_isolate(
     """Score images, by number in a batch; on an error, retry one by one to isolate the bad ones.
 
     A scorer that fails on all of them is broken itself, and its error is raised, as are errors of
-    memory, of files, and those that name a fix. With `singly` they are scored one after the other
-    from the start, so that no batch size decides how sums are rounded.
+    memory, of the device, of files, and those that name a fix. With `singly` they are scored one
+    after the other from the start, so that no batch size decides how sums are rounded.
 
     Returns:
         Arrays with a row per image that did not fail, and the reasons of those that did.
@@ -78,10 +78,10 @@ def score_or_isolate(
         return _one_by_one(score, files, prompts)
     try:
         arrays = score(list(files.values()), [prompts[i] for i in files])
-    except (UserError, StoreError, OSError, MemoryError, ImportError):
+    except (UserError, StoreError, OSError, ImportError):
         raise  # no image's fault
     except Exception as error:
-        if isinstance(error, RuntimeError) and "out of memory" in str(error):  # of a GPU
+        if machine_failed(error):
             raise
         if len(files) > 1:
             return _one_by_one(score, files, prompts, error)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from varbench.data.published.networks import network_path
+from varbench.errors import machine_failed
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import CLIP_FOLDER, ClipParts, default_folder, load_clip
 from varbench.scoring.scorers.images import (
@@ -130,7 +131,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():  # the format is deprecated, the files are not ours
             warnings.filterwarnings("ignore", "`torch.jit.load`", FutureWarning)
             state: dict[str, Tensor] = torch.jit.load(path, map_location="cpu").state_dict()
-    except RuntimeError:  # not an archive
+    except RuntimeError as error:  # not an archive
+        if machine_failed(error):
+            raise
         state = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

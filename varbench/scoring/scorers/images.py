@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_checksum
-from varbench.errors import CheckpointError
+from varbench.errors import CheckpointError, machine_failed
 from varbench.metrics.groups import Array
 from varbench.scoring.base import settings_hash
 
@@ -118,6 +118,8 @@ def reading(file: Path, network: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # torch raises a dozen kinds, from KeyError to UnpicklingError
+        if machine_failed(error):
+            raise
         raise CheckpointError(
             f"{file} is not {network}; fetch it again: {type(error).__name__}: {error}"
         ) from error
