@@ -46,19 +46,16 @@ def test_no_flipped_byte_reaches_the_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "t.pt"
-    kept, data = saved(path), (tmp_path / "t.pt").read_bytes()
-    dropped = 0
+    saved(path)
+    data = path.read_bytes()
     for place in range(0, len(data), 7):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
         other, optimiser = training(seed=1)
         before = {name: p.detach().clone() for name, p in other.items()}
         with caplog.at_level(logging.WARNING, "varbench.training"):
-            step, _ = checkpoints.resume(path, other, optimiser)
-        expected = kept if step else before  # a flip in padding changes nothing, and is none
-        assert step in (0, 7)
-        assert all(torch.equal(other[name], expected[name]) for name in kept)
-        dropped += step == 0
-    assert dropped > len(data) / 7 / 4 and "training starts again" in caplog.text
+            assert checkpoints.resume(path, other, optimiser) == (0, [])
+        assert all(torch.equal(other[name], before[name]) for name in before)
+    assert "training starts again" in caplog.text
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from varbench.errors import machine_failed
 from varbench.utils.files import whole_file
 
 log = logging.getLogger("varbench.training")
+_CRC_BYTES = 4  # after torch's own bytes, the CRC-32 of these
 
 
 def resume(
@@ -42,9 +44,12 @@ def resume(
 
 
 def _read(path: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:  # torch's format
-        if (damaged := archive.testzip()) is not None:  # torch itself compares no checksum
-            raise ValueError(f"the checksum of {damaged} differs")
+    left, crc = path.stat().st_size - _CRC_BYTES, 0
+    with path.open("rb") as file:  # torch itself compares no checksum
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            left, crc = left - len(piece), zlib.crc32(piece, crc)
+        if file.read() != crc.to_bytes(_CRC_BYTES, "big"):
+            raise ValueError("its checksum differs")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     shapes = {name: value.shape for name, value in state["parameters"].items()}
     if shapes != {name: p.shape for name, p in parameters.items()}:
@@ -67,5 +72,16 @@ def save(
         "step": step,
         "log": log,
     }
-    with whole_file(path) as draft, draft.open("wb") as file:
-        torch.save(state, file)  # a file of Python's keeps the system's error, such as a full disk
+    with whole_file(path) as draft, _Summed(io.FileIO(draft, "w")) as file:
+        torch.save(state, file)
+        file.write(file.crc.to_bytes(_CRC_BYTES, "big"))
+
+
+class _Summed(io.BufferedWriter):
+    """Sums up what is written; where it fails, the system's error is kept, which torch hides."""
+
+    crc = 0
+
+    def write(self, data: Any) -> int:
+        self.crc = zlib.crc32(data, self.crc)
+        return super().write(data)
