@@ -62,6 +62,7 @@ def test_a_killed_training_resumes_to_the_same_bits(name: str, tmp_path: Path) -
     for key, value in straight.tensors.items():
         assert torch.equal(value, resumed.tensors[key]), key
     assert straight.log == resumed.log
+    assert (tmp_path / "b" / "scratch.pt").exists()  # until whoever called has stored the edit
 
 
 def test_a_damaged_checkpoint_only_costs_its_work(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import logging
 
 import typer
 
-from varbench.utils.text import printable
+from varbench.utils.text import visible
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text to standard output, or to standard error."""
-    typer.echo(printable(text), err=err, nl=nl)
+    typer.echo(_visible(text), err=err, nl=nl)
 
 
 def log_to_terminal() -> None:
@@ -23,4 +23,8 @@ def log_to_terminal() -> None:
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return _visible(super().format(record))
+
+
+def _visible(text: str) -> str:
+    return "\n".join(visible(line, keep="\t") for line in text.split("\n"))

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from varbench.errors import machine_failed
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
@@ -78,7 +79,14 @@ class CellRecord:
     @cached_property
     def samples(self) -> Mapping[str, PairedSamples]:
         """Its paired samples by metric; none of a published results file."""
-        return {} if self.rows_file is None else read_rows(self.rows_file)
+        if self.rows_file is None:
+            return {}
+        try:
+            return read_rows(self.rows_file)
+        except Exception as error:  # a crafted archive provokes a dozen kinds
+            if machine_failed(error):
+                raise
+            raise ReportError(f"{self.rows_file}: holds no rows ({error}); run it again") from error
 
     @property
     def inputs(self) -> Sequence[str]:

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from varbench.utils.files import write_whole
+from varbench.utils.text import visible as visible
 
 MISSING = "–"
 MINUS = "\u2212"  # as wide as a plus sign, so that signed columns line up
-
-# Joiners belong to the spelling of Persian, of Indian languages and of emoji.
-_JOINERS = {"\u200c", "\u200d"}
-
-
-def visible(text: str, keep: str = "") -> str:
-    """`text` with every control and direction character spelled out, such as `[U+202E]`.
-
-    Prompts come from files that strangers write. A direction override makes a line read as
-    something else, an escape sequence recolours a terminal, a lone surrogate cannot be written
-    as UTF-8. Line breaks and tabs become spaces; the characters in `keep` stay as they are.
-    """
-    if text.isascii() and text.isprintable():  # most text, and every embedded image
-        return text
-    out = []
-    for char in text:
-        if char in keep or char in _JOINERS or unicodedata.category(char)[0] != "C":
-            out.append(char)
-        elif char in "\n\r\t":
-            out.append(" ")
-        elif unicodedata.category(char) in {"Co", "Cn"}:  # private use, newer than our Unicode
-            out.append(char)
-        else:
-            out.append(f"[U+{ord(char):04X}]")
-    return "".join(out)
 
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:

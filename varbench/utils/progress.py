@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from varbench.utils.text import printable
+from varbench.utils.text import visible
 
 _LINE_EVERY_S = 5.0
 
@@ -74,12 +74,12 @@ class Progress:
     def say(self, text: str) -> None:
         """One plain line."""
         if self.console is not None:
-            self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+            self.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
         """A stage of ``total`` units, ``done`` of which are cached."""
-        name = printable(f"{name} {self.label}".strip())
+        name = visible(f"{name} {self.label}".strip())
         now = time.monotonic()
         bar = Bar(self, name, total, done, now, done, now)
         if self.log is not None:

@@ -1,4 +1,4 @@
-"""Texts: matching of words and phrases; sizes and durations in readable units."""
+"""Texts: words and phrases matched, sizes and durations in readable units, safe to show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import unicodedata
 from functools import lru_cache
 
 _NO_WORD = re.compile(r"[\W_]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff\u2066-\u2069]")
+# Joiners belong to the spelling of Persian, of Indian languages and of emoji.
+_JOINERS = {"\u200c", "\u200d"}
 
 
 @lru_cache(maxsize=1 << 16)  # prompts are compared with many words
@@ -44,6 +45,23 @@ def _two_digits(number: float) -> str:
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
-def printable(text: str) -> str:
-    """A text that a terminal shows as it stands: control characters become their codes."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+def visible(text: str, keep: str = "") -> str:
+    """`text` with every control and direction character spelled out, such as `[U+202E]`.
+
+    Prompts come from files that strangers write. A direction override makes a line read as
+    something else, an escape sequence recolours a terminal, a lone surrogate cannot be written
+    as UTF-8. Line breaks and tabs become spaces; the characters in `keep` stay as they are.
+    """
+    if text.isascii() and text.isprintable():  # most text, and every embedded image
+        return text
+    out = []
+    for char in text:
+        if char in keep or char in _JOINERS or unicodedata.category(char)[0] != "C":
+            out.append(char)
+        elif char in "\n\r\t":
+            out.append(" ")
+        elif unicodedata.category(char) in {"Co", "Cn"}:  # private use, newer than our Unicode
+            out.append(char)
+        else:
+            out.append(f"[U+{ord(char):04X}]")
+    return "".join(out)
