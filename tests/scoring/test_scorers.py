@@ -17,7 +17,7 @@ from varbench.scoring.base import Scorer
 from varbench.scoring.registry import SCORERS
 from varbench.scoring.scorers.clip import ClipScorer
 from varbench.scoring.scorers.features import Extractor, FeatureScorer
-from varbench.scoring.scorers.images import batches
+from varbench.scoring.scorers.images import read_tensor
 from varbench.scoring.scorers.judge import JudgeScorer
 
 
@@ -112,12 +112,23 @@ def test_judge_stores_the_most_likely_label_and_its_probability(files: list[Path
     assert judge.labels == StandInJudge.labels
     assert set(scores) == {"identity", "identity_p", "style", "style_p"}
     with torch.no_grad():
-        logits = StandInJudge().eval()(next(batches(files)))["identity"]
+        logits = StandInJudge().eval()(torch.cat([read_tensor(file) for file in files]))["identity"]
     np.testing.assert_array_equal(scores["identity"], logits.argmax(-1).numpy())
     np.testing.assert_allclose(scores["identity_p"], logits.softmax(-1).amax(-1), atol=1e-6)
     assert scores["identity"].dtype == np.int64
     assert scores["identity_p"].dtype == np.float32
     assert len(set(scores["identity"].tolist())) > 1
+
+
+def test_the_judge_sees_large_images_one_at_a_time(tmp_path: Path) -> None:
+    """A block of them at full size would not fit into memory."""
+    Image.new("RGB", (1500, 900), (200, 30, 30)).save(tmp_path / "a.png")
+    scorer = make("judge")
+    seen: list[tuple[int, ...]] = []
+    network = scorer._network
+    network.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    scorer.score([tmp_path / "a.png"] * 3, [""] * 3)
+    assert seen == [(3, 3, 64, 64)]
 
 
 def test_clip_cosine_is_that_of_image_and_its_own_prompt(files: list[Path]) -> None:
@@ -138,7 +149,7 @@ def test_features_take_clean_fids_path_and_come_back_to_the_images(files: list[P
             return torch.flatten(images, 1)
 
     scores = stand_in(FeatureScorer, lambda: Extractor(Pixels())).score(files, PROMPTS)["features"]
-    original = next(batches(files)).flatten(1).numpy()
+    original = torch.cat([read_tensor(file) for file in files]).flatten(1).numpy()
     assert scores.dtype == np.float32
     assert np.abs(scores - original).mean() < 0.01  # up to 299 pixels and back loses little
 
@@ -165,9 +176,6 @@ def test_images_of_other_sizes_and_modes_are_scored_in_order(
 ) -> None:
     Image.new("L", (40, 50), 200).save(tmp_path / "grey.png")
     mixed = [files[0], tmp_path / "grey.png", *files[1:3]]
-    shapes = [tuple(batch.shape) for batch in batches(mixed)]
-    assert shapes == [(1, 3, 64, 64), (1, 3, 50, 40), (2, 3, 64, 64)]
-    assert [len(batch) for batch in batches(files, 3)] == [3, 3, 1]
     for kind in KINDS:
         alone = make(kind).score(files[1:3], PROMPTS[1:3])
         for name, rows in make(kind).score(mixed, ["a", "b", *PROMPTS[1:3]]).items():

@@ -28,6 +28,7 @@ from varbench.report.image_scores import (
     scores_by_images,
 )
 from varbench.store import Entry, Store
+from varbench.utils.images import read_rgb
 
 COVERED = ("nudity",)
 """Families of concepts whose images a page shows on request only."""
@@ -209,8 +210,7 @@ def _spread(keys: list[Key], rows: int) -> list[Key]:
 
 def _thumbnail(path: Path) -> Image.Image:
     """The image as RGB without metadata, at most 256 pixels a side: twice as the page shows it."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    image = read_rgb(path)
     image.thumbnail((256, 256), Image.Resampling.LANCZOS)
     return image
 

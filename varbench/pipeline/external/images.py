@@ -1,8 +1,8 @@
 """External image files: checked first, then copied as they are.
 
 Every file is read and checked before anything is scored, and an unusable one refuses the whole
-folder: an image left out silently would make a method look better or worse. PNG files are kept byte
-for byte; JPEG and WebP become PNG, which keeps the pixels they decode to.
+folder: an image left out silently would make a method look better or worse. Upright PNG files are
+kept byte for byte; others become PNG, which keeps the pixels that viewers show.
 """
 
 from __future__ import annotations
@@ -21,23 +21,36 @@ from varbench.errors import UserError
 from varbench.pipeline.external.groups import Assigned
 from varbench.pipeline.external.manifest import ManifestRow
 from varbench.pipeline.plan import Sample
+from varbench.utils.images import TURNS, orientation, upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "LA")
 LARGEST_FILE = 1 << 28  # bytes
 LARGEST_IMAGE = 1 << 26  # pixels: 8192 x 8192
+_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")  # carriers in PNG files
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file, with links resolved, whose header is acceptable; width and height in pixels."""
+    """A file, with links resolved, whose header is acceptable.
+
+    Attributes:
+        size: width and height in pixels, upright.
+        orientation: EXIF's, 1 (upright) to 8; other files are turned as viewers show them.
+    """
 
     row: ManifestRow
     path: Path
     sha256: str
     size: tuple[int, int]
     format: str
+    orientation: int
+
+    @property
+    def identity(self) -> list[str | int]:
+        """Decides the stored pixels; of upright files the SHA-256 alone."""
+        return [self.sha256, self.orientation] if self.orientation in TURNS else [self.sha256]
 
 
 Images = Mapping[str, Sequence[tuple[Sample, ImageFile]]]
@@ -53,16 +66,33 @@ def inspect_files(folder: Path, assigned: Assigned) -> Images:
     """
     root = folder.resolve()
     files: dict[str, ImageFile] = {}
+    known: dict[tuple[int, int], ManifestRow] = {}
     errors: list[str] = []
     for row in {row.location: row for some in assigned.values() for _, row in some}.values():
         with _noted(row, errors):
             path = _inside(root, row.file)
             data = _read(path)
-            with _opened(data) as image:
-                digest = hashlib.sha256(data).hexdigest()
-                files[row.location] = ImageFile(row, path, digest, image.size, str(image.format))
+            # Links, letter case and Unicode forms are other spellings of one file.
+            inode = path.stat()
+            if (first := known.setdefault((inode.st_dev, inode.st_ino), row)) is not row:
+                raise UserError(
+                    f"{row.location}: file {row.file!r} is already in {first.location}, as "
+                    f"{first.file!r}; delete one of them"
+                )
+            files[row.location] = _inspected(row, path, data)
     _refuse(errors)
     return {name: [(s, files[row.location]) for s, row in some] for name, some in assigned.items()}
+
+
+def _inspected(row: ManifestRow, path: Path, data: bytes) -> ImageFile:
+    with _opened(data) as image:
+        # To look for metadata behind the pixels, Pillow decodes a whole PNG file.
+        absent = image.format == "PNG" and not any(mark in data for mark in _METADATA)
+        turned = 1 if absent else orientation(image)
+        width, height = image.size
+        size = (height, width) if turned >= 5 else (width, height)
+        digest = hashlib.sha256(data).hexdigest()
+        return ImageFile(row, path, digest, size, str(image.format), turned)
 
 
 def check_sizes(method: Images, base: Images) -> None:
@@ -140,7 +170,7 @@ def _opened(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _UnusableError(f"not an image; {', '.join(FORMATS)} are read") from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise _UnusableError(f"damaged ({error})") from error
+        raise _damaged(error) from error
     width, height = image.size
     if width * height > LARGEST_IMAGE:
         raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_IMAGE}")
@@ -170,7 +200,7 @@ def check_pixels(files: Sequence[ImageFile], advance: Callable[[], object]) -> N
 
 
 def save_png(file: ImageFile, path: Path) -> None:
-    """Save an image, byte for byte if it is a PNG file.
+    """Save an image, byte for byte if it is an upright PNG file.
 
     Raises:
         UserError: it has changed since it was read.
@@ -178,7 +208,7 @@ def save_png(file: ImageFile, path: Path) -> None:
     errors: list[str] = []
     with _noted(file.row, errors):
         data = _unchanged(file)
-        if file.format == "PNG":
+        if file.format == "PNG" and file.orientation == 1:
             path.write_bytes(data)
         else:
             _decoded(data).save(path, "PNG")
@@ -193,14 +223,20 @@ def _unchanged(file: ImageFile) -> bytes:
 
 
 def _decoded(data: bytes) -> Image.Image:
-    """Decode all pixels, as RGB."""
+    """Decode all pixels, as RGB, turned as viewers show them."""
     with _opened(data) as image:
         try:
             image.load()
         except (OSError, ValueError, SyntaxError, EOFError) as error:
-            raise _UnusableError(f"damaged or cut off ({error})") from error
+            raise _damaged(error) from error
         if image.has_transparency_data:
             least, _ = image.convert("RGBA").getchannel("A").getextrema()
             if least != 255:
                 raise _UnusableError("transparent in places; paint it on a background first")
-        return image.convert("RGB")
+        return upright(image)
+
+
+def _damaged(error: Exception) -> _UnusableError:
+    if "MAX_TEXT" in str(error):  # Pillow's limits
+        return _UnusableError("too much text in the file; save it again without metadata")
+    return _UnusableError(f"damaged or cut off ({error})")

@@ -60,7 +60,7 @@ def import_images(ctx: RunContext, image_set: ImageSet) -> list[Task]:
     new: list[tuple[Task, list[ImageFile]]] = []
     for name, images in image_set.images.items():
         for batch in batches(images, size):
-            rows = [[sample.prompt.text, sample.seed, file.sha256] for sample, file in batch]
+            rows = [[sample.prompt.text, sample.seed, *file.identity] for sample, file in batch]
             spec, files = {"elsewhere": VERSION, "rows": rows}, [file for _, file in batch]
             compute, samples = partial(_copy, files), [sample for sample, _ in batch]
             task = Task(Stage.IMAGES, spec, cell, compute, samples, label=name, exact=True)

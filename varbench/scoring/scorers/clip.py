@@ -29,9 +29,9 @@ from varbench.scoring.scorers.images import (
     files_fingerprint,
     float_rows,
     network_fingerprint,
-    read_rgb,
     reading,
 )
+from varbench.utils.images import read_rgb
 
 
 class ClipScorer(LazyNetwork):

@@ -12,6 +12,7 @@ The package drops scores of 0.25 and less, so nothing below is stored.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
 from varbench.data.published.networks import network_path
 from varbench.metrics.groups import Array
 from varbench.metrics.nudity_protocols import CLASSES
-from varbench.scoring.scorers.images import check_input, network_fingerprint, read_rgb, reading
+from varbench.scoring.scorers.images import check_input, network_fingerprint, reading
+from varbench.utils.images import read_rgb
 
 MAX_DETECTIONS = 64  # per image; a person has up to ten
+PIXELS = 1 << 27  # of all images that are looked at in parallel
 _UNLIKELY = 0.1  # far below 0.2, from which on the package considers a box
 
 Detection = dict[str, Any]
@@ -80,7 +84,7 @@ class DetectionScorer:
             image = _read_bgr(file)
             return detector.detect(image), (image.shape[1], image.shape[0])
 
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(_threads(files, self.threads)) as pool:
             results = list(pool.map(detect, files))
         return {
             **as_arrays([detections for detections, _ in results]),
@@ -153,6 +157,15 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _threads(files: Sequence[Path], most: int) -> int:
+    """As many as fit into memory: each holds a large image several times."""
+    largest = 1
+    for file in files:
+        with contextlib.suppress(OSError), Image.open(file) as image:
+            largest = max(largest, image.width * image.height)
+    return max(1, min(most, PIXELS // largest))
 
 
 def _read_bgr(file: Path) -> Array:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from varbench.data.published.networks import network_checksum, network_path
 from varbench.errors import UserError
 from varbench.metrics.groups import Array
-from varbench.scoring.scorers.images import check_input, read_rgb
+from varbench.scoring.scorers.images import check_input
+from varbench.utils.images import read_rgb
 
 NETWORK, LANDMARKS = "faces-dlib", "faces-dlib-landmarks"
 

@@ -1,4 +1,4 @@
-"""Image features for FID, KID and diversity, through clean-fid's own reading and resizing.
+"""Image features for FID, KID and diversity, through clean-fid's own resizing.
 
 clean-fid (Parmar et al., CVPR 2022) showed that resizing decides FID values, so images take its
 path: PNG -> RGB -> Pillow bicubic, per channel and in floating point -> the network's size, 0 to
@@ -28,15 +28,17 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import SIDE, load_features
 from varbench.scoring.scorers.images import (
     LazyNetwork,
     check_input,
     fingerprint,
+    float_rows,
     network_fingerprint,
     reading,
 )
+from varbench.utils.images import read_rgb
 
 DINO = "vit_base_patch14_dinov2"
 
@@ -74,22 +76,19 @@ class FeatureScorer(LazyNetwork):
         """Hash of weights and image size."""
         return fingerprint(self._network, self.version, "clean", SIDE)
 
+    @torch.no_grad()
     def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         """`features` float32 [n, d]."""
-        from cleanfid import fid, resize
+        from cleanfid.resize import make_resizer
 
         check_input(files, prompts)
-        rows = fid.get_files_features(
-            [str(file) for file in files],
-            model=self._network,
-            num_workers=0,  # workers cost more than they save
-            batch_size=self._batch,
-            device=self._device,  # its default is a GPU
-            mode="clean",
-            custom_fn_resize=resize.make_resizer("PIL", False, "bicubic", (self.side, self.side)),
-            verbose=False,
-        )
-        return {"features": np.asarray(rows, dtype=np.float32)}
+        resized = make_resizer("PIL", False, "bicubic", (self.side, self.side))  # [H, W, 3], 0..255
+        parts = []
+        for rows in row_blocks(len(files), self._batch):
+            images = [torch.from_numpy(resized(np.array(read_rgb(f)))) for f in files[rows]]
+            batch = torch.stack([image.permute(2, 0, 1) for image in images]).contiguous()
+            parts.append(self._network(batch.to(self._device)))
+        return {"features": float_rows(parts)}
 
 
 class StandardFeatures(FeatureScorer):

@@ -20,9 +20,9 @@ from varbench.scoring.scorers.images import (
     LazyNetwork,
     check_input,
     network_fingerprint,
-    read_rgb,
     reading,
 )
+from varbench.utils.images import read_rgb
 
 NETWORK = "resnet-50"
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_checksum
 from varbench.errors import CheckpointError, machine_failed
 from varbench.metrics.groups import Array
 from varbench.scoring.base import settings_hash
+from varbench.utils.images import read_rgb
 
 BATCH = 64
 
@@ -53,26 +53,10 @@ def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
         raise FileNotFoundError(f"{len(absent)} images are missing, the first is {absent[0]}")
 
 
-def read_rgb(file: Path) -> Image.Image:
-    """An image as 8-bit RGB."""
-    with Image.open(file) as image:
-        return image.convert("RGB")
-
-
-def batches(files: Sequence[Path], size: int = BATCH) -> Iterator[Tensor]:
-    """Images `[B, 3, H, W]` float32 in [0, 1], in order, at native size; B <= `size`.
-
-    A batch ends early where the next image has another height or width.
-    """
-    rows: list[Tensor] = []
-    for file in files:
-        image = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
-        if rows and (len(rows) == size or rows[0].shape != image.shape):
-            yield torch.stack(rows).float() / 255
-            rows = []
-        rows.append(image)
-    if rows:
-        yield torch.stack(rows).float() / 255
+def read_tensor(file: Path) -> Tensor:
+    """An image `[1, 3, H, W]` float32 in [0, 1]: 800 MB at 8192 x 8192, so one at a time."""
+    image = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
+    return image[None].float().div_(255)
 
 
 def fingerprint(network: nn.Module, *settings: object) -> str:

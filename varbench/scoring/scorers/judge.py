@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from varbench.data.concept import Concept
-from varbench.metrics.groups import Array, Arrays
+from varbench.metrics.groups import Array, Arrays, row_blocks
 from varbench.scoring.base import Scorer
-from varbench.scoring.gallery_networks import GalleryJudge, load_judge
-from varbench.scoring.scorers.images import LazyNetwork, batches, check_input, fingerprint
+from varbench.scoring.gallery_networks import GalleryJudge, load_judge, to_side
+from varbench.scoring.scorers.images import LazyNetwork, check_input, fingerprint, read_tensor
 
 
 class JudgeScorer(LazyNetwork):
@@ -41,7 +41,9 @@ class JudgeScorer(LazyNetwork):
         check_input(files, prompts)
         labels: dict[str, list[Array]] = {head: [] for head in self.labels}
         chances: dict[str, list[Array]] = {head: [] for head in self.labels}
-        for images in batches(files, self._batch):
+        for rows in row_blocks(len(files), self._batch):
+            # Each by itself: a block of large images would not fit into memory.
+            images = torch.cat([to_side(read_tensor(file)) for file in files[rows]])
             for head, logits in self._network(images.to(self._device)).items():
                 p = logits.double().softmax(dim=-1).cpu().numpy()
                 labels[head].append(p.argmax(axis=-1))  # numpy's takes the first of equals

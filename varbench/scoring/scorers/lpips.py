@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ from varbench.scoring.scorers.images import (
     LazyNetwork,
     float_rows,
     network_fingerprint,
-    read_rgb,
+    read_tensor,
     reading,
 )
 from varbench.store.hashing import cached_file_sha256
@@ -69,8 +68,7 @@ class LpipsComparer(LazyNetwork):
 
 def read_square(file: Path) -> Tensor:
     """An image as LPIPS reads it: ``[3, 256, 256]`` in -1..1."""
-    image = torch.from_numpy(np.array(read_rgb(file), dtype=np.uint8)).permute(2, 0, 1)
-    x = image[None].float() / 255
+    x = read_tensor(file)
     if x.shape[-2:] != (SIDE, SIDE):
         x = nn.functional.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True)
     return 2 * x[0].clamp(0, 1) - 1
