@@ -273,3 +273,17 @@ def test_without_replacement_or_its_images_there_is_no_meaning_shift() -> None:
         assert why in found.note
     alone = {"neighbours": base["neighbours"]}  # all of them clara's
     assert "no other prompts" in metric.compute(metric_inputs(alone)).note
+
+
+def test_fid_of_few_distinct_images_is_a_number() -> None:
+    """The root of a product of low rank has imaginary parts by rounding."""
+    r = np.random.default_rng(0)
+    few, others = (np.abs(r.normal(size=(2, 64))) * 1000 for _ in range(2))
+    a, b = (rows[r.integers(0, 2, 100)].astype(np.float32) for rows in (few, others))
+    (m1, s1), (m2, s2) = (
+        (x.mean(axis=0), np.cov(x, rowvar=False)) for x in map(np.float64, (a, b))
+    )
+    # Both covariances have rank 1, and so has their product: its root has one eigenvalue.
+    expected = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2) - 2 * np.sqrt(np.trace(s1 @ s2))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(np.ones((100, 64)), b) > 0

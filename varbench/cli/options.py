@@ -12,9 +12,12 @@ import typer
 
 from varbench.cli.output import echo
 from varbench.errors import UserError, machine_failed
+from varbench.utils.seeds import LARGEST, check_seed
 
 if TYPE_CHECKING:
     from varbench.report import Filters
+
+STOPPED = "stopped; the same command goes on from here"
 
 DEFAULT_MODEL = "gallery"
 DEFAULT_METHOD = "svare"
@@ -25,7 +28,9 @@ DEFAULT_STORE = Path("varbench-runs")
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps all results.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ModelOption = Annotated[str, typer.Option("--model", help="Model name.")]
-EditSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the edit.")]
+EditSeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=LARGEST, help="Seed of the edit.")
+]
 ModelFilter = Annotated[
     str | None, typer.Option("--model", help="Only these models, separated by commas.")
 ]
@@ -36,18 +41,21 @@ SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these sui
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """End the command on an error that the user can fix: its message, exit code 2."""
+    """End the command on an error that the user can fix, exit code 2, or on Ctrl-C, 130."""
     try:
         yield
+    except KeyboardInterrupt:  # typer would end the command without a word
+        echo(STOPPED, err=True)
+        raise typer.Exit(130) from None
     except (Exception, SystemExit) as error:
-        problem = _problem(error)
+        problem = problem_of(error)
         if problem is None:
             raise
         echo(f"error: {problem}", err=True)
         raise typer.Exit(2) from error
 
 
-def _problem(error: BaseException) -> str | None:
+def problem_of(error: BaseException) -> str | None:
     """The message of an error that the user can fix; None of a fault of the program."""
     from varbench.report.cells import ReportError
     from varbench.store import StoreError
@@ -59,6 +67,8 @@ def _problem(error: BaseException) -> str | None:
         return f"a plugin or a library ended the program (sys.exit({error.code!r})); uninstall it"
     if (full := full_disk(error)) is not None:
         return f"disk full: free space ({full})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path"
     if machine_failed(error):
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return (
@@ -84,12 +94,14 @@ def split_seeds(text: str) -> tuple[int, ...]:
     """Seeds separated by commas.
 
     Raises:
-        UserError: one is not a whole number from 0 on, in plain digits.
+        UserError: one is not a whole number in plain digits, or too large.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[0-9]+", part) for part in parts):
-        raise UserError(f"--seed takes whole numbers separated by commas, got {text!r}")
-    return tuple(map(int, parts))
+    if not all(re.fullmatch(r"[0-9]{1,20}", part) for part in parts):
+        raise UserError(
+            f"--seed takes whole numbers separated by commas, such as 0,1,2,3,4, got {text!r}"
+        )
+    return tuple(check_seed(int(part)) for part in parts)
 
 
 def filters_of(

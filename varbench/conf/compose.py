@@ -7,12 +7,10 @@ methods' own ``Config`` dataclasses, so a method's settings have one home. A mod
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -21,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from varbench.conf.overrides import explain, quoted, reason, types_of
 from varbench.conf.schema import (
     ENGINES,
     EngineConfig,
@@ -36,7 +35,6 @@ from varbench.methods.registry import NONE, check_method, load_method
 from varbench.models.registry import PLUGINS
 from varbench.utils.files import packaged
 
-_FREE_KEYS = ("suite.groups.", "model.train.", "model.methods.")  # of the user's choice
 _ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
 
 
@@ -88,12 +86,23 @@ def _resolve(
     if plugin is not None:
         _register(model, plugin, group="model")
     try:
-        config = OmegaConf.to_object(_compose("config", [*groups, *sized, *overrides]))
+        types = _types(plugin or _AnyModelConfig, settings)
+        changes = quoted(overrides, types)
+        config = OmegaConf.to_object(_compose("config", [*groups, *sized, *changes]))
     except _ERRORS as error:
         model_type = OmegaConf.get_type(_compose("config", groups).model) or ModelConfig
-        raise UserError(_explain(error, overrides, model_type, settings)) from error
+        raise UserError(explain(error, overrides, _types(model_type, settings))) from error
     assert isinstance(config, RunConfig)
     return config
+
+
+class _AnyModelConfig(InfinityModelConfig, SwittiModelConfig):
+    """All settings that packaged models have."""
+
+
+def _types(model: type[Any], method: type[Any]) -> dict[str, Any]:
+    types = {"pairs": int} | types_of(model, "model.")
+    return types | types_of(SuiteConfig, "suite.") | types_of(method, "method.")
 
 
 def model_config(name: str) -> ModelConfig:
@@ -118,10 +127,10 @@ def split_engine(overrides: Sequence[str]) -> tuple[EngineConfig, tuple[str, ...
         for o in of_engine
     ]
     try:
-        config = OmegaConf.to_object(_compose("engine", settings))
+        config = OmegaConf.to_object(_compose("engine", quoted(settings, types_of(EngineConfig))))
     except _ERRORS as error:
-        known = ", ".join(_keys(EngineConfig, "engine."))
-        message = f"{' '.join(of_engine)}: {_reason(error)}; there are {known}"
+        known = ", ".join(types_of(EngineConfig, "engine."))
+        message = f"{' '.join(of_engine)}: {reason(error)}; there are {known}"
         raise UserError(message) from error
     assert isinstance(config, EngineConfig)
     if config.name not in ENGINES:
@@ -168,16 +177,7 @@ for _name, _schema in {  # the YAML files name these as their first defaults
 
 def accepts(config: type[Any], key: str) -> bool:
     """True if a method's Config has a dotted key (``train.steps``) or a section (``train``)."""
-    return any(known == key or known.startswith(f"{key}.") for known in _keys(config))
-
-
-def _keys(config: type[Any], prefix: str = "") -> Iterator[str]:
-    types = get_type_hints(config)
-    for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(types[field.name]):
-            yield from _keys(types[field.name], f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
+    return any(known == key or known.startswith(f"{key}.") for known in types_of(config))
 
 
 def _assignments(settings: dict[str, Any], prefix: str) -> Iterator[str]:
@@ -187,25 +187,3 @@ def _assignments(settings: dict[str, Any], prefix: str) -> Iterator[str]:
             yield from _assignments(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}={json.dumps(value)}"
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, and of its cause: Hydra names the key, OmegaConf the problem."""
-    cause = error.__cause__ if isinstance(error, HydraException) else None
-    texts = [str(each).splitlines()[0].rstrip(".") for each in (error, cause) if each and str(each)]
-    return ": ".join(dict.fromkeys(texts))
-
-
-def _explain(
-    error: Exception, overrides: Sequence[str], model: type[Any], method: type[Any]
-) -> str:
-    known = ["pairs", *_keys(model, "model."), *_keys(SuiteConfig, "suite.")]
-    known += _keys(method, "method.")
-    lines = [_reason(error)]
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key not in known and not key.startswith(_FREE_KEYS):
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            lines += [f"there is no key {key!r}{hint}", f"keys: {', '.join(known)}"]
-    return "\n".join(lines)

@@ -92,8 +92,12 @@ def frechet_distance(rows: Array, target: Array | Moments) -> float:
     if m1.shape != m2.shape:
         raise ValueError(f"features of {m1.size} dimensions against {m2.size}")
     if len(a) > a.shape[1]:
-        return max(_clean_fid(m1, s1, m2, s2), 0.0)
-    centred = (a - m1) / np.sqrt(len(a) - 1)
+        with contextlib.suppress(ValueError):  # of its root of a matrix of low rank
+            return max(_clean_fid(m1, s1, m2, s2), 0.0)
+        variances, axes = np.linalg.eigh(s1)
+        centred = np.sqrt(variances.clip(0))[:, None] * axes.T
+    else:
+        centred = (a - m1) / np.sqrt(len(a) - 1)
     values = np.linalg.eigvalsh(centred @ s2 @ centred.T)
     root = np.sqrt(values[values > 1e-14 * values.max()]).sum()  # what is below is rounding
     return max(float(((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * root), 0.0)

@@ -28,6 +28,7 @@ from varbench.store.temporary import sweep
 from varbench.utils.devices import check_device, pick_device
 from varbench.utils.origin import commit, versions
 from varbench.utils.progress import Progress
+from varbench.utils.seeds import check_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def make_request(
     One name or seed may stand for a sequence of one.
 
     Raises:
-        UserError: a malformed override, an unknown device, or a negative or repeated seed. Names
+        UserError: a malformed override, an unknown device, or an impossible or repeated seed. Names
             of models, methods, concepts and suites are checked by `plan`.
     """
     edit_seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
@@ -75,8 +76,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     if not seeds:
         raise UserError("a run needs at least one seed")
     for seed in seeds:
-        if seed < 0:
-            raise UserError(f"seeds are whole numbers from 0 on, got {seed}")
+        check_seed(seed)
     if len(set(seeds)) < len(seeds):
         raise UserError(f"a seed is given twice: {', '.join(map(str, seeds))}")
 

@@ -16,7 +16,7 @@ import re
 import time
 from pathlib import Path
 
-from varbench.utils.files import write_whole
+from varbench.utils.files import home, write_whole
 
 log = logging.getLogger("varbench.store.hashing")
 
@@ -75,7 +75,7 @@ def _require_json(obj: object, where: str) -> None:
 
 def checksum_folder() -> Path:
     """The cache of checksums: ``$XDG_CACHE_HOME/varbench/sha256``, ``~/.cache`` by default."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or home() / ".cache"
     return Path(base) / "varbench" / "sha256"
 
 

@@ -27,6 +27,19 @@ def packaged(folder: str) -> Path:
     return path
 
 
+def home() -> Path:
+    """The user's home folder; without one a path below which nothing is or can be written."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` as the home folder, where there is one."""
+    return Path(os.path.expanduser(path))
+
+
 def read_bytes(path: Path, error: type[Exception]) -> bytes:
     """The bytes of a file; raises `error`, which names the path, if it cannot be read."""
     try:

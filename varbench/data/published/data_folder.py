@@ -16,7 +16,7 @@ from varbench.data.prompt import MissingPromptSetError, PromptSet, PromptSetErro
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.readers import read
 from varbench.store.hashing import cached_file_sha256
-from varbench.utils.files import read_bytes
+from varbench.utils.files import expanded, home, read_bytes
 
 VARIABLE = "VARBENCH_DATA"
 
@@ -24,8 +24,8 @@ VARIABLE = "VARBENCH_DATA"
 def data_folder() -> Path:
     """`$VARBENCH_DATA`, or `$XDG_DATA_HOME/varbench` (`~/.local/share/varbench`)."""
     if given := os.environ.get(VARIABLE):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return expanded(given)
+    base = os.environ.get("XDG_DATA_HOME") or home() / ".local" / "share"
     return Path(base) / "varbench"
 
 

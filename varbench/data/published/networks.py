@@ -21,6 +21,7 @@ from varbench.data.published.data_folder import local_path, mismatch, verify
 from varbench.data.yaml_files import DISTINCT, Text, read_yaml, strict
 from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
+from varbench.utils.files import expanded, home
 
 
 class MissingNetworkError(UserError):
@@ -29,16 +30,16 @@ class MissingNetworkError(UserError):
 
 def _torch_folder() -> Path:
     """The folder of torch.hub, which torchvision and others download to."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = os.environ.get("TORCH_HOME") or cache_home / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache")
+    base = os.environ.get("TORCH_HOME") or cache_home / "torch"
+    return expanded(base) / "hub" / "checkpoints"
 
 
 _Library = Literal["clean-fid", "clip", "torch"]
 # As the libraries themselves have it: clean-fid's folder cannot be set.
 _LIBRARY_FOLDERS: Mapping[_Library, Callable[[], Path]] = {
     "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
-    "clip": lambda: Path.home() / ".cache" / "clip",
+    "clip": lambda: home() / ".cache" / "clip",
     "torch": _torch_folder,
 }
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from varbench.errors import CheckpointError
+from varbench.utils.weights import stand_in
 
 log = logging.getLogger(__name__)
 SHOWN = 60
@@ -71,6 +72,9 @@ def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torc
     absent = [f for f in ("config.json", "tokenizer.json") if not (folder / f).is_file()]
     if absent:
         raise CheckpointError(f"no text encoder in {folder}: it lacks {', '.join(absent)}")
+    for file in sorted(folder.glob("*")):
+        if file.is_file() and (kind_of_text := stand_in(file)):
+            raise CheckpointError(f"{file} is {kind_of_text}, not the encoder's; fetch it again")
     transformers_logging.disable_progress_bar()  # it would break varbench's own
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it warns of is an error below

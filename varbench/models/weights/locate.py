@@ -19,6 +19,8 @@ from typing import Any
 from varbench.errors import CheckpointError
 from varbench.models.weights.released import INDEX, ReleasedConfig, Source
 from varbench.store.hashing import cached_file_sha256
+from varbench.utils.files import expanded, home
+from varbench.utils.weights import stand_in
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +93,14 @@ class Part:
         """SHA-256 of every file.
 
         Raises:
-            CheckpointError: the hub knows the file by another checksum.
+            CheckpointError: a pointer or a page lies in its place, or the hub knows the file by
+                another checksum.
         """
         sums = {}
         for name in self.names:
             path = self.path(name)
+            if kind := stand_in(path):
+                raise CheckpointError(f"{path} is {kind}, not the model's file; fetch it again")
             sums[name] = cached_file_sha256(path)
             # The hub's cache names large files by their SHA-256.
             blob = path.resolve().name
@@ -117,6 +122,7 @@ def _snapshot(source: Source, fetch: bool) -> Path | None:
             snapshot_download(
                 source.repository,
                 revision=source.revision,
+                cache_dir=_hub_cache(),
                 allow_patterns=list(source.patterns),
                 local_files_only=not fetch,
             )
@@ -127,13 +133,18 @@ def _snapshot(source: Source, fetch: bool) -> Path | None:
         return None
 
 
+def _hub_cache() -> Path:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    return home().joinpath(*cache.parts[1:]) if cache.parts[:1] == ("~",) else cache
+
+
 def place(config: ReleasedConfig) -> str:
     """The folder searched for a model's files: the local folder, or the hub's cache."""
     if config.weights:
-        return str(Path(config.weights).expanduser())
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
+        return str(expanded(config.weights))
+    return str(_hub_cache())
 
 
 def find(config: ReleasedConfig) -> tuple[Part, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from varbench.errors import CheckpointError, machine_failed
 from varbench.models.weights.locate import shard_names
 from varbench.models.weights.released import INDEX
+from varbench.utils.weights import stand_in, why_unread
 
 NESTS = ("trainer", "gpt_fsdp", "gpt_ema_fsdp", "vae", "ema")
 """Keys under which a state dict may be nested, in order of preference: averaged weights are read
@@ -79,6 +80,8 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"no weights file at {path}")
+    if stand_in(path):
+        raise _damaged(path, None)
     if path.name.endswith(INDEX):
         return _read_index(path)
     if path.suffix == ".safetensors":
@@ -93,7 +96,9 @@ def _open(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
+def _damaged(path: Path, error: Exception | None) -> CheckpointError:
+    if kind := stand_in(path):
+        return CheckpointError(f"{path} is {kind}, not weights; fetch it again")
     return CheckpointError(f"{path} is damaged or truncated: {error}")
 
 
@@ -109,7 +114,7 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
         raise _damaged(path, error) from error
     except Exception as error:  # pickle.UnpicklingError and what a hostile file may provoke
         raise CheckpointError(
-            f"{path} is not a plain tensor file (only tensors are loaded): {error}"
+            f"{path} is not a plain tensor file: {why_unread(path, error)}; fetch it again"
         ) from error
     while isinstance(content, Mapping) and (
         nest := next((n for n in NESTS if content.get(n) is not None), None)

@@ -41,7 +41,7 @@ def assign_groups(
 
     Raises:
         UserError: an image appears twice, belongs to an impossible group, is missing or
-            surplus.
+            surplus, or is labelled otherwise than the concept's sets have its prompt.
     """
     extra = {name: load_prompt_set(size.set) for name, size in suite.groups.items() if size.set}
     valid = tuple(dict.fromkeys([*GROUPS, *extra]))
@@ -56,6 +56,7 @@ def assign_groups(
     for row in rows:
         id = prompt_id(row.prompt)
         prompt = known.get(id) or Prompt(row.prompt, id, dict(row.labels))
+        _check_known(row, prompt)
         depicted = concept.depicts(prompt)
         group = row.group or group_of.get(id) or (TARGET if depicted else UNRELATED)
         _check_group(row, group, valid, depicted)
@@ -72,6 +73,34 @@ def assign_groups(
         keys = sorted(groups[group], key=lambda key: (first_of[key[0]], key[1]))
         ordered[group] = [groups[group][key] for key in keys]
     return ordered
+
+
+def check_labels(rows: Iterable[ManifestRow]) -> None:
+    """Refuse rows, of one manifest or several, that label one prompt in two ways.
+
+    Raises:
+        UserError: names both rows.
+    """
+    first: dict[tuple[str, str], ManifestRow] = {}
+    for row in rows:
+        for column, label in row.labels.items():
+            other = first.setdefault((prompt_id(row.prompt), column), row)
+            if other.labels[column] != label:
+                raise UserError(
+                    f"{row.location}: {column} of {row.prompt!r} is {label!r}, but "
+                    f"{other.labels[column]!r} in {other.location}; a prompt has one label, the "
+                    "same in all its rows: mend one of them, or delete the column"
+                )
+
+
+def _check_known(row: ManifestRow, prompt: Prompt) -> None:
+    for column, label in row.labels.items():
+        if label and prompt.labels.get(column, label) != label:
+            raise UserError(
+                f"{row.location}: {column} of {row.prompt!r} is {label!r}, but "
+                f"{prompt.labels[column]!r} in the prompt set that has it; mend the row, or delete "
+                "the column"
+            )
 
 
 def _check_group(row: ManifestRow, group: str, valid: Sequence[str], depicted: bool) -> None:

@@ -140,11 +140,12 @@ def _inside(root: Path, file: str) -> Path:
         raise _UnusableError("not a path below the folder")
     try:
         path = (root / parts).resolve()
+        is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise _UnusableError(f"cannot be read ({error})") from error
     if not path.is_relative_to(root):
         raise _UnusableError("a link out of the folder; copy the file")
-    if not path.is_file():
+    if not is_file:
         raise _UnusableError("there is no such file")
     return path
 

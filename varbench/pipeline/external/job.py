@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from varbench.conf.compose import names, resolve
@@ -21,11 +23,12 @@ from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
 from varbench.metrics.base import OF_MODEL
 from varbench.models import registry
-from varbench.pipeline.external.groups import assign_groups, match_base
+from varbench.pipeline.external.groups import assign_groups, check_labels, match_base
 from varbench.pipeline.external.images import Images, check_sizes, inspect_files
 from varbench.pipeline.external.manifest import MANIFEST_FILE, REQUIRED, read_manifest
 from varbench.pipeline.launch import check_metrics
 from varbench.pipeline.plan import Cell
+from varbench.utils.seeds import check_seed
 
 DEFAULT = "elsewhere"  # the name of a model or a suite that was not given
 
@@ -56,14 +59,14 @@ class ScoreRequest:
 
     @property
     def command(self) -> str:
-        """The command that scores them."""
+        """The command that scores them, as a shell takes it."""
         given = {
             "concept": self.concept, "method": self.method, "model-name": self.model,
             "against": self.against, "suite": self.suite, "seed": self.seed or None,
             "manifest": self.manifest, "against-manifest": self.against_manifest,
         }  # fmt: skip
-        options = [f"--{name} {value}" for name, value in given.items() if value is not None]
-        return " ".join(["varbench score", str(self.folder), *options])
+        options = [[f"--{name}", str(v)] for name, v in given.items() if v is not None]
+        return shlex.join(["varbench", "score", str(self.folder), *chain.from_iterable(options)])
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def plan_scoring(request: ScoreRequest) -> ScoreJob:
     concept, suite = load_concept(request.concept), _suite(request.suite)
     base_cell = _cell(request, concept, suite, NONE)
     rows, sha256 = read_manifest(request.folder, request.manifest)
+    check_labels(rows)
     required = base_cell.groups() if request.suite else None
     assigned = assign_groups(concept, suite, rows, required)
     images = inspect_files(request.folder, assigned)
@@ -129,6 +133,7 @@ def plan_scoring(request: ScoreRequest) -> ScoreJob:
     if request.against is None:
         return ScoreJob(request, ImageSet(base_cell, images, sha256), None, inferred)
     base_rows, base_sha256 = read_manifest(request.against, request.against_manifest)
+    check_labels([*rows, *base_rows])
     matched = match_base(assigned, base_rows, request.against)
     base_images = inspect_files(request.against, matched)
     check_sizes(images, base_images)
@@ -183,8 +188,7 @@ def _check_names(request: ScoreRequest) -> None:
             "a method is judged against the base model on the same prompts and seeds: "
             "give its images with --against DIR, or say --method none if these are the base model's"
         )
-    if request.seed < 0:
-        raise UserError(f"--seed must not be negative, got {request.seed}")
+    check_seed(request.seed)
 
 
 def _suite(name: str | None) -> SuiteConfig:

@@ -37,6 +37,7 @@ from varbench.errors import UserError
 from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import cached_file_sha256
+from varbench.utils.files import expanded
 
 VARIABLE = "VARBENCH_GCD_CSV"
 COLUMNS = ("file", "name", "probability")
@@ -109,7 +110,7 @@ class GcdScorer:
 def default_table() -> Path:
     """`$VARBENCH_GCD_CSV`, or `gcd.csv` in the data folder."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else data_folder() / "gcd.csv"
+    return expanded(given) if given else data_folder() / "gcd.csv"
 
 
 def plain_name(name: str) -> str:

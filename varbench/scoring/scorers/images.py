@@ -19,6 +19,7 @@ from varbench.errors import CheckpointError, machine_failed
 from varbench.metrics.groups import Array
 from varbench.scoring.base import settings_hash
 from varbench.utils.images import read_rgb
+from varbench.utils.weights import why_unread
 
 BATCH = 64
 
@@ -105,5 +106,5 @@ def reading(file: Path, network: str) -> Iterator[None]:
         if machine_failed(error):
             raise
         raise CheckpointError(
-            f"{file} is not {network}; fetch it again: {type(error).__name__}: {error}"
+            f"{file} is not {network}; fetch it again: {why_unread(file, error)}"
         ) from error
