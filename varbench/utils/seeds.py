@@ -5,7 +5,7 @@ from __future__ import annotations
 from varbench.errors import UserError
 
 LARGEST = 2**32 - 1
-"""What torch's generators take, after training has multiplied it by the number of passes."""
+"""The largest seed; training multiplies it, and the product has to fit a generator of torch."""
 
 
 def check_seed(seed: int) -> int:
