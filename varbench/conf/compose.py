@@ -86,7 +86,9 @@ def _resolve(
     if plugin is not None:
         _register(model, plugin, group="model")
     try:
-        types = _types(plugin or _AnyModelConfig, settings)
+        types = _types(SwittiModelConfig, settings) | _types(
+            plugin or InfinityModelConfig, settings
+        )
         changes = quoted(overrides, types)
         config = OmegaConf.to_object(_compose("config", [*groups, *sized, *changes]))
     except _ERRORS as error:
@@ -94,10 +96,6 @@ def _resolve(
         raise UserError(explain(error, overrides, _types(model_type, settings))) from error
     assert isinstance(config, RunConfig)
     return config
-
-
-class _AnyModelConfig(InfinityModelConfig, SwittiModelConfig):
-    """All settings that packaged models have."""
 
 
 def _types(model: type[Any], method: type[Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def orientation(image: Image.Image) -> int:
         stored = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Pillow raises a dozen kinds, from SyntaxError to struct.error
         return 1
-    return stored if stored in TURNS else 1
+    return next((turn for turn in TURNS if turn == stored), 1)
 
 
 def upright(image: Image.Image) -> Image.Image:
