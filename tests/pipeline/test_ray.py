@@ -235,3 +235,22 @@ def test_no_cluster_at_the_address_is_an_error(tmp_path: Path) -> None:
     process = start(tmp_path, "engine=ray", "engine.address=127.0.0.1:1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in said
+
+
+def raylet_of(process: subprocess.Popen[str]) -> list[int]:
+    """The raylet that a run started for itself."""
+    told = subprocess.run(
+        ["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = [line.split() for line in told.stdout.splitlines()]
+    return [int(line[0]) for line in lines if line[1] == "raylet"]
+
+
+@slow
+def test_a_lost_raylet_ends_the_run_within_seconds(tmp_path: Path) -> None:
+    process = start(tmp_path, "engine=ray", "engine.workers=1", "engine.attempts=9")
+    wait_for(lambda: raylet_of(process) and entries(tmp_path, "pictures") >= 1)
+    os.kill(raylet_of(process)[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "its raylet has ended" in said and "Traceback" not in said

@@ -42,6 +42,14 @@ def put_method(site: Path, package: str, name: str, target: str, text: str) -> N
     install(site, package, files, {"varbench.methods": {name: target}})
 
 
+def test_a_plugin_that_ends_the_program_is_a_warning(site: Path) -> None:
+    put_method(site, "quitpack", "quitter", "quitpack.method:Thing", "import sys\nsys.exit(0)\n")
+    listed = varbench("list", "methods")
+    assert listed.exit_code == 0 and "svare" in listed.stdout and "SystemExit: 0" in listed.stderr
+    refused = varbench("run", "--method", "quitter", *WITHOUT_TRAINING, "--store", site / "store")
+    assert refused.exit_code == 2 and "SystemExit: 0" in refused.stderr
+
+
 def test_a_broken_plugin_is_a_warning_until_asked_for(site: Path, tmp_path: Path) -> None:
     text = "import a_module_that_nobody_has\n"
     put_method(site, "brokenpack", "shattered", "brokenpack.method:Thing", text)
