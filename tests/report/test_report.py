@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.helpers.report import page_of, put_cell, put_edit, table_text, write_report
 from varbench.errors import UserError
-from varbench.metrics.record import RECORD_FIELDS
+from varbench.metrics.record import RECORD_FIELDS, REPORT_FIELDS
 from varbench.report import (
     Filters,
     ReportError,
@@ -36,7 +36,7 @@ from varbench.store import Store
 
 def test_json_has_exactly_the_fields_of_a_record(store: Store) -> None:
     rows = json.loads(render(load_records(store), "json"))
-    assert all(tuple(row) == RECORD_FIELDS for row in rows)
+    assert all(tuple(row) == REPORT_FIELDS for row in rows)
     mean, *seeds = (r for r in rows if (r["method"], r["metric"]) == ("svare", "acc_n"))
     assert mean["seed"] is None and [r["seed"] for r in seeds] == [0, 1]
     assert (mean["value"], mean["n"]) == (pytest.approx(0.97), 400)

@@ -14,6 +14,7 @@ from varbench.cli.options import (
     ConceptFilter,
     MethodFilter,
     ModelFilter,
+    SettingsFilter,
     StoreOption,
     SuiteFilter,
     filters_of,
@@ -35,6 +36,7 @@ def publish(
     method: MethodFilter = None,
     concept: ConceptFilter = None,
     suite: SuiteFilter = None,
+    settings: SettingsFilter = None,
     variants: Annotated[
         bool, typer.Option("--variants", help="Include settings other than the model's defaults.")
     ] = False,
@@ -44,7 +46,7 @@ def publish(
         from varbench.leaderboard.publish import publish as write_results
         from varbench.store import Store
 
-        filters = filters_of(model, method, concept, suite)
+        filters = filters_of(model, method, concept, suite, settings)
         for path in write_results(Store(store), out, filters, variants=variants):
             echo(f"wrote {path}", err=True)
 

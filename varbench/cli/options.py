@@ -37,6 +37,9 @@ ModelFilter = Annotated[
 MethodFilter = Annotated[str | None, typer.Option("--method", help="Only these methods.")]
 ConceptFilter = Annotated[str | None, typer.Option("--concept", help="Only these concepts.")]
 SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these suites.")]
+SettingsFilter = Annotated[
+    str | None, typer.Option("--settings", help="Only these settings, as a report names them.")
+]
 
 
 @contextmanager
@@ -105,12 +108,19 @@ def split_seeds(text: str) -> tuple[int, ...]:
 
 
 def filters_of(
-    model: str | None, method: str | None, concept: str | None, suite: str | None
+    model: str | None,
+    method: str | None,
+    concept: str | None,
+    suite: str | None,
+    settings: str | None = None,
 ) -> Filters:
-    """The cells that the options ``--model`` to ``--suite`` select."""
+    """The cells that the options ``--model`` to ``--settings`` select."""
     from varbench.report import Filters
 
-    given = {"--model": model, "--method": method, "--concept": concept, "--suite": suite}
+    given = {
+        "--model": model, "--method": method, "--concept": concept, "--suite": suite,
+        "--settings": settings,
+    }  # fmt: skip
     return Filters(
         *(() if text is None else split_names(text, option) for option, text in given.items())
     )

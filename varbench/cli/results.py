@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from varbench.cli.options import (
     ConceptFilter,
     MethodFilter,
     ModelFilter,
+    SettingsFilter,
     StoreOption,
     SuiteFilter,
     filters_of,
@@ -50,6 +52,7 @@ def report(
     method: MethodFilter = None,
     concept: ConceptFilter = None,
     suite: SuiteFilter = None,
+    settings: SettingsFilter = None,
     metric: Annotated[
         str | None, typer.Option(help="Only these metrics, separated by commas.")
     ] = None,
@@ -67,9 +70,10 @@ def report(
         from varbench.store import Store
 
         _check_choices(format, table, out, ablation, reported)
-        filters = filters_of(model, method, concept, suite)
+        filters = filters_of(model, method, concept, suite, settings)
         if ablation is not None:
-            echo(render_ablation(Store(store), ablation, format), nl=False)
+            text = render_ablation(Store(store), ablation, format, filters.settings)
+            echo(text, nl=False)
             return
         records, cells, page = _selected(store, results, filters)
         if metric is not None:
@@ -144,13 +148,17 @@ def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any
 
 
 def results_table(store: Store, entries: Sequence[Entry]) -> str:
-    """The tables of recorded cells, with all edit seeds that the store has of them."""
-    from varbench.report import Filters, load_records, render
+    """The tables of exactly the recorded cells, and the settings that they ran with."""
+    from varbench.report import records_of, render
+    from varbench.report.cells import cells_of
 
-    cells = [entry.json("cell.json") for entry in entries]
-    names = ("model", "method", "concept", "suite")
-    filters = Filters(*(tuple(dict.fromkeys(cell[name] for cell in cells)) for name in names))
-    return render(load_records(store, filters), "table") + "\n"
+    cells = cells_of(store, entries)
+    overrides: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        given = overrides.setdefault(cell.settings, {})
+        given |= dict.fromkeys(cell.body.get("overrides") or ())
+    lines = [f"settings {name}: {shlex.join(o) or 'defaults'}\n" for name, o in overrides.items()]
+    return render(records_of(cells), "table") + "\n" + "".join(lines)
 
 
 def _wrote(paths: list[Path]) -> None:
@@ -179,6 +187,7 @@ def figures(
     method: MethodFilter = None,
     concept: ConceptFilter = None,
     suite: SuiteFilter = None,
+    settings: SettingsFilter = None,
 ) -> None:
     """Write figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
     with user_errors():
@@ -187,5 +196,5 @@ def figures(
         from varbench.store import Store
 
         all_cells = load_cells(Store(store))
-        cells = select(all_cells, filters_of(model, method, concept, suite))
+        cells = select(all_cells, filters_of(model, method, concept, suite, settings))
         _wrote(write_figures(Store(store), cells, all_cells, out))

@@ -101,7 +101,7 @@ def run(
 
         from varbench.pipeline import launch
         from varbench.pipeline import run as pipeline
-        from varbench.report.ablation_table import render
+        from varbench.report.ablation_table import render_run
 
         with launch.session(
             [*requests.values()],
@@ -114,8 +114,8 @@ def run(
             if variants is None:
                 table = results_table(ctx.store, pipeline.run(requests[""], ctx))
             else:
-                pipeline.run_ablation(variants, [*requests.values()], ctx)
-                table = render(ctx.store, variants.name, "table")
+                ran = pipeline.run_ablation(variants, [*requests.values()], ctx)
+                table = render_run(ctx.store, ran, "table")
         echo(table, nl=False)
 
 

@@ -30,6 +30,7 @@ from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import Statistic
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
+from varbench.report.settings import differences
 from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]
@@ -52,8 +53,8 @@ def publish(
 
     Raises:
         ReportError: nothing matches.
-        ResultsError: a file would mix suites, or seeds that were measured differently. Nothing is
-            written then.
+        ResultsError: files would mix suites or settings, or a file seeds that were measured
+            differently. Nothing is written then.
     """
     cells = select(load_cells(store), filters or Filters())
     for cell in cells:
@@ -62,7 +63,7 @@ def publish(
                 f"{cell.method} on {cell.model} are {source}, which nobody can repeat with a "
                 "command: choose the others with --model"
             )
-    _check_one_suite(cells)
+    _check_one_panel(cells)
     defaults = _default_settings(cells)
     chosen = [cell for cell in cells if variants or settings_of(cell) in defaults]
     if not chosen:
@@ -91,15 +92,24 @@ def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> li
     return [_result(seeds, settings in defaults) for settings, seeds in groups.items()]
 
 
-def _check_one_suite(cells: Sequence[CellRecord]) -> None:
-    suites: dict[tuple[str, str], set[str]] = {}
+def _check_one_panel(cells: Sequence[CellRecord]) -> None:
+    panels: dict[tuple[str, str], dict[tuple[str, str], CellRecord]] = {}
     for cell in cells:
-        suites.setdefault((cell.model, cell.concept), set()).add(cell.suite)
-    for (model, concept), names in suites.items():
-        if len(names) > 1:
+        panels.setdefault((cell.model, cell.concept), {})[cell.panel[2:]] = cell
+    for (model, concept), measured in panels.items():
+        suites = sorted({suite for suite, _ in measured})
+        if len(suites) > 1:
             raise ResultsError(
-                f"{concept} on {model} was measured on several suites ({', '.join(sorted(names))}),"
+                f"{concept} on {model} was measured on several suites ({', '.join(suites)}),"
                 " and a leaderboard compares on one: choose with --suite"
+            )
+        if len(measured) > 1:
+            (first, *others) = measured.values()
+            differ = differences(first.conditions, [other.conditions for other in others])
+            raise ResultsError(
+                f"{concept} on {model} was measured with several settings, and a leaderboard "
+                f"compares with one: choose with --settings {first.settings} ({differ}), or "
+                f"{', '.join(other.settings for other in others)}"
             )
 
 

@@ -67,7 +67,7 @@ def load(folder: Path) -> list[Result]:
 
 def _order(result: Result) -> tuple[str, ...]:
     method = "" if result.method == NONE else result.method
-    return (result.model, result.concept, result.suite, method, result.config)
+    return (result.model, result.concept, result.suite, result.settings, method, result.config)
 
 
 def records_of(results: Sequence[Result]) -> list[MetricRecord]:
@@ -80,7 +80,8 @@ def _records(result: Result) -> Iterator[MetricRecord]:
     shared = {name: getattr(result, name) for name in names} | {"prompt_set": result.suite}
     machines = {cell.seed: machine_of(cell.body) for cell in cells_of([result])}
     all_machines = "; ".join(sorted(set(machines.values())))
-    labels: dict[str, Any] = {"family": result.family, "embedded": result.embedded}
+    more = ("family", "embedded", "settings", "conditions")
+    labels: dict[str, Any] = {name: getattr(result, name) for name in more}
     metrics: tuple[MetricValues | Cost, ...] = (*result.metrics, *result.costs.values)
     for metric in metrics:
         stored = shared | metric.model_dump()
@@ -104,6 +105,7 @@ def cells_of(results: Sequence[Result]) -> list[CellRecord]:
             key=run.cell,
             seed=run.seed,
             body=_body(result, run),
+            spec=result.conditions,
             **{name: getattr(result, name) for name in names},
         )
         for result in results

@@ -18,7 +18,7 @@ from varbench.leaderboard.results import MetricValues, Result
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import run
-from varbench.report import load_cells
+from varbench.report.cells import cells_of
 from varbench.report.columns import column
 from varbench.report.text import MISSING
 
@@ -78,11 +78,10 @@ def reproduce(results: Sequence[Result], ctx: RunContext) -> list[Result]:
     again: list[Result] = []
     for number, (result, request) in enumerate(zip(results, requests, strict=True), 1):
         ctx.progress.say(f"{number}/{len(results)} {result.path.with_suffix('').as_posix()}")
-        keys = {entry.key for entry in run(request, ctx)}
         cells = [
             cell
-            for cell in load_cells(ctx.store)
-            if cell.key in keys and settings_of(cell)[:3] == settings_of(result)[:3]
+            for cell in cells_of(ctx.store, run(request, ctx))
+            if settings_of(cell)[:3] == settings_of(result)[:3]
         ]
         defaults = {settings_of(cell) for cell in cells if result.default}
         again += results_of(cells, defaults)

@@ -182,6 +182,27 @@ class Result(Part):
         name = self.method if self.default else f"{self.method}.{self.config}"
         return Path(self.model) / self.concept.replace(" ", "-") / f"{name}.json"
 
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Everything that decided the numbers besides the method, as far as the file says it."""
+        made = self.provenance
+        config = made.resolved_config
+        model = {k: v for k, v in config.get("model", {}).items() if k != "methods"}
+        instruments = (*made.scorers, made.judge)
+        return {
+            "config": {"model": model, "suite": config.get("suite")},
+            "model": made.model_fingerprint,
+            "concept": made.concept_sha256,
+            "prompts": made.prompts_sha256,
+            "scorers": {one.name: [one.version, one.fingerprint] for one in instruments},
+            **made.stage_versions,
+        }
+
+    @property
+    def settings(self) -> str:
+        """First 8 hex digits of the hash of its conditions."""
+        return digest(self.conditions)[:8]
+
     def content_sha256(self) -> str:
         """The hash of everything but `sha256`."""
         return digest(self.model_dump(mode="json", exclude={"sha256"}))

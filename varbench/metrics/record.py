@@ -21,7 +21,7 @@ _ENDS = ("value", "low", "high")
 class MetricRecord:
     """One number of one model, method, concept and suite.
 
-    The fields up to `status` are a record of `report --format json`, those up to `machine` a row of
+    The fields up to `status` are a record of `cell.json`, those up to `machine` a row of
     `load_results`, both in this order. Missing numbers are None.
 
     Attributes:
@@ -36,9 +36,12 @@ class MetricRecord:
         diff_value, diff_low, diff_high: paired difference to the base model, with its interval.
         seeds: edit seeds with a value.
         seed_min, seed_max: the lowest and the highest seed's value.
+        settings: first 8 hex digits of the hash of everything that decided the number besides the
+            method: suite, model, concept, versions. Only equal ones compare.
         machine: device and precision, as far as rounding depends on them.
         note: the metric's remark, such as why there is no value.
         details: further numbers of the metric under short names.
+        conditions: what `settings` is the hash of.
     """
 
     model: str
@@ -64,9 +67,11 @@ class MetricRecord:
     seed_max: float | None = None
     family: str = ""
     embedded: bool = False
+    settings: str = ""
     machine: str = ""
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_value(cls, value: MetricValue, n_failed: int, **labels: Any) -> MetricRecord:
@@ -115,6 +120,8 @@ class MetricRecord:
 
 _NAMES = tuple(entry.name for entry in fields(MetricRecord))
 RECORD_FIELDS = _NAMES[: _NAMES.index("status") + 1]
+"""A record as `cell.json` stores it."""
+REPORT_FIELDS = (*RECORD_FIELDS, "settings")
 """A record of `report --format json`."""
 FRAME_FIELDS = _NAMES[: _NAMES.index("machine") + 1]
 """A row of `load_results` and of `report --format csv`."""

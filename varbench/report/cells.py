@@ -14,6 +14,7 @@ from varbench.errors import machine_failed
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
+from varbench.report.settings import settings_id, settings_of
 from varbench.store import Entry, Store, sequence_of
 
 T = TypeVar("T")
@@ -29,13 +30,15 @@ class ReportError(ValueError):
 class Filters:
     """Names of the cells to report; an empty tuple means all.
 
-    The base model's cells are always reported: without them no other number can be read.
+    The base model's cells are always reported: without them no other number can be read. Settings
+    (`CellRecord.settings`) may be named by their first digits.
     """
 
     model: tuple[str, ...] = ()
     method: tuple[str, ...] = ()
     concept: tuple[str, ...] = ()
     suite: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,26 @@ class CellRecord:
     turn: tuple[int, str] = (0, "")
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str, int]:
+    def identity(self) -> tuple[str, str, str, str, str, str, int]:
         """Equal for two measurements of the same thing; sorts cells, the base model first."""
         seed = -1 if self.seed is None else self.seed
         method = "" if self.method == NONE else self.method
-        return (self.model, self.concept, self.suite, method, self.config, seed)
+        return (*self.panel, method, self.config, seed)
+
+    @property
+    def panel(self) -> tuple[str, str, str, str]:
+        """Equal for cells that can be compared, which share a panel of a report."""
+        return self.model, self.concept, self.suite, self.settings
+
+    @cached_property
+    def conditions(self) -> Mapping[str, Any]:
+        """Everything that decided its numbers besides the method."""
+        return settings_of(self.spec)
+
+    @cached_property
+    def settings(self) -> str:
+        """First 8 hex digits of the hash of its conditions."""
+        return settings_id(self.conditions)
 
     @property
     def images(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -96,7 +114,8 @@ class CellRecord:
     def records(self) -> Iterator[MetricRecord]:
         """Its records, and its costs as records: numbers without an interval, of no image."""
         labels: dict[str, Any] = {"family": self.family, "embedded": self.embedded}
-        labels["machine"] = machine_of(self.body)
+        labels |= {"machine": machine_of(self.body), "settings": self.settings}
+        labels["conditions"] = self.conditions
         for stored in self.body.get("records", ()):
             yield MetricRecord.of_cell(stored, **labels)
         names = ("model", "method", "config", "concept", "suite", "seed")
@@ -168,10 +187,10 @@ def cells_of(store: Store, entries: Iterable[Entry]) -> list[CellRecord]:
 def load_cells(store: Store) -> list[CellRecord]:
     """All cells of a store, sorted.
 
-    Where several measure the same thing (a prompt set, the weights or a metric changed since) the
-    one written last counts.
+    Where several measure the same thing with the same settings (the code of a method changed since)
+    the one written last counts.
     """
-    newest: dict[tuple[str, str, str, str, str, int], CellRecord] = {}
+    newest: dict[tuple[str, str, str, str, str, str, int], CellRecord] = {}
     for entry in store.entries("cell"):
         cell = read_cell(entry, store)
         if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
@@ -201,14 +220,23 @@ def select(cells: Sequence[T], filters: Filters) -> list[T]:
     chosen = list(cells)
     for label, names in vars(filters).items():
         known = sorted({str(getattr(cell, label)) for cell in cells})
+        prefix = label == "settings"
         for name in names:
-            if name not in known:
+            if not any(_named(value, name, prefix) for value in known):
                 raise ReportError(f"no results for {label} {name!r}; there are: {', '.join(known)}")
         accepted = (*names, NONE) if label == "method" else names
-        chosen = [cell for cell in chosen if not names or getattr(cell, label) in accepted]
+        chosen = [
+            cell
+            for cell in chosen
+            if not names or any(_named(getattr(cell, label), name, prefix) for name in accepted)
+        ]
     if not chosen:
         raise ReportError("no cell matches all filters together: drop one of them")
     return chosen
+
+
+def _named(value: str, name: str, prefix: bool) -> bool:
+    return value.startswith(name) if prefix else value == name
 
 
 def machine_of(body: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ def _result_figures(
     numbers = series(row.label for panel in panels for row in panel.rows)
     images = ImageGrid(store, all_cells, cells)
     for panel in panels:
-        name = "-".join((panel.model, panel.concept, panel.suite)).replace(" ", "-")
+        parts = (panel.model, panel.concept, panel.suite, panel.settings_name)
+        name = "-".join(filter(None, parts)).replace(" ", "-")
         columns = panel.cells_of(cells)
         if len(panel.rows) > 2:
             yield f"{name}-tradeoff", tradeoff_figure(panel, numbers)
@@ -66,8 +67,8 @@ def _result_figures(
             yield f"{name}-{metric}", threshold_figure(columns, metric, numbers)
         for grid in images.grids(columns):
             yield f"{name}-pictures-{grid.group}", image_figure(grid)
-    for name, ablation in ablation_table.load_all(store).items():
-        yield f"ablation-{name}", _sweep_figure(store, ablation)
+    for run in ablation_table.load_all(store):
+        yield f"ablation-{run.name}", _sweep_figure(store, run.content)
 
 
 def write_figures(

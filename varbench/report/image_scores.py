@@ -17,8 +17,8 @@ from varbench.store import Stage, Store
 from varbench.store.failures import left_in
 
 COLUMNS = (
-    "model", "method", "config", "concept", "suite", "edit_seed", "group", "prompt_id", "seed",
-    "prompt", "hit", "scorer", "score", "value", "file",
+    "model", "method", "config", "concept", "suite", "settings", "edit_seed", "group",
+    "prompt_id", "seed", "prompt", "hit", "scorer", "score", "value", "file",
 )  # fmt: skip
 _DTYPES = {"edit_seed": "Int64", "seed": "Int64", "hit": "boolean", "value": "float64"}
 _DETECTION = ("class", "score", "box", "size")
@@ -93,7 +93,8 @@ def load_images(path: str | Path) -> pd.DataFrame:
 def _rows(
     store: Store, cell: CellRecord, scores: Mapping[str, Sequence[ImageScores]]
 ) -> Iterator[tuple[Any, ...]]:
-    labels = (cell.model, cell.method, cell.config, cell.concept, cell.suite, cell.seed)
+    names = ("model", "method", "config", "concept", "suite", "settings", "seed")
+    labels = tuple(getattr(cell, name) for name in names)
     for group, images in cell.images.items():
         for image in images:
             entry = store.find(image.get("stage", Stage.IMAGES), image["key"], verify=False)

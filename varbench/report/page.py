@@ -50,7 +50,7 @@ def render_page(
     numbers = series(row.label for panel in panels for row in panel.rows)
     all_cells = cells if all_cells is None else all_cells
     images = None if store is None else ImageGrid(store, all_cells, cells)
-    anchors = _anchors([f"{p.concept} {p.model} {p.suite}" for p in panels])
+    anchors = _anchors([f"{p.concept} {p.model} {p.suite} {p.settings_name}" for p in panels])
     sections = [
         _section(anchor, panel, cells, images, numbers)
         for anchor, panel in zip(anchors, panels, strict=True)

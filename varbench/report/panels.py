@@ -1,4 +1,4 @@
-"""A panel: the results of one model on one concept and suite, arranged as a table.
+"""A panel: the results of one model on one concept and suite with one settings, as a table.
 
 Every table, the page and the plots draw from panels, so that they agree.
 """
@@ -12,6 +12,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord
 from varbench.report.columns import ORDER, Column, column
+from varbench.report.settings import differences
 from varbench.report.text import MISSING, count, visible
 
 
@@ -38,20 +39,24 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class Panel:
-    """All results of one (model, concept, suite), the base model's row first.
+    """All results of one (model, concept, suite, settings), the base model's row first.
 
     Attributes:
         columns: the built-in metrics in fixed order, then others by id.
-        note: where rows were computed on other devices or in other precision; else "".
+        differs: its settings against those of other panels of the same model, concept and suite;
+            "" if there are none.
+        note: that, and where rows were computed on other devices or in other precision; else "".
     """
 
     model: str
     concept: str
     suite: str
+    settings: str
     family: str
     embedded: bool
     columns: tuple[Column, ...]
     rows: tuple[MethodRow, ...]
+    differs: str = ""
     note: str = ""
 
     def of(self, *tables: str) -> tuple[Column, ...]:
@@ -62,29 +67,48 @@ class Panel:
     @property
     def title(self) -> str:
         """The panel's name in one line, safe to show."""
-        return visible(f"{self.concept} · {self.model} · {self.suite}")
+        parts = (self.concept, self.model, self.suite, self.settings_name)
+        return visible(" · ".join(filter(None, parts)))
+
+    @property
+    def settings_name(self) -> str:
+        """What tells it from other panels of the same model, concept and suite; "" if none."""
+        return f"settings {self.settings}" if self.differs else ""
 
     def cells_of(self, cells: Sequence[CellRecord]) -> list[tuple[str, CellRecord]]:
         """Label and cell of each method, of several edit seeds the lowest; the base model first."""
         labels = {(row.method, row.config): row.label for row in self.rows}
         first: dict[tuple[str, str], CellRecord] = {}
         for cell in sorted(cells, key=lambda cell: cell.identity):
-            if (cell.model, cell.concept, cell.suite) == (self.model, self.concept, self.suite):
+            if cell.panel == (self.model, self.concept, self.suite, self.settings):
                 first.setdefault((cell.method, cell.config), cell)
         return [(labels.get(name, name[0]), cell) for name, cell in first.items()]
 
 
 def build_panels(records: Iterable[MetricRecord]) -> list[Panel]:
-    """The panels of records, sorted by model, concept, suite; they show means over edit seeds."""
-    groups: dict[tuple[str, str, str], list[MetricRecord]] = {}
+    """The panels of records, sorted by model, concept, suite, settings.
+
+    They show means over edit seeds.
+    """
+    groups: dict[tuple[str, str, str, str], list[MetricRecord]] = {}
     for record in records:
         if record.seed is None:
-            groups.setdefault((record.model, record.concept, record.suite), []).append(record)
+            place = (record.model, record.concept, record.suite, record.settings)
+            groups.setdefault(place, []).append(record)
     panels = []
     for place, of_place in sorted(groups.items()):
         columns, keys = _columns(of_place)
-        first, rows, note = of_place[0], _rows(of_place, keys), _machines(of_place)
-        panels.append(Panel(*place, first.family, first.embedded, columns, rows, note))
+        first, rows = of_place[0], _rows(of_place, keys)
+        others = [
+            of_other[0].conditions
+            for other, of_other in groups.items()
+            if other != place and other[:3] == place[:3]
+        ]
+        differs = visible(differences(first.conditions, others)) if others else ""
+        note = " ".join(
+            [*[f"Settings {first.settings}: {differs}."] * bool(differs), _machines(of_place)]
+        ).strip()
+        panels.append(Panel(*place, first.family, first.embedded, columns, rows, differs, note))
     return panels
 
 

@@ -107,9 +107,9 @@ def ablation_tables(store: Store) -> list[Table]:
         ReportError: a cell of one is no longer in the store.
     """
     tables = []
-    for ablation in ablation_table.load_all(store).values():
-        table = ablation_table.table_of(store, ablation)
-        note = f"Suite: {ablation['suite']}. {table.note}"
+    for run in ablation_table.load_all(store):
+        table = ablation_table.table_of(store, run)
+        note = f"Suite: {run.content['suite']}. {table.note}"
         tables.append(replace(table, labels=("concept", "method"), note=note, counted=True))
     return tables
 
@@ -127,7 +127,8 @@ def _table(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> Tab
     rows = []
     for panel in panels:
         leaders = [best(panel, c.key, c.info.better, samples) for c in columns]
-        concept = panel.concept if len({p.model for p in panels}) == 1 else panel.title
+        alone = len({p.model for p in panels}) == 1 and not panel.differs
+        concept = panel.concept if alone else panel.title
         for row in panel.rows:
             cells = [
                 replace(number_cell(c, row.values.get(c.key)), best=row.label in labels)

@@ -49,7 +49,14 @@ def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
 
 def _number_of(record: MetricRecord) -> tuple[Any, ...]:
     """Everything that the edit seeds of one number share."""
-    place = (record.model, record.method, record.config, record.concept, record.suite)
+    place = (
+        record.model,
+        record.method,
+        record.config,
+        record.concept,
+        record.suite,
+        record.settings,
+    )
     return (*place, record.prompt_set, record.metric)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from varbench.errors import unknown
 from varbench.methods.registry import NONE
-from varbench.metrics.record import RECORD_FIELDS, MetricRecord
+from varbench.metrics.record import REPORT_FIELDS, MetricRecord
 from varbench.report.columns import Column
 from varbench.report.panels import Panel, build_panels
 from varbench.report.records import to_frame
@@ -184,7 +184,7 @@ def render(records: Sequence[MetricRecord], form: str, table: str | None = None)
     if form == "csv":
         return str(to_frame(records).to_csv(index=False, lineterminator="\n"))
     if form == "json":
-        plain = [{name: getattr(record, name) for name in RECORD_FIELDS} for record in records]
+        plain = [{name: getattr(record, name) for name in REPORT_FIELDS} for record in records]
         return json.dumps(plain, indent=1, allow_nan=False) + "\n"
     panels = build_panels(records)
     names = [table] if table else list(TABLES)

@@ -26,12 +26,12 @@ class CellSamples:
     def __init__(self, cells: Sequence[CellRecord]) -> None:
         self._by_method: dict[tuple[str, ...], list[Mapping[str, PairedSamples]]] = {}
         for cell in cells:
-            place = (cell.model, cell.concept, cell.suite, cell.method, cell.config)
+            place = (*cell.panel, cell.method, cell.config)
             self._by_method.setdefault(place, []).append(cell.samples)
 
     def of(self, panel: Panel, row: MethodRow, metric: str) -> list[PairedSamples]:
         """The samples of one number, one per edit seed; empty if there are none."""
-        place = (panel.model, panel.concept, panel.suite, row.method, row.config)
+        place = (panel.model, panel.concept, panel.suite, panel.settings, row.method, row.config)
         cells = self._by_method.get(place, ())
         return [by_metric[metric] for by_metric in cells if metric in by_metric]
 

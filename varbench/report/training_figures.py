@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that the cells' edits kept records for."""
+    names: dict[str, str] = {}  # of an edit, by its key; cells of several suites share one
     for cell in cells:
         edit = edit_of(store, cell)
-        if edit is None:
+        if edit is None or edit.key in names:
             continue
         name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
+        if name in names.values():  # of another model, or another concept of this name
+            name += f"-{edit.key[:8]}"
+        names[edit.key] = name
         notes, log = edit.json("notes.json"), training_log(edit)
         if "concept_tokens" in notes:
             yield f"{name}-tokens", _concept_map(notes["schedule"], notes["concept_tokens"])
