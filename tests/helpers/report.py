@@ -73,10 +73,11 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         method: it is of; a key of `NUMBERS` decides its records.
         seed: the edit seed.
         changes: fields of the cell, or `shift` (of all numbers), `prompt` (before each prompt's
-            number), `rows` (the paired samples) and `images` (by group).
+            number), `rows` (the paired samples), `images` (by group) and `spec` (more of its spec).
     """
     concept, family = changes.pop("concept", "face-ada"), changes.pop("family", "celebrity")
     shift, prompt = changes.pop("shift", 0.0), changes.pop("prompt", "a photo of ada")
+    spec = {"concept": concept, "method": method, "seed": seed, **changes.pop("spec", {})}
     rows: dict[str, PairedSamples] = changes.pop("rows", {})
     same = {"config": f"{method:0<8.8}", "concept": concept}
     records = []
@@ -110,7 +111,7 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},
         "records": records, "pictures": images if given is None else given, **changes,
     }  # fmt: skip
-    with store.write("cell", {"concept": concept, "method": method, "seed": seed}) as writer:
+    with store.write("cell", spec) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         write_rows(writer.dir / "rows.npz", rows)
     return cell

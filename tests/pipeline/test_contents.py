@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.helpers.cli import small_groups
 from tests.helpers.runs import run_context
-from varbench.models.infinity.model import InfinityModel
+from tests.helpers.wrong_build import inverted_colours
 from varbench.pipeline.estimate.workload import run_workload
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import run
@@ -26,19 +23,6 @@ SMALL = (
 REQUEST = Request("gallery", ("uce",), ("face-ada",), "smoke", (0,), SMALL)
 
 
-@pytest.fixture
-def wrong_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """A build whose decoder inverts all colours, with the same version number."""
-    decode = InfinityModel.decode
-
-    def inverted(self: InfinityModel, rollout: Any) -> Any:
-        return 1 - decode(self, rollout)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(InfinityModel, "decode", inverted)
-        yield patch
-
-
 def numbers(store: Store) -> dict[str, Any]:
     """Records of all cells, by method."""
     cells = [entry.json("cell.json") for entry in store.entries(Stage.CELL)]
@@ -50,12 +34,10 @@ def todo(store: Path) -> dict[str, int]:
     return {str(work.stage): work.todo for work in works if work.todo}
 
 
-def test_images_of_a_mended_build_are_scored_anew(
-    tmp_path: Path, wrong_build: pytest.MonkeyPatch
-) -> None:
-    run(REQUEST, run_context(tmp_path / "right-later"))
+def test_images_of_a_mended_build_are_scored_anew(tmp_path: Path) -> None:
+    with inverted_colours():
+        run(REQUEST, run_context(tmp_path / "right-later"))
     wrong = numbers(Store(tmp_path / "right-later"))
-    wrong_build.undo()
     shutil.rmtree(tmp_path / "right-later" / "pictures")
     run(REQUEST, run_context(tmp_path / "right-later"))
     run(REQUEST, run_context(tmp_path / "fresh"))
@@ -64,11 +46,9 @@ def test_images_of_a_mended_build_are_scored_anew(
     assert not todo(tmp_path / "right-later")
 
 
-def test_a_plan_sees_that_images_are_others_than_were_scored(
-    tmp_path: Path, wrong_build: pytest.MonkeyPatch
-) -> None:
-    run(REQUEST, run_context(tmp_path / "wrong"))
-    wrong_build.undo()
+def test_a_plan_sees_that_images_are_others_than_were_scored(tmp_path: Path) -> None:
+    with inverted_colours():
+        run(REQUEST, run_context(tmp_path / "wrong"))
     run(REQUEST, run_context(tmp_path / "right"))
     assert not todo(tmp_path / "wrong")
     shutil.rmtree(tmp_path / "wrong" / "pictures")

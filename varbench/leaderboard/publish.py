@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from varbench.leaderboard.json_files import Part, ResultsError
+from varbench.leaderboard.mixtures import check_one_panel
 from varbench.leaderboard.results import (
     Cost,
     Costs,
@@ -30,11 +31,9 @@ from varbench.metrics.record import MetricRecord
 from varbench.metrics.stats.paired_samples import Statistic
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
-from varbench.report.settings import differences
 from varbench.store import Store, digest
 
 Settings = tuple[str, str, str, str]
-"""Model, concept, method, config."""
 Seeds = Sequence[CellRecord]
 """The cells of one results file, one per edit seed."""
 P = TypeVar("P", bound=Part)
@@ -63,7 +62,7 @@ def publish(
                 f"{cell.method} on {cell.model} are {source}, which nobody can repeat with a "
                 "command: choose the others with --model"
             )
-    _check_one_panel(cells)
+    check_one_panel(cells)
     defaults = _default_settings(cells)
     chosen = [cell for cell in cells if variants or settings_of(cell) in defaults]
     if not chosen:
@@ -72,7 +71,7 @@ def publish(
 
 
 def settings_of(measured: CellRecord | Result) -> Settings:
-    """The settings that the edit seeds of one results file share."""
+    """Model, concept, method and config, which the edit seeds of one results file share."""
     return measured.model, measured.concept, measured.method, measured.config
 
 
@@ -90,27 +89,6 @@ def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> li
     for cell in cells:
         groups.setdefault(settings_of(cell), []).append(cell)
     return [_result(seeds, settings in defaults) for settings, seeds in groups.items()]
-
-
-def _check_one_panel(cells: Sequence[CellRecord]) -> None:
-    panels: dict[tuple[str, str], dict[tuple[str, str], CellRecord]] = {}
-    for cell in cells:
-        panels.setdefault((cell.model, cell.concept), {})[cell.panel[2:]] = cell
-    for (model, concept), measured in panels.items():
-        suites = sorted({suite for suite, _ in measured})
-        if len(suites) > 1:
-            raise ResultsError(
-                f"{concept} on {model} was measured on several suites ({', '.join(suites)}),"
-                " and a leaderboard compares on one: choose with --suite"
-            )
-        if len(measured) > 1:
-            (first, *others) = measured.values()
-            differ = differences(first.conditions, [other.conditions for other in others])
-            raise ResultsError(
-                f"{concept} on {model} was measured with several settings, and a leaderboard "
-                f"compares with one: choose with --settings {first.settings} ({differ}), or "
-                f"{', '.join(other.settings for other in others)}"
-            )
 
 
 def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:

@@ -72,7 +72,7 @@ class Panel:
 
     @property
     def settings_name(self) -> str:
-        """What tells it from other panels of the same model, concept and suite; "" if none."""
+        """Its name among panels of the same model, concept and suite; "" if there are none."""
         return f"settings {self.settings}" if self.differs else ""
 
     def cells_of(self, cells: Sequence[CellRecord]) -> list[tuple[str, CellRecord]]:
