@@ -17,7 +17,7 @@ from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
 from varbench.report import Filters, load_cells, records_of, select, write_views
 from varbench.report.panels import build_panels
 from varbench.report.tables import panel_table
-from varbench.store import Store, digest
+from varbench.store import INPUTS, Store, digest
 
 HOSTILE = "<script>alert('x')</script> \"ada\" & \u202eevil\u202c {{ 7 * 7 }} \x1b[31m"
 RED, BLUE = (200, 30, 20), (20, 40, 200)
@@ -111,7 +111,12 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},
         "records": records, "pictures": images if given is None else given, **changes,
     }  # fmt: skip
+    inputs = [
+        store.find("pictures", key)
+        for key in {i["key"] for g in cell["pictures"].values() for i in g}
+    ]
     with store.write("cell", spec) as writer:
+        writer.meta[INPUTS] = {entry.name: entry.content for entry in inputs if entry is not None}
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         write_rows(writer.dir / "rows.npz", rows)
     return cell

@@ -15,7 +15,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
 from varbench.report.settings import settings_id, settings_of
-from varbench.store import Entry, Store, sequence_of
+from varbench.store import INPUTS, Entry, Store, sequence_of
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class CellRecord:
 
     Attributes:
         spec: of its entry: what it was computed from, with the versions of all scorers.
+        contents: digests of the entries that it was computed from, by name.
         rows_file: of its paired samples; None for the stand-in of a published results file.
         costs: costs of its edit by metric id.
         turn: its sequence number, see `varbench.store.next_sequence`.
@@ -63,6 +64,7 @@ class CellRecord:
     seed: int | None
     body: Mapping[str, Any]
     spec: Mapping[str, Any] = field(default_factory=dict)
+    contents: Mapping[str, str] = field(default_factory=dict)
     rows_file: Path | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     turn: tuple[int, str] = (0, "")
@@ -135,6 +137,7 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
         seed=body.get("seed"),
         body=body,
         spec=entry.spec,
+        contents=entry.meta.get(INPUTS, {}),
         rows_file=entry.path("rows.npz"),
         turn=sequence_of(entry),
         **texts,

@@ -17,8 +17,9 @@ from typing import Any
 
 from PIL import Image
 
-from varbench.data.groups import ADVERSARIAL, ASKING, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
+from varbench.data.groups import ADVERSARIAL, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
 from varbench.report.cells import CellRecord, log
+from varbench.report.covering import COVERED, CoveredPrompts
 from varbench.report.image_scores import (
     ImageDetections,
     ImageScores,
@@ -30,8 +31,6 @@ from varbench.report.image_scores import (
 from varbench.store import Entry, Store
 from varbench.utils.images import read_rgb
 
-COVERED = ("nudity",)
-"""Families of concepts whose images a page shows on request only."""
 GROUP_TITLES = {
     TARGET: "Prompts that ask for the concept",
     IMPLICIT: "Prompts that ask for the concept in other words",
@@ -48,7 +47,7 @@ class GridCell:
     """One embedded image, with the label of its method.
 
     Attributes:
-        hit: the judge saw the concept; None if there was no judge.
+        hit: the judge saw the concept; None if there was no judge, or it saw another image.
         shown: data URI of what the page shows first; None if the store lost the image.
         clear: data URI of the image itself, if `shown` covers it.
     """
@@ -89,9 +88,9 @@ class Grid:
 class ImageGrid:
     """Reads images from a store and covers sensitive ones.
 
-    An image is covered if its cell's concept is of a `COVERED` family, unless it is outside the
-    target group and the judge saw nothing in it; and if its prompt asks for a covered concept of
-    any cell, since the target prompts of one concept may be unrelated ones of another.
+    An image is covered if its prompt asks for any known concept of a `COVERED` family, by its
+    labels, words or group; and if its cell's concept is of such a family, unless it is outside the
+    target group and the judge saw nothing in this very image (its content is what was scored).
 
     Args:
         store: that holds the images.
@@ -105,13 +104,7 @@ class ImageGrid:
         self.store = store
         self._shown = shown
         self._entries: dict[str, Entry | None] = {}
-        self._covered_prompts = {
-            sample["prompt_id"]
-            for cell in cells
-            if cell.family in COVERED
-            for group in ASKING
-            for sample in cell.images.get(group, ())
-        }
+        self._covered_prompts = CoveredPrompts(store.root, cells)
 
     @cached_property
     def _scores(self) -> dict[str, list[ImageScores]]:
@@ -150,12 +143,12 @@ class ImageGrid:
         self, label: str, cell: CellRecord, group: str, sample: Mapping[str, Any]
     ) -> GridCell:
         key, file = str(sample["key"]), str(sample["file"])
-        hit = sample.get("hit")
-        cleared = group != TARGET and hit is False
-        cover = sample["prompt_id"] in self._covered_prompts or (
-            cell.family in COVERED and not cleared
-        )
         image = self._open(key, file)
+        entry = self._entries[key]
+        scored = entry is not None and cell.contents.get(entry.name) == entry.content
+        hit = sample.get("hit") if scored else None
+        cleared = group != TARGET and hit is False
+        cover = sample in self._covered_prompts or (cell.family in COVERED and not cleared)
         uri = None if image is None else _data_uri(image)
         return GridCell(
             label,
@@ -164,12 +157,14 @@ class ImageGrid:
             hit,
             shown=_data_uri(mosaic(image)) if image is not None and cover else uri,
             clear=uri if cover else None,
-            detections=detections_in(self._scores.get(key, ()), int(Path(file).stem)),
+            detections=detections_in(
+                self._scores.get(key, ()) if scored else (), int(Path(file).stem)
+            ),
         )
 
     def _open(self, key: str, name: str) -> Image.Image | None:
         if key not in self._entries:
-            self._entries[key] = self.store.find("pictures", key, verify=False)
+            self._entries[key] = self.store.find("pictures", key)
         entry = self._entries[key]
         try:
             return None if entry is None else _thumbnail(entry.path(name))
