@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -223,7 +222,8 @@ def _print_config(requests: Iterable[Request]) -> None:
 
 def _request_of_cell(path: Path, device: str, store: Path) -> Request:
     """The request that repeats a recorded cell."""
-    from varbench.pipeline.plan import Request
+    from varbench.data import own_files
+    from varbench.pipeline.launch import make_request
 
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
@@ -231,16 +231,11 @@ def _request_of_cell(path: Path, device: str, store: Path) -> Request:
         overrides, seed = cell["overrides"], cell["seed"]
         if not all(isinstance(text, str) for text in (*names, *overrides)):
             raise TypeError("names and overrides must be text")
-        if not isinstance(seed, int):
+        if type(seed) is not int:
             raise TypeError(f"seed {seed!r} is not a number")
         model, method, suite, concept = names
         if cell["concept_file"] is not None:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_-]*", concept):
-                raise ValueError(f"{concept!r} cannot name a concept")  # nor escape the folder
-            file = store / "concepts" / f"{concept}.yaml"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(cell["concept_file"], encoding="utf-8")
-            concept = str(file)
-        return Request(model, (method,), (concept,), suite, (seed,), tuple(overrides), device)
+            concept = str(own_files.restore(cell, concept, path.parent, store / "concepts"))
+        return make_request(model, method, concept, suite, seed, overrides, device)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a cell.json of varbench: {error}") from error

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from varbench.conf.schema import plain
+from varbench.data import own_files
 from varbench.metrics import MetricInputs, MetricValue, concept_hits
 from varbench.metrics.groups import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
@@ -114,12 +114,6 @@ def record_cell(
     return cached(ctx.store, Stage.CELL, header.spec, write, inputs_of(outputs, base))
 
 
-def _concept_file(name: str) -> str | None:
-    """The text of a user's own concept file; None for a packaged concept."""
-    path = Path(name)
-    return path.read_text() if path.suffix in {".yaml", ".yml"} else None
-
-
 @dataclass(frozen=True)
 class _Record:
     """The content of a cell; arguments as of `record_cell`."""
@@ -169,7 +163,7 @@ class _Record:
             "config": cell.config_hash(),
             "concept": cell.label,
             "erased": cell.erased.name,
-            "concept_file": _concept_file(cell.name),
+            **own_files.contents(cell.name),
             "family": cell.concept.family,
             "suite": cell.config.suite.name,
             "seed": cell.seed,
