@@ -7,8 +7,10 @@ run tests the pipeline, and its numbers mean nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from varbench.conf.compose import names as config_names
 from varbench.conf.compose import resolve
@@ -17,13 +19,17 @@ from varbench.data import published
 from varbench.data.concept import Concept
 from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.groups import TARGET
-from varbench.errors import UserError
+from varbench.data.prompt import Prompt
+from varbench.errors import CheckpointError, UserError
 from varbench.methods.registry import NONE
+from varbench.models.weights import locate
 from varbench.models.weights.released import ReleasedConfig
 from varbench.scoring.registry import JUDGES
 from varbench.utils.files import packaged
 from varbench.utils.text import normalise
 
+TOKENIZER = "tokenizer.json"
+SHOWN = 8  # words in a warning
 GALLERY = "gallery"
 """Name of the embedded model, and of the networks that know its drawings."""
 
@@ -37,17 +43,8 @@ def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[
     """
     if model.name != GALLERY:
         return
-    tokenizer = packaged("models/gallery/weights") / "text" / "tokenizer.json"
-    known = set(json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"])
     for concept in concepts:
-        prompts = [normalise(prompt.text).split() for prompt in concept.group(TARGET)]
-        unread = [words for words in prompts if not known.issuperset(words)]
-        if 2 * len(unread) > len(prompts):
-            unknown = ", ".join(repr(word) for word in unread[0] if word not in known)
-            raise UserError(
-                f"concept {concept.name!r} is for real models: the Gallery does not know {unknown} "
-                f"of its prompts; concepts that fit: {_packaged(for_gallery)}"
-            )
+        check_read(model, {TARGET: concept.group(TARGET)}, concept.name)
     for group, prompt_set in published_groups(suite).items():
         suites = {name: resolve(GALLERY, name, NONE).suite for name in config_names("suite")}
         fitting = ", ".join(name for name, other in suites.items() if not published_groups(other))
@@ -55,6 +52,91 @@ def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[
             f"suite {suite.name!r} is for real models: its group {group!r} uses {prompt_set!r}, "
             f"whose words the Gallery does not know; suites that fit: {fitting}"
         )
+
+
+def check_read(model: ModelConfig, groups: Mapping[str, Sequence[Prompt]], concept: str) -> None:
+    """Refuse groups that the model's text encoder mostly cannot read, as far as it is here.
+
+    Of the Gallery's few words all must be known, of another model's tokens half.
+
+    Raises:
+        UserError: it cannot read most prompts of a group; names words of the first.
+    """
+    tokenizer, is_gallery = _tokenizer_file(model), model.name == GALLERY
+    for group, prompts in groups.items() if tokenizer else ():
+        unread = []
+        for prompt in prompts:
+            words, share = unread_words(tokenizer, prompt.text)
+            if share > 0.5 or (is_gallery and any(map(normalise, words))):
+                unread.append(words)
+        if 2 * len(unread) <= len(prompts):
+            continue
+        shown = ", ".join(map(repr, unread[0])) or "any word"
+        if is_gallery:
+            raise UserError(
+                f"concept {concept!r} is for real models: the Gallery does not know {shown} "
+                f"of its prompts in group {group!r}, as in most others; concepts that fit: "
+                f"{_packaged(for_gallery)}"
+            )
+        raise UserError(
+            f"the text encoder of {model.name} cannot read {shown} and most of group {group!r} of "
+            f"concept {concept!r}; say these prompts in words that it knows"
+        )
+
+
+def read_warnings(model: ModelConfig, groups: Mapping[str, Sequence[Prompt]]) -> list[str]:
+    """Warn of each group with words that the model's text encoder cannot read."""
+    warnings, tokenizer = [], _tokenizer_file(model)
+    for group, prompts in groups.items() if tokenizer else ():
+        every = [unread_words(tokenizer, prompt.text) for prompt in prompts]
+        unread = [words for words, share in every if share]
+        if unread:
+            known = dict.fromkeys(word for words in unread for word in words)
+            shown = ", ".join(map(repr, list(known)[:SHOWN])) + ", ..." * (len(known) > SHOWN)
+            warnings.append(
+                f"{model.name} cannot read {shown or 'any word'} in {len(unread)} of "
+                f"{len(prompts)} prompts of group {group!r}: all such words look alike to it"
+            )
+    return warnings
+
+
+def _tokenizer_file(model: ModelConfig) -> Path | None:
+    """The tokenizer of the model's text encoder, if it is on this machine."""
+    if model.name == GALLERY:
+        return packaged("models/gallery/weights") / "text" / TOKENIZER
+    parts = locate.find(model) if isinstance(model, ReleasedConfig) else ()
+    files = [
+        p.path(TOKENIZER) for p in parts if TOKENIZER in p.names and TOKENIZER not in p.missing
+    ]
+    return files[0] if files else None
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{file} is not a tokenizer; fetch it again ({error})") from error
+
+
+@lru_cache(maxsize=1 << 16)  # a run plans several times
+def unread_words(file: Path, prompt: str) -> tuple[tuple[str, ...], float]:
+    """Pieces of a prompt that a tokenizer has no tokens for, and their share of all tokens.
+
+    Args:
+        file: the tokenizer, `tokenizer.json`.
+        prompt: if nothing is left of it, the share is 1.
+    """
+    tokenizer = _tokenizer(file)
+    encoded = tokenizer.encode(prompt, add_special_tokens=False)
+    special = {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    special.add(tokenizer.token_to_id("<unk>"))
+    places = zip(encoded.ids, encoded.tokens, encoded.offsets, strict=True)
+    kept = [(id in special, place) for id, token, place in places if token != "▁"]
+    words = tuple(prompt[start:end].strip() for unread, (start, end) in kept if unread)
+    return words, len(words) / len(kept) if kept else 1.0
 
 
 def compatibility_warnings(model: ModelConfig, concepts: Sequence[Concept]) -> list[str]:

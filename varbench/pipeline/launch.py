@@ -20,8 +20,8 @@ from varbench.errors import UserError, unknown
 from varbench.methods.training.config import FineTuneConfig
 from varbench.metrics import METRICS
 from varbench.models.protocol import PARTS
-from varbench.pipeline.compatibility import compatibility_warnings
-from varbench.pipeline.plan import Request, plan
+from varbench.pipeline.compatibility import compatibility_warnings, read_warnings
+from varbench.pipeline.plan import Request, plan, prompts_of
 from varbench.store import Store, failures
 from varbench.store.run_log import run_log
 from varbench.store.temporary import sweep
@@ -95,7 +95,8 @@ def check(requests: Sequence[Request]) -> list[str]:
     """Refuse bad requests before a network is loaded.
 
     Returns:
-        Warnings, each once: concepts whose numbers mean nothing on the requested model.
+        Warnings, each once: concepts whose numbers mean nothing on the requested model, and words
+        of prompts that its text encoder cannot read.
 
     Raises:
         UserError: unknown names, keys or values.
@@ -107,7 +108,10 @@ def check(requests: Sequence[Request]) -> list[str]:
         cells = plan(request)
         for config in {cell.method: cell.config for cell in cells}.values():
             _check_settings(config)
-        warnings += compatibility_warnings(cells[0].config.model, [cell.concept for cell in cells])
+        model = cells[0].config.model
+        warnings += compatibility_warnings(model, [cell.concept for cell in cells])
+        for groups in prompts_of(cells).values():
+            warnings += read_warnings(model, groups)
     return list(dict.fromkeys(warnings))
 
 

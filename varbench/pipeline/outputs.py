@@ -165,7 +165,7 @@ class CellOutputs:
         return {name: stored.failed() for name, stored in self.all_stored().items()}
 
     def tokens_lost(self) -> dict[str, int]:
-        """Tokens that a prompt was too long by, by prompt id; empty if all were read whole."""
+        """Tokens of a prompt that were not read, by prompt id; empty if all were read whole."""
         lost: dict[str, int] = {}
         for stored in self.stored.values():
             for _, images, _ in stored.batches:

@@ -19,7 +19,7 @@ from varbench.data.selection import split_of, stratified_subset
 from varbench.errors import UserError
 from varbench.methods.registry import NONE, check_method, load_method, uses_seed
 from varbench.metrics.groups import Key
-from varbench.pipeline.compatibility import check_compatible
+from varbench.pipeline.compatibility import check_compatible, check_read
 from varbench.store import digest
 
 T = TypeVar("T")
@@ -190,7 +190,21 @@ def plan(request: Request) -> list[Cell]:
                     )
                     for seed in seeds
                 ]  # fmt: skip
+    for tested, groups in prompts_of(cells).items():
+        check_read(configs[NONE].model, groups, tested)
     return cells
+
+
+def prompts_of(cells: Sequence[Cell]) -> dict[str, dict[str, list[Prompt]]]:
+    """By concept, the distinct prompts of each group of its cells."""
+    return {
+        cell.concept.name: {
+            group: list({sample.prompt.id: sample.prompt for sample in samples}.values())
+            for group, samples in cell.groups().items()
+        }
+        for cell in cells
+        if cell.method == NONE
+    }
 
 
 def base_cell(cells: Sequence[Cell], cell: Cell) -> Cell:

@@ -22,6 +22,7 @@ from varbench.models.text.encoders import (
     token_ids,
     token_names,
     tokens_lost,
+    tokens_unread,
 )
 from varbench.models.weights.fingerprint import fingerprint_of
 
@@ -133,7 +134,8 @@ class TextEncoder:
                 f"the text encoder gives infinite or undefined features in {rows.dtype} for the "
                 f"prompt {prompt[:SHOWN]!r}: load it in bfloat16 or float32"
             )
-        return PromptFeatures({"rows": rows}, tokens_lost(self.tokenizer, prompt, self.maxlen))
+        text = (self.tokenizer, prompt, self.maxlen)
+        return PromptFeatures({"rows": rows}, tokens_lost(*text), tokens_unread(*text))
 
     def tokens(self, prompt: str) -> list[str]:
         """The tokens of a prompt, cut as :meth:`features` cuts them."""

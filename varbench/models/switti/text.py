@@ -20,6 +20,7 @@ from varbench.models.text.encoders import (
     read_encoder,
     token_ids,
     tokens_lost,
+    tokens_unread,
 )
 
 MAXLEN = 77
@@ -67,10 +68,9 @@ class CLIPPair:
             ids = token_ids(tokenizer, prompt, self.maxlen)
             out = encoder(input_ids=torch.tensor([ids], device=encoder.device))
             rows.append(out.last_hidden_state[0])
-        return PromptFeatures(
-            {"rows": torch.cat(rows, dim=-1), "pooled": out.pooler_output[0]},
-            tokens_lost(self.tokenizers[0], prompt, self.maxlen),
-        )
+        text = (self.tokenizers[0], prompt, self.maxlen)
+        tensors = {"rows": torch.cat(rows, dim=-1), "pooled": out.pooler_output[0]}
+        return PromptFeatures(tensors, tokens_lost(*text), tokens_unread(*text))
 
 
 @dataclass(frozen=True)

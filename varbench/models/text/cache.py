@@ -157,10 +157,11 @@ class CachedTextEncoder(Generic[C]):
             tensors = {name: value.cpu().contiguous() for name, value in features.tensors.items()}
             # Not save_file: it makes files that only their owner may read.
             (writer.dir / ROWS).write_bytes(save(tensors))
-            writer.meta["lost"] = features.lost
+            writer.meta |= {"lost": features.lost, "unread": features.unread}
 
         entry = cached(self.store, Stage.TEXT, self._spec(prompt), write)
-        return PromptFeatures(load_file(entry.path(ROWS)), entry.meta["lost"])
+        lost, unread = entry.meta["lost"], entry.meta.get("unread", 0)  # older ones lack it
+        return PromptFeatures(load_file(entry.path(ROWS)), lost, unread)
 
     def _computed(self, prompt: str) -> PromptFeatures:
         if self._loaded is None:

@@ -29,17 +29,19 @@ class PromptFeatures:
     Attributes:
         tensors: by name, in the encoders' dtype; ``rows`` is ``[n, C]``, one row per token.
         lost: tokens of the prompt that did not fit.
+        unread: other tokens that are not in the vocabulary, all of which look alike.
     """
 
     tensors: Mapping[str, Tensor]
     lost: int
+    unread: int = 0
 
 
 class PromptEncoder(Protocol[C_co]):
     """The text encoders of a model, or a cache in their place."""
 
     truncated: dict[str, int]
-    """Prompts so far that did not fit, with the number of tokens that each lost."""
+    """Prompts so far that were not read whole, with the number of tokens that each lost."""
 
     def encode(self, prompts: Sequence[str]) -> C_co:
         """Prompts -> the model's condition; a prompt's rows do not depend on the others."""
@@ -120,6 +122,16 @@ def tokens_lost(tokenizer: Any, prompt: str, maxlen: int) -> int:
     return max(0, len(tokenizer(prompt, verbose=False).input_ids) - maxlen)
 
 
+def tokens_unread(tokenizer: Any, prompt: str, maxlen: int) -> int:
+    """Number of tokens, of those that fit, that stand for no text of the prompt.
+
+    These are the unknown token, and special ones that a prompt spells out, such as ``</s>``.
+    """
+    inside = tokenizer(prompt, add_special_tokens=False, truncation=True, max_length=maxlen)
+    special = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("<unk>")}
+    return sum(id in special for id in inside.input_ids)
+
+
 def token_names(tokenizer: Any, prompt: str, maxlen: int) -> list[str]:
     """The tokens of :func:`token_ids` as strings."""
     return list(tokenizer.convert_ids_to_tokens(token_ids(tokenizer, prompt, maxlen)))
@@ -128,11 +140,18 @@ def token_names(tokenizer: Any, prompt: str, maxlen: int) -> list[str]:
 def report_lost(
     truncated: dict[str, int], encoded: Mapping[str, PromptFeatures], maxlen: int
 ) -> None:
-    """Note prompts that lost tokens in ``truncated``, with a warning for each new one."""
+    """Note prompts that were not read whole in ``truncated``, with a warning for each new one."""
     for prompt, features in encoded.items():
-        if features.lost and prompt not in truncated:
-            truncated[prompt] = features.lost
+        if not features.lost + features.unread or prompt in truncated:
+            continue
+        truncated[prompt] = features.lost + features.unread
+        if features.lost:
             log.warning(
                 "prompt cut to %d tokens, its last %d are lost: %r...",
                 maxlen, features.lost, prompt[:SHOWN],
+            )  # fmt: skip
+        if features.unread:
+            log.warning(
+                "the text encoder cannot read %d tokens of the prompt %r; say it in other words",
+                features.unread, prompt[:SHOWN],
             )  # fmt: skip

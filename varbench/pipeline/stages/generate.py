@@ -125,7 +125,7 @@ def _extra_passes(task: Task, model: NextScaleModel, guidance: Guidance) -> int:
 
 
 def _tokens_lost(model: NextScaleModel, samples: Sequence[Sample]) -> dict[str, int]:
-    """Tokens that did not fit, by the id of each prompt that was too long."""
+    """Tokens that did not fit or cannot be read, by the id of each prompt that has some."""
     text = getattr(model, "text_encoder", None)
     truncated = text.truncated if text else {}
     return {s.prompt.id: truncated[s.prompt.text] for s in samples if s.prompt.text in truncated}
