@@ -46,6 +46,11 @@ def _git(root: Path, *args: str) -> str:
     return done.stdout.strip()
 
 
+def code() -> dict[str, str]:
+    """Versions of Python and the libraries, and the commit, of this process."""
+    return {**versions(), "commit": commit() or "no checkout"}
+
+
 def origin(device: str | None) -> dict[str, Any]:
     """Versions, commit and device of this process; None for work that no device decides."""
     return {"versions": versions(), "commit": commit(), "device": device}

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from varbench.conf.schema import EngineConfig
 from varbench.errors import UserError
 from varbench.pipeline.task import Task
 from varbench.store import StoreError
+from varbench.utils import origin
 
 POLL_S = 1.0
 PATIENCE_S = 180.0
@@ -37,7 +39,7 @@ class Place:
 
 
 class Cluster:
-    """The actors of a run, of a class with ``where() -> (host, process number)``; ends them."""
+    """The actors of a run, of a class whose ``where`` gives host, process number and code."""
 
     def __init__(self, engine: EngineConfig, worker: type, args: tuple[Any, ...]) -> None:
         try:
@@ -83,7 +85,8 @@ class Cluster:
         a worker that Ray was asked for may have to wait for its place.
 
         Raises:
-            EngineError: there is none, and there was none for `PATIENCE_S`, or none can come.
+            EngineError: there is none, and there was none for `PATIENCE_S`, or none can come; or
+                one has another version of varbench or of a library.
         """
         most = self.engine.workers or 10**6
         room = self._room() - len(self._coming)
@@ -93,7 +96,9 @@ class Cluster:
         for answer in self._answered():
             actor = self._coming.pop(answer)
             try:
-                self.places.append(Place(actor, *self.ray.get(answer)))
+                host, pid, *same = self.ray.get(answer)
+                _check_code(f"worker {pid} on {host}", *same)
+                self.places.append(Place(actor, host, pid))
             except self.ray.exceptions.RayError as error:
                 self._trouble = f"; the last one died: {_last_line(error)}"
                 self._end(actor)
@@ -177,6 +182,29 @@ class Cluster:
     def _end(self, actor: Any) -> None:
         with contextlib.suppress(Exception):  # it may be gone, with its node
             self.ray.kill(actor)
+
+
+def _check_code(worker: str, code: Mapping[str, str] | None = None) -> None:
+    """Refuse a worker that would compute with other code, under the same keys.
+
+    Args:
+        worker: names it.
+        code: as of `varbench.utils.origin.code` there; None where varbench does not tell it yet.
+
+    Raises:
+        EngineError: names every version that differs.
+    """
+    here, there = origin.code(), code or {}
+    differ = [
+        f"{name} {there.get(name, 'unknown')} (here {here.get(name, 'unknown')})"
+        for name in {**here, **there}
+        if there.get(name) != here.get(name)
+    ]
+    if differ:
+        raise EngineError(
+            f"{worker} has {', '.join(differ)}: one run computes with one version; install the "
+            "same on every machine, start the cluster again, and run the same command"
+        )
 
 
 def _last_line(error: Exception) -> str:

@@ -27,6 +27,7 @@ from varbench.pipeline.record import cell_spec, recorded
 from varbench.pipeline.task import Lookup, Task, perform
 from varbench.store import Stage, Store, StoreError
 from varbench.utils.devices import pick_device
+from varbench.utils.origin import code
 
 LONG = (Stage.EDIT, Stage.ROLLOUTS, Stage.PROBE, Stage.ATTACK)
 
@@ -46,9 +47,9 @@ class Worker:
         self.request = request
         self._tasks: dict[str, Task] = {}
 
-    def where(self) -> tuple[str, int]:
-        """Host and process number."""
-        return socket.gethostname(), os.getpid()
+    def where(self) -> tuple[str, int, dict[str, str]]:
+        """Host, process number, and the code that computes here: versions and commit."""
+        return socket.gethostname(), os.getpid(), code()
 
     def do(self, key: str) -> tuple[str, str] | None:
         """Do a task of the run; a UserError comes back as (kind, message)."""

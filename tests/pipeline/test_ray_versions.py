@@ -1,0 +1,64 @@
+"""Workers of another version are refused; no cluster is needed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from varbench.conf.schema import EngineConfig
+from varbench.pipeline.engines.cluster import Cluster, EngineError
+from varbench.pipeline.engines.ray import Worker
+from varbench.utils.origin import code
+
+
+class FakeRay(SimpleNamespace):
+    """A cluster with room for one worker, which answers at once."""
+
+    def __init__(self, answer: tuple[Any, ...]) -> None:
+        super().__init__(exceptions=SimpleNamespace(RayError=ConnectionError))
+        self.answer = answer
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 1}
+
+    def wait(self, replies: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return replies, []
+
+    def get(self, reply: Any) -> tuple[Any, ...]:
+        return self.answer
+
+
+def grown(monkeypatch: pytest.MonkeyPatch, *answer: Any) -> Cluster:
+    """A cluster after one worker came and said where it is."""
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(answer))
+    cluster = Cluster(EngineConfig("ray", workers=1), Worker, ())
+    remote = SimpleNamespace(remote=lambda *args: "reply")
+    cluster._actor = SimpleNamespace(remote=lambda *args: SimpleNamespace(where=remote))
+    cluster.grow()
+    return cluster
+
+
+def test_workers_with_this_code_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Worker.where(SimpleNamespace())  # type: ignore[arg-type]
+    (place,) = grown(monkeypatch, *where).places
+    assert (place.host, place.pid) == where[:2]
+
+
+@pytest.mark.parametrize("name", ["varbench", "commit", "torch"])
+def test_workers_with_other_code_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    words = re.escape(f"worker 7 on node-2 has {name} other (here {code()[name]}): one run")
+    with pytest.raises(EngineError, match=words):
+        grown(monkeypatch, "node-2", 7, {**code(), name: "other"})
+
+
+def test_workers_that_do_not_tell_their_version_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(EngineError, match=r"worker 7 on node-2 has .*varbench unknown"):
+        grown(monkeypatch, "node-2", 7)
