@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import varbench as api
 from tests.helpers.cli import varbench
 from tests.helpers.leaderboard import METHOD, SMALL
 from varbench.cli.output import _Printable
-from varbench.errors import machine_failed
+from varbench.errors import UserError, machine_failed
 from varbench.methods.training import checkpoints
 from varbench.pipeline import run as pipeline
 from varbench.pipeline.stages.score import score_or_isolate
@@ -78,6 +79,17 @@ def test_the_machine_and_plugins_end_a_run_with_one_line(
     monkeypatch.setattr(pipeline, "run", fail)
     done = varbench("run", "--method", METHOD, *SMALL, "--store", tmp_path)
     assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.output
+
+
+def test_a_plugin_cannot_end_the_program_of_whoever_calls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*args: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    with pytest.raises(UserError, match="ended the program"):
+        api.run(methods=METHOD, overrides=SMALL, store=tmp_path, quiet=True)
 
 
 # --- terminals ----------------------------------------------------------------------------------

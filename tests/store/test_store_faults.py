@@ -247,6 +247,27 @@ def test_a_report_says_each_time_that_a_damaged_cell_is_missing(
         assert "rows are missing: the cell was damaged" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["../../../out", "/tmp/varbench-out"])
+def test_a_cell_names_no_figure_outside_the_folder(
+    small_store: Path, tmp_path: Path, name: str
+) -> None:
+    store = Store(shutil.copytree(small_store, tmp_path / "a" / "b" / "store"))
+    for entry in list(store.entries("cell")):
+        cell = entry.json("cell.json") | {"concept": name}
+        rows = entry.path("rows.npz").read_bytes()
+        store.remove(entry)
+        with store.write("cell", entry.spec) as writer:
+            (writer.dir / "cell.json").write_text(json.dumps(cell))
+            (writer.dir / "rows.npz").write_bytes(rows)
+            writer.meta |= entry.meta
+    out = tmp_path / "a" / "b" / "figures"
+    done = varbench("figures", "--store", store.root, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert any(out.iterdir())
+    written = {path.parent for path in tmp_path.rglob("*") if path.suffix in {".pdf", ".svg"}}
+    assert written == {out}
+
+
 def test_a_report_says_that_a_results_file_was_edited(
     small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,6 +281,22 @@ def test_a_report_says_that_a_results_file_was_edited(
         caplog.clear()
         assert varbench("report", "--results", tmp_path).exit_code == 0
         assert (f"{path} was edited by hand" in caplog.text) == edited
+
+
+def test_status_outlives_journals_that_are_no_files(store: Store) -> None:
+    (store.root / "runs" / "a.jsonl").mkdir(parents=True)
+    os.mkfifo(store.root / "runs" / "b.jsonl")
+    assert varbench("status", "--store", store.root).exit_code == 0
+
+
+def test_a_manifest_of_other_types_is_damage(store: Store) -> None:
+    for part in ("meta", "spec"):
+        folder = put(store).dir
+        manifest = json.loads((folder / MANIFEST).read_bytes()) | {part: [1]}
+        del manifest["digest"]
+        text = json.dumps(manifest | {"digest": parsed_digest(manifest)})
+        (folder / MANIFEST).write_text(text)
+        assert Store(store.root).get("generate", SPEC) is None
 
 
 def test_no_process_has_this_number() -> None:

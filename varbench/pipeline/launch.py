@@ -192,7 +192,11 @@ def session(
 
             for request in requests:
                 prepare(request, ctx)
-        yield ctx
+        try:
+            yield ctx
+        except SystemExit as error:
+            message = f"a plugin or a library ended the program (sys.exit({error.code!r}))"
+            raise UserError(f"{message}; what is done is in the store") from error
 
 
 def run_to_frame(

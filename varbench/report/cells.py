@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,8 +126,14 @@ class CellRecord:
 
 
 def read_cell(entry: Entry, store: Store) -> CellRecord:
-    """A cell from its entry in the store, with its costs from other entries there."""
+    """A cell from its entry in the store, with its costs from other entries there.
+
+    Raises:
+        ReportError: it was not written by varbench.
+    """
     body = entry.json("cell.json")
+    if not isinstance(body, dict):
+        raise ReportError(f"{entry.path('cell.json')}: no record of a cell; remove its folder")
     names = ("model", "method", "config", "concept", "family", "suite")
     texts: dict[str, Any] = {name: str(body.get(name) or "") for name in names}
     cell = CellRecord(
@@ -153,7 +158,7 @@ def edit_of(store: Store, cell: CellRecord) -> Entry | None:
 
 def training_log(edit: Entry) -> list[dict[str, float]]:
     """The numbers that an edit's training logged, one mapping per step."""
-    return [json.loads(line) for line in edit.path("log.jsonl").read_text().splitlines()]
+    return edit.json_lines("log.jsonl")
 
 
 def kept_by_scale(log: Sequence[Mapping[str, float]]) -> list[list[float]]:

@@ -37,6 +37,7 @@ from varbench.report.records import records_of
 from varbench.report.text import visible
 from varbench.report.training_figures import training_figures
 from varbench.store import Store
+from varbench.utils.files import file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def _result_figures(
     images = ImageGrid(store, all_cells, cells)
     for panel in panels:
         parts = (panel.model, panel.concept, panel.suite, panel.settings_name)
-        name = "-".join(filter(None, parts)).replace(" ", "-")
+        name = "-".join(filter(None, parts))
         columns = panel.cells_of(cells)
         if len(panel.rows) > 2:
             yield f"{name}-tradeoff", tradeoff_figure(panel, numbers)
@@ -90,7 +91,7 @@ def write_figures(
         ):
             out.mkdir(parents=True, exist_ok=True)
             for ending in ("pdf", "png"):
-                path = out / f"{name}.{ending}"
+                path = out / file_name(f"{name}.{ending}")
                 metadata = {"CreationDate": None} if ending == "pdf" else None
                 figure.savefig(path, metadata=metadata)
                 written.append(path)

@@ -22,6 +22,7 @@ from varbench.report.tables import number_cell
 from varbench.report.text import MISSING, count, visible, write_texts
 from varbench.report.ties import CellSamples, best
 from varbench.store import Store
+from varbench.utils.files import file_name
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,10 @@ def write_paper(tables: Sequence[Table], out: Path) -> list[Path]:
     for table in tables:
         for form, ending in ENDINGS.items():
             text = PAPER_FORMS[form](table)
-            texts[f"{table.name}.{ending}"] = _html_page(text) if form == "html" else text
-    inputs = "".join(f"\\input{{{table.name}.tex}}\n" for table in tables)
+            texts[file_name(f"{table.name}.{ending}")] = (
+                _html_page(text) if form == "html" else text
+            )
+    inputs = "".join(f"\\input{{{file_name(table.name)}.tex}}\n" for table in tables)
     texts["paper.tex"] = f"{_PREAMBLE}{inputs}\\end{{document}}\n"
     return write_texts(texts, out)
 

@@ -27,7 +27,7 @@ def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tupl
         edit = edit_of(store, cell)
         if edit is None or edit.key in names:
             continue
-        name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}".replace(" ", "-")
+        name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}"
         if name in names.values():  # of another model, or another concept of this name
             name += f"-{edit.key[:8]}"
         names[edit.key] = name

@@ -57,10 +57,11 @@ _SEQUENCE = "turn"
 
 def next_sequence(store: Store, stage: str) -> dict[str, int]:
     """The sequence number for the ``meta`` of an entry about to be written: the largest plus 1."""
-    numbers = (entry.meta.get(_SEQUENCE, 0) for entry in store.entries(stage, verify=False))
+    numbers = (sequence_of(entry)[0] for entry in store.entries(stage, verify=False))
     return {_SEQUENCE: 1 + max(numbers, default=0)}
 
 
 def sequence_of(entry: Entry) -> tuple[int, str]:
     """Sorts entries of a stage by when they were written; the key breaks ties."""
-    return entry.meta.get(_SEQUENCE, 0), entry.key
+    number = entry.meta.get(_SEQUENCE, 0)
+    return number if isinstance(number, int) else 0, entry.key

@@ -122,6 +122,11 @@ class Entry:
         with self._reading(name) as path:
             return json.loads(path.read_bytes())
 
+    def json_lines(self, name: str) -> list[Any]:
+        """The parsed lines of payload file `name`. Raises StoreError if they are no JSON."""
+        with self._reading(name) as path:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+
     def arrays(self, name: str, keep: Callable[[str], bool] = lambda array: True) -> dict[str, Any]:
         """The arrays to keep of payload file `name`. Raises StoreError if it holds none."""
         with self._reading(name) as path, np.load(path, allow_pickle=False) as arrays:
@@ -167,6 +172,8 @@ def read_entry(folder: Path, stage: str, *, verify: bool) -> Entry:
         if not intact or parsed_digest(manifest["spec"]) != folder.name:
             raise DamagedError(f"{path}: content does not match its checksum")
         files = {name: FileInfo(**info) for name, info in manifest["files"].items()}
+        if not all(isinstance(manifest[part], dict) for part in ("spec", "meta")):
+            raise DamagedError(f"{path}: not a manifest")
         for name, info in files.items():
             parts, path = PurePosixPath(name), folder / name
             if parts.is_absolute() or ".." in parts.parts or "\\" in name:

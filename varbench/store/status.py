@@ -155,7 +155,11 @@ def _failed(root: Path) -> Iterator[dict[str, Any]]:
 
 def events(path: Path) -> Iterator[dict[str, Any]]:
     """The events of a run log; a torn last line is left out, as is any that no run writes."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError:  # of another user
+        text = ""
+    for line in text.splitlines():
         with suppress(ValidationError):
             yield _EVENT.validate_json(line).model_dump(exclude_none=True)
 

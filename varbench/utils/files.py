@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,11 @@ def home() -> Path:
 def expanded(path: str | Path) -> Path:
     """The path with a leading `~` as the home folder, where there is one."""
     return Path(os.path.expanduser(path))
+
+
+def file_name(text: str) -> str:
+    """A name from a file of others as a plain file name; other characters become hyphens."""
+    return re.sub(r"[^\w.+=-]", "-", text).lstrip(".") or "-"
 
 
 def read_bytes(path: Path, error: type[Exception]) -> bytes:

@@ -94,5 +94,6 @@ def _write(tensors: dict[str, Tensor], path: Path) -> Path:
     if path.suffix == ".safetensors":
         path.write_bytes(save({n: t.contiguous() for n, t in tensors.items()}, {"format": "pt"}))
     else:
-        torch.save({n: t.clone() for n, t in tensors.items()}, path)
+        with path.open("wb") as file:  # one of Python's, for the system's error if the disk is full
+            torch.save({n: t.clone() for n, t in tensors.items()}, file)
     return path
