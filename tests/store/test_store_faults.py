@@ -247,6 +247,36 @@ def test_a_report_says_each_time_that_a_damaged_cell_is_missing(
         assert "rows are missing: the cell was damaged" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("pictures", "target", 0, "file"), "../../x.png"), (("pictures", "target", 0), None),
+        (("pictures",), "x"), (("records", 0, "value"), "1"), (("records", 0, "metric"), [1]),
+        (("records", 0, "difference"), 5), (("schema",), "x"), (("inputs",), [1]),
+        (("seed",), {}), (("resolved_config", "model"), "x"), ((), [1]),
+    ],
+)  # fmt: skip
+def test_a_cell_that_varbench_did_not_write_is_one_error(
+    small_store: Path, tmp_path: Path, place: tuple[str | int, ...], value: Any
+) -> None:
+    store = Store(shutil.copytree(small_store, tmp_path / "store"))
+    entry = next(store.entries("cell"))
+    body = [entry.json("cell.json")]
+    within: Any = body
+    *path, last = 0, *place
+    for key in path:
+        within = within[key]
+    within[last] = value
+    rows = entry.path("rows.npz").read_bytes()
+    store.remove(entry)
+    with store.write("cell", entry.spec) as writer:
+        (writer.dir / "cell.json").write_text(json.dumps(body[0]))
+        (writer.dir / "rows.npz").write_bytes(rows)
+    done = varbench("report", "--store", store.root, "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "not written by varbench" in done.output
+    assert "Traceback" not in done.output
+
+
 @pytest.mark.parametrize("name", ["../../../out", "/tmp/varbench-out"])
 def test_a_cell_names_no_figure_outside_the_folder(
     small_store: Path, tmp_path: Path, name: str

@@ -13,6 +13,7 @@ from varbench.errors import machine_failed
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
+from varbench.report.cell_schema import problem_of
 from varbench.report.settings import settings_id, settings_of
 from varbench.store import INPUTS, Entry, Store, sequence_of
 
@@ -132,8 +133,9 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
         ReportError: it was not written by varbench.
     """
     body = entry.json("cell.json")
-    if not isinstance(body, dict):
-        raise ReportError(f"{entry.path('cell.json')}: no record of a cell; remove its folder")
+    if not _is_newer(body) and (problem := problem_of(body)) is not None:
+        where = entry.path("cell.json")
+        raise ReportError(f"{where}: not written by varbench ({problem}); remove its folder")
     names = ("model", "method", "config", "concept", "family", "suite")
     texts: dict[str, Any] = {name: str(body.get(name) or "") for name in names}
     cell = CellRecord(
@@ -143,28 +145,22 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
         body=body,
         spec=entry.spec,
         contents=entry.meta.get(INPUTS, {}),
-        rows_file=entry.path("rows.npz"),
+        rows_file=entry.path("rows.npz") if "rows.npz" in entry.files else None,
         turn=sequence_of(entry),
         **texts,
     )
     return cell if cell.method == NONE else replace(cell, costs=_costs(store, cell))
 
 
+def _is_newer(body: object) -> bool:
+    schema = body.get("schema") if isinstance(body, dict) else None
+    return isinstance(schema, int) and schema > CELL_SCHEMA
+
+
 def edit_of(store: Store, cell: CellRecord) -> Entry | None:
     """The stored edit of a cell; None if it has none, or the store no longer."""
     key = cell.body.get("edit")
     return store.find("edit", key, verify=False) if key else None
-
-
-def training_log(edit: Entry) -> list[dict[str, float]]:
-    """The numbers that an edit's training logged, one mapping per step."""
-    return edit.json_lines("log.jsonl")
-
-
-def kept_by_scale(log: Sequence[Mapping[str, float]]) -> list[list[float]]:
-    """Per scale, the share of tokens that the filter kept in each step; empty without a filter."""
-    scales = sum(name.startswith("kept_") for name in (log[0] if log else ()))
-    return [[line[f"kept_{scale}"] for line in log] for scale in range(scales)]
 
 
 def _costs(store: Store, cell: CellRecord) -> dict[str, float]:
@@ -201,7 +197,7 @@ def load_cells(store: Store) -> list[CellRecord]:
     newest: dict[tuple[str, str, str, str, str, str, int], CellRecord] = {}
     for entry in store.entries("cell"):
         cell = read_cell(entry, store)
-        if cell.body.get("schema", CELL_SCHEMA) > CELL_SCHEMA:
+        if _is_newer(cell.body):
             log.warning("cell %s was written by a newer varbench; upgrade to see it", entry.key[:8])
             continue
         previous = newest.setdefault(cell.identity, cell)

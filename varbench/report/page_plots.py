@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varbench.methods.registry import NONE
-from varbench.report.cells import CellRecord, edit_of, kept_by_scale, training_log
+from varbench.report.cells import CellRecord, edit_of
 from varbench.report.panels import Panel
 from varbench.report.plots import (
     INK,
@@ -29,6 +29,7 @@ from varbench.report.plots import (
     tradeoff_points,
 )
 from varbench.report.text import visible
+from varbench.report.training_figures import kept_by_scale
 from varbench.store import Store
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
     Empty where the method has no filter or the edit is not in the store.
     """
     entry = edit_of(store, cell)
-    kept = [] if entry is None else kept_by_scale(training_log(entry))
+    kept = [] if entry is None else kept_by_scale(entry.json_lines("log.jsonl"))
     return [100 * float(np.mean(shares[-20:])) for shares in kept]
 
 

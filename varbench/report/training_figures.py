@@ -12,12 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from varbench.report.cells import CellRecord, edit_of, kept_by_scale, training_log
+from varbench.report.cells import CellRecord, edit_of
 from varbench.report.plots import PALETTE, new_figure
 from varbench.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def kept_by_scale(log: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """Per scale, the share of tokens that the filter kept in each step; empty without a filter."""
+    scales = sum(name.startswith("kept_") for name in (log[0] if log else ()))
+    return [[line[f"kept_{scale}"] for line in log] for scale in range(scales)]
 
 
 def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
@@ -31,7 +37,7 @@ def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tupl
         if name in names.values():  # of another model, or another concept of this name
             name += f"-{edit.key[:8]}"
         names[edit.key] = name
-        notes, log = edit.json("notes.json"), training_log(edit)
+        notes, log = edit.json("notes.json"), edit.json_lines("log.jsonl")
         if "concept_tokens" in notes:
             yield f"{name}-tokens", _concept_map(notes["schedule"], notes["concept_tokens"])
         if kept := kept_by_scale(log):
