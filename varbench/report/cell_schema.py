@@ -79,7 +79,7 @@ class _Cell(_Part):
 
 
 def problem_of(body: object) -> str | None:
-    """Where a parsed `cell.json` is none, and why; None if all that reports read is there."""
+    """The place and the reason why a parsed `cell.json` is none; None if reports can read it."""
     try:
         _Cell.model_validate(body)
     except ValidationError as error:
