@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-_Number = float | None
+from varbench.metrics.record import RECORD_FIELDS, MetricRecord
+
 _Mapping = dict[str, Any] | None
+_HINTS = get_type_hints(MetricRecord)
 
 
 class _Part(BaseModel):
@@ -15,32 +17,9 @@ class _Part(BaseModel):
 
 
 class _Difference(_Part):
-    value: _Number
-    low: _Number
-    high: _Number
-
-
-class _Record(_Part):
-    """As `varbench.metrics.record.MetricRecord.for_cell` writes it."""
-
-    model: str = ""
-    method: str = ""
-    config: str = ""
-    concept: str = ""
-    suite: str = ""
-    prompt_set: str = ""
-    metric: str = ""
-    seed: int | None = None
-    value: _Number = None
-    ci_low: _Number = None
-    ci_high: _Number = None
-    n: int | None = None
-    n_failed: int | None = None
-    baseline: _Number = None
-    status: str = ""
-    difference: _Difference | None = None
-    note: str = ""
-    details: _Mapping = None
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 class _Image(_Part):
@@ -54,21 +33,21 @@ class _Image(_Part):
 
 class _Settings(_Part):
     model: _Mapping = None
-    suite: _Mapping = None
-    method: Any = None
+
+
+_FIELDS: dict[str, Any] = {
+    **{name: (_HINTS[name], None) for name in RECORD_FIELDS},
+    "difference": (_Difference | None, None),
+    "note": (str, ""),
+    "details": (_Mapping, None),
+}
+_Record: Any = create_model("_Record", __base__=_Part, **_FIELDS)
 
 
 class _Cell(_Part):
-    model: str = ""
-    embedded: bool = False
-    method: str = ""
-    config: str = ""
-    concept: str = ""
-    family: str = ""
-    suite: str = ""
     seed: int | None = None
     records: list[_Record] = []
-    pictures: dict[str, list[_Image]] | None = None
+    images: dict[str, list[_Image]] | None = Field(None, alias="pictures")
     inputs: list[str] = []
     edit: str | None = None
     command: str | list[str] = ""
