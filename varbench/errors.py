@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 _SHOWN = 12  # names listed in an error message
 _MACHINE = re.compile(
     r"out of memory|(can'?t|cannot|not|failed to|unable to) allocate|not enough memory|bad_?alloc|"
-    r"insufficient memory|alloc_failed|(cuda|cudnn|cublas|hip|nccl)[ _](error|status)",
+    r"insufficient memory|alloc_failed|\b(cuda|cudnn|cublas|hip|nccl)[ _](error|status)",
     re.IGNORECASE,
 )
 

@@ -18,6 +18,7 @@ from varbench.cli.output import _Printable
 from varbench.errors import UserError, machine_failed
 from varbench.methods.training import checkpoints
 from varbench.pipeline import run as pipeline
+from varbench.pipeline.external import images
 from varbench.pipeline.stages.score import score_or_isolate
 from varbench.store import Store
 from varbench.store.run_log import FOLDER
@@ -58,7 +59,17 @@ def test_a_real_failure_of_memory_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 58, dtype=torch.uint8)
     assert machine_failed(caught.value)
-    assert not machine_failed(ValueError("the allocation of prompts"))
+    for words in ("the allocation of prompts", "a relationship error", "status unknown"):
+        assert not machine_failed(ValueError(words))
+
+
+def test_memory_is_no_fault_of_an_image_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("out of memory error when reading image file")  # Pillow's words
+
+    monkeypatch.setattr(images.Image, "open", fail)
+    with pytest.raises(OSError, match="out of memory"):
+        images._opened(b"")
 
 
 @pytest.mark.parametrize(

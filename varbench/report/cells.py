@@ -204,12 +204,8 @@ def load_cells(store: Store) -> list[CellRecord]:
         newest[cell.identity] = max(previous, cell, key=lambda one: one.turn)
     for stage, loss in (("cell", "rows"), ("edit", "costs")):
         for path in store.lost(stage):
-            log.warning(
-                "%s are missing: the %s was damaged; its command makes it again, or remove %s",
-                loss,
-                stage,
-                path,
-            )
+            mend = "its command makes it again, or remove"
+            log.warning("%s are missing: the %s was damaged; %s %s", loss, stage, mend, path)
     return [cell for _, cell in sorted(newest.items())]
 
 

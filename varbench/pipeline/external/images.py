@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
 
-from varbench.errors import UserError
+from varbench.errors import UserError, machine_failed
 from varbench.pipeline.external.groups import Assigned
 from varbench.pipeline.external.manifest import ManifestRow
 from varbench.pipeline.plan import Sample
@@ -238,6 +238,8 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _damaged(error: Exception) -> _UnusableError:
+    if machine_failed(error):
+        raise error
     if "MAX_TEXT" in str(error):  # Pillow's limits
         return _UnusableError("too much text in the file; save it again without metadata")
     return _UnusableError(f"damaged or cut off ({error})")
