@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from varbench.conf.compose import resolve
 from varbench.conf.schema import InfinityModelConfig
+from varbench.data.concept_files import load_concept
+from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
 from varbench.models.weights.locate import place
+from varbench.store import Store
+from varbench.utils.files import packaged
 
 PATHS = [
     "/tmp/gewichte-ü", "/tmp/lr=1e-4", "/tmp/run(2)", "/tmp/v1#2", "/tmp/a,b", "~/w", "~nobody/w",
@@ -65,3 +70,16 @@ def test_an_error_keeps_hydras_reason_and_says_the_fix(
         resolve("gallery", "smoke", "svare", ["model.batch=8", override])
     for part in (override, reason, fix):
         assert part in str(refusal.value)
+
+
+def test_a_tilde_is_the_home_folder_for_every_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `--store=~/runs`, which a shell leaves as it is, and in Python."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store(Path("~/runs")).root == tmp_path / "runs"
+    (tmp_path / "own.csv").write_text("prompt\na cat\n")
+    assert load_prompt_set("~/own.csv").name == "own"
+    text = (packaged("conf/concept") / "face-ada.yaml").read_text(encoding="utf-8")
+    (tmp_path / "ada.yaml").write_text(text)
+    assert load_concept("~/ada.yaml").name == "face-ada"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from varbench.data.prompt import prompt_id
+from varbench.scoring.scorers.gcd import plain_name
 from varbench.utils.text import mentions, normalise
 
 SAID = [
@@ -78,3 +79,8 @@ def test_english_texts_and_prompt_ids_are_as_ever() -> None:
     assert prompt_id("a picture of ada") == "5178867936d1dcaf"
     assert prompt_id("一个裸体的女人") == "967dc98bc5f43323"
     assert prompt_id("cafe\u0301") == prompt_id("café")
+
+
+def test_a_detectors_names_keep_vowel_signs() -> None:
+    assert plain_name("Beyoncé_[m.01mpq7s]") == "beyonce"
+    assert plain_name("राम") != plain_name("रमा") != plain_name("रम")

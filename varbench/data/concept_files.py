@@ -52,7 +52,7 @@ from varbench.data.yaml_files import (
     strict,
 )
 from varbench.errors import UserError, suggest
-from varbench.utils.files import packaged
+from varbench.utils.files import expanded, packaged
 from varbench.utils.plugins import FileKind
 from varbench.utils.text import mentions
 
@@ -123,7 +123,7 @@ def load_concept(name_or_path: str | os.PathLike[str]) -> Concept:
                 f"or give the path of a YAML file{KIND.excuse()}"
             )
         return _read_packaged(known[name])
-    document = read_yaml(Path(name_or_path), "the concept", ConceptError)
+    document = read_yaml(expanded(name_or_path), "the concept", ConceptError)
     concept = _read(document)
     # Results are filed under the name, so a changed copy must not pass for the original.
     if concept.name in known and concept.digest() != load_concept(concept.name).digest():

@@ -12,7 +12,7 @@ from varbench.data.concept_files import ConceptError
 from varbench.data.prompt_sets import is_path
 from varbench.data.yaml_files import read_yaml
 from varbench.store.hashing import digest
-from varbench.utils.files import decode, read_bytes
+from varbench.utils.files import decode, expanded, read_bytes
 
 FILE, SETS = "concept_file", "concept_sets"
 """Fields of ``cell.json``: the text of the concept's file, and by their names its own sets."""
@@ -22,8 +22,8 @@ def contents(concept: str) -> dict[str, Any]:
     """Both fields for a concept as named on the command line; empty for a packaged one."""
     if not is_path(concept, ".yaml", ".yml"):
         return {FILE: None, SETS: {}}
-    path = Path(concept)
-    sets = {name: _text(path.parent / name) for name in _own_sets(path)}
+    path = expanded(concept)
+    sets = {name: _text(path.parent / expanded(name)) for name in _own_sets(path)}
     return {FILE: _text(path), SETS: sets}
 
 
@@ -72,7 +72,7 @@ def restore(cell: Mapping[str, Any], name: str, beside: Path, folder: Path) -> P
     _write(file, cell[FILE])
     for each in _own_sets(file):
         target = Path(os.path.normpath(file.parent / each))
-        if Path(each).is_absolute():
+        if expanded(each).is_absolute():
             continue  # read where it lies
         if not target.is_relative_to(root):
             raise ValueError(f"its prompt set {each!r} lies outside of what can be restored")

@@ -21,7 +21,7 @@ from varbench.data import published
 from varbench.data.csv_rows import read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.errors import suggest
-from varbench.utils.files import packaged, read_bytes
+from varbench.utils.files import expanded, packaged, read_bytes
 from varbench.utils.plugins import FileKind
 
 _COLUMN = "prompt"
@@ -62,7 +62,7 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
         PromptSetError: the set is unknown, cannot be read, or is malformed.
     """
     if is_path(name_or_path, ".csv"):
-        path = Path(name_or_path)
+        path = expanded(name_or_path)
     else:
         name = str(name_or_path)
         known = KIND.files()

@@ -13,6 +13,7 @@ from varbench.data.prompt import Prompt, PromptSet, PromptSetError
 from varbench.data.prompt_sets import is_path, load_prompt_set
 from varbench.data.yaml_files import Document, Labels, Text, strict, whole
 from varbench.errors import suggest
+from varbench.utils.files import expanded
 
 
 @strict
@@ -104,7 +105,7 @@ def load_selected(document: Document, selection: Selection, *at: str | int) -> P
         at: where in the document the selection stands.
     """
     name = selection.set
-    source: str | Path = document.path.parent / name if is_path(name, ".csv") else name
+    source: str | Path = document.path.parent / expanded(name) if is_path(name, ".csv") else name
     try:
         prompt_set = load_prompt_set(source)
     except PromptSetError as error:

@@ -14,10 +14,11 @@ from varbench.conf.schema import plain
 from varbench.methods.registry import NONE
 from varbench.models import registry
 from varbench.pipeline.ablation import Ablation
+from varbench.pipeline.compatibility import check_read
 from varbench.pipeline.context import RunContext, deterministic_threads
 from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.outputs import CellOutputs
-from varbench.pipeline.plan import Cell, Request, base_cell, plan
+from varbench.pipeline.plan import Cell, Request, base_cell, plan, prompts_of
 from varbench.pipeline.record import CellHeader, cell_spec, record_cell, recorded
 from varbench.pipeline.stages.reference import statistics_spec
 from varbench.pipeline.task import perform
@@ -34,6 +35,8 @@ def run(request: Request, ctx: RunContext) -> list[Entry]:
         if cell.method == NONE:
             base = None
         spec = cell_spec(ctx, cell)
+        for concept, groups in prompts_of([cell]).items():  # the tokenizer may only now be here
+            check_read(cell.config.model, groups, concept)
         entry = recorded(ctx.store, spec)
         if entry is None:
             base = base or measure(ctx, base_cell(cells, cell))

@@ -41,7 +41,7 @@ from varbench.store.entry import (
 )
 from varbench.store.hashing import canonical_json, digest
 from varbench.store.temporary import temporary_folder, writer_of
-from varbench.utils.files import fsync
+from varbench.utils.files import expanded, fsync
 
 _STAGE = re.compile(r"(?!(tmp|damaged|locks)$)[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -57,7 +57,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).absolute()  # a later chdir must not move the store
+        self.root = expanded(root).absolute()  # a later chdir must not move the store
         if self.root.is_file():
             raise StoreError(f"{self.root} is a file: give --store a folder, or a new name")
         self._verified: dict[Path, int] = {}  # entry folder -> its inode when it was checksummed

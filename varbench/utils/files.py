@@ -36,7 +36,7 @@ def home() -> Path:
         return Path(os.devnull)
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with a leading `~` as the home folder, where there is one."""
     return Path(os.path.expanduser(path))
 

@@ -24,6 +24,7 @@ from varbench.models.text.encoders import (
     read_tokenizer,
     report_lost,
     token_names,
+    tokens_unread,
 )
 from varbench.store import Stage, Store, Writer, cached
 
@@ -74,6 +75,10 @@ class TextSource(ABC, Generic[C]):
     def tokens(self, prompt: str) -> list[str]:
         """The tokens of a prompt by the first encoder's tokenizer, which alone is read."""
         return token_names(self._tokenizer, prompt, self.maxlen)
+
+    def unread(self, prompt: str) -> int:
+        """Number of tokens that the first encoder's tokenizer does not know."""
+        return tokens_unread(self._tokenizer, prompt, self.maxlen)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -160,8 +165,10 @@ class CachedTextEncoder(Generic[C]):
             writer.meta |= {"lost": features.lost, "unread": features.unread}
 
         entry = cached(self.store, Stage.TEXT, self._spec(prompt), write)
-        lost, unread = entry.meta["lost"], entry.meta.get("unread", 0)  # older ones lack it
-        return PromptFeatures(load_file(entry.path(ROWS)), lost, unread)
+        unread = entry.meta.get("unread")
+        if unread is None:  # an entry of an older version
+            unread = self.source.unread(prompt)
+        return PromptFeatures(load_file(entry.path(ROWS)), entry.meta["lost"], unread)
 
     def _computed(self, prompt: str) -> PromptFeatures:
         if self._loaded is None:

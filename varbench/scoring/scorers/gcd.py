@@ -116,7 +116,12 @@ def default_table() -> Path:
 def plain_name(name: str) -> str:
     """A name in the form that is compared: `Beyonce_[m.01mpq7s]` and `Beyoncé` give `beyonce`."""
     letters = unicodedata.normalize("NFKD", name.split("_[")[0]).casefold()
-    return "".join(letter for letter in letters if letter.isalnum())
+    kept = (
+        c
+        for c in letters
+        if c.isalnum() or (unicodedata.category(c)[0] == "M" and not unicodedata.combining(c))
+    )
+    return "".join(kept)  # signs of vowels stay, accents go
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
