@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.metrics.stats import Interval
-from varbench.metrics.stats.intervals import wilson_ends
+from varbench.metrics.stats.rates import wilson_ends
 
 Z = 1.959963984540054
 

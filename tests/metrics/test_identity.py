@@ -28,7 +28,7 @@ from varbench.metrics.stats import Interval, clustered_rate
 from varbench.metrics.subset_rates import (
     RateSamples,
     SubsetRate,
-    harmonic_ends,
+    harmonic_interval,
     harmonic_mean,
     rate_value,
 )
@@ -151,7 +151,7 @@ def test_the_interval_of_h_c_covers() -> None:
     """Exact chances, by both binomials, that the interval of 20 images each holds the truth."""
     n, rates = 20, (0.1, 0.5, 0.8, 0.9, 0.97)
     each = [wilson(hits, n) for hits in range(n + 1)]
-    ends = np.array([[harmonic_ends([a, b]) for b in each] for a in each])
+    ends = np.array([[ends_of([a, b]) for b in each] for a in each])
     chances = {rate: binom.pmf(np.arange(n + 1), n, rate) for rate in rates}
     covered = []
     for gone, stays in itertools.product(rates, rates):
@@ -217,21 +217,7 @@ def literal_mean(side: RateSamples, clusters: Array, weights: Mapping[str, int])
     return total / count if count else float("nan")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_resampled_means_are_those_of_loops(seed: int) -> None:
-    share, rng = random_share(seed), np.random.default_rng(seed)
-    ids = sorted(set(share.clusters.tolist()))
-    weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), 20)
-    weights[0], weights[1] = 1, np.eye(len(ids))[0] * len(ids)  # all once; only one without faces
-    for side in (share.method, share.base):
-        drawn = [dict(zip(ids, map(int, row), strict=True)) for row in weights]
-        expected = [literal_mean(side, share.clusters, one) for one in drawn]
-        np.testing.assert_allclose(side.means(share.clusters, weights.astype(float)), expected)
-        assert side.mean(share.clusters) == pytest.approx(expected[0])
-    assert np.isnan(share.method.means(share.clusters, weights.astype(float))[1])
-
-
-def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> None:
+def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_no_narrower() -> None:
     share = random_share(1, prompts=40)
     result, kept = rate_value(share, {}, "", "nothing"), share.method.counted
     expected = clustered_rate(share.method.hits[kept], share.clusters[kept])
@@ -254,7 +240,8 @@ def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_paired() -> N
         draws.append(sides[0] - sides[1])
     assert result.difference is not None
     ends = (result.difference.low, result.difference.high)
-    np.testing.assert_allclose(ends, np.quantile(draws, [0.025, 0.975]), atol=0.015)
+    low, high = np.quantile(draws, [0.025, 0.975])  # pairing would make it narrower
+    assert ends[0] < low + 0.01 and high - 0.01 < ends[1] < high + 0.1
 
 
 def test_where_all_count_a_share_is_the_paired_mean_and_keeps_its_rows() -> None:
@@ -276,9 +263,14 @@ def value_like(metric: str, found: object, e: MetricInputs) -> object:
     return replace(value(metric, e), details=found.details)  # type: ignore[attr-defined]
 
 
+def ends_of(rates: list[Interval]) -> tuple[float, float]:
+    interval = harmonic_interval(rates)
+    return interval.low, interval.high
+
+
 def test_harmonic_ends_stay_within_zero_and_one() -> None:
     nothing, everything = Interval(0, 0, 0.4, 9, 9), Interval(1, 0.6, 1, 9, 9)
-    assert harmonic_ends([nothing, everything])[0] == 0
-    assert harmonic_ends([everything, everything])[1] == 1
-    assert harmonic_ends([nothing, everything])[1] == pytest.approx(2 / (1 / 0.4 + 1))
-    assert harmonic_ends([nothing, nothing]) == (0, 0.4)  # no certainty that both are 0
+    assert ends_of([nothing, everything])[0] == 0
+    assert ends_of([everything, everything])[1] == 1
+    assert ends_of([nothing, everything])[1] == pytest.approx(2 / (1 / 0.4 + 1))
+    assert ends_of([nothing, nothing]) == (0, 0.4)  # no certainty that both are 0

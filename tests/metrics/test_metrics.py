@@ -31,7 +31,7 @@ from varbench.metrics import METRICS, ScoredImages, concept_hits
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
-    result = value(metric, metric_inputs(world(0)))
+    result = value(metric, metric_inputs(world(0))).of_base_model()
     assert result.value == pytest.approx(result.baseline, abs=1e-12)
     if result.difference is not None:
         ends = (result.difference.low, result.difference.value, result.difference.high)
@@ -39,6 +39,12 @@ def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
     for name in ("ratio", "kept", "target_kept"):
         if name in result.details:
             assert result.details[name] == pytest.approx({"value": 1, "low": 1, "high": 1})
+
+
+def test_an_interval_ends_where_the_value_can_go_no_further() -> None:
+    info = METRICS["ld3"].info
+    assert info.within(-0.1, 1.02) == (0.0, 1.0)
+    assert METRICS["lpips_e"].info.within(None, 9.0) == (None, 9.0)
 
 
 @pytest.mark.parametrize("metric", METRICS)

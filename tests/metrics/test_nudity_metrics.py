@@ -12,7 +12,6 @@ from PIL import Image
 
 from tests.helpers.detections import Loud
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, value, world
-from tests.helpers.stats import wilson
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
@@ -20,11 +19,10 @@ from varbench.metrics.nudity import NUDITY
 from varbench.metrics.nudity_protocols import CLASSES, CURVE
 from varbench.metrics.stats import (
     PairedSamples,
-    cluster_bootstrap_mean,
-    erasure_rate,
+    clustered_mean,
     estimate,
 )
-from varbench.metrics.stats.intervals import cluster_total
+from varbench.metrics.stats.means import clustered_total
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
 from varbench.scoring.scorers import detections
 from varbench.scoring.scorers.detections import open_session
@@ -97,34 +95,18 @@ def test_the_curve_passes_through_the_value_and_falls(metric: Any) -> None:
 def test_a_total_is_prompts_times_the_mean_of_their_sums() -> None:
     rng = np.random.default_rng(0)
     counts, clusters = rng.poisson(0.7, 90), np.repeat([f"p{i:02d}" for i in range(30)], 3)
-    total = cluster_total(counts, clusters)
+    total = clustered_total(counts, clusters)
     sums = counts.reshape(30, 3).sum(axis=1)
-    mean = cluster_bootstrap_mean(sums, np.arange(30))
+    mean = clustered_mean(sums, np.arange(30))
     assert total.value == pytest.approx(counts.sum())
     assert (total.low, total.high) == pytest.approx((30 * mean.low, 30 * mean.high))
-    uneven = cluster_total(counts[:-1], clusters[:-1])  # an image less is nothing but that
+    uneven = clustered_total(counts[:-1], clusters[:-1])  # an image less is nothing but that
     assert uneven.value == pytest.approx(counts[:-1].sum())
     rows = PairedSamples("total", counts, counts + 1, clusters)
     pooled = estimate([rows, rows])
     assert pooled is not None
     assert pooled.value.value == pytest.approx(counts.sum())  # of two seeds the mean
     assert pooled.difference.value == pytest.approx(-90)
-
-
-def test_no_detection_at_all_is_no_certainty() -> None:
-    clusters = np.repeat(np.arange(50), 2)
-    none = cluster_total(np.zeros(100), clusters)
-    assert (none.low, none.value) == (0, 0)
-    assert none.high == pytest.approx(50 * wilson(0, 50).high)
-    few = np.zeros(100)
-    few[0] = 1
-    assert cluster_total(few, clusters).high >= none.high
-    for bad in (-few, few / 2):
-        with pytest.raises(ValueError, match="whole numbers"):
-            cluster_total(bad, clusters)
-    gone = erasure_rate(np.zeros(100), np.full(100, 3), clusters)  # counts go, as hits do
-    assert gone is not None
-    assert (gone.value, gone.low) == (1, pytest.approx(1 - wilson(0, 50).high))
 
 
 def test_a_model_that_draws_garbage_does_not_win() -> None:

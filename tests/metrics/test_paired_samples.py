@@ -6,11 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from tests.helpers.report import put_cell
-from tests.helpers.stats import prompts, wilson
-from varbench.metrics import stats
-from varbench.metrics.stats import PairedSamples, estimate, read_rows, write_rows
+from tests.helpers.stats import prompts
+from varbench.metrics.stats import (
+    PairedSamples,
+    between_edits,
+    estimate,
+    read_rows,
+    write_rows,
+)
+from varbench.metrics.stats.edits import NO_EDITS
 from varbench.report import load_records
 from varbench.store import Store
 
@@ -42,51 +49,50 @@ def test_the_value_is_the_mean_of_the_seeds_values() -> None:
             assert getattr(whole, side).value == pytest.approx(np.mean(values))
 
 
-def test_the_interval_is_a_bootstrap_over_prompts_of_the_seeds_mean() -> None:
-    seeds = seeds_of("mean")
-    whole = estimate(seeds)
+def test_the_interval_of_equal_edits_is_that_of_one() -> None:
+    for kind in ("mean", "rate", "erasure_rate"):
+        (one,) = seeds_of(kind, 1)
+        once, thrice = estimate([one]), estimate([one] * 3)
+        assert once is not None and thrice is not None
+        for side in ("value", "difference"):
+            single, triple = getattr(once, side), getattr(thrice, side)
+            assert (triple.low, triple.high) == pytest.approx((single.low, single.high), abs=0.03)
+        assert (thrice.value.n, thrice.value.clusters) == (160, 40)
+
+
+def test_edits_that_vary_widen_the_interval() -> None:
+    """Rates .66, .30 and .22 of three edits: three values without any other noise say as much."""
+    rng = np.random.default_rng(1)
+    base = np.ones(160, bool)
+    edits = [PairedSamples("mean", rng.random(160) < p, base, CLUSTERS) for p in (0.66, 0.30, 0.22)]
+    whole, rates = estimate(edits), [samples.method.mean() for samples in edits]
     assert whole is not None
-    mean = np.mean([one.method for one in seeds], axis=0)
-    flat = stats.cluster_bootstrap_mean(mean, CLUSTERS)
-    assert (whole.value.low, whole.value.high) == pytest.approx((flat.low, flat.high))
-    assert (whole.value.n, whole.value.clusters) == (480, 40)
+    low, high = scipy_stats.ttest_1samp(rates, 0).confidence_interval(0.95)
+    assert whole.value.low < 0.15 and whole.value.high > 0.7
+    assert whole.value.high - whole.value.low <= high - low
 
 
-def test_the_same_edit_three_times_is_not_three_times_the_evidence() -> None:
-    (one,) = seeds_of("mean", 1)
-    once, thrice = estimate([one]), estimate([one] * 3)
-    assert once is not None and thrice is not None
-    assert (thrice.value.low, thrice.value.high) == pytest.approx((once.value.low, once.value.high))
+def test_the_variance_between_edits_is_that_of_the_analysis_of_variance() -> None:
+    rng = np.random.default_rng(7)
+    means_EC = rng.normal(size=(3, 40)) + rng.normal(size=(3, 1)) + rng.normal(size=(1, 40))
+    edits = [PairedSamples("mean", row, np.zeros(40), prompts(40, 1)) for row in means_EC]
+    between = between_edits([edits]).value
+    fitted = means_EC.mean(axis=1, keepdims=True) + means_EC.mean(axis=0) - means_EC.mean()
+    error = ((means_EC - fitted) ** 2).sum() / (2 * 39)
+    of_edits = 40 * means_EC.mean(axis=1).var(ddof=1)
+    assert between.df == 2
+    assert between.edits == pytest.approx((of_edits - error) / 40)
+    assert between.total == pytest.approx(of_edits / 40)
 
 
-def test_hits_everywhere_leave_room_for_a_miss() -> None:
-    """A bootstrap of three perfect seeds would claim [1, 1]."""
-    perfect = PairedSamples("mean", np.ones(160, bool), np.ones(160, bool), CLUSTERS)
-    found = estimate([perfect] * 3)
-    assert found is not None
-    assert found.value.low == pytest.approx(wilson(40, 40).low)
-
-
-def test_one_hit_never_tightens_a_bound() -> None:
-    """One hit in 480 images: its bootstrap would claim more than no hit at all does."""
-    base, none, single = np.ones(160, bool), np.zeros(160, bool), np.zeros(160, bool)
-    single[7] = True
-    for statistic, end in (("mean", "high"), ("erasure_rate", "low")):
-        clean = PairedSamples(statistic, none, base, CLUSTERS)  # type: ignore[arg-type]
-        hit = PairedSamples(statistic, single, base, CLUSTERS)  # type: ignore[arg-type]
-        without, with_hit = estimate([clean] * 3), estimate([clean, clean, hit])
-        assert without is not None and with_hit is not None
-        bounds = [getattr(found.value, end) for found in (without, with_hit)]
-        assert bounds[0] == pytest.approx(bounds[1])
-        assert with_hit.value.low <= with_hit.value.value <= with_hit.value.high
-    missed = estimate(
-        [
-            PairedSamples("mean", base, base, CLUSTERS),
-            PairedSamples("mean", ~single, base, CLUSTERS),
-        ]
-    )
-    assert missed is not None
-    assert missed.value.low <= wilson(40, 40).low
+def test_it_is_pooled_over_methods_and_concepts_and_one_edit_has_none() -> None:
+    groups = [seeds_of("rate"), seeds_of("rate", 2), seeds_of("rate", 1)]
+    assert between_edits(groups).value.df == 3
+    assert between_edits([seeds_of("rate", 1)]).value == NO_EDITS
+    wide = estimate(seeds_of("rate", 2), between_edits([seeds_of("rate", 2)]))
+    pooled = estimate(seeds_of("rate", 2), between_edits(groups * 4))
+    assert wide is not None and pooled is not None
+    assert pooled.value.high - pooled.value.low < wide.value.high - wide.value.low
 
 
 def test_an_erasure_rate_needs_hits_of_the_base_model_in_every_seed() -> None:
@@ -126,6 +132,6 @@ def test_a_report_pools_the_rows_of_the_seeds(tmp_path: Path) -> None:
     expected = (whole.value.value, whole.value.low, whole.value.high)
     assert (mean.value, mean.ci_low, mean.ci_high) == pytest.approx(expected)
     assert mean.diff_low == pytest.approx(whole.difference.low)
-    assert (mean.seeds, mean.n) == (3, 600)
+    assert (mean.seeds, mean.n) == (3, 200)
     # A number without rows: the mean of the seeds' ends.
     assert records["kid_base"].ci_high == pytest.approx(0.02)

@@ -1,4 +1,4 @@
-"""Paired differences, ratios and p-values against closed forms and scipy."""
+"""Tests between methods against closed forms and scipy."""
 
 from __future__ import annotations
 
@@ -9,74 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.helpers.stats import prompts
-from varbench.metrics.stats import (
-    cluster_bootstrap_mean,
-    holm,
-    intervals,
-    paired_difference,
-    paired_sign_flip_pvalue,
-    ratio_of_means,
-    tests,
-)
-
-# --- pairs and ratios ---------------------------------------------------------------------------
-
-
-def test_paired_difference_is_narrower_than_its_sides() -> None:
-    rng = np.random.default_rng(6)
-    base = np.repeat(rng.normal(size=50), 3)
-    a, b = base + 0.2 + 0.05 * rng.normal(size=150), base
-    clusters = prompts(50, 3)
-    ours, side = paired_difference(a, b, clusters), cluster_bootstrap_mean(a, clusters)
-    assert ours.value == pytest.approx(0.2, abs=0.02)
-    assert ours.high - ours.low < 0.2 * (side.high - side.low)
-    back = paired_difference(b, a, clusters)
-    assert (back.low, back.value, back.high) == pytest.approx((-ours.high, -ours.value, -ours.low))
-
-
-def test_a_method_against_itself_differs_by_nothing() -> None:
-    a = np.random.default_rng(7).random(30)
-    ours = paired_difference(a, a, prompts(10, 3))
-    assert (ours.low, ours.value, ours.high) == (0.0, 0.0, 0.0)
-
-
-def test_pairs_must_match() -> None:
-    for function in (paired_difference, ratio_of_means):
-        with pytest.raises(ValueError, match="pairs"):
-            function([1.0, 2.0], [1.0], ["a", "b"])
-
-
-def test_ratio_of_proportional_values_is_exact_and_unpaired_would_not_be() -> None:
-    b = np.random.default_rng(8).gamma(2.0, size=40)
-    ours = ratio_of_means(0.8 * b, b, np.arange(40))
-    assert (ours.low, ours.value, ours.high) == pytest.approx((0.8, 0.8, 0.8))
-
-
-def test_ratio_agrees_with_scipys_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 20_000)
-    rng = np.random.default_rng(9)
-    b = rng.gamma(4.0, size=100)
-    a = 0.7 * b + rng.gamma(1.0, size=100)
-    ours = ratio_of_means(a, b, np.arange(100))
-    theirs = scipy_stats.bootstrap(
-        (a, b),
-        lambda x, y, axis: x.mean(axis) / y.mean(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(10),
-    ).confidence_interval
-    assert ours.value == pytest.approx(a.mean() / b.mean())
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
-
-
-def test_ratio_needs_a_positive_denominator() -> None:
-    with pytest.raises(ValueError, match="above zero"):
-        ratio_of_means([1.0, 2.0], [0.0, 0.0], ["a", "b"])
-
-
-# --- tests and corrections ----------------------------------------------------------------------
+from varbench.metrics.stats import PairedSamples, between_edits, equality, holm, tests
+from varbench.metrics.stats.tests import paired_sign_flip_pvalue
 
 
 def test_sign_flip_by_hand() -> None:
@@ -121,3 +55,40 @@ def test_holm_raises_pvalues_and_keeps_their_order(pvalues: list[float]) -> None
     assert (adjusted >= np.asarray(pvalues)).all()
     assert (adjusted <= 1).all()
     assert (np.diff(adjusted[np.argsort(pvalues, kind="stable")]) >= 0).all()
+
+
+# --- methods over prompts and edits -------------------------------------------------------------
+
+CLUSTERS = prompts(40, 4)
+
+
+def edits_of(rate: float, spread: float, seed: int) -> list[PairedSamples]:
+    """Three edits whose rates differ by `spread` from one to the next."""
+    rng = np.random.default_rng(seed)
+    rates = (rate - spread, rate, rate + spread)
+    base = np.ones(160, bool)
+    return [PairedSamples("mean", rng.random(160) < each, base, CLUSTERS) for each in rates]
+
+
+def test_methods_that_differ_are_told_apart() -> None:
+    steady, lower = edits_of(0.9, 0.0, 1), edits_of(0.6, 0.0, 2)
+    assert equality(steady, lower, between_edits([steady, lower]).value) == pytest.approx(
+        0, abs=1e-3
+    )
+    assert equality(steady, steady, between_edits([steady]).value) == 1.0
+
+
+def test_edits_that_vary_tell_less_than_their_prompts() -> None:
+    """The same two means, but the second method's edits lie far apart."""
+    steady, varied = edits_of(0.5, 0.0, 3), edits_of(0.65, 0.3, 4)
+    over_prompts = equality(steady, varied)
+    over_both = equality(steady, varied, between_edits([steady, varied]).value)
+    assert over_prompts is not None and over_both is not None
+    assert over_prompts < 0.01 and over_both > 0.05
+
+
+def test_methods_on_other_prompts_are_not_compared() -> None:
+    (ours, *_), other = edits_of(0.5, 0.0, 5), np.ones(8, bool)
+    assert equality([ours], [PairedSamples("mean", other, other, prompts(2, 4))]) is None
+    alone = PairedSamples("mean", other, other, prompts(1, 8))
+    assert equality([alone], [alone]) is None

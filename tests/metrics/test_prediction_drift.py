@@ -66,7 +66,7 @@ def test_ld1_is_a_bootstrap_over_prompts_of_both_groups() -> None:
     rows = np.concatenate(
         [ours[n].array("probe", "kl").mean(1) for n in ("neighbours", "unrelated")]
     )
-    expected = stats.cluster_bootstrap_mean(rows, np.arange(rows.size))
+    expected = stats.clustered_mean(rows, np.arange(rows.size))
     assert (measured.value, measured.low, measured.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )
@@ -95,8 +95,6 @@ def test_ld2_is_a_ratio_of_means_and_half_the_strength_is_one_half() -> None:
         "ld2", probed({"unrelated": ours}, {"unrelated": group_of(strength=[[2.0], [4.0]])})
     )
     assert uneven.value == pytest.approx(6 / 6)  # not the mean of 1/2 and 5/4
-    assert uneven.low is not None and uneven.high is not None
-    assert uneven.low == pytest.approx(0.5) and uneven.high == pytest.approx(1.25)
 
 
 def test_a_model_that_ignores_the_text_has_no_ld2() -> None:
@@ -119,8 +117,8 @@ def test_ratios_of_several_seeds_are_pooled_by_prompt() -> None:
     seeds = [PairedSamples("ratio", base * factor, base, clusters) for factor in (0.5, 1.0)]
     measured = estimate(seeds)
     assert measured is not None
-    ends = (measured.value.value, measured.value.low, measured.value.high)
-    assert ends == pytest.approx((0.75, 0.75, 0.75))
+    assert measured.value.value == pytest.approx(0.75)
+    assert measured.value.low < 0.5 and measured.value.high > 1  # two edits that far apart
     assert measured.difference.value == pytest.approx(-0.25)
     assert estimate([PairedSamples("ratio", base, base * 0, clusters)]) is None
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.metrics import Concept, Prompt, number, value
-from varbench.metrics import METRICS, MetricInputs, ScoredImages, stats
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.groups import Array
+from varbench.metrics.stats.clusters import cluster_means
 
 NAN = float("nan")
 LPIPS = ("lpips_e", "lpips_u", "lpips_diversity")
@@ -107,7 +108,7 @@ def test_lpips_e_is_the_mean_over_prompts_beside_the_floor() -> None:
     assert (result.baseline, result.n) == (0, 4)
     floor = result.details["floor"]
     assert floor["value"] == pytest.approx(0.5)
-    assert (floor["low"], floor["high"]) == pytest.approx((0.4, 0.6))
+    assert floor["low"] < 0.4 and floor["high"] > 0.6  # two prompts say little
     assert "floor 0.500" in result.note
     assert result.difference is not None
     assert (result.difference.low, result.difference.high) == pytest.approx(
@@ -206,7 +207,7 @@ def test_h_as_interval_is_that_of_a_bootstrap_within_both_groups() -> None:
     result = value("h_a", metric_inputs(method, base))
     rng, draws, gaps = np.random.default_rng(4), [], []
     means = {
-        (name, side): stats.cluster_means(
+        (name, side): cluster_means(
             100 * groups[name].array("clip_b32", "cosine").clip(0), groups[name].clusters
         )
         for name in ("target", "neighbours")

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from tests.helpers.cli import varbench
 from tests.helpers.report import HOSTILE, NUMBERS, a_record, put_cell
 from varbench.errors import UserError
-from varbench.metrics import stats
 from varbench.metrics.stats import PairedSamples
+from varbench.metrics.stats.tests import paired_sign_flip_pvalue
 from varbench.report import load_cells, records_of
 from varbench.report.panels import build_panels
 from varbench.report.paper import paper_tables, render_paper
+from varbench.report.samples import CellSamples
 from varbench.report.table import Table
-from varbench.report.ties import CellSamples, best
+from varbench.report.ties import best
 from varbench.store import Store
 
 PROMPTS = np.repeat([f"p{i:02d}" for i in range(40)], 2)
@@ -79,11 +82,12 @@ def test_ties_are_those_of_a_literal_holm_procedure(tmp_path: Path) -> None:
     (panel,) = build_panels(records_of(cells))
     first = max(drawn, key=lambda name: drawn[name].mean())
     by_prompt = {name: values.reshape(40, 2).mean(axis=1) for name, values in drawn.items()}
-    p = {
-        name: stats.paired_sign_flip_pvalue(by_prompt[name] - by_prompt[first])
-        for name in drawn
-        if name != first
-    }
+    p = {}
+    for name in drawn.keys() - {first}:
+        differences = by_prompt[name] - by_prompt[first]
+        error = differences.std(ddof=1) / 40**0.5
+        z = abs(differences.mean()) / error * norm.ppf(0.975) / student.ppf(0.975, 39)
+        p[name] = max(paired_sign_flip_pvalue(differences), 2 * norm.sf(z))
     tied, rejected = {first}, True
     for rank, name in enumerate(sorted(p, key=lambda name: p[name])):
         rejected = rejected and p[name] * (len(p) - rank) <= 0.05

@@ -39,7 +39,7 @@ def test_json_has_exactly_the_fields_of_a_record(store: Store) -> None:
     assert all(tuple(row) == REPORT_FIELDS for row in rows)
     mean, *seeds = (r for r in rows if (r["method"], r["metric"]) == ("svare", "acc_n"))
     assert mean["seed"] is None and [r["seed"] for r in seeds] == [0, 1]
-    assert (mean["value"], mean["n"]) == (pytest.approx(0.97), 400)
+    assert (mean["value"], mean["n"]) == (pytest.approx(0.97), 200)
     assert (mean["ci_low"], mean["ci_high"]) == (pytest.approx(0.94), pytest.approx(0.99))
     (fid, _) = (r for r in rows if r["metric"] == "fid_base")
     assert fid["ci_low"] is None and isinstance(fid["n"], int)
@@ -70,7 +70,7 @@ def test_main_table(store: Store) -> None:
     assert table["naive"]["FID (base) ↓"] == "10.6"  # no interval was given
     assert table["svare"]["KID (base) ↓"] == "0.0223 [0.0200, 0.0300]"
     assert table["none"]["FID (base) ↓"] == "–"
-    assert (table["naive"]["n"], table["svare"]["n"]) == ("200 (1 failed)", "400 (2 failed)")
+    assert (table["naive"]["n"], table["svare"]["n"]) == ("200 (1 failed)", "200 × 2 (1 failed)")
     assert table_text(load_records(store), percent=True)["naive"]["ACC_n % ↑"].startswith("81.0")
 
 
@@ -138,7 +138,8 @@ def test_tables_without_numbers_are_left_out_and_all_formats_hold_all_tables(
         assert f"LD2 {sign}" in text and "0.875" in text and "12.5" in text
     drifted = table_text(every, "drift")["svare"]
     assert (drifted["LD2 ≈"], drifted["n"]) == ("0.875 [0.850, 0.900]", "50")
-    assert table_text(every)["svare"]["n"].startswith("400 ")  # the probe's prompts are no images
+    images = table_text(every)["svare"]["n"]
+    assert images.startswith("200 × 2 ")  # the probe's prompts are no images
     page = page_of(store, tmp_path / "out")
     assert "Language drift" in page.text and "0.875" in page.text and "12.5" in page.text
 

@@ -41,8 +41,7 @@ _HEAD = """\
 # Results on the Gallery
 
 Made by `python -m tools.results.pages` from the files in `results/leaderboard/`, which say how each
-number came to be; the same as `varbench report --results results/leaderboard --format md`. Where a
-method has one edit seed, its intervals are over prompts only, not over edits.
+number came to be; the same as `varbench report --results results/leaderboard --format md`.
 
 Seconds and memory in the cost tables do not compare: the cores were shared with other work.
 """

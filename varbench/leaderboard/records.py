@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,9 @@ def _records(result: Result) -> Iterator[MetricRecord]:
         values = [seed.value for seed in metric.seeds if seed.value is not None]
         yield replace(
             MetricRecord.of_cell(stored, machine=all_machines, **labels),
+            n=_of_one_edit(metric, "n", min),
+            n_failed=_of_one_edit(metric, "n_failed", max),
+            edit_df=stored.get("edit_df"),
             seeds=len(values),
             seed_min=min(values, default=None),
             seed_max=max(values, default=None),
@@ -95,6 +98,12 @@ def _records(result: Result) -> Iterator[MetricRecord]:
         for seed in metric.seeds:
             machine = machines.get(seed.seed, all_machines)
             yield MetricRecord.of_cell(stored | seed.model_dump(), machine=machine, **labels)
+
+
+def _of_one_edit(metric: MetricValues | Cost, name: str, choose: Callable[..., int]) -> int | None:
+    """Images of the edit with the fewest, or failed images of that with the most."""
+    counts = [getattr(seed, name, None) for seed in metric.seeds]
+    return choose([c for c in counts if c is not None], default=None)
 
 
 def cells_of(results: Sequence[Result]) -> list[CellRecord]:

@@ -12,10 +12,11 @@ forgery; only measuring again does that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_serializer
 
 from varbench.leaderboard.json_files import Name, Number, Part, layout, read_as
 from varbench.metrics.stats.paired_samples import Statistic
@@ -56,7 +57,10 @@ class MetricValues(Part):
         version: of the metric's definition.
         statistic: how per-image numbers become the value; null where it is no mean over images or
             prompts.
+        n, n_failed: images of all edits.
         baseline: the base model's value.
+        edit_df: degrees of freedom of the variance between edits in the intervals; not written
+            where they are of these edits only.
         note: the metric's remark, such as why there is no value.
     """
 
@@ -73,8 +77,13 @@ class MetricValues(Part):
     difference: Difference | None
     seed_min: Number | None
     seed_max: Number | None
+    edit_df: int | None = None
     seeds: tuple[SeedValue, ...] = Field(min_length=1)
     note: str
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {k: v for k, v in serialise(self).items() if k != "edit_df" or v is not None}
 
 
 class SeedCost(Part):

@@ -10,7 +10,7 @@ comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -83,6 +83,14 @@ class MetricInfo:
     needs: tuple[str, ...] = ()
     version: int = 1
     citation: str = ""
+
+    def within(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """Ends of an interval, no further than the value can go."""
+        least, most = self.range
+        return (
+            low if low is None or least is None else max(low, least),
+            high if high is None or most is None else min(high, most),
+        )
 
     @property
     def rate(self) -> bool:
@@ -180,6 +188,15 @@ class MetricValue:
     details: Mapping[str, Any] = field(default_factory=dict)
     # Not compared: arrays have no single truth value.
     rows: PairedSamples | None = field(default=None, compare=False)
+
+    def of_base_model(self) -> MetricValue:
+        """The value of the base model itself, whose difference to itself is exactly nothing."""
+        if self.difference is None:
+            return self
+        nothing = replace(self.difference, value=0.0, low=0.0, high=0.0)
+        if self.rows is None or self.rows.statistic not in ("erasure_rate", "ratio"):
+            return replace(self, difference=nothing)
+        return replace(self, difference=nothing, low=self.value, high=self.value)
 
 
 class Metric(Protocol):

@@ -30,7 +30,8 @@ from varbench.metrics.estimates import (
     ratio,
 )
 from varbench.metrics.groups import Array, Pair, ScoredImages
-from varbench.metrics.stats import Interval, PairedSamples, estimate
+from varbench.metrics.stats import PairedSamples, estimate
+from varbench.metrics.subset_rates import interval_difference
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,9 @@ class StyleMargin:
         if erased is None or spared is None:
             note = joined(note, ONE_PROMPT)
             return MetricValue(value, None, None, n, baseline, None, note, details)
-        margin = _minus(spared.value, erased.value)
-        difference = _minus(spared.difference, erased.difference)
+        margin = interval_difference(spared.value, erased.value)
+        difference = interval_difference(spared.difference, erased.difference)
         return MetricValue(value, margin.low, margin.high, n, baseline, difference, note, details)
-
-
-def _minus(a: Interval, b: Interval) -> Interval:
-    """The difference of two groups' values, their intervals added as squares."""
-    value = a.value - b.value
-    low = value - np.hypot(a.value - a.low, b.high - b.value)
-    high = value + np.hypot(a.high - a.value, b.value - b.low)
-    return Interval(value, float(low), float(high), a.n + b.n, a.clusters + b.clusters)
 
 
 def _samples(pair: Pair) -> PairedSamples:

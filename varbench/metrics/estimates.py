@@ -73,9 +73,8 @@ def paired_mean(
 ) -> MetricValue:
     """Mean of `method` [n] with the base model's `base` [n] of the same prompts and seeds.
 
-    Boolean rows are a rate: Wilson for one image per prompt, otherwise Wilson with the effective
-    sample size of clustered images; other rows get a bootstrap over prompts. `n` is the number
-    of images behind the rows if it is not the number of rows.
+    Boolean rows are a rate. `n` is the number of images behind the rows if it is not the number of
+    rows.
     """
     value, baseline = prompt_mean(method, clusters), prompt_mean(base, clusters)
     samples = stats.PairedSamples("mean", method, base, clusters)
@@ -116,7 +115,8 @@ def mean_ends(rows: Array, clusters: Array) -> dict[str, float | None]:
     """Mean over prompts as it goes into `details`; of one prompt without an interval."""
     if np.unique(clusters).size < 2:
         return {"value": prompt_mean(rows, clusters), "low": None, "high": None}
-    return {**ends(stats.clustered_mean(rows, clusters))}
+    interval = stats.clustered_rate if rows.dtype == np.bool_ else stats.clustered_mean
+    return {**ends(interval(rows, clusters))}
 
 
 def label_index(labels: Labels, head: str, label: str) -> int:

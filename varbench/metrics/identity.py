@@ -14,8 +14,7 @@ protocols (docs/metrics.md, "Re-screening"). `details.names` says how many names
 `h_c`: `id_e`, `id_s`, and `all`, H_c by the other protocol; of `face_rate`, the share of target
 images with a face at all: the rate of `neighbours`, with its `base_` twin.
 
-Intervals: Wilson's over prompts for the rates; for H_c theirs added as squares. Differences are
-bootstraps over prompts.
+Intervals: over prompts for the rates; for H_c theirs added as squares, and so for its difference.
 """
 
 from __future__ import annotations

@@ -51,15 +51,14 @@ class Nudity(PairedMetric):
     def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
         clusters = pair.base.clusters
         ours, base = self._rows(pair.method), self._rows(pair.base)
-        several = np.unique(clusters).size > 1
-        rate = stats.erasure_rate(ours, base, clusters) if several else None
+        erased = stats.estimate([stats.PairedSamples("erasure_rate", ours, base, clusters)])
         details: dict[str, object] = {
             "protocol": self.protocol.id,
             "threshold": self.protocol.above,
             "differs": self.protocol.differs,
             "hits": int(ours.sum()),
             "base_hits": int(base.sum()),
-            "erased": None if rate is None else ends(rate),
+            "erased": None if erased is None else ends(erased.value),
             "classes": self._classes(pair),
             "curve": _curve(pair, lambda group, t: self._value(self._rows(group, t), clusters)),
             "groups": self._groups(inputs),
@@ -153,7 +152,7 @@ def gate_note(inputs: MetricInputs) -> str:
     if np.unique(clusters).size < 2:
         return ""
     ours, base = persons(pair.method), persons(pair.base)
-    if stats.paired_difference(ours, base, clusters).high >= 0:
+    if stats.rate_difference(ours, base, clusters).high >= 0:
         return ""
     return (
         f"a person is seen in {prompt_mean(ours, clusters):.0%} of the neighbours' pictures, in "

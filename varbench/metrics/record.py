@@ -29,13 +29,15 @@ class MetricRecord:
         config: first 8 hex digits of the hash of the resolved method settings.
         seed: the edit seed; None for the mean over edit seeds, and where no edit was made.
         ci_low, ci_high: ends of the 95 % interval; None where there is no honest one.
-        n: images (or prompts) that the value is of.
-        n_failed: images that failed and are missing from it.
+        n: images (or prompts) that the value is of; of a mean, those of its smallest edit.
+        n_failed: images that failed and are missing from it; of a mean, the most of an edit.
         baseline: the base model's value on the same prompts and image seeds.
         status: "measured", or why the number is none of ours.
         diff_value, diff_low, diff_high: paired difference to the base model, with its interval.
         seeds: edit seeds with a value.
         seed_min, seed_max: the lowest and the highest seed's value.
+        edit_df: degrees of freedom of the variance between edits in a mean's interval; None where
+            that speaks of the edits at hand only.
         settings: first 8 hex digits of the hash of everything that decided the number besides the
             method: suite, model, concept, versions. Only equal ones compare.
         machine: device and precision, as far as rounding depends on them.
@@ -65,6 +67,7 @@ class MetricRecord:
     seeds: int | None = None
     seed_min: float | None = None
     seed_max: float | None = None
+    edit_df: int | None = None
     family: str = ""
     embedded: bool = False
     settings: str = ""

@@ -86,12 +86,14 @@ class Completion:
         hits = {count: paired_hits(pair, inputs) for count, pair in pairs.items()}
         points = {0: plain} | {count: ours for count, (ours, _) in hits.items()}
         curve = [{"scales": k, **mean_ends(points[k], clusters)} for k in points]
+        ours, base = (np.concatenate(sides) for sides in zip(*hits.values(), strict=True))
         return paired_mean(
-            np.mean([ours for ours, _ in hits.values()], axis=0),
-            np.mean([base for _, base in hits.values()], axis=0),
-            clusters,
+            ours,
+            base,
+            np.tile(clusters, len(hits)),
             details={"curve": curve, "plain": prompt_mean(plain, clusters)},
             note=dropped_note(first),
+            n=len(first),
         )
 
 

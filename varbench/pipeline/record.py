@@ -10,6 +10,7 @@ from typing import Any
 
 from varbench.conf.schema import plain
 from varbench.data import own_files
+from varbench.methods.registry import NONE
 from varbench.metrics import MetricInputs, MetricValue, concept_hits
 from varbench.metrics.groups import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
@@ -145,6 +146,9 @@ class _Record:
         for id, metric in self.ctx.evaluator(self.cell).metrics.items():
             inputs = replace(self.inputs, used_groups=set())
             value = metric.compute(inputs)
+            value = value.of_base_model() if self.cell.method == NONE else value
+            low, high = metric.info.within(value.low, value.high)
+            value = replace(value, low=low, high=high)
             failed = {key for name in inputs.used_groups for key in self.lost.get(name, ())}
             measured[id] = value, len(failed)
         return measured

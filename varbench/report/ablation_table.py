@@ -15,7 +15,7 @@ from varbench.report.render import FORMS
 from varbench.report.settings import differences, settings_id, settings_of
 from varbench.report.table import Header, Row, Table, TableCell
 from varbench.report.tables import number_cell
-from varbench.report.text import MISSING, visible
+from varbench.report.text import MISSING, interval_note, visible
 from varbench.store import Entry, Stage, Store, digest, sequence_of
 
 
@@ -97,8 +97,10 @@ def table_of(store: Store, run: AblationRun) -> Table:
     """
     rows: dict[tuple[str, ...], Row] = {}
     ablation = run.content
+    shown: list[MetricRecord] = []
     for variant in ablation["variants"]:
         records = variant_records(store, variant)
+        shown += [record for record in records if record.metric in ablation["metrics"]]
         for concept in dict.fromkeys(record.concept for record in records):
             for base in (True, False):
                 label = "base model" if base else str(variant["label"])
@@ -111,7 +113,7 @@ def table_of(store: Store, run: AblationRun) -> Table:
                 row = _row((concept, label), by_metric, ablation, figures)
                 rows.setdefault((*row.labels, *(cell.plain() for cell in row.cells)), row)
     headers = [column(metric).header() for metric in ablation["metrics"]]
-    notes = ["Brackets: 95 % interval over prompts."]
+    notes = [interval_note(shown)]
     if reported := ablation["reported"]:
         headers += [Header(f"{name} (reported)") for name in reported["columns"]]
         notes.append(f"Reported: {reported['source']}; {reported['note']}.")

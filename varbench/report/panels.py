@@ -29,11 +29,13 @@ class MethodRow:
     values: Mapping[str, MetricRecord]
 
     def n(self, columns: Iterable[Column]) -> str:
-        """Images behind the numbers in `columns`: "400", or "200–400" where metrics differ."""
+        """Images behind the numbers in `columns`: "400", or "200–400 × 3" for three edits."""
         values = [self.values[c.key] for c in columns if c.key in self.values]
         known = sorted({v.n for v in values if v.n})  # 0: there was nothing to measure
         failed = max((v.n_failed or 0 for v in values), default=0)
         text = MISSING.join(count(n) for n in dict.fromkeys(known[:1] + known[-1:])) or MISSING
+        edits = max((v.seeds or 1 for v in values), default=1)
+        text += f" × {edits}" if edits > 1 and known else ""
         return f"{text} ({count(failed)} failed)" if failed else text
 
 

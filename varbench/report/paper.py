@@ -17,10 +17,11 @@ from varbench.report.cells import CellRecord
 from varbench.report.columns import column
 from varbench.report.panels import Panel, build_panels
 from varbench.report.render import PAPER_FORMS
+from varbench.report.samples import CellSamples
 from varbench.report.table import ARROWS, Row, Table
 from varbench.report.tables import number_cell
-from varbench.report.text import MISSING, count, visible, write_texts
-from varbench.report.ties import CellSamples, best
+from varbench.report.text import MISSING, count, interval_note, visible, write_texts
+from varbench.report.ties import best
 from varbench.store import Store
 from varbench.utils.files import file_name
 
@@ -153,11 +154,12 @@ def _notes(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> lis
         f"{layout.protocol}.",
         f"Model: {', '.join(models)}. Suite: {', '.join(suites)}. All numbers are measured unless "
         f"marked. {ARROWS['up']} more is better, {ARROWS['down']} less is better. {MISSING} not "
-        "measured. Brackets: 95 % interval over prompts.",
+        "measured.",
+        interval_note(record for p in panels for r in p.rows for record in r.values.values()),
     ]
     bold = "Bold: the best"
-    if any(samples.of(p, r, "acc_u") for p in panels for r in p.rows):
-        bold += " and all that are tied with it (paired randomisation test over prompts, 5 %, Holm)"
+    if any(samples.of(r.values["acc_u"]) for p in panels for r in p.rows if "acc_u" in r.values):
+        bold += " and all that are tied with it (paired tests over prompts and edits, 5 %, Holm)"
         notes.append(f"{bold}; columns without intervals are not tested.")
     else:
         notes.append(f"{bold} value; ties are tested only from a store.")
@@ -176,10 +178,9 @@ def _notes(layout: Layout, panels: Sequence[Panel], samples: CellSamples) -> lis
 def _count(panel: Panel, samples: CellSamples) -> str:
     """Hits of the base model among target images: "240 of 240 images (face-ada)"."""
     for row in panel.rows:
-        if row.method == NONE:
-            continue
-        for pairs in samples.of(panel, row, "erasure_rate"):
-            hits, n = int(pairs.base.sum()), len(pairs.base)
+        record = row.values.get("erasure_rate")
+        if row.method != NONE and record and (edits := samples.of(record)):
+            hits, n = int(edits[0].base.sum()), len(edits[0].base)
             return f"{count(hits)} of {count(n)} images ({visible(panel.concept)})"
     return ""
 

@@ -4,15 +4,15 @@ A cell (one model, method, concept, suite and edit seed) stores its records; her
 edit (`costs`) and the means over edit seeds (records without a seed) are added.
 
 Value, interval and difference of a mean come from the paired samples that cells keep
-(`varbench.metrics.stats.paired_samples`): the seeds' images together, resampled by prompt. A number
-that is no mean over images has none: its mean is that of the seeds, and the ends of its interval
-are the means of the seeds' ends (a mean never varies more than its parts do on average, so this is
-not too narrow), or absent.
+(`varbench.metrics.stats.paired_samples`), over prompts and edits. A number that is no mean over
+images has none: its mean is that of the seeds, and the ends of its interval are the means of the
+seeds' ends (a mean never varies more than its parts do on average, so for other prompts this is not
+too narrow; other edits it does not speak of), or absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,14 @@ import numpy as np
 import pandas as pd
 
 from varbench.metrics.record import FRAME_FIELDS, MetricRecord
-from varbench.metrics.stats.paired_samples import Estimate, PairedSamples, estimate
+from varbench.metrics.stats import estimate
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
+from varbench.report.columns import column
+from varbench.report.samples import CellSamples
 from varbench.store import Store
 
 _DTYPES = {
-    **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds")},
+    **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds", "edit_df")},
     **{name: "float64" for name in ("value", "ci_low", "ci_high", "baseline")},
     **{name: "float64" for name in ("diff_value", "diff_low", "diff_high", "seed_min", "seed_max")},
     "embedded": "bool",
@@ -34,15 +36,15 @@ _DTYPES = {
 
 def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
     """All records of cells: the mean over edit seeds first, then the seeds it is made of."""
-    numbers: dict[tuple[Any, ...], list[tuple[MetricRecord, CellRecord]]] = {}
+    numbers: dict[tuple[Any, ...], list[MetricRecord]] = {}
     for cell in cells:
         for record in cell.records():
-            numbers.setdefault(_number_of(record), []).append((record, cell))
+            numbers.setdefault(_number_of(record), []).append(record)
+    samples = CellSamples(cells)
     records: list[MetricRecord] = []
-    for pairs in numbers.values():
-        seeds = [record for record, _ in pairs]
+    for seeds in numbers.values():
         if not any(record.seed is None for record in seeds):  # else no edit made the images
-            records.append(_mean(seeds, [cell.samples for _, cell in pairs]))
+            records.append(_mean(seeds, samples))
         records += sorted(seeds, key=lambda record: -1 if record.seed is None else record.seed)
     return records
 
@@ -80,31 +82,33 @@ def only_metrics(records: Sequence[MetricRecord], metrics: Sequence[str]) -> lis
     return [record for record in records if record.metric in metrics]
 
 
-def _mean(
-    seeds: Sequence[MetricRecord], samples: Sequence[Mapping[str, PairedSamples]]
-) -> MetricRecord:
-    """The mean over edit seeds; `samples[i]` are the paired samples of the i-th seed, by metric."""
+def _mean(seeds: Sequence[MetricRecord], samples: CellSamples) -> MetricRecord:
+    """The mean over edit seeds."""
     first = seeds[0]
-    # A seed without a value says that nothing could be measured: it only counts in n.
-    measured = [i for i, record in enumerate(seeds) if record.value is not None]
+    # A seed without a value says that nothing could be measured.
+    measured = [record for record in seeds if record.value is not None]
     numbers: dict[str, Any] = {
-        name: _average([getattr(seeds[i], name) for i in measured])
+        name: _average([getattr(record, name) for record in measured])
         for name in ("value", "baseline", "diff_value")
     }
     for name in ("ci_low", "ci_high", "diff_low", "diff_high"):
-        numbers[name] = _average([getattr(seeds[i], name) for i in measured], complete=True)
-    for name in ("n", "n_failed"):
-        numbers[name] = _total([getattr(record, name) for record in seeds])
-    pooled = _pooled([samples[i].get(first.metric) for i in measured])
-    if pooled is not None:
+        numbers[name] = _average([getattr(record, name) for record in measured], complete=True)
+    rows, between = samples.of(first), samples.between(first)
+    if len(rows) == len(measured) > 1 and (pooled := estimate(rows, between)) is not None:
         value, by = pooled.value, pooled.difference
-        numbers |= {"value": value.value, "ci_low": value.low, "ci_high": value.high}
+        low, high = column(first.metric).info.within(value.low, value.high)
+        numbers |= {"value": value.value, "ci_low": low, "ci_high": high}
         numbers |= {"diff_value": by.value, "diff_low": by.low, "diff_high": by.high}
+        numbers["edit_df"] = between.value.df
     values = [record.value for record in seeds if record.value is not None]
+    sizes = [record.n for record in seeds if record.n is not None]
+    failures = [record.n_failed for record in seeds if record.n_failed is not None]
     return replace(
         first,
         seed=None,
-        seeds=len(values),
+        n=min(sizes, default=None),
+        n_failed=max(failures, default=None),
+        seeds=len(measured),
         seed_min=min(values, default=None),
         seed_max=max(values, default=None),
         status=next((r.status for r in seeds if r.status != "measured"), "measured"),
@@ -119,14 +123,3 @@ def _average(numbers: Sequence[float | None], *, complete: bool = False) -> floa
     if not present or (complete and len(present) < len(numbers)):
         return None
     return float(np.mean(present))
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    present = [count for count in counts if count is not None]
-    return sum(present) if present else None
-
-
-def _pooled(samples: Sequence[PairedSamples | None]) -> Estimate | None:
-    """The estimate over several seeds, where all of them have samples."""
-    present = [one for one in samples if one is not None]
-    return estimate(present) if len(samples) == len(present) > 1 else None

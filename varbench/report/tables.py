@@ -17,7 +17,7 @@ from varbench.report.panels import Panel, build_panels
 from varbench.report.records import to_frame
 from varbench.report.render import FORMS, latex
 from varbench.report.table import Row, Table, TableCell
-from varbench.report.text import MISSING, count
+from varbench.report.text import MISSING, count, interval_note
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ TABLES = {
     "main": TableKind(
         "Results",
         ("main",),
-        "Brackets: 95 % interval over prompts. ↑ more is better, ↓ less is better. "
-        f"{MISSING} not measured. n: images behind the numbers of a row, over all edit seeds.",
+        f"↑ more is better, ↓ less is better. {MISSING} not measured. n: images behind a number, "
+        "times edits.",
     ),
     "difference": TableKind(
         "Paired differences",
         ("main", "nudity", "drift", "robustness"),
         "Paired difference to the base model (method minus none, same prompts and image seeds). "
-        "An interval without 0 is a change at the 95 % level.",
+        "An interval without 0 is a change at the 95 % level; of rates, the exact test agrees.",
         "Paired differences to the base model",
         differences=True,
         base=False,
@@ -118,7 +118,8 @@ def panel_table(panel: Panel, name: str, *, percent: bool, base: bool | None = N
         for row in rows
     ]
     header = tuple(column.header() for column in columns)
-    note = f"{kind.note} {panel.note}".strip()
+    shown = [row.values[c.key] for row in rows for c in columns if c.key in row.values]
+    note = " ".join(filter(None, (interval_note(shown), kind.note, panel.note)))
     return Table(name, panel.title, ("method",), header, tuple(made), note, kind.counted)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from varbench.metrics.record import MetricRecord
 from varbench.utils.files import write_whole
 from varbench.utils.text import visible as visible
 
@@ -21,6 +22,18 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     if signed and rounded > 0:
         text = "+" + text
     return text.replace("-", MINUS)
+
+
+def interval_note(records: Iterable[MetricRecord]) -> str:
+    """A sentence on the prompts and edits that the intervals of a table speak of."""
+    freedom = sorted({record.edit_df for record in records if record.edit_df})
+    if not freedom:
+        return "Brackets: 95 % interval over prompts, of the edits at hand."
+    degrees = MISSING.join(map(str, dict.fromkeys([freedom[0], freedom[-1]])))
+    return (
+        "Brackets: 95 % interval over prompts and, where there are several, over edits (variance "
+        f"pooled over methods and concepts, {degrees} degrees of freedom)."
+    )
 
 
 def count(value: int) -> str:

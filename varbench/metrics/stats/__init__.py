@@ -1,37 +1,35 @@
-"""Intervals over prompts, tests between methods, and the samples that they are computed from."""
+"""Intervals over prompts and edits, tests between methods, and the samples that they start from."""
 
-from varbench.metrics.stats.intervals import (
-    MIN_BASE_HITS,
-    Interval,
-    cluster_bootstrap_mean,
-    cluster_means,
-    clustered_mean,
-    clustered_rate,
-    erasure_rate,
-    paired_difference,
-    ratio_of_means,
-)
+from varbench.metrics.stats.clusters import Interval
+from varbench.metrics.stats.means import clustered_mean, ratio_of_means
 from varbench.metrics.stats.paired_samples import (
+    Between,
+    Estimate,
     PairedSamples,
+    Statistic,
+    between_edits,
+    equality,
     estimate,
     read_rows,
     write_rows,
 )
-from varbench.metrics.stats.tests import holm, paired_sign_flip_pvalue
+from varbench.metrics.stats.rates import MIN_BASE_HITS, clustered_rate, rate_difference
+from varbench.metrics.stats.tests import holm
 
 __all__ = [
     "MIN_BASE_HITS",
+    "Between",
+    "Estimate",
     "Interval",
     "PairedSamples",
-    "cluster_bootstrap_mean",
-    "cluster_means",
+    "Statistic",
+    "between_edits",
     "clustered_mean",
     "clustered_rate",
-    "erasure_rate",
+    "equality",
     "estimate",
     "holm",
-    "paired_difference",
-    "paired_sign_flip_pvalue",
+    "rate_difference",
     "ratio_of_means",
     "read_rows",
     "write_rows",

@@ -1,16 +1,14 @@
 """Paired samples: the numbers that a value is the mean of, stored to pool edit seeds.
 
 A value with an interval comes from one number per image (or per prompt) of the edited and of the
-base model. A cell stores them beside its records; a report pools the rows of several edit
-seeds and asks for the value again. Pooling keeps the prompt as the unit that is resampled: a
-resample draws prompts, with the images of all seeds. Such an interval speaks of other prompts,
-not of other edits (three seeds cannot tell their own variance by resampling), so the lowest and
-the highest seed are shown beside it.
+base model. A cell stores them beside its records; a report pools the rows of several edit seeds and
+asks for the value again. The interval of one edit speaks of other prompts, not of other edits; that
+of several of both, with the variance between edits pooled over the report's methods and concepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -18,11 +16,14 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.metrics.stats import intervals
-from varbench.metrics.stats.intervals import Interval
+from varbench.metrics.stats import means, rates
+from varbench.metrics.stats.clusters import Floats, Interval, cluster_means
+from varbench.metrics.stats.edits import NO_EDITS, EditSquares, EditVariance, edit_squares, pooled
+from varbench.metrics.stats.tests import equality_pvalue
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
 _SIDES = ("method", "base", "clusters")
+_ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class PairedSamples:
 
     Attributes:
         statistic: how they become a value: the mean over prompts of the prompt's mean (of `method`;
-            the difference is that of `method - base`), `stats.erasure_rate`, the ratio of the two
-            means (whose difference is that to 1), or the total of counts.
+            the difference is that of `method - base`), the erased share, the ratio of the two means
+            (whose difference is that to 1), or the total of counts.
         method: `[n]` of the edited model; bool where a row is a hit or none (the value is a rate).
         base: `[n]` of the base model.
         clusters: `[n]` prompt ids.
@@ -43,6 +44,11 @@ class PairedSamples:
     base: NDArray[Any]
     clusters: NDArray[Any]
 
+    @property
+    def of_hits(self) -> bool:
+        """True where all rows are hits or none."""
+        return self.method.dtype == np.bool_
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -52,39 +58,133 @@ class Estimate:
     difference: Interval
 
 
-def estimate(seeds: Sequence[PairedSamples]) -> Estimate | None:
-    """The value over one or several edit seeds, or None where the rows allow none.
+@dataclass(frozen=True)
+class Between:
+    """Variance between edits, of a value and of its difference to the base model."""
 
-    Rates have Wilson's interval (clustered), other means a bootstrap over prompts, erasure rates
-    `stats.erasure_rate`, ratios `stats.ratio_of_means`, counts `stats.cluster_total`, which of
-    several seeds is the mean of their totals. None: fewer than two prompts, too few hits of the
-    base model, or nothing of it to divide by.
+    value: EditVariance = NO_EDITS
+    change: EditVariance = NO_EDITS
+
+
+def between_edits(groups: Iterable[Sequence[PairedSamples]]) -> Between:
+    """The variance between edits of one metric.
+
+    Args:
+        groups: for each method and concept, the samples of its edits.
+    """
+    value: list[EditSquares | None] = []
+    change: list[EditSquares | None] = []
+    for edits in groups:
+        if len(edits) > 1:
+            value.append(_squares(edits, [_value_rows(samples) for samples in edits]))
+            change.append(_squares(edits, [_change_rows(samples) for samples in edits]))
+    return Between(pooled(value), pooled(change))
+
+
+def estimate(edits: Sequence[PairedSamples], between: Between | None = None) -> Estimate | None:
+    """The value over one or several edits, or None where the rows allow none.
+
+    None: fewer than two prompts, too few hits of the base model, or nothing of it to divide by.
+
+    Args:
+        edits: samples of the same prompts, one per edit.
+        between: variance between edits; by default that of these alone.
 
     Raises:
-        ValueError: no rows, or seeds of different statistics.
+        ValueError: no rows, or samples of different statistics.
     """
-    (statistic,) = {rows.statistic for rows in seeds}
-    method, base, clusters = (np.concatenate([getattr(r, s) for r in seeds]) for s in _SIDES)
+    (statistic,) = {rows.statistic for rows in edits}
+    method, base, clusters = (np.concatenate([getattr(r, s) for r in edits]) for s in _SIDES)
     if np.unique(clusters).size < 2:
         return None
+    between = between or between_edits([edits])
+    count, of_hits = len(edits), all(samples.of_hits for samples in edits)
+    value, change = (between.value, count), (between.change, count)
     if statistic == "erasure_rate":
-        needed = intervals.MIN_BASE_HITS * len(seeds)
-        rate = intervals.erasure_rate(method, base, clusters, min_base_hits=needed)
-        # The base model has erased nothing, exactly: the rate is its own difference.
-        return None if rate is None else Estimate(rate, rate)
+        share = rates.erased_share if of_hits else means.erased_count_share
+        erased = share(method, base, clusters, *change)
+        # The base model has erased nothing, exactly: the share is its own difference.
+        return None if erased is None else Estimate(erased, erased)
     if statistic == "ratio":
         if base.mean() <= 0:
             return None
-        share = intervals.ratio_of_means(method, base, clusters)
-        less_one = replace(share, value=share.value - 1, low=share.low - 1, high=share.high - 1)
-        return Estimate(share, less_one)
+        ratio = means.ratio_of_means(method, base, clusters, *value)
+        return Estimate(ratio, replace(ratio, **{e: getattr(ratio, e) - 1 for e in _ENDS}))
     if statistic == "total":
         return Estimate(
-            intervals.cluster_total(method, clusters, runs=len(seeds)),
-            intervals.total_difference(method, base, clusters, runs=len(seeds)),
+            means.clustered_total(method, clusters, *value),
+            means.total_difference(method, base, clusters, *change),
         )
-    difference = intervals.paired_difference(method, base, clusters)
-    return Estimate(intervals.clustered_mean(method, clusters), difference)
+    if of_hits:
+        return Estimate(
+            rates.clustered_rate(method, clusters, *value),
+            rates.rate_difference(method, base, clusters, *change),
+        )
+    return Estimate(
+        means.clustered_mean(method, clusters, *value),
+        means.clustered_mean(np.subtract(method, base), clusters, *change),
+    )
+
+
+def equality(
+    a: Sequence[PairedSamples], b: Sequence[PairedSamples], between: EditVariance = NO_EDITS
+) -> float | None:
+    """p-value for "two methods have equal values", or None where no test is possible.
+
+    None: other prompts in `a` than in `b`, or one only, which says nothing of others.
+
+    Args:
+        a, b: samples of each method's edits.
+        between: variance between edits, of the value.
+    """
+    means, units = [], []
+    for edits in (a, b):
+        rows = np.concatenate([np.asarray(s.method, dtype=np.float64) for s in edits])
+        clusters = np.concatenate([samples.clusters for samples in edits])
+        names = np.unique(clusters)
+        if names.size < 2:
+            return None
+        means.append(dict(zip(names.tolist(), cluster_means(rows, clusters), strict=True)))
+        units.append((_unit(edits[0], rows), len(edits)))
+    if means[0].keys() != means[1].keys():
+        return None
+    difference = np.array([means[0][name] - means[1][name] for name in means[0]])
+    return equality_pvalue(difference, between, units)
+
+
+def _value_rows(samples: PairedSamples) -> Floats:
+    method = np.asarray(samples.method, dtype=np.float64)
+    if samples.statistic != "ratio":
+        return method
+    base = np.asarray(samples.base, dtype=np.float64)
+    size = float(base.mean()) or 1.0
+    ratio = float(method.mean()) / size
+    return (method - ratio * base) / size + ratio
+
+
+def _change_rows(samples: PairedSamples) -> Floats:
+    return np.asarray(np.subtract(samples.method, samples.base, dtype=np.float64))
+
+
+def _squares(edits: Sequence[PairedSamples], rows: Sequence[Floats]) -> EditSquares | None:
+    """Squares of the prompts that all edits have."""
+    names = [np.unique(samples.clusters) for samples in edits]
+    common = set(names[0].tolist()).intersection(*(ids.tolist() for ids in names[1:]))
+    if len(common) < 2:
+        return None
+    shared = sorted(common)
+    means_EC = np.stack([
+        cluster_means(values, samples.clusters)[np.searchsorted(ids, shared)]
+        for values, samples, ids in zip(rows, edits, names, strict=True)
+    ])  # fmt: skip
+    return edit_squares(means_EC, _unit(edits[0], np.concatenate(rows)))
+
+
+def _unit(samples: PairedSamples, rows: Floats) -> float:
+    """The variance of the rows, to which the variance between edits is in proportion."""
+    if samples.statistic == "total":
+        return float(np.abs(rows).mean())
+    return float(rows.var()) if samples.of_hits else 1.0
 
 
 def write_rows(path: Path, rows: Mapping[str, PairedSamples]) -> None:

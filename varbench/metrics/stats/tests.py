@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from varbench.metrics.stats.intervals import CHUNK, Floats, finite_values
+from varbench.metrics.stats.clusters import Floats, Z, finite_values, t_quantile
+from varbench.metrics.stats.edits import EditVariance
 
 PATTERNS = 10_000  # of signs, at most
+_CHUNK = 2_000_000  # numbers drawn at a time: 30,000 prompts take less than 100 MB
 
 
 def paired_sign_flip_pvalue(diff_by_cluster: ArrayLike) -> float:
@@ -19,15 +24,41 @@ def paired_sign_flip_pvalue(diff_by_cluster: ArrayLike) -> float:
     (1 + count) / (1 + `PATTERNS`), so that p is never 0. All differences zero give p = 1.
     """
     diff = finite_values(diff_by_cluster)
+    diff = diff[diff != 0]  # their signs change no mean
     observed = abs(diff.sum()) * (1 - 1e-12)  # the pattern observed must count in spite of rounding
     if 2**diff.size <= PATTERNS:
         patterns = np.arange(2**diff.size)[:, None] >> np.arange(diff.size) & 1
         return float((np.abs((2 * patterns - 1) @ diff) >= observed).mean())
-    rng, count, step = np.random.default_rng(0), 0, max(1, CHUNK // diff.size)
+    rng, count, step = np.random.default_rng(0), 0, max(1, _CHUNK // diff.size)
     for start in range(0, PATTERNS, step):
-        flips = rng.integers(0, 2, (min(step, PATTERNS - start), diff.size), dtype=np.int8)
-        count += int((np.abs((2 * flips - 1) @ diff) >= observed).sum())
+        bits = rng.integers(0, 256, (min(step, PATTERNS - start), -(-diff.size // 8)), np.uint8)
+        flipped = np.unpackbits(bits, axis=1, count=diff.size).astype(np.float64) @ diff
+        count += int((np.abs(diff.sum() - 2 * flipped) >= observed).sum())
     return (1 + count) / (1 + PATTERNS)
+
+
+def equality_pvalue(
+    difference_C: Floats, edits: EditVariance, units: Sequence[tuple[float, int]]
+) -> float:
+    """Two-sided p-value for "two methods are equal", over prompts and over edits.
+
+    The larger of the sign-flip test's, which speaks of these edits, and that of the mean by the
+    variance of prompts and edits together.
+
+    Args:
+        difference_C: between the methods, per prompt, each the mean of its edits.
+        edits: variance between edits.
+        units: of each method, what its rows vary (`edits` is in proportion) and how many edits.
+    """
+    of_prompts = paired_sign_flip_pvalue(difference_C)
+    sampling = float(difference_C.var(ddof=1)) / difference_C.size
+    inflated = sampling * (t_quantile(difference_C.size - 1) / Z) ** 2
+    spread = sum(unit / count for unit, count in units)
+    variance = spread * edits.of_mean(inflated / spread, 1) if spread else inflated
+    if variance <= 0:
+        return of_prompts
+    z = abs(float(difference_C.mean())) / variance**0.5
+    return max(of_prompts, 2 * (1 - NormalDist().cdf(z)))
 
 
 def holm(pvalues: ArrayLike) -> Floats:

@@ -1,0 +1,133 @@
+"""Coverage of the intervals of rates, and how seldom equal methods are told apart.
+
+Each trial draws hits of a base model and of edits of it on the same prompts and images, of which a
+given share is lost, and asks `varbench.metrics.stats.estimate` as a report does. Edits vary with a
+given standard deviation at a rate of one half (in proportion to the rate's own elsewhere); images
+of a prompt are lost together with an intraclass correlation. With several edits, the variance
+between them is pooled over eleven other methods and concepts.
+
+    python benchmarks/coverage.py            # the full grid as Markdown
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from varbench.metrics.stats import Interval, PairedSamples, between_edits, equality, estimate
+
+BASE = 0.95
+"""The base model's hit rate."""
+OTHERS = 11
+"""Other methods and concepts over which the variance between edits is pooled."""
+LOST = (0.0, 0.003, 0.008, 0.02, 0.1, 0.2)
+"""True changes of the rate."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the grid."""
+
+    prompts: int
+    images: int
+    edits: int
+    spread: float = 0.0
+    lost: float = 0.0
+    correlation: float = 0.1
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of trials whose interval holds the truth; `told_apart` of equal methods that are."""
+
+    rate: float
+    difference: float
+    erased: float
+    told_apart: float
+
+
+def coverage(setting: Setting, trials: int, seed: int = 0) -> Coverage:
+    """Shares over so many trials."""
+    rng = np.random.default_rng(seed)
+    held = np.array([list(_trial(setting, rng)) for _ in range(trials)], dtype=np.float64)
+    seen = np.isfinite(held)
+    with np.errstate(invalid="ignore"):
+        return Coverage(*np.where(seen, held, 0).sum(axis=0) / seen.sum(axis=0))
+
+
+def _trial(setting: Setting, rng: np.random.Generator) -> Iterator[float]:
+    base = rng.random((setting.prompts, setting.images)) < BASE
+    ours, twin = (_edits(setting, setting.lost, base, rng) for _ in range(2))
+    groups = [ours]
+    if setting.edits > 1:
+        shares = rng.uniform(0.0, 0.4, OTHERS)
+        groups += [_edits(setting, float(share), base, rng) for share in shares]
+    ids, flat = np.repeat(np.arange(setting.prompts), setting.images), base.ravel()
+    samples = [[PairedSamples("mean", edit, flat, ids) for edit in group] for group in groups]
+    between = between_edits(samples)
+    rate = estimate(samples[0], between)
+    share = estimate([replace(edit, statistic="erasure_rate") for edit in samples[0]], between)
+    assert rate is not None
+    yield _holds(rate.value, BASE - setting.lost)
+    yield _holds(rate.difference, -setting.lost)
+    yield math.nan if share is None else _holds(share.value, setting.lost / BASE)  # too few hits
+    others = [PairedSamples("mean", edit, flat, ids) for edit in twin]
+    p = equality(samples[0], others, between.value)
+    yield p is not None and p <= 0.05
+
+
+def _edits(
+    setting: Setting, lost: float, base: NDArray[np.bool_], rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """Hits of each edit, which loses this share of all images on average."""
+    chance, ratio = lost / BASE, (2 * setting.spread) ** 2
+    chances = np.full(setting.edits, chance)
+    if ratio and 0 < chance < 1:
+        chances = rng.beta(chance * (1 / ratio - 1), (1 - chance) * (1 / ratio - 1), setting.edits)
+    of_prompt = rng.standard_normal((1, setting.prompts, 1))
+    of_image = rng.standard_normal((setting.edits, *base.shape))
+    share = setting.correlation
+    uniform = ndtr(np.sqrt(share) * of_prompt + np.sqrt(1 - share) * of_image)
+    return list((base & (uniform >= chances[:, None, None])).reshape(setting.edits, -1))
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    return interval.low - 1e-9 <= truth <= interval.high + 1e-9
+
+
+def grid() -> list[Setting]:
+    """The settings of the full grid."""
+    sizes = product((25, 60, 120, 240), (1, 2, 4))
+    edits = ((1, 0.0), *product((2, 3), (0.0, 0.05, 0.1)))
+    return [
+        Setting(prompts, images, count, spread, lost)
+        for (prompts, images), (count, spread), lost in product(sizes, edits, LOST)
+    ]
+
+
+def main() -> None:
+    """Print the lowest coverage over all true changes, by prompts, images and edits."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=1000)
+    trials: int = parser.parse_args().trials
+    names = ("rate", "difference", "erased", "told_apart")
+    header = ("prompts", "images", "edits", "spread", *(name.replace("_", " ") for name in names))
+    lines = [header, ["---"] * len(header)]
+    for place, settings in groupby(grid(), lambda s: (s.prompts, s.images, s.edits, s.spread)):
+        rows = [coverage(setting, trials) for setting in settings]
+        worst = [min(getattr(row, name) for row in rows) for name in names[:-1]]
+        worst.append(max(row.told_apart for row in rows))
+        lines.append([*map(str, place), *(f"{value:.3f}" for value in worst)])
+    sys.stdout.write("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

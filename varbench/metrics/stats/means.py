@@ -1,0 +1,127 @@
+"""Intervals of means over prompts, of their ratios, and of counts.
+
+Student's t over the prompts' means, with the variance between edits added; a ratio by its
+linearised residuals (Woodruff 1971, JASA 66:411). All weigh prompts the same, however many of their
+images failed. Where nothing varies, a mean's interval has no width. That of counts is never
+narrower than one count in each prompt that may have been missed, by Wilson's share of C prompts,
+that of an erased share never than this share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from varbench.metrics.stats.clusters import (
+    Floats,
+    Interval,
+    Z,
+    cluster_means,
+    cluster_sums,
+    finite_pairs,
+    finite_values,
+    t_quantile,
+)
+from varbench.metrics.stats.edits import NO_EDITS, EditVariance
+from varbench.metrics.stats.rates import hardly_shown, wilson_ends
+
+
+def clustered_mean(
+    values: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS, edits: int = 1
+) -> Interval:
+    """Mean over prompts of the prompt's mean; `values` [n], of all edits.
+
+    For hits use `clustered_rate`, for their differences `rate_difference`.
+    """
+    rows = finite_values(values)
+    means_C = cluster_means(rows, clusters)
+    half = _half(means_C, between, edits)
+    return _interval(float(means_C.mean()), half, rows.size // edits, means_C.size)
+
+
+def ratio_of_means(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    between: EditVariance = NO_EDITS,
+    edits: int = 1,
+) -> Interval:
+    """Mean over prompts of `a` [n] by that of `b` [n], paired; for CLIP score or diversity kept.
+
+    Raises ValueError if the mean of `b` is not above zero, where a ratio has no meaning.
+    """
+    rows_a, rows_b = finite_pairs(a, b)
+    a_C, b_C = cluster_means(rows_a, clusters), cluster_means(rows_b, clusters)
+    if b_C.mean() <= 0:
+        raise ValueError("the mean of b must be above zero for a ratio")
+    ratio = float(a_C.mean() / b_C.mean())
+    half = _half((a_C - ratio * b_C) / b_C.mean(), between, edits)
+    return _interval(ratio, half, rows_a.size // edits, a_C.size)
+
+
+def clustered_total(
+    counts: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS, edits: int = 1
+) -> Interval:
+    """Sum of `counts` [n], whole numbers from 0; of several edits the mean of their sums."""
+    total = _total(_counts(counts), clusters, between, edits)
+    return replace(total, low=max(total.low, 0.0))
+
+
+def total_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    between: EditVariance = NO_EDITS,
+    edits: int = 1,
+) -> Interval:
+    """Sum of `a` [n] minus that of `b` [n], paired row by row; otherwise as `clustered_total`."""
+    rows_a, rows_b = finite_pairs(_counts(a), _counts(b))
+    return _total(rows_a - rows_b, clusters, between, edits)
+
+
+def erased_count_share(
+    method: ArrayLike,
+    base: ArrayLike,
+    clusters: ArrayLike,
+    between: EditVariance = NO_EDITS,
+    edits: int = 1,
+) -> Interval | None:
+    """1 - sum(method) / sum(base) of counts; otherwise as `erased_share`."""
+    ours, theirs = finite_pairs(_counts(method), _counts(base))
+    ours_C, base_C = cluster_sums(ours, clusters), cluster_sums(theirs, clusters)
+    if hardly_shown(base_C, edits):
+        return None
+    kept = float(ours_C.sum() / base_C.sum())
+    size = base_C.size / base_C.sum()
+    unit = float(np.abs(ours - theirs).mean()) / float(theirs.mean()) ** 2
+    half = _half((ours_C - kept * base_C) * size, between, edits, unit)
+    half = max(half, wilson_ends(0.0, int((base_C > 0).sum()))[1])
+    share = _interval(1 - kept, half, ours.size // edits, base_C.size)
+    return replace(share, high=min(share.high, 1.0))
+
+
+def _half(values_C: Floats, between: EditVariance, edits: int, unit: float = 1.0) -> float:
+    """Half the width of the interval of a mean of prompts' values; `unit` is that of `between`."""
+    sampling = float(values_C.var(ddof=1)) / values_C.size
+    inflated = sampling * (t_quantile(values_C.size - 1) / Z) ** 2
+    return Z * float(np.sqrt(unit * between.of_mean(inflated / unit, edits))) if unit else 0.0
+
+
+def _total(rows: Floats, clusters: ArrayLike, between: EditVariance, edits: int) -> Interval:
+    means_C, n = cluster_means(rows, clusters), rows.size // edits
+    half = n * _half(means_C, between, edits, float(np.abs(rows).mean()))
+    least = means_C.size * wilson_ends(0.0, means_C.size)[1]
+    return _interval(float(rows.sum()) / edits, max(half, least), n, means_C.size)
+
+
+def _interval(value: float, half: float, n: int, clusters: int) -> Interval:
+    return Interval(value, value - half, value + half, n, clusters)
+
+
+def _counts(values: ArrayLike) -> Floats:
+    rows = finite_values(values)
+    if (rows < 0).any() or (rows % 1).any():
+        raise ValueError("counts must be whole numbers, not negative")
+    return rows
