@@ -19,12 +19,12 @@ FILE, SETS = "concept_file", "concept_sets"
 
 
 def contents(concept: str) -> dict[str, Any]:
-    """Both fields for a concept as named on the command line; empty for a packaged one."""
+    """Both fields for a concept as named on the command line; the second only if there are any."""
     if not is_path(concept, ".yaml", ".yml"):
-        return {FILE: None, SETS: {}}
+        return {FILE: None}
     path = expanded(concept)
     sets = {name: _text(path.parent / expanded(name)) for name in _own_sets(path)}
-    return {FILE: _text(path), SETS: sets}
+    return {FILE: _text(path), **({SETS: sets} if sets else {})}
 
 
 def _text(path: Path) -> str:

@@ -116,12 +116,13 @@ def default_table() -> Path:
 def plain_name(name: str) -> str:
     """A name in the form that is compared: `Beyonce_[m.01mpq7s]` and `Beyoncé` give `beyonce`."""
     letters = unicodedata.normalize("NFKD", name.split("_[")[0]).casefold()
-    kept = (
-        c
-        for c in letters
-        if c.isalnum() or (unicodedata.category(c)[0] == "M" and not unicodedata.combining(c))
-    )
-    return "".join(kept)  # signs of vowels stay, accents go
+    return "".join(filter(_is_kept, letters))
+
+
+def _is_kept(char: str) -> bool:
+    """True of letters, digits and signs of vowels, not of accents."""
+    is_mark = unicodedata.category(char)[0] == "M"
+    return char.isalnum() or (is_mark and not unicodedata.combining(char))
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
