@@ -6,6 +6,7 @@ r"""The harness's cost besides the models, and its growth; on the Gallery, on a 
     python benchmarks/pipeline.py growth     # time and memory at 1,000 to 20,000 images
     python benchmarks/pipeline.py planning   # two million images
     python benchmarks/pipeline.py resume     # a run that finds 100,000 images done
+    python benchmarks/pipeline.py cells      # reports in a store of 1,000 cells
     python benchmarks/pipeline.py workers    # two workers of one thread against one (Ray)
 
 Ratios are of one run of the benchmark. Processor time is that of all cores; wall time is what it
@@ -20,13 +21,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline_cells import cells
 from pipeline_growth import growth, planning, resume
 from pipeline_models import Table, overhead, scoring, strict
 from pipeline_workers import workers
 from tabulate import tabulate
 
 PARTS: dict[str, Callable[[Path, float], list[Table]]] = {
-    part.__name__: part for part in (overhead, scoring, strict, growth, planning, resume, workers)
+    part.__name__: part
+    for part in (overhead, scoring, strict, growth, planning, resume, cells, workers)
 }
 
 

@@ -94,7 +94,7 @@ FEW = (
 def resume(folder: Path, scale: float) -> list[Table]:
     """A run whose store has everything; its images are noise, made without the networks."""
     asked = request("none", *more(max(1, round(556 * scale))), *FEW)
-    in_own_process(_filled, folder, asked)
+    in_own_process(filled, folder, asked)
     images, wall, processor, memory = in_own_process(_found, folder, asked)
     columns = ("stored images", "wall s", "processor s", "peak GB")
     return [Table("the same run again", columns, [(images, wall, processor, memory)])]
@@ -108,7 +108,8 @@ def _found(folder: Path, asked: Request) -> tuple[int, float, float, float]:
     return sum(len(group) for group in listed.values()), *spent, peak_memory()
 
 
-def _filled(folder: Path, asked: Request) -> None:
+def filled(folder: Path, asked: Request) -> None:
+    """Do a run with noise for images, made and scored without the networks."""
     noise = np.random.default_rng(0)
     image = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from varbench.errors import machine_failed
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
+from varbench.report.cell_body import read_body
 from varbench.report.cell_schema import problem_of
 from varbench.report.settings import settings_id, settings_of
 from varbench.store import INPUTS, Entry, Store, sequence_of
@@ -132,10 +133,13 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
     Raises:
         ReportError: it was not written by varbench.
     """
-    body = entry.json("cell.json")
-    if not _is_newer(body) and (problem := problem_of(body)) is not None:
-        where = entry.path("cell.json")
-        raise ReportError(f"{where}: not written by varbench ({problem}); remove its folder")
+
+    def check(body: object) -> None:
+        if not _is_newer(body) and (problem := problem_of(body)) is not None:
+            where = entry.path("cell.json")
+            raise ReportError(f"{where}: not written by varbench ({problem}); remove its folder")
+
+    body = read_body(entry, check)
     names = ("model", "method", "config", "concept", "family", "suite")
     texts: dict[str, Any] = {name: str(body.get(name) or "") for name in names}
     cell = CellRecord(
@@ -153,7 +157,7 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
 
 
 def _is_newer(body: object) -> bool:
-    schema = body.get("schema") if isinstance(body, dict) else None
+    schema = body.get("schema") if isinstance(body, Mapping) else None
     return isinstance(schema, int) and schema > CELL_SCHEMA
 
 
@@ -169,8 +173,11 @@ def _costs(store: Store, cell: CellRecord) -> dict[str, float]:
     Those that the store does not record are absent. A method that changes sampling only has no
     edit: it costs no time before sampling, and changes no parameter.
     """
-    key = next((image["key"] for images in cell.images.values() for image in images), None)
-    images = store.find("pictures", key, verify=False) if key else None
+    if cell.inputs:  # shorter than the list of images, which it is in the order of
+        keys = (name.rpartition("/")[2] for name in cell.inputs if name.startswith("pictures/"))
+    else:
+        keys = (image["key"] for images in cell.images.values() for image in images)
+    images = store.find("pictures", key, verify=False) if (key := next(keys, None)) else None
     costs = {"cost_passes": images.meta.get("extra_passes") if images else None}
     if "edit" in cell.body and not cell.body["edit"]:
         costs |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
@@ -220,23 +227,19 @@ def select(cells: Sequence[T], filters: Filters) -> list[T]:
     chosen = list(cells)
     for label, names in vars(filters).items():
         known = sorted({str(getattr(cell, label)) for cell in cells})
-        prefix = label == "settings"
+        same: Callable[[str, str], bool] = str.startswith if label == "settings" else str.__eq__
         for name in names:
-            if not any(_named(value, name, prefix) for value in known):
+            if not any(same(value, name) for value in known):
                 raise ReportError(f"no results for {label} {name!r}; there are: {', '.join(known)}")
         accepted = (*names, NONE) if label == "method" else names
         chosen = [
             cell
             for cell in chosen
-            if not names or any(_named(getattr(cell, label), name, prefix) for name in accepted)
+            if not names or any(same(getattr(cell, label), name) for name in accepted)
         ]
     if not chosen:
         raise ReportError("no cell matches all filters together: drop one of them")
     return chosen
-
-
-def _named(value: str, name: str, prefix: bool) -> bool:
-    return value.startswith(name) if prefix else value == name
 
 
 def machine_of(body: Mapping[str, Any]) -> str:

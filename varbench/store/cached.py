@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from varbench.store.entry import INPUTS, Entry, Stage, Writer
+from varbench.store.entry import INPUTS, MANIFEST, Entry, Stage, Writer
 from varbench.store.store import Store
 from varbench.utils.origin import origin
 
@@ -53,12 +55,20 @@ def cached(
 
 _SEQUENCE = "turn"
 """Key of ``Entry.meta`` for the sequence number; clocks jump, and differ between machines."""
+_IN_MANIFEST = re.compile(rb'^  "%s": (\d+)' % _SEQUENCE.encode(), re.MULTILINE)
 
 
 def next_sequence(store: Store, stage: str) -> dict[str, int]:
-    """The sequence number for the ``meta`` of an entry about to be written: the largest plus 1."""
-    numbers = (sequence_of(entry)[0] for entry in store.entries(stage, verify=False))
-    return {_SEQUENCE: 1 + max(numbers, default=0)}
+    """The sequence number for the ``meta`` of an entry about to be written: the largest plus 1.
+
+    Manifests are searched, not parsed: a store may have thousands.
+    """
+    largest = 0
+    for path in (store.root / stage).glob(f"??/*/{MANIFEST}"):
+        with suppress(OSError):  # removed meanwhile
+            numbers = map(int, _IN_MANIFEST.findall(path.read_bytes()))
+            largest = max(largest, *numbers, 0)
+    return {_SEQUENCE: 1 + largest}
 
 
 def sequence_of(entry: Entry) -> tuple[int, str]:

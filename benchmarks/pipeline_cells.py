@@ -1,0 +1,67 @@
+"""Reports and the end of a run in a store of many cells; a part of `pipeline.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline_growth import filled, in_own_process
+from pipeline_models import Table, peak_memory, request, run_context
+
+from varbench.cli.results import results_table
+from varbench.store import Entry, Stage, next_sequence
+
+METHODS = 20  # of each concept, the base model among them
+QUIET = ("suite.probe.prompts=0", "suite.robustness.prompts=0")
+
+
+def cells(folder: Path, scale: float) -> list[Table]:
+    """A store of 1,000 cells of 20 methods on 50 concepts, one edit each, copied from one."""
+    count = max(METHODS, round(1000 * scale))
+    in_own_process(filled, folder, request("none", *QUIET))
+    in_own_process(_copied, folder, count)
+    rows: list[tuple[Any, ...]] = [("end of a run", *in_own_process(_ended, folder))]
+    for name, more in (("report --concept c0", ["--concept", "c0"]), ("report", [])):
+        wall = time.perf_counter()
+        command = [sys.executable, "-m", "varbench.cli", "report", "--store", str(folder), *more]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, failed, used = os.wait4(process.pid, 0)
+        assert not failed, command
+        rows.append((name, time.perf_counter() - wall, used.ru_utime, used.ru_maxrss * 1024 / 1e9))
+    return [Table(f"a store of {count} cells", ("what", "wall s", "processor s", "peak GB"), rows)]
+
+
+def _copied(folder: Path, count: int) -> None:
+    """Copies of the only cell under other names."""
+    store = run_context(folder).store
+    (first,) = store.entries(Stage.CELL)
+    content = first.json("cell.json")
+    for number in range(count):
+        concept, method = f"c{number // METHODS}", f"m{number % METHODS}".replace("m0", "none")
+        names = {"concept": concept, "method": method}
+        copy = content | names | {"records": [r | names for r in content["records"]]}
+        config = {**first.spec["config"], "method": {"number": number}}
+        with store.write(
+            Stage.CELL, {**first.spec, "concept": concept, "config": config}
+        ) as writer:
+            (writer.dir / "cell.json").write_text(json.dumps(copy, indent=1))
+            shutil.copy(first.path("rows.npz"), writer.dir)
+            writer.meta |= {**first.meta, "turn": number}
+    store.remove(first)
+
+
+def _ended(folder: Path) -> tuple[float, float, float]:
+    """Numbering of one more cell, and the table of two."""
+    wall, processor = time.perf_counter(), time.process_time()
+    store = run_context(folder).store
+    next_sequence(store, Stage.CELL)
+    paths = sorted((store.root / Stage.CELL).glob("??/*/manifest.json"))[:2]
+    entries = [store.find(Stage.CELL, path.parent.name) for path in paths]
+    results_table(store, [entry for entry in entries if isinstance(entry, Entry)])
+    return time.perf_counter() - wall, time.process_time() - processor, peak_memory()
