@@ -83,7 +83,7 @@ def test_the_api_has_the_defaults_of_the_command() -> None:
         ({"suite": "smok"}, "did you mean 'smoke'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"seeds": []}, "at least one seed"),
-        ({"seeds": [-1]}, "from 0 on"),
+        ({"seeds": [-1]}, "from 0 to"),
         ({"seeds": [1, 1]}, "twice"),
         ({"methods": []}, "at least one"),
         ({"concepts": []}, "at least one"),

@@ -113,10 +113,10 @@ def test_two_runs_into_one_store_share_the_work(
 
 
 def later(store: Store, old: Entry, value: float) -> Entry:
-    """The same cell measured again, with another value, as by a metric that was mended."""
+    """The same cell measured again, with another value, as by a method that was mended."""
     cell = old.json("cell.json")
     cell["records"][0]["value"] = value
-    with store.write("cell", {**old.spec, "again": value}) as writer:
+    with store.write("cell", {**old.spec, "edit": {"version": value}}) as writer:
         (writer.dir / "cell.json").write_text(json.dumps(cell))
         (writer.dir / "rows.npz").write_bytes(old.path("rows.npz").read_bytes())
         writer.meta |= next_sequence(store, "cell")
