@@ -20,6 +20,7 @@ from varbench.models import registry
 from varbench.models.protocol import Schedule
 from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.model import SwittiModel
+from varbench.utils.files import packaged
 
 CPU = torch.device("cpu")
 META = torch.device("meta")
@@ -68,7 +69,9 @@ def save_clip(folder: Path, width: int, seed: int) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-    ids = {word: i for i, word in enumerate(("!", *WORDS, "<s>", "</s>"))}
+    known = Tokenizer.from_file(str(packaged("models/gallery/weights") / "text" / "tokenizer.json"))
+    prompts = sorted(word for word in known.get_vocab() if word.isalpha() and word not in WORDS)
+    ids = {word: i for i, word in enumerate(("!", *WORDS, "<s>", "</s>", *prompts))}
     words = Tokenizer(models.WordLevel(ids, unk_token="!"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(

@@ -247,7 +247,7 @@ def test_methods_that_change_sampling_have_nothing_to_probe(
     steered = tasks_of_cell(ctx, cells[1])
     assert not steered.rollouts and not steered.probe
     outputs = ProbeOutputs(probed_samples(cells[1]))
-    assert outputs.groups() == {} and outputs.entries() == []
+    assert outputs.groups() == {} and not outputs.rollouts and not outputs.predictions
     inputs = MetricInputs(
         cells[1].concept, {}, {}, {}, method_probe=outputs.groups(), base_probe=base.groups()
     )
@@ -259,7 +259,7 @@ def test_methods_that_change_sampling_have_nothing_to_probe(
 def test_a_suite_that_probes_nothing_makes_nothing(ctx: RunContext, cell: Cell) -> None:
     none = replace(cell.config.suite, probe=ProbeConfig(0))
     outputs = probe(ctx, replace(cell, config=replace(cell.config, suite=none)))
-    assert outputs.groups() == {} and outputs.entries() == []
+    assert outputs.groups() == {} and not outputs.rollouts and not outputs.predictions
 
 
 def test_any_model_of_the_protocol_can_be_probed() -> None:
