@@ -26,7 +26,10 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
 
 def interval_note(records: Iterable[MetricRecord]) -> str:
     """A sentence on the prompts and edits that the intervals of a table speak of."""
-    freedom = sorted({record.edit_df for record in records if record.edit_df})
+    shown = [record for record in records if record.ci_low is not None]
+    if not shown:
+        return ""
+    freedom = sorted({record.edit_df for record in shown if record.edit_df})
     if not freedom:
         return "Brackets: 95 % interval over prompts, of the edits at hand."
     degrees = MISSING.join(map(str, dict.fromkeys([freedom[0], freedom[-1]])))
