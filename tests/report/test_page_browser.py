@@ -19,7 +19,7 @@ import pytest
 
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell, write_report
 from varbench.metrics.stats.paired_samples import write_rows
-from varbench.store import Store
+from varbench.store import INPUTS, Store
 
 pytestmark = pytest.mark.browser
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -66,6 +66,7 @@ def _detect(store: Store, block: str) -> None:
     body["inputs"] = [f"scores/{writer.entry.key}"]
     shutil.rmtree(entry.dir)
     with store.write("cell", dict(entry.spec)) as again:
+        again.meta[INPUTS] = entry.meta[INPUTS]
         (again.dir / "cell.json").write_text(json.dumps(body))
         write_rows(again.dir / "rows.npz", {})
 
