@@ -30,19 +30,18 @@ from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import FineTuneConfig, VareConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.objective import Batch, SharedHistory, Term
-from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
+from varbench.methods.training.rollouts import AuxiliaryTokens, auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = ("model", "noise")
 
 
 @dataclass(frozen=True)
-class AcConfig:
+class AcConfig(VareConfig):
     """Settings of concept ablation.
 
     Attributes:
@@ -55,7 +54,6 @@ class AcConfig:
     train: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(parts=("cross_attention.kv",))
     )
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, TARGETS)
@@ -85,19 +83,14 @@ class AcObjective(SharedHistory):
         return Term(name, symbol_cross_entropy(student, self.history(batch)).mean()), {}
 
 
-class Ac:
+class Ac(FineTuning):
     """The ``ac`` baseline."""
 
     id = "ac"
-    version = 1
     Config = AcConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: AcConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
-        return fine_tune(model, AcObjective(model, tokens, config), config.train, context)
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: AcConfig, seed: int
+    ) -> AcObjective:
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, seed)
+        return AcObjective(model, tokens, config)

@@ -20,40 +20,14 @@ batch is asked again, since a forgotten image may be remembered by steps on othe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import UntaughtConfig, VareConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
-from varbench.methods.training.objective import (
-    Batch,
-    DistillObjective,
-    Objective,
-    SharedHistory,
-    Term,
-)
-from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
+from varbench.methods.training.objective import Batch, DistillObjective, SharedHistory, Term
+from varbench.methods.training.rollouts import auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """Settings of a control."""
-
-    train: FineTuneConfig = field(default_factory=FineTuneConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-
-
-@dataclass(frozen=True)
-class TokensConfig(DistillConfig):
-    """Settings of a control whose target is the history itself: there is no teacher to guide."""
-
-    def __post_init__(self) -> None:
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 
 
 class AscentObjective(SharedHistory):
@@ -66,56 +40,42 @@ class AscentObjective(SharedHistory):
         return Term(name, loss, weight=0.0 if unknown else -1.0), {"at_chance": float(unknown)}
 
 
-def anchor_objective(model: NextScaleModel, tokens: AuxiliaryTokens) -> DistillObjective:
-    """Cross entropy to the history."""
-    text, rollout = tokens.concept, tokens.rollout
-    return DistillObjective(model, text, rollout, rollout.tokens, symbol_cross_entropy)
-
-
-def distill_objective(model: NextScaleModel, tokens: AuxiliaryTokens) -> DistillObjective:
-    """KL from the frozen model under the neutral prompt."""
-    text, rollout = tokens.concept, tokens.rollout
-    return DistillObjective(model, text, rollout, tokens.teacher_logits, symbol_divergence)
-
-
-class _Control:
-    version = 1
-    prefix: str
-    objective: Callable[[NextScaleModel, AuxiliaryTokens], Objective]
-
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: DistillConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed, self.prefix)
-        return fine_tune(model, self.objective(model, tokens), config.train, context)
-
-
-class NftAnchor(_Control):
-    """The ``nft-anchor`` control."""
+class NftAnchor(FineTuning):
+    """The ``nft-anchor`` control: cross entropy to the history."""
 
     id = "nft-anchor"
-    Config = TokensConfig
-    prefix = "neutral"
-    objective = staticmethod(anchor_objective)
+    Config = UntaughtConfig
+
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: VareConfig, seed: int
+    ) -> DistillObjective:
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, seed)
+        text, rollout = tokens.concept, tokens.rollout
+        return DistillObjective(model, text, rollout, rollout.tokens, symbol_cross_entropy)
 
 
-class NftDistill(_Control):
-    """The ``nft-distill`` control."""
+class NftDistill(FineTuning):
+    """The ``nft-distill`` control: KL from the frozen model under the neutral prompt."""
 
     id = "nft-distill"
-    Config = DistillConfig
-    prefix = "concept"
-    objective = staticmethod(distill_objective)
+    Config = VareConfig
+
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: VareConfig, seed: int
+    ) -> DistillObjective:
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, seed, "concept")
+        text, teacher = tokens.concept, tokens.teacher_logits
+        return DistillObjective(model, text, tokens.rollout, teacher, symbol_divergence)
 
 
-class NftAscent(_Control):
+class NftAscent(FineTuning):
     """The ``nft-ascent`` control."""
 
     id = "nft-ascent"
-    Config = TokensConfig
-    prefix = "concept"
-    objective = AscentObjective
+    Config = UntaughtConfig
+
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: VareConfig, seed: int
+    ) -> AscentObjective:
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, seed, "concept")
+        return AscentObjective(model, tokens)

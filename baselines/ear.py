@@ -36,18 +36,17 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import steer_away
 from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
-from varbench.methods.training.rollouts import PREFIXES, RolloutConfig, pair_rollouts
+from varbench.methods.training.rollouts import PREFIXES, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class EarConfig:
+class EarConfig(UntaughtConfig):
     """Settings of EAR.
 
     Attributes:
@@ -62,14 +61,12 @@ class EarConfig:
     train: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(parts=("self_attention",), blocks=5)
     )
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("prefix", self.prefix, PREFIXES)
         check_least(-1, eta=self.eta)  # -1 is the concept itself
         check_least(0, threshold=self.threshold)
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
 
 
 @torch.no_grad()
@@ -119,26 +116,20 @@ class EarObjective(RolloutObjective):
         return Term(name, loss, kept), {"scale": scale, "summed": summed, "kept": kept}
 
 
-class Ear:
+class Ear(FineTuning):
     """The ``ear`` method."""
 
     id = "ear"
-    version = 1
     Config = EarConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: EarConfig,
-        context: TrainingContext,
-    ) -> Edit:
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: EarConfig, seed: int
+    ) -> EarObjective:
         for capability in (HasHidden, CutsRollouts):
             require(model, capability, self.id)
         pairs = concept.pairs()
         shown = model.encode([pair.concept for pair in pairs])
         plain = model.encode([pair.neutral for pair in pairs])
-        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, config.prefix)
+        rollout = pair_rollouts(model, pairs, config.rollout, seed, config.prefix)
         target = targets(model, rollout, shown, plain, config.eta)
-        objective = EarObjective(model, shown, rollout, target, config.threshold)
-        return fine_tune(model, objective, config.train, context)
+        return EarObjective(model, shown, rollout, target, config.threshold)

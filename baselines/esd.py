@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -42,16 +43,11 @@ from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.objective import DistillObjective
-from varbench.methods.training.rollouts import (
-    PREFIXES,
-    RolloutConfig,
-    frozen_logits,
-    pair_rollouts,
-)
+from varbench.methods.training.rollouts import PREFIXES, frozen_logits, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
@@ -78,7 +74,7 @@ LOSSES = {"kl": symbol_divergence, "mse": log_odds_distance}
 
 
 @dataclass(frozen=True)
-class EsdConfig:
+class EsdConfig(UntaughtConfig):
     """Settings of ESD.
 
     Attributes:
@@ -97,18 +93,15 @@ class EsdConfig:
     z_max: float = 8.0
     prefix: str = "concept"
     scales: ScaleWeights = field(default_factory=ScaleWeights)
-    train: FineTuneConfig = field(default_factory=FineTuneConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("target", self.target, TARGETS)
         check_choice("loss", self.loss, LOSSES)
         check_choice("prefix", self.prefix, PREFIXES)
         check_least(-1, eta=self.eta)  # -1 is the concept itself
         if self.z_max < 0:
             raise ValueError(f"z_max must be positive, or 0 for none, got {self.z_max}")
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
         parts = TARGETS[self.target]
         if tuple(self.train.parts) not in (FineTuneConfig().parts, parts):
             raise ValueError(
@@ -134,40 +127,33 @@ def esd_target(concept: Tensor, null: Tensor, eta: float, z_max: float) -> Tenso
     return bounded(target, z_max) if z_max else target
 
 
-def esd_objective(
-    model: NextScaleModel, concept: EraseTarget, config: EsdConfig, seed: int
-) -> DistillObjective:
-    """Roll-outs and targets of all pairs, from the still unedited model."""
-    pairs = concept.pairs()
-    text = model.encode([pair.concept for pair in pairs])
-    rollout = pair_rollouts(model, pairs, config.rollout, seed, config.prefix)
-    target = esd_target(
-        frozen_logits(model, rollout, text),
-        frozen_logits(model, rollout, model.null(text)),
-        config.eta,
-        config.z_max,
-    )
-
-    def loss(student: Tensor, target: Tensor) -> Tensor:
-        return config.scales.mean(LOSSES[config.loss](student, target), rollout.schedule)
-
-    return DistillObjective(model, text, rollout, target, loss)
-
-
-class Esd:
+class Esd(FineTuning):
     """The ``esd`` baseline."""
 
     id = "esd"
-    version = 1
     Config = EsdConfig
 
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: EsdConfig, seed: int
+    ) -> DistillObjective:
+        """Roll-outs and targets of all pairs, from the still unedited model."""
+        pairs = concept.pairs()
+        text = model.encode([pair.concept for pair in pairs])
+        rollout = pair_rollouts(model, pairs, config.rollout, seed, config.prefix)
+        target = esd_target(
+            frozen_logits(model, rollout, text),
+            frozen_logits(model, rollout, model.null(text)),
+            config.eta,
+            config.z_max,
+        )
+
+        def loss(student: Tensor, target: Tensor) -> Tensor:
+            return config.scales.mean(LOSSES[config.loss](student, target), rollout.schedule)
+
+        return DistillObjective(model, text, rollout, target, loss)
+
     def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: EsdConfig,
-        context: TrainingContext,
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, context: TrainingContext
     ) -> Edit:
-        objective = esd_objective(model, concept, config, context.seed)
-        edit = fine_tune(model, objective, config.train, context)
+        edit = super().erase(model, concept, config, context)
         return replace(edit, notes=leakage(model, edit, concept.pairs(), context.seed))

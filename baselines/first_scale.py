@@ -25,18 +25,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_least
-from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_divergence, symbol_entropy
-from varbench.methods.training.objective import Batch, Term, batch_condition
+from varbench.methods.training.objective import Batch, RolloutObjective, Term
 from varbench.methods.training.rollouts import frozen_logits
 from varbench.models.capabilities import CutsRollouts, require
-from varbench.models.protocol import Condition, NextScaleModel
+from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class FirstScaleConfig:
         check_least(0, entropy_weight=self.entropy_weight, preserve_weight=self.preserve_weight)
 
 
-class FirstScaleObjective:
+class FirstScaleObjective(RolloutObjective):
     """Two terms on the first scale's logits.
 
     Args:
@@ -71,14 +68,13 @@ class FirstScaleObjective:
         cut = require(model, CutsRollouts, "first-scale").first_scales
         pairs = concept.pairs()
         texts = [*(pair.neutral for pair in pairs), *concept.retain_prompts()]
-        self.model = model
         self.config = config
         self.concept = model.encode([pair.concept for pair in pairs])
         self.benign = model.encode(texts)
         # One image's first scale, all of whose inputs is the text.
-        self.start = cut(model.generate(self.benign.select([0]), [("first-scale", 0)]), 1)
-        starts = self.start.select([0] * len(texts))
-        self.teacher = frozen_logits(model, starts, self.benign)  # [N + M, l, D, V]
+        start = cut(model.generate(self.benign.select([0]), [("first-scale", 0)]), 1)
+        super().__init__(model, start.select([0] * len(texts)))
+        self.teacher = frozen_logits(model, self.rollout, self.benign)  # [N + M, l, D, V]
 
     @property
     def size(self) -> int:
@@ -96,11 +92,6 @@ class FirstScaleObjective:
         retained = [first + row for row in batch.in_turn(others).rows]
         return Batch(batch.step, [*batch.rows, *retained], batch.drop * 2)
 
-    def student(self, condition: Condition, batch: Batch) -> Tensor:
-        """Logits ``[B, l, D, V]`` of the model in training."""
-        start = self.start.select([0] * len(batch.rows))
-        return self.model.logits(start, batch_condition(self.model, condition, batch))
-
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         if name == "preserve":
             batch = self.preserved(batch)
@@ -114,19 +105,13 @@ class FirstScaleObjective:
         return Term(name, loss), {"excess_entropy": float(excess.detach())}
 
 
-class FirstScaleTuning:
+class FirstScaleTuning(FineTuning):
     """The ``first-scale`` method."""
 
     id = "first-scale"
-    version = 1
     Config = FirstScaleConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: FirstScaleConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        objective = FirstScaleObjective(model, concept, config)
-        return fine_tune(model, objective, config.train, context)
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: FirstScaleConfig, seed: int
+    ) -> FirstScaleObjective:
+        return FirstScaleObjective(model, concept, config)

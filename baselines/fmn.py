@@ -36,17 +36,16 @@ from varbench.baselines.token_alignment import concept_tokens
 from varbench.data.erase_target import EraseTarget
 from varbench.data.training_pairs import Pair
 from varbench.errors import UserError, check_least
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.objective import Batch, RolloutObjective, Term
-from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
+from varbench.methods.training.rollouts import pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class FmnConfig:
+class FmnConfig(UntaughtConfig):
     """Settings of Forget-Me-Not.
 
     Attributes:
@@ -55,14 +54,12 @@ class FmnConfig:
 
     pool_weight: float = 1.0
     train: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(parts=("all",)))
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_least(0, pool_weight=self.pool_weight)
         if self.train.text_drop:
             raise ValueError("a dropped text has no tokens of the concept; set train.text_drop=0")
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
 
 
 def concept_rows(texts: HasTextSpaces, pairs: Sequence[Pair]) -> list[list[int]]:
@@ -129,24 +126,18 @@ class FmnObjective(RolloutObjective):
         return Term(name, loss), notes
 
 
-class Fmn:
+class Fmn(FineTuning):
     """The ``fmn`` baseline."""
 
     id = "fmn"
-    version = 1
     Config = FmnConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: FmnConfig,
-        context: TrainingContext,
-    ) -> Edit:
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: FmnConfig, seed: int
+    ) -> FmnObjective:
         require(model, HasTextAttention, self.id)
         pairs = concept.pairs()
         rows = concept_rows(require(model, HasTextSpaces, self.id), pairs)
         text = model.encode([pair.concept for pair in pairs])
-        rollout = pair_rollouts(model, pairs, config.rollout, context.seed, "concept")
-        objective = FmnObjective(model, text, rollout, rows, config.pool_weight)
-        return fine_tune(model, objective, config.train, context)
+        rollout = pair_rollouts(model, pairs, config.rollout, seed, "concept")
+        return FmnObjective(model, text, rollout, rows, config.pool_weight)

@@ -11,25 +11,19 @@ one (cost); the mean over tokens and symbols instead of the sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from varbench.data.erase_target import EraseTarget
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import CHECKPOINT_EVERY, fine_tune
+from varbench.methods.training.config import VareConfig
+from varbench.methods.training.loop import CHECKPOINT_EVERY, FineTuning
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
-from varbench.methods.training.rollouts import (
-    AuxiliaryTokens,
-    RolloutConfig,
-    auxiliary_tokens,
-    sample_batch,
-)
+from varbench.methods.training.rollouts import AuxiliaryTokens, auxiliary_tokens, sample_batch
 from varbench.models.protocol import NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class NaiveConfig:
+class NaiveConfig(VareConfig):
     """Settings of naive fine-tuning.
 
     Attributes:
@@ -38,8 +32,6 @@ class NaiveConfig:
     """
 
     refresh: int = 25
-    train: FineTuneConfig = field(default_factory=FineTuneConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         if self.refresh < 1 or CHECKPOINT_EVERY % self.refresh:
@@ -77,20 +69,14 @@ class NaiveObjective(RolloutObjective):
         return Term(name, probability_distance(student, teacher)), {}
 
 
-class Naive:
+class Naive(FineTuning):
     """The ``naive`` baseline."""
 
     id = "naive"
-    version = 1
     Config = NaiveConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: NaiveConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
-        objective = NaiveObjective(model, frozen, config, context.seed)
-        return fine_tune(model, objective, config.train, context)
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: NaiveConfig, seed: int
+    ) -> NaiveObjective:
+        frozen = auxiliary_tokens(model, concept.pairs(), config.rollout, seed)
+        return NaiveObjective(model, frozen, config, seed)

@@ -30,17 +30,17 @@ class NegPromptConfig:
     prompt: str = ""
 
 
+@dataclass(frozen=True)
 class NegativePrompt:
     """The model's own guidance against another condition than null.
 
-    Args:
+    Attributes:
         guidance: the model's guidance at the weight that it is sampled with.
         negative: condition of one prompt.
     """
 
-    def __init__(self, guidance: Guidance, negative: Condition) -> None:
-        self.guidance = guidance
-        self.negative = negative
+    guidance: Guidance
+    negative: Condition
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         return [condition, self.negative.select([0] * len(condition))]

@@ -26,19 +26,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from varbench.baselines.esd import EsdConfig, esd_objective
+from varbench.baselines.esd import Esd, EsdConfig
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_least
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
-from varbench.methods.training.rollouts import RolloutConfig
+from varbench.methods.training.config import UntaughtConfig
+from varbench.methods.training.loop import FineTuning
+from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
-class ObliviateConfig:
+class ObliviateConfig(UntaughtConfig):
     """Settings of Obliviate.
 
     Attributes:
@@ -48,29 +47,20 @@ class ObliviateConfig:
 
     eta: float = 2.0
     scales: ScaleWeights = field(default_factory=lambda: ScaleWeights(scheme="token"))
-    train: FineTuneConfig = field(default_factory=FineTuneConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_least(-1, eta=self.eta)  # -1 is the concept itself
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; raise eta instead")
 
 
-class Obliviate:
+class Obliviate(FineTuning):
     """The ``obliviate`` method."""
 
     id = "obliviate"
-    version = 1
     Config = ObliviateConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: ObliviateConfig,
-        context: TrainingContext,
-    ) -> Edit:
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: ObliviateConfig, seed: int
+    ) -> DistillObjective:
         esd = EsdConfig(eta=config.eta, z_max=0, scales=config.scales, rollout=config.rollout)
-        objective = esd_objective(model, concept, esd, context.seed)
-        return fine_tune(model, objective, config.train, context)
+        return Esd().objective(model, concept, esd, seed)

@@ -27,16 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from varbench.baselines.token_alignment import Contexts, Problem, problems
-from varbench.baselines.uce import TARGETS, UceConfig, edited, solve, weighed
-from varbench.data.erase_target import EraseTarget
+from varbench.baselines.token_alignment import Contexts, Problem
+from varbench.baselines.uce import Uce, UceConfig, solve, weighed
 from varbench.errors import check_positive
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.leakage import leakage
 from varbench.models.protocol import NextScaleModel
 
 
@@ -62,6 +60,11 @@ class ReceConfig:
         check_positive(attack_rel=self.attack_rel)
         if not 0 <= self.enough < 1:
             raise ValueError(f"enough is a share from 0 to below 1, got {self.enough}")
+
+    @property
+    def target(self) -> str:
+        """The edited matrices, as in UCE."""
+        return self.uce.target
 
 
 def gram(matrices: Sequence[Tensor]) -> Tensor:
@@ -116,32 +119,15 @@ def answered(task: Problem, gram_CC: Tensor, config: ReceConfig) -> tuple[Tensor
     return multiplier - identity, shares
 
 
-class Rece:
+class Rece(Uce):
     """The ``rece`` baseline."""
 
     id = "rece"
-    version = 1
-    seeded = False
     Config = ReceConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: ReceConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        tasks = problems(model, concept, TARGETS[config.uce.target], self.id)
+    def solution(
+        self, model: NextScaleModel, space: str, task: Problem, config: Any
+    ) -> tuple[Tensor, dict[str, float]]:
         weights = model.weights().state_dict()
-        solved = {
-            space: answered(task, gram([weights[name] for name in task.readers]), config)
-            for space, task in tasks.items()
-        }
-        tensors = edited(model, tasks, {space: change for space, (change, _) in solved.items()})
-        log = {
-            f"regained_{space}_{number}": share
-            for space, (_, shares) in solved.items()
-            for number, share in enumerate(shares)
-        }
-        notes = leakage(model, Edit(tensors), concept.pairs(), context.seed)
-        return Edit(tensors, [log], notes)
+        change, shares = answered(task, gram([weights[name] for name in task.readers]), config)
+        return change, {f"regained_{space}_{number}": s for number, s in enumerate(shares)}

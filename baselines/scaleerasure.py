@@ -34,7 +34,7 @@ too, where the code has two wordings. All four branches are computed at all scal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -118,35 +118,30 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return centred(a - b).abs().amax(dim=-1)
 
 
+@dataclass
 class SelectiveGuidance:
     """The model's own guidance, steered at selected scales, tokens and symbols.
 
-    Args:
+    Attributes:
         guidance: the model's guidance at the weight that it is sampled with.
         safe, concept: condition of one prompt each.
         references: per block, see :func:`reference_keys`; the concept's first.
         scales: number of scales of the model's schedule.
         config: settings, whose ``blocks`` the model all has.
+        relevant: mask ``[B, l]`` of the tokens of the last scale that show the concept.
     """
 
-    def __init__(
-        self,
-        guidance: Guidance,
-        safe: Condition,
-        concept: Condition,
-        references: Sequence[Tensor],
-        scales: int,
-        config: ScaleErasureConfig,
-    ) -> None:
-        self.guidance = guidance
-        self.safe = safe
-        self.concept = concept
-        self.references = references
-        self.scales = scales
-        self.config = config
-        self.query_blocks = tuple(config.blocks)
-        self.window = steered_scales(scales, config)
-        self.relevant = torch.empty(0)
+    guidance: Guidance
+    safe: Condition
+    concept: Condition
+    references: Sequence[Tensor]
+    scales: int
+    config: ScaleErasureConfig
+    relevant: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __post_init__(self) -> None:
+        self.query_blocks = tuple(self.config.blocks)
+        self.window = steered_scales(self.scales, self.config)
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         rows = [0] * len(condition)

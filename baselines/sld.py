@@ -26,7 +26,7 @@ warm-up: the first scales fix what an image shows. The safety prompt is the eras
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -73,24 +73,23 @@ def resized(values_BlDV: Tensor, before: tuple[int, int], after: tuple[int, int]
     return tokens.unflatten(2, values_BlDV.shape[2:])  # type: ignore[no-any-return]
 
 
+@dataclass
 class SafeGuidance:
     """The model's own guidance with the prompt's logits steered away from the concept.
 
-    Args:
+    Attributes:
         guidance: the model's guidance at the weight that it is sampled with.
         concept: condition of one prompt.
         schedule: the grids that are sampled.
         config: settings.
+        nu: momentum of the last scale, ``[B, l, D, V]``.
     """
 
-    def __init__(
-        self, guidance: Guidance, concept: Condition, schedule: Schedule, config: SldConfig
-    ) -> None:
-        self.guidance = guidance
-        self.concept = concept
-        self.grids = schedule.scales
-        self.config = config
-        self.nu = torch.empty(0)
+    guidance: Guidance
+    concept: Condition
+    schedule: Schedule
+    config: SldConfig
+    nu: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
         return [condition, model.null(condition), self.concept.select([0] * len(condition))]
@@ -106,7 +105,7 @@ class SafeGuidance:
         """Gamma of one scale ``[B, l, D, V]`` from centred logits; updates the momentum."""
         config = self.config
         if scale:
-            nu = resized(self.nu, self.grids[scale - 1], self.grids[scale])
+            nu = resized(self.nu, *self.schedule.scales[scale - 1 : scale + 1])
         else:
             nu = torch.zeros_like(prompt)
         gap = prompt - concept

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,25 +123,23 @@ class Uce:
     id = "uce"
     version = 1
     seeded = False
-    Config = UceConfig
+    Config: type[Any] = UceConfig
+
+    def solution(
+        self, model: NextScaleModel, space: str, task: Problem, config: Any
+    ) -> tuple[Tensor, dict[str, float]]:
+        """``M - I`` of one text space, and numbers for the log."""
+        solved = solve(weighed(task.erased, task.kept, config), config.lam_rel)
+        return solved.change, {f"condition_{space}": solved.condition, f"rank_{space}": solved.rank}
 
     def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: UceConfig,
-        context: TrainingContext,
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, context: TrainingContext
     ) -> Edit:
         tasks = problems(model, concept, TARGETS[config.target], self.id)
-        solutions = {
-            space: solve(weighed(task.erased, task.kept, config), config.lam_rel)
-            for space, task in tasks.items()
-        }
-        tensors = edited(model, tasks, {space: s.change for space, s in solutions.items()})
-        log = {
-            f"{name}_{space}": value
-            for space, s in solutions.items()
-            for name, value in (("condition", s.condition), ("rank", s.rank))
-        }
+        changes, log = {}, dict[str, float]()
+        for space, task in tasks.items():
+            changes[space], numbers = self.solution(model, space, task, config)
+            log |= numbers
+        tensors = edited(model, tasks, changes)
         notes = leakage(model, Edit(tensors), concept.pairs(), context.seed)
         return Edit(tensors, [log], notes)

@@ -183,7 +183,7 @@ def test_missing_capabilities_and_bad_settings_are_refused(tmp_path: Path) -> No
         ({"eta": -3}, "at least -1"),
         ({"threshold": -1}, "must not be negative"),
         ({"prefix": "other"}, "neutral, concept, mixed"),
-        ({"rollout": RolloutConfig(guided_teacher=True)}, "raise eta"),
+        ({"rollout": RolloutConfig(guided_teacher=True)}, "set it to false"),
     ):
         with pytest.raises(ValueError, match=message):
             EarConfig(**settings)  # type: ignore[arg-type]

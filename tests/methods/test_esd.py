@@ -20,7 +20,6 @@ from varbench.baselines.esd import (
     Esd,
     EsdConfig,
     bounded,
-    esd_objective,
     esd_target,
     log_odds_distance,
 )
@@ -156,7 +155,7 @@ def test_eta_minus_one_leaves_neither_loss_nor_gradient(build: Any, loss: str) -
     for eta in (-1.0, 1.0):
         model = build()
         config = settings(eta=eta, loss=loss, z_max=0)
-        objective = esd_objective(model, TinyConcept(), config, 0)
+        objective = Esd().objective(model, TinyConcept(), config, 0)
         value = objective.term("erase", ALL)[0].value
         value.backward()
         some = trainable(model, ["all"]).values()
@@ -167,7 +166,7 @@ def test_eta_minus_one_leaves_neither_loss_nor_gradient(build: Any, loss: str) -
 
 
 def test_every_row_trains_on_its_own_roll_out_and_target() -> None:
-    objective = esd_objective(tiny_model(), TinyConcept(), settings(eta=-1, z_max=0), 0)
+    objective = Esd().objective(tiny_model(), TinyConcept(), settings(eta=-1, z_max=0), 0)
     batch = Batch(0, [4, 1], [False, False])
     assert abs(float(objective.term("erase", batch)[0].value.detach())) < 1e-6
     objective.target = objective.target.roll(1, 0)
@@ -220,7 +219,7 @@ def test_erasing_lowers_the_loss_in_the_stated_parts_alone(
 def test_the_prediction_moves_off_the_concept(build: Any, tmp_path: Path) -> None:
     model = build()
     edit = Esd().erase(model, TinyConcept(), settings(20, target="all"), context(tmp_path))
-    objective = esd_objective(model, TinyConcept(), settings(), 0)
+    objective = Esd().objective(model, TinyConcept(), settings(), 0)
     text, rollout = objective.text, objective.rollout
     with torch.no_grad():
         prompted, null = model.logits(rollout, text), model.logits(rollout, model.null(text))
@@ -232,7 +231,7 @@ def test_the_prediction_moves_off_the_concept(build: Any, tmp_path: Path) -> Non
 
 def test_dropped_texts_are_the_null_condition() -> None:
     model = tiny_model()
-    objective = esd_objective(model, TinyConcept(), settings(eta=0, z_max=0), 0)
+    objective = Esd().objective(model, TinyConcept(), settings(eta=0, z_max=0), 0)
     dropped = objective.term("erase", replace(ALL, drop=[True] * 6))[0]
     assert abs(float(dropped.value.detach())) < 1e-6  # the target with eta = 0 is the null's
     assert float(objective.term("erase", ALL)[0].value.detach()) > 1e-2
@@ -263,7 +262,7 @@ def test_parts_are_the_targets_business() -> None:
         ({"prefix": "both"}, "neutral, concept, mixed"),
         ({"eta": -2}, "at least -1"),
         ({"z_max": -1}, "0 for none"),
-        ({"rollout": RolloutConfig(guided_teacher=True)}, "raise eta"),
+        ({"rollout": RolloutConfig(guided_teacher=True)}, "set it to false"),
     ],
     ids=str,
 )

@@ -106,7 +106,7 @@ def test_adapters_of_the_released_code(tmp_path: Path) -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="eta must be at least -1"):
         ObliviateConfig(eta=-2)
-    with pytest.raises(ValueError, match="raise eta"):
+    with pytest.raises(ValueError, match="set it to false"):
         ObliviateConfig(rollout=RolloutConfig(guided_teacher=True))
 
 

@@ -1,17 +1,7 @@
 """Erasure methods, and the public API for their authors (docs/adding-a-method.md).
 
-The paper's two methods are here, all others in ``varbench/baselines`` (``baselines/`` at the top
-of the repository); ``registry.py`` names them all:
-
-====================  ============================================================================
-``svare.py``          S-VARE: filtered cross entropy plus preservation
-``vare.py``           VARE: match the frozen model on auxiliary visual tokens
-``baselines/``        naive and its controls nft-anchor, nft-distill, nft-ascent; ac, ear, esd,
-                      first-scale, fmn, neg-prompt, obliviate, rece, salun, scaleerasure, sld, uce
-``base.py``           Method, SamplingMethod, Edit, TrainingContext
-``training/``         the training loop, losses, roll-outs and settings of all fine-tuning methods
-``leakage.py``        concept signal that is left after an edit
-====================  ============================================================================
+S-VARE and VARE are here, all others in ``varbench/baselines`` (``baselines/`` at the top of the
+repository); ``registry.py`` names them all.
 
 Importing this package imports no torch: names are loaded when they are first used.
 """
@@ -31,6 +21,7 @@ if TYPE_CHECKING:
     from varbench.methods.base import applied as applied
     from varbench.methods.svare import SvareConfig as SvareConfig
     from varbench.methods.training.config import FineTuneConfig as FineTuneConfig
+    from varbench.methods.training.config import VareConfig as VareConfig
     from varbench.methods.training.loop import fine_tune as fine_tune
     from varbench.methods.training.losses import centred as centred
     from varbench.methods.training.losses import filtered_cross_entropy as filtered_cross_entropy
@@ -54,6 +45,5 @@ if TYPE_CHECKING:
     from varbench.methods.training.rollouts import pair_rollouts as pair_rollouts
     from varbench.methods.training.rollouts import sample_batch as sample_batch
     from varbench.methods.training.scale_weights import ScaleWeights as ScaleWeights
-    from varbench.methods.vare import VareConfig as VareConfig
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -9,42 +9,25 @@ probabilities, as the paper writes p (squared difference of logits is the other 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from varbench.data.erase_target import EraseTarget
-from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune
+from varbench.methods.training.config import VareConfig
+from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.objective import DistillObjective
-from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
+from varbench.methods.training.rollouts import auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
 
 
-@dataclass(frozen=True)
-class VareConfig:
-    """Settings of VARE."""
-
-    train: FineTuneConfig = field(default_factory=FineTuneConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-
-
-class Vare:
+class Vare(FineTuning):
     """The ``vare`` method."""
 
     id = "vare"
-    version = 1
     Config = VareConfig
 
-    def erase(
-        self,
-        model: NextScaleModel,
-        concept: EraseTarget,
-        config: VareConfig,
-        context: TrainingContext,
-    ) -> Edit:
-        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, context.seed)
-        objective = DistillObjective(
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: VareConfig, seed: int
+    ) -> DistillObjective:
+        tokens = auxiliary_tokens(model, concept.pairs(), config.rollout, seed)
+        return DistillObjective(
             model, tokens.concept, tokens.rollout, tokens.teacher_logits, probability_distance
         )
-        return fine_tune(model, objective, config.train, context)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from varbench.errors import check_choice, check_least, check_positive
 from varbench.methods.training.precision import PRECISIONS
+from varbench.methods.training.rollouts import RolloutConfig
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,20 @@ class FineTuneConfig:
                 f"train.lora_rank={self.lora_rank} needs peft: "
                 "pip install '.[lora]' in a checkout, or pip install peft"
             )
+
+
+@dataclass(frozen=True)
+class VareConfig:
+    """Settings of VARE, and of all methods that train on roll-outs of the frozen model."""
+
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+
+@dataclass(frozen=True)
+class UntaughtConfig(VareConfig):
+    """Settings of a method that reads no logits of a teacher, so there is none to guide."""
+
+    def __post_init__(self) -> None:
+        if self.rollout.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; set it to false")

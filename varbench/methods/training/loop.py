@@ -8,12 +8,15 @@ is described in ``precision.py``, low-rank adapters in ``lora.py``.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from varbench.data.erase_target import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.checkpoints import resume, save
 from varbench.methods.training.config import FineTuneConfig
@@ -69,6 +72,26 @@ def fine_tune(
                 bar.advance()
         tensors = result()
     return Edit(tensors, log)
+
+
+class FineTuning(ABC):
+    """Base of the methods that train one objective, with the settings ``config.train``."""
+
+    id: str
+    version = 1
+    Config: type[Any]
+
+    @abstractmethod
+    def objective(
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, seed: int
+    ) -> Objective:
+        """The objective, with everything that it needs of the still unedited model."""
+
+    def erase(
+        self, model: NextScaleModel, concept: EraseTarget, config: Any, context: TrainingContext
+    ) -> Edit:
+        objective = self.objective(model, concept, config, context.seed)
+        return fine_tune(model, objective, config.train, context)
 
 
 @contextlib.contextmanager
