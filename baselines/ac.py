@@ -30,18 +30,18 @@ from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
-from varbench.methods.training.config import FineTuneConfig, VareConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.objective import Batch, SharedHistory, Term
-from varbench.methods.training.rollouts import AuxiliaryTokens, auxiliary_tokens
+from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = ("model", "noise")
 
 
 @dataclass(frozen=True)
-class AcConfig(VareConfig):
+class AcConfig:
     """Settings of concept ablation.
 
     Attributes:
@@ -54,12 +54,13 @@ class AcConfig(VareConfig):
     train: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(parts=("cross_attention.kv",))
     )
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, TARGETS)
         check_least(0, prior_weight=self.prior_weight)
-        if self.target == "noise" and self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
+        if self.target == "noise":
+            self.rollout.check_untaught()
 
 
 class AcObjective(SharedHistory):

@@ -20,14 +20,23 @@ batch is asked again, since a forgotten image may be remembered by steps on othe
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from varbench.data.erase_target import EraseTarget
-from varbench.methods.training.config import UntaughtConfig, VareConfig
+from varbench.methods.training.config import VareConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.objective import Batch, DistillObjective, SharedHistory, Term
 from varbench.methods.training.rollouts import auxiliary_tokens
 from varbench.models.protocol import NextScaleModel
+
+
+@dataclass(frozen=True)
+class UntaughtConfig(VareConfig):
+    """Settings of a control whose target is the history itself: there is no teacher to guide."""
+
+    def __post_init__(self) -> None:
+        self.rollout.check_untaught()
 
 
 class AscentObjective(SharedHistory):

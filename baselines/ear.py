@@ -36,17 +36,17 @@ from torch import Tensor
 
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
-from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import steer_away
 from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
-from varbench.methods.training.rollouts import PREFIXES, pair_rollouts
+from varbench.methods.training.rollouts import PREFIXES, RolloutConfig, pair_rollouts
 from varbench.models.capabilities import CutsRollouts, HasHidden, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class EarConfig(UntaughtConfig):
+class EarConfig:
     """Settings of EAR.
 
     Attributes:
@@ -61,9 +61,10 @@ class EarConfig(UntaughtConfig):
     train: FineTuneConfig = field(
         default_factory=lambda: FineTuneConfig(parts=("self_attention",), blocks=5)
     )
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.rollout.check_untaught()
         check_choice("prefix", self.prefix, PREFIXES)
         check_least(-1, eta=self.eta)  # -1 is the concept itself
         check_least(0, threshold=self.threshold)

@@ -43,11 +43,11 @@ from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
-from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import steer_away, symbol_divergence
 from varbench.methods.training.objective import DistillObjective
-from varbench.methods.training.rollouts import PREFIXES, frozen_logits, pair_rollouts
+from varbench.methods.training.rollouts import PREFIXES, RolloutConfig, frozen_logits, pair_rollouts
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
@@ -74,7 +74,7 @@ LOSSES = {"kl": symbol_divergence, "mse": log_odds_distance}
 
 
 @dataclass(frozen=True)
-class EsdConfig(UntaughtConfig):
+class EsdConfig:
     """Settings of ESD.
 
     Attributes:
@@ -93,9 +93,11 @@ class EsdConfig(UntaughtConfig):
     z_max: float = 8.0
     prefix: str = "concept"
     scales: ScaleWeights = field(default_factory=ScaleWeights)
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.rollout.check_untaught()
         check_choice("target", self.target, TARGETS)
         check_choice("loss", self.loss, LOSSES)
         check_choice("prefix", self.prefix, PREFIXES)

@@ -36,16 +36,16 @@ from varbench.baselines.token_alignment import concept_tokens
 from varbench.data.erase_target import EraseTarget
 from varbench.data.training_pairs import Pair
 from varbench.errors import UserError, check_least
-from varbench.methods.training.config import FineTuneConfig, UntaughtConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.objective import Batch, RolloutObjective, Term
-from varbench.methods.training.rollouts import pair_rollouts
+from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class FmnConfig(UntaughtConfig):
+class FmnConfig:
     """Settings of Forget-Me-Not.
 
     Attributes:
@@ -54,9 +54,10 @@ class FmnConfig(UntaughtConfig):
 
     pool_weight: float = 1.0
     train: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(parts=("all",)))
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.rollout.check_untaught()
         check_least(0, pool_weight=self.pool_weight)
         if self.train.text_drop:
             raise ValueError("a dropped text has no tokens of the concept; set train.text_drop=0")

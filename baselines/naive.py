@@ -11,19 +11,24 @@ one (cost); the mean over tokens and symbols instead of the sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from varbench.data.erase_target import EraseTarget
-from varbench.methods.training.config import VareConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import CHECKPOINT_EVERY, FineTuning
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.objective import Batch, RolloutObjective, Term, batch_condition
-from varbench.methods.training.rollouts import AuxiliaryTokens, auxiliary_tokens, sample_batch
+from varbench.methods.training.rollouts import (
+    AuxiliaryTokens,
+    RolloutConfig,
+    auxiliary_tokens,
+    sample_batch,
+)
 from varbench.models.protocol import NextScaleModel, Rollout
 
 
 @dataclass(frozen=True)
-class NaiveConfig(VareConfig):
+class NaiveConfig:
     """Settings of naive fine-tuning.
 
     Attributes:
@@ -32,6 +37,8 @@ class NaiveConfig(VareConfig):
     """
 
     refresh: int = 25
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         if self.refresh < 1 or CHECKPOINT_EVERY % self.refresh:

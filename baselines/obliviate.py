@@ -29,15 +29,16 @@ from dataclasses import dataclass, field
 from varbench.baselines.esd import Esd, EsdConfig
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_least
-from varbench.methods.training.config import UntaughtConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.objective import DistillObjective
+from varbench.methods.training.rollouts import RolloutConfig
 from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
-class ObliviateConfig(UntaughtConfig):
+class ObliviateConfig:
     """Settings of Obliviate.
 
     Attributes:
@@ -47,9 +48,11 @@ class ObliviateConfig(UntaughtConfig):
 
     eta: float = 2.0
     scales: ScaleWeights = field(default_factory=lambda: ScaleWeights(scheme="token"))
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.rollout.check_untaught()
         check_least(-1, eta=self.eta)  # -1 is the concept itself
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError, check_least
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import FineTuneConfig, VareConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune, trained_parameters, training_mode
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.objective import Batch, DistillObjective, SharedHistory, Term
@@ -47,7 +47,7 @@ from varbench.models.protocol import NextScaleModel
 
 
 @dataclass(frozen=True)
-class SalunConfig(VareConfig):
+class SalunConfig:
     """Settings of SalUn.
 
     Attributes:
@@ -58,6 +58,7 @@ class SalunConfig(VareConfig):
     share: float = 0.5
     preserve_weight: float = 0.5
     train: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(parts=("all",)))
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

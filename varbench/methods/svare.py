@@ -12,14 +12,14 @@ Left out: its drop-path, and the level embedding added before every chunk of blo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from varbench.data.erase_target import EraseTarget
 from varbench.errors import check_least
 from varbench.methods.base import Edit, TrainingContext
-from varbench.methods.training.config import VareConfig
+from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import (
     LN2,
@@ -28,12 +28,12 @@ from varbench.methods.training.losses import (
     token_filter,
 )
 from varbench.methods.training.objective import Batch, SharedHistory, Term
-from varbench.methods.training.rollouts import AuxiliaryTokens, auxiliary_tokens
+from varbench.methods.training.rollouts import AuxiliaryTokens, RolloutConfig, auxiliary_tokens
 from varbench.models.protocol import NextScaleModel, at_once
 
 
 @dataclass(frozen=True)
-class SvareConfig(VareConfig):
+class SvareConfig:
     """Settings of S-VARE.
 
     Attributes:
@@ -45,6 +45,8 @@ class SvareConfig(VareConfig):
     alpha: float = 0.25
     gamma: float = LN2
     preserve_weight: float = 1.0
+    train: FineTuneConfig = field(default_factory=FineTuneConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

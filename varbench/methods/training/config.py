@@ -79,16 +79,7 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class VareConfig:
-    """Settings of VARE, and of all methods that train on roll-outs of the frozen model."""
+    """Settings of VARE, and of any method that trains on roll-outs and has no others."""
 
     train: FineTuneConfig = field(default_factory=FineTuneConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-
-
-@dataclass(frozen=True)
-class UntaughtConfig(VareConfig):
-    """Settings of a method that reads no logits of a teacher, so there is none to guide."""
-
-    def __post_init__(self) -> None:
-        if self.rollout.guided_teacher:
-            raise ValueError("rollout.guided_teacher does nothing here; set it to false")

@@ -39,6 +39,11 @@ class RolloutConfig:
     top_p: float = 0.97
     guided_teacher: bool = False
 
+    def check_untaught(self) -> None:
+        """Raise ValueError if the teacher is to be guided; for methods without one."""
+        if self.guided_teacher:
+            raise ValueError("rollout.guided_teacher does nothing here; set it to false")
+
 
 @dataclass(frozen=True)
 class AuxiliaryTokens:
