@@ -82,9 +82,6 @@ class HashedText:
     def tokens(self, prompt: str) -> list[str]:
         return ["<s>", *prompt.split(), "</s>"]
 
-    def fingerprint(self) -> str:
-        return "hashed words"
-
     def encode(self, prompts: Sequence[str]) -> SwittiCondition:
         every = []
         for prompt in prompts:

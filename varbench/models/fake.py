@@ -104,9 +104,6 @@ class _BlankText(Generic[C]):
     def tokens(self, prompt: str) -> list[str]:
         return []
 
-    def fingerprint(self) -> str:
-        return ""
-
 
 def blueprint_of(config: Any) -> Blueprint | None:
     """The blueprint of a model config; None for a plugin's model, whose shapes are not known."""

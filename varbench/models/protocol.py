@@ -49,10 +49,6 @@ class Schedule:
             yield slice(start, start + length)
             start += length
 
-    def doubled(self) -> Schedule:
-        """Twice the height and width of every grid (the tokenizer's side of a 2x2 patchify)."""
-        return Schedule(tuple((2 * h, 2 * w) for h, w in self.scales))
-
 
 class Condition(Protocol):
     """Text features of a batch of prompts, as the model reads them; opaque to methods."""
@@ -201,10 +197,6 @@ class NextScaleModel(Protocol):
 
     def weights(self) -> nn.Module:
         """The module whose state dict edits refer to."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash of architecture and unedited weights, for provenance."""
         ...
 
 

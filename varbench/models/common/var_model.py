@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from varbench.models.common.sampling import CodeSum
+from varbench.models.common.conditions import concatenate
+from varbench.models.common.sampling import CodeSum, inputs_from_tokens, sample_scales
 from varbench.models.protocol import (
     CapabilityError,
     Condition,
@@ -22,7 +23,6 @@ from varbench.models.protocol import (
     at_once,
 )
 from varbench.models.text.encoders import PromptEncoder
-from varbench.models.weights.fingerprint import fingerprint_of
 
 C = TypeVar("C", bound=Condition)
 
@@ -38,7 +38,7 @@ def batch_of(config: Any) -> int:
 class VarModel(ABC, Generic[C]):
     """A :class:`~varbench.models.protocol.NextScaleModel` of a transformer with numbered blocks.
 
-    A family adds how it reads a condition, samples a batch, decodes and guides.
+    A family adds how it reads a condition and guides, and the sum of its codes.
 
     Args:
         name: shown in records.
@@ -71,10 +71,6 @@ class VarModel(ABC, Generic[C]):
         self.schedule = schedule
         self.sampling = sampling
         self.batch = batch
-        self._check_schedule()
-
-    def _check_schedule(self) -> None:
-        """Raise ValueError for a schedule that the transformer cannot follow."""
 
     @property
     def device(self) -> torch.device:
@@ -107,22 +103,13 @@ class VarModel(ABC, Generic[C]):
     def guidance(self, weight: float) -> Guidance:
         """The family's classifier-free guidance at a weight (1 = none)."""
 
-    @abstractmethod
-    def _sample(
-        self,
-        branches: Sequence[C],
-        keys: Keys,
-        sampling: Sampling,
-        guidance: Guidance,
-        given: Tensor | None,
-    ) -> Rollout:
-        """Sample one batch.
+    def read_branches(self, branches: Sequence[Any]) -> Any:
+        """The conditions of all guidance branches as the blocks read them, one after the other."""
+        return self.read(concatenate(branches))
 
-        Args:
-            branches: conditions of all guidance branches.
-            keys, sampling, guidance: see :meth:`NextScaleModel.generate`.
-            given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
-        """
+    def watched(self, guidance: Guidance) -> AbstractContextManager[Guidance]:
+        """The guidance as sampling has to call it; a family may show it more than logits."""
+        return nullcontext(guidance)
 
     @abstractmethod
     def code_sum(self) -> CodeSum:
@@ -138,13 +125,13 @@ class VarModel(ABC, Generic[C]):
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Sample one image per row of ``condition``; see :class:`NextScaleModel`."""
-        return self._generate(condition, keys, sampling, guidance, None)
+        return self.complete(condition, None, 0, keys, sampling=sampling, guidance=guidance)
 
     @torch.no_grad()
     def complete(
         self,
         condition: Any,
-        prefix: Rollout,
+        prefix: Rollout | None,
         scales: int,
         keys: Keys,
         *,
@@ -152,22 +139,7 @@ class VarModel(ABC, Generic[C]):
         guidance: Guidance | None = None,
     ) -> Rollout:
         """Continue from the first scales of given images; see :class:`CompletesPrefix`."""
-        grids, given = self.schedule.scales[:scales], prefix.schedule.scales[:scales]
-        if not 0 <= scales <= len(self.schedule.scales) or given != grids:
-            raise ValueError(f"{scales} scales of {self.name} are {grids}; the prefix has {given}")
-        if len(prefix) != len(keys):
-            raise ValueError(f"{len(keys)} images to make from a prefix of {len(prefix)}")
-        symbols = prefix.tokens[:, : sum(self.schedule.lengths[:scales])]
-        return self._generate(condition, keys, sampling, guidance, symbols)
-
-    def _generate(
-        self,
-        condition: C,
-        keys: Keys,
-        sampling: Sampling | None,
-        guidance: Guidance | None,
-        given: Tensor | None,
-    ) -> Rollout:
+        given = None if prefix is None else self._first_symbols(prefix, scales, len(keys))
         if len(keys) != len(condition):
             raise ValueError(f"{len(condition)} prompts but {len(keys)} random keys")
         sampling = sampling or self.sampling
@@ -176,13 +148,42 @@ class VarModel(ABC, Generic[C]):
         parts = []
         for rows in at_once(len(keys), self.batch):
             batch, batch_keys = [b.select(rows) for b in branches], [keys[i] for i in rows]
-            symbols = None if given is None else given[rows]
-            parts.append(self._sample(batch, batch_keys, sampling, guidance, symbols))
+            with self.watched(guidance) as combined:
+                parts.append(
+                    sample_scales(
+                        self.transformer,
+                        self.read_branches(batch),
+                        self.code_sum(),
+                        batch_keys,
+                        sampling,
+                        combined,
+                        branches=len(batch),
+                        given=None if given is None else given[rows],
+                    )
+                )
         return Rollout.joined(parts)
 
-    @abstractmethod
+    def _first_symbols(self, prefix: Rollout, scales: int, images: int) -> Tensor:
+        grids, given = self.schedule.scales[:scales], prefix.schedule.scales[:scales]
+        if not 0 <= scales <= len(self.schedule.scales) or given != grids:
+            raise ValueError(f"{scales} scales of {self.name} are {grids}; the prefix has {given}")
+        if len(prefix) != images:
+            raise ValueError(f"{images} images to make from a prefix of {len(prefix)}")
+        return prefix.tokens[:, : sum(self.schedule.lengths[:scales])]
+
+    @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1], RGB."""
+        """Images ``[B, 3, H, W]`` in [0, 1], RGB; at most ``decode_batch`` at a time."""
+        parts = [
+            self.tokenizer.decode(inputs_from_tokens(tokens, self.code_sum())[1])
+            for tokens in rollout.tokens.split(self.decode_batch)
+        ]
+        return torch.cat(parts).float() / 2 + 0.5
+
+    @property
+    def decode_batch(self) -> int:
+        """Images to decode at once."""
+        return self.batch
 
     def logits(self, rollout: Rollout, condition: C) -> Tensor:
         """Teacher-forced logits ``[B, L, D, V]``, with gradient."""
@@ -216,11 +217,3 @@ class VarModel(ABC, Generic[C]):
         """The transformer: edits are changes of its state dict."""
         network: nn.Module = self.transformer
         return network
-
-    def fingerprint(self) -> str:
-        """SHA-256 over architecture, schedule, text encoders and weights (16 hex digits)."""
-        described = [repr(asdict(n.config)) for n in (self.transformer, self.tokenizer)]
-        described.append(repr(self.schedule.scales))
-        if self.text_encoder is not None:
-            described.append(self.text_encoder.fingerprint())
-        return fingerprint_of(described, [self.transformer, self.tokenizer])

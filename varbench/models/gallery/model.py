@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from varbench.models.common.var_model import batch_of
 from varbench.models.gallery import sizes
-from varbench.models.infinity.checkpoint import TransformerFormat
+from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.released import assemble
 from varbench.models.infinity.text import TextEncoder
+from varbench.models.infinity.tokenizer import BSQVAE
+from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Schedule
 from varbench.models.weights.rewrite import WeightsFile
 from varbench.utils.files import packaged
@@ -56,18 +58,18 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
     """
     folder = folder or weights_folder()
     place = torch.device(device)
-    return assemble(
-        config,
+    tokenizer_file = WeightsFile(folder / TOKENIZER_FILE, TokenizerFormat())
+    return InfinityModel(
+        config.name,
+        weights_file(config, folder).load(lambda: InfinityTransformer(sizes.TRANSFORMER), place),
+        tokenizer_file.load(lambda: BSQVAE(sizes.TOKENIZER), place),
         TextEncoder.from_folder(folder / TEXT_FOLDER, sizes.TEXT_MAXLEN, place),
-        place,
-        transformer=sizes.TRANSFORMER,
-        tokenizer=sizes.TOKENIZER,
-        schedule=sizes.SCHEDULE,
-        transformer_file=WeightsFile(folder / TRANSFORMER_FILE, TransformerFormat(1)),
-        tokenizer_file=folder / TOKENIZER_FILE,
+        sizes.SCHEDULE,
+        config.sampling,
+        batch_of(config),
     )
 
 
-def weights_file(config: Any) -> WeightsFile:
+def weights_file(config: Any, folder: Path | None = None) -> WeightsFile:
     """The transformer's file, which edits change."""
-    return WeightsFile(weights_folder() / TRANSFORMER_FILE, TransformerFormat(1))
+    return WeightsFile((folder or weights_folder()) / TRANSFORMER_FILE, TransformerFormat(1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import ClassVar
 
@@ -13,12 +15,8 @@ from varbench.models.capabilities import TextAttention, TextKeys, TextSpace
 from varbench.models.common.conditions import concatenate
 from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.layers import split_heads
-from varbench.models.common.sampling import (
-    ClassifierFreeGuidance,
-    inputs_from_tokens,
-    sample_scales,
-)
-from varbench.models.common.var_model import Keys, VarModel
+from varbench.models.common.sampling import ClassifierFreeGuidance
+from varbench.models.common.var_model import VarModel
 from varbench.models.infinity.hooks import (
     cross_attention,
     outputs,
@@ -31,7 +29,7 @@ from varbench.models.infinity.quantiser import BinaryCodeSum, Layout
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer, TextState
-from varbench.models.protocol import Guidance, Rollout, Sampling
+from varbench.models.protocol import Guidance, Rollout
 
 DECODED_PIXELS = 256 * 256
 """Pixels to decode at once, but at least one image, so that memory does not grow with the batch.
@@ -94,33 +92,24 @@ class InfinityModel(VarModel[TextCondition]):
         """The same weight at every scale."""
         return ClassifierFreeGuidance(weight)
 
-    def _sample(
-        self,
-        branches: Sequence[TextCondition],
-        keys: Keys,
-        sampling: Sampling,
-        guidance: Guidance,
-        given: Tensor | None,
-    ) -> Rollout:
-        text = concatenate([self.read(branch) for branch in branches])
-        sums, count = self.code_sum(), len(branches)
-        with watched(self.transformer, guidance) as combined:
-            return sample_scales(
-                self.transformer, text, sums, keys, sampling, combined, branches=count, given=given
-            )
+    def read_branches(self, branches: Sequence[TextCondition]) -> TextState:
+        return concatenate([self.read(branch) for branch in branches])
+
+    def watched(self, guidance: Guidance) -> AbstractContextManager[Guidance]:
+        return watched(self.transformer, guidance)
 
     def code_sum(self) -> BinaryCodeSum:
         return BinaryCodeSum(self.layout, self.transformer.config.bits)
 
-    @torch.no_grad()
     def decode(self, rollout: Rollout) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1], RGB; few at a time (:data:`DECODED_PIXELS`)."""
-        codes = inputs_from_tokens(rollout.tokens, self.code_sum())[1]
-        pixels = codes[0, 0].numel() * self.tokenizer.config.factor**2
-        few = max(1, min(self.batch, DECODED_PIXELS // pixels))
         with autocast(self.device, self.execution.bf16_decoder):
-            parts = [self.tokenizer.decode(c) for c in codes.split(few)]
-        return torch.cat(parts).float() / 2 + 0.5
+            return super().decode(rollout)
+
+    @property
+    def decode_batch(self) -> int:
+        """As many images as :data:`DECODED_PIXELS` has room for."""
+        pixels = math.prod(self.layout.grids[-1]) * self.tokenizer.config.factor**2
+        return max(1, min(self.batch, DECODED_PIXELS // pixels))
 
     def hidden(self, rollout: Rollout, condition: TextCondition) -> Tensor:
         """The last block's output ``[B, L, D]`` under teacher forcing."""

@@ -40,7 +40,8 @@ class Layout:
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:
         """The tokenizer's grids (twice the transformer's with patchify)."""
-        return (self.schedule.doubled() if self.patchified else self.schedule).scales
+        fold = 2 if self.patchified else 1
+        return tuple((fold * h, fold * w) for h, w in self.schedule.scales)
 
     def to_tokens(self, map_Bdhw: Tensor) -> Tensor:
         """Map of one scale -> rows ``[B, l, bits per token]``.

@@ -1,13 +1,12 @@
-"""Infinity from its weights files: any size, and a released one by its config.
+"""A released Infinity by its config: weights in, model out.
 
-Released weights (``conf/model/infinity-*.yaml``) were never loaded here for want of the files:
+The weights (``conf/model/infinity-*.yaml``) were never loaded here for want of the files:
 ``docs/models.md`` says what is proven.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +14,12 @@ import torch
 from varbench.models.common.execution import Execution
 from varbench.models.common.var_model import batch_of
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
-from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
-from varbench.models.infinity.text import T5Source, TextCondition
+from varbench.models.infinity.text import T5Source
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import Schedule
 from varbench.models.text.cache import CachedTextEncoder
-from varbench.models.text.encoders import PromptEncoder
-from varbench.models.weights.locate import Part, files_fingerprint, locate
+from varbench.models.weights.locate import files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,49 +31,6 @@ def block_dtype(precision: str, name: str) -> torch.dtype:
     All else (text path, embeddings, shared AdaLN, head) is small and stays float32, as upstream.
     """
     return DTYPES[precision] if name.startswith("blocks.") else torch.float32
-
-
-def assemble(
-    config: Any,
-    text_encoder: PromptEncoder[TextCondition],
-    device: torch.device,
-    *,
-    transformer: TransformerConfig,
-    tokenizer: TokenizerConfig,
-    schedule: Schedule,
-    transformer_file: WeightsFile,
-    tokenizer_file: Path,
-    precision: str = "fp32",
-) -> InfinityModel:
-    """Load transformer and tokenizer onto a device, straight from their files.
-
-    Args:
-        config: a model config, of which name, sampling, batch and strict are used.
-        text_encoder: on the same device.
-        device: where to put the weights.
-        transformer, tokenizer: sizes.
-        schedule: transformer grids, coarse to fine.
-        transformer_file, tokenizer_file: weights, in any format of ``weights/tensor_files.py``.
-        precision: ``fp32``, or ``bf16`` for the blocks' weights and their computation.
-
-    Raises:
-        CheckpointError: a file is missing, damaged or does not fit.
-    """
-    model = InfinityModel(
-        name=config.name,
-        transformer=transformer_file.load(
-            lambda: InfinityTransformer(transformer), device, partial(block_dtype, precision)
-        ),
-        tokenizer=WeightsFile(tokenizer_file, TokenizerFormat()).load(
-            lambda: BSQVAE(tokenizer), device
-        ),
-        text_encoder=text_encoder,
-        schedule=schedule,
-        sampling=config.sampling,
-        batch=batch_of(config),
-    )
-    model.execution = Execution(bf16=precision == "bf16")
-    return model
 
 
 def load(config: Any, device: str = "cpu") -> InfinityModel:
@@ -93,7 +46,7 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
     Raises:
         CheckpointError: files missing, damaged or not fitting; the message names them.
     """
-    model, text = locate(config)
+    files, text = locate(config)
     place = torch.device(device)
     source = T5Source(
         (text.path(""),),
@@ -102,24 +55,25 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         config.transformer.text_maxlen,
         DTYPES[config.text_precision],
     )
-    return assemble(
-        config,
+    tokenizer_file = WeightsFile(files.path(config.files.tokenizer), TokenizerFormat())
+    model = InfinityModel(
+        config.name,
+        weights_file(config).load(
+            lambda: InfinityTransformer(config.transformer),
+            place,
+            partial(block_dtype, config.precision),
+        ),
+        tokenizer_file.load(lambda: BSQVAE(config.tokenizer), place),
         CachedTextEncoder(source),
-        place,
-        transformer=config.transformer,
-        tokenizer=config.tokenizer,
-        schedule=config.schedule(),
-        transformer_file=_weights_file(config, model),
-        tokenizer_file=model.path(config.files.tokenizer),
-        precision=config.precision,
+        config.schedule(),
+        config.sampling,
+        batch_of(config),
     )
+    model.execution = Execution(bf16=config.precision == "bf16")
+    return model
 
 
 def weights_file(config: Any) -> WeightsFile:
     """The transformer's file, which edits change; CheckpointError if files are missing."""
-    return _weights_file(config, locate(config)[0])
-
-
-def _weights_file(config: Any, part: Part) -> WeightsFile:
-    form = TransformerFormat(config.blocks_per_chunk)
-    return WeightsFile(part.path(config.files.transformer), form)
+    path = locate(config)[0].path(config.files.transformer)
+    return WeightsFile(path, TransformerFormat(config.blocks_per_chunk))

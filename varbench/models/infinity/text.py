@@ -24,7 +24,6 @@ from varbench.models.text.encoders import (
     tokens_lost,
     tokens_unread,
 )
-from varbench.models.weights.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -170,10 +169,6 @@ class TextEncoder:
             return TextCondition.from_compact(torch.cat(read), [len(r) for r in read], self.maxlen)
 
         return condition
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the encoder's weights (16 hex digits)."""
-        return fingerprint_of([], [self.encoder])
 
 
 class T5Source(TextSource[TextCondition]):

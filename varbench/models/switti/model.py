@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from varbench.models.common.conditions import concatenate
-from varbench.models.common.sampling import (
-    ClassifierFreeGuidance,
-    inputs_from_tokens,
-    sample_scales,
-)
-from varbench.models.common.var_model import Keys, VarModel
-from varbench.models.protocol import Guidance, Rollout, Sampling
+from varbench.models.common.sampling import ClassifierFreeGuidance
+from varbench.models.common.var_model import VarModel
 from varbench.models.switti.text import SwittiCondition
 from varbench.models.switti.tokenizer import VQVAE, CodebookSum
 from varbench.models.switti.transformer import SwittiTransformer, TextState
@@ -42,9 +32,6 @@ class SwittiModel(VarModel[SwittiCondition]):
 
     _null: SwittiCondition | None = None
 
-    def _check_schedule(self) -> None:
-        self.transformer.positions(self.schedule)
-
     def null(self, like: SwittiCondition) -> SwittiCondition:
         """The empty prompt, as often as ``like`` has prompts; encoded once."""
         if self._null is None:
@@ -62,25 +49,5 @@ class SwittiModel(VarModel[SwittiCondition]):
             return ClassifierFreeGuidance(1.0)
         return ClassifierFreeGuidance([1 + (weight - 1) * k / last for k in range(last + 1)])
 
-    def _sample(
-        self,
-        branches: Sequence[SwittiCondition],
-        keys: Keys,
-        sampling: Sampling,
-        guidance: Guidance,
-        given: Tensor | None,
-    ) -> Rollout:
-        text, sums, count = self.read(concatenate(branches)), self.code_sum(), len(branches)
-        return sample_scales(
-            self.transformer, text, sums, keys, sampling, guidance, branches=count, given=given
-        )
-
     def code_sum(self) -> CodebookSum:
         return CodebookSum(self.tokenizer.quantize, self.schedule)
-
-    @torch.no_grad()
-    def decode(self, rollout: Rollout) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1], RGB."""
-        parts = rollout.tokens.split(self.batch)
-        sums = [inputs_from_tokens(tokens, self.code_sum())[1] for tokens in parts]
-        return torch.cat([self.tokenizer.decode(codes) for codes in sums]) / 2 + 0.5

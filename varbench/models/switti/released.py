@@ -17,7 +17,7 @@ from varbench.models.switti.text import CLIPSource
 from varbench.models.switti.tokenizer import VQVAE
 from varbench.models.switti.transformer import SwittiTransformer
 from varbench.models.text.cache import CachedTextEncoder
-from varbench.models.weights.locate import Part, files_fingerprint, locate
+from varbench.models.weights.locate import files_fingerprint, locate
 from varbench.models.weights.rewrite import WeightsFile
 
 
@@ -34,27 +34,23 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     Raises:
         CheckpointError: files missing, damaged or not fitting; the message names them.
     """
-    trunk, codes, first, second = locate(config)
+    _, codes, *encoders = locate(config)
     place = torch.device(device)
+    folders = tuple(part.path("") for part in encoders)
+    source = CLIPSource(folders, files_fingerprint(encoders), place)
     tokenizer_file = WeightsFile(codes.path(WEIGHTS), TokenizerFormat())
-    encoders = (first, second)
-    source = CLIPSource((first.path(""), second.path("")), files_fingerprint(encoders), place)
     return SwittiModel(
         config.name,
-        _weights_file(config, trunk).load(lambda: SwittiTransformer(config.transformer), place),
+        weights_file(config).load(lambda: SwittiTransformer(config.transformer), place),
         tokenizer_file.load(lambda: VQVAE(config.tokenizer), place),
         CachedTextEncoder(source),
         config.schedule(),
         config.sampling,
-        batch=batch_of(config),
+        batch_of(config),
     )
 
 
 def weights_file(config: Any) -> WeightsFile:
     """The transformer's file, which edits change; CheckpointError if files are missing."""
-    return _weights_file(config, locate(config)[0])
-
-
-def _weights_file(config: Any, part: Part) -> WeightsFile:
     form = TransformerFormat(config.schedule().total, config.transformer.causal)
-    return WeightsFile(part.path(WEIGHTS), form)
+    return WeightsFile(locate(config)[0].path(WEIGHTS), form)

@@ -139,10 +139,6 @@ class CachedTextEncoder(Generic[C]):
             if self.source.device.type == "cuda":
                 torch.cuda.empty_cache()  # to other processes too
 
-    def fingerprint(self) -> str:
-        """Of the encoders' files."""
-        return self.source.fingerprint
-
     def _spec(self, prompt: str) -> dict[str, Any]:
         return {
             "version": VERSION,

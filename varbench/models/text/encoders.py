@@ -51,10 +51,6 @@ class PromptEncoder(Protocol[C_co]):
         """The tokens of a prompt, one per row of its features."""
         ...
 
-    def fingerprint(self) -> str:
-        """Hash of what decides the features."""
-        ...
-
 
 def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
     """Tokenizer and text encoder of a folder in transformers' format, on the CPU.
