@@ -87,7 +87,7 @@ class Bench:
             bf16_decoder=args.decoder == "bf16",
         )
         maxlen = config.transformer.text_maxlen
-        self.condition = TextCondition.from_compact(rows, self.lengths, maxlen)
+        self.condition = TextCondition.padded(rows.split(self.lengths), maxlen)
         self.keys = [(f"{i:016x}", 0) for i in range(args.batch)]
         self.loop = Literal(self.model, bf16=args.literal == "bf16")
 

@@ -203,7 +203,9 @@ class Folder:
 
     def _text(self, kind: str, lengths: Sequence[int]) -> TextCondition:
         rows = self.get("train_io", f"{kind}_kv_compact")
-        return TextCondition.from_compact(rows, lengths, self.config["transformer"]["text_maxlen"])
+        return TextCondition.padded(
+            rows.split(list(lengths)), self.config["transformer"]["text_maxlen"]
+        )
 
     @cached_property
     def rollout(self) -> Rollout:

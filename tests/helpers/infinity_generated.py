@@ -162,7 +162,7 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
     runs: dict[str, list[tuple[Rollout, Any]]] = {"ar": [], "ar_neg": []}
     split = zip(text.split(shape.lengths), negative.split(shape.negative), strict=True)
     for i, (query, against) in enumerate(split):
-        condition = TextCondition.from_compact(query, [len(query)], len(query))
+        condition = TextCondition.padded([query], len(query))
         state = model.read(condition)
         rollout = Rollout(torch.zeros(1, 0), x[i : i + 1], schedule)
         logits.append(model.logits(rollout, condition).flatten(2))
@@ -171,8 +171,8 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
         pooled.append(state.pooled_BD)
         ada.append(state.ada_B16D)
         longest = max(len(query), len(against))
-        condition = TextCondition.from_compact(query, [len(query)], longest)
-        other = TextCondition.from_compact(against, [len(against)], longest)
+        condition = TextCondition.padded([query], longest)
+        other = TextCondition.padded([against], longest)
         for run, second in (("ar", model.null(condition)), ("ar_neg", other)):
             guidance = Traced(ClassifierFreeGuidance(CFG), second, TAU)
             greedy = Sampling(top_k=1, top_p=0.0)

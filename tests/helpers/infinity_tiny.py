@@ -56,7 +56,7 @@ def random_texts(lengths: Sequence[int], width: int, maxlen: int, seed: int = 0)
     """Random encoder rows of the given lengths."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(sum(lengths), width, generator=generator)
-    return TextCondition.from_compact(rows, lengths, maxlen)
+    return TextCondition.padded(rows.split(list(lengths)), maxlen)
 
 
 SCHEDULES = {

@@ -69,8 +69,8 @@ def tokenizer() -> VQVAE:
 def texts(lengths: Sequence[int] = LENGTHS) -> SwittiCondition:
     """Made-up conditions with so many text tokens."""
     rows = numbers("rows", (len(lengths), TEXT_TOKENS, TRANSFORMER.text_width))
-    mask = torch.arange(TEXT_TOKENS) < torch.tensor(lengths)[:, None]
-    return SwittiCondition(rows, mask, numbers("pooled", (len(lengths), TRANSFORMER.pooled_width)))
+    pooled = numbers("pooled", (len(lengths), TRANSFORMER.pooled_width))
+    return SwittiCondition(rows, torch.tensor(lengths), pooled)
 
 
 class HashedText:
@@ -92,8 +92,7 @@ class HashedText:
             pooled = numbers(
                 hashlib.sha256(prompt.encode()).hexdigest(), (TRANSFORMER.pooled_width,)
             )
-            mask = torch.arange(TEXT_TOKENS) < len(words)
-            every.append(SwittiCondition(rows[None], mask[None], pooled[None]))
+            every.append(SwittiCondition(rows[None], torch.tensor([len(words)]), pooled[None]))
         return concatenate(every)
 
 

@@ -32,8 +32,8 @@ class HashedText:
             for word in [*prompt.split(), "</s>"]:
                 seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "little")
                 rows.append(torch.randn(128, generator=torch.Generator().manual_seed(seed)))
-        return TextCondition.from_compact(
-            torch.stack(rows), [len(p.split()) + 1 for p in prompts], pad_to=12
+        return TextCondition.padded(
+            torch.stack(rows).split([len(p.split()) + 1 for p in prompts]), 12
         )
 
 

@@ -168,11 +168,9 @@ def _switti(config: Any, depth: int) -> Iterator[NextScaleModel]:
     sizes = config.transformer
 
     def blank(count: int) -> SwittiCondition:
-        return SwittiCondition(
-            torch.zeros(count, MAXLEN, sizes.text_width),
-            torch.ones(count, MAXLEN, dtype=torch.bool),
-            torch.zeros(count, sizes.pooled_width),
-        )
+        rows = torch.zeros(count, MAXLEN, sizes.text_width)
+        pooled = torch.zeros(count, sizes.pooled_width)
+        return SwittiCondition(rows, torch.full((count,), MAXLEN), pooled)
 
     with fake_tensors():
         yield SwittiModel(

@@ -208,11 +208,10 @@ def test_a_missing_text_encoder_is_reported(model: InfinityModel) -> None:
         model.encode(["a cat"])
 
 
-def test_compact_rows_must_fit() -> None:
+def test_rows_must_fit() -> None:
     compact = torch.randn(5, 4)
-    condition = TextCondition.from_compact(compact, [2, 3], 4)
+    condition = TextCondition.padded(compact.split([2, 3]), 4)
     assert torch.equal(condition.rows[condition.mask], compact)
     assert not condition.rows[~condition.mask].any()
-    for lengths, pad in (([2, 2], 4), ([2, 3], 2)):
-        with pytest.raises(ValueError, match="do not fit"):
-            TextCondition.from_compact(compact, lengths, pad)
+    with pytest.raises(ValueError, match=r"\[2, 3\] rows do not fit 2"):
+        TextCondition.padded(compact.split([2, 3]), 2)

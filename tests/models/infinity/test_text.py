@@ -105,7 +105,7 @@ def test_padded_and_masked_rows_equal_compact_ones(model: InfinityModel, null: s
     together = model.logits(rollout, padded)
     assert together.std() > 0.3
     for i, length in enumerate(batch.lengths.tolist()):
-        compact = TextCondition.from_compact(batch.rows[i, :length], [length], pad_to=length)
+        compact = TextCondition.padded([batch.rows[i, :length]], length)
         compact = TextCondition(compact.rows, compact.lengths, torch.tensor([kind[i]]))
         close(model.logits(rollout.select([i]), compact)[0], together[i])
 
@@ -118,7 +118,7 @@ def test_sampled_logits_do_not_see_padding_either(model: InfinityModel) -> None:
     batch = model.encode(PROMPTS)
     together = model.generate(batch, keys, sampling=greedy)
     for i, length in enumerate(batch.lengths.tolist()):
-        compact = TextCondition.from_compact(batch.rows[i, :length], [length], pad_to=length)
+        compact = TextCondition.padded([batch.rows[i, :length]], length)
         alone = model.generate(compact, [keys[i]], sampling=greedy)
         close(alone.inputs[0], together.inputs[i])
         assert torch.equal(alone.tokens[0], together.tokens[i])

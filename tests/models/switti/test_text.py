@@ -23,8 +23,9 @@ from tests.helpers.switti_folder import (
 from varbench.data.prompt import Prompt
 from varbench.errors import CheckpointError
 from varbench.models.switti.config import WEIGHTS
-from varbench.models.switti.text import CLIPPair, CLIPSource, SwittiCondition
+from varbench.models.switti.text import CLIPSource, SwittiCondition
 from varbench.models.text.cache import CachedTextEncoder
+from varbench.models.text.encoders import TextEncoders
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.plan import Request, Sample, batches, plan
 from varbench.pipeline.stages.generate import images_task, sampling_spec
@@ -113,10 +114,10 @@ def test_features_are_stored_and_the_encoders_read_once(
     """In a run: two blocks and the empty prompt of guidance take one reading; then none."""
     cell = plan(Request("gallery", ("none",), ("face-ada",), "smoke", (0,), ("suite.block=2",)))[0]
     cell = replace(cell, config=replace(cell.config, model=config_of(hub)))
-    loads: list[CLIPPair] = []
+    loads: list[TextEncoders] = []
     read = CLIPSource.load
 
-    def counted(self: CLIPSource) -> CLIPPair:
+    def counted(self: CLIPSource) -> TextEncoders:
         loads.append(read(self))
         return loads[-1]
 

@@ -1,13 +1,14 @@
-"""Conditions as frozen dataclasses of tensors with one row per prompt: choosing among the rows."""
+"""Conditions as frozen dataclasses of tensors with one row per prompt: padding and choosing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,13 +31,36 @@ def concatenate(parts: Sequence[C]) -> C:
 class PromptRows:
     """Base of the families' conditions: features of a batch of prompts.
 
+    Padding to one fixed length keeps tensor shapes, and so the bits of every image,
+    independent of the other prompts in a block; padded rows are masked out of every softmax.
     A field that is None in one condition must be None in the others that it is mixed with.
 
     Attributes:
-        rows: ``[B, T, C]``, T text rows per prompt.
+        rows: ``[B, T, C]`` float32, text rows of each prompt; zero beyond its length.
+        lengths: ``[B]`` int64, true number of rows (special tokens included).
     """
 
     rows: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def padded(cls, parts: Sequence[Tensor], pad_to: int, **others: Any) -> Self:
+        """From the rows ``[n, C]`` of each prompt, and the other fields.
+
+        Raises:
+            ValueError: a prompt has more than ``pad_to`` rows.
+        """
+        lengths = [len(part) for part in parts]
+        if max(lengths) > pad_to:
+            raise ValueError(f"prompts of {lengths} rows do not fit {pad_to}")
+        rows = torch.stack([pad(part.float(), (0, 0, 0, pad_to - len(part))) for part in parts])
+        return cls(rows, torch.tensor(lengths, device=rows.device), **others)
+
+    @property
+    def mask(self) -> Tensor:
+        """``[B, T]`` bool, True for real rows."""
+        steps = torch.arange(self.rows.shape[1], device=self.lengths.device)
+        return steps[None] < self.lengths[:, None]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -9,45 +9,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from varbench.errors import UserError
 from varbench.models.common.conditions import PromptRows
 from varbench.models.text.cache import TextSource
 from varbench.models.text.encoders import (
-    SHOWN,
     PromptFeatures,
+    TextEncoders,
     read_encoder,
     report_lost,
     token_ids,
     token_names,
-    tokens_lost,
-    tokens_unread,
 )
 
 
 @dataclass(frozen=True)
 class TextCondition(PromptRows):
-    """Rows of the text encoder for a batch of prompts.
-
-    Padding to one fixed length keeps tensor shapes, and so the bits of every image,
-    independent of the other prompts in a block; padded rows are masked out of every softmax.
+    """Rows of the text encoder for a batch of prompts, before ``text_norm``.
 
     Attributes:
-        rows: ``[B, T, C]`` float32 before ``text_norm``; zero beyond a prompt's length.
-        lengths: ``[B]`` int64, true number of rows (end-of-sequence included).
         null: ``[B]`` bool or None; where True, the model's learned null rows stand in for
             ``rows``, at the same length.
     """
 
-    lengths: Tensor
     null: Tensor | None = None
-
-    @property
-    def mask(self) -> Tensor:
-        """``[B, T]`` bool, True for real rows."""
-        steps = torch.arange(self.rows.shape[1], device=self.lengths.device)
-        return steps[None] < self.lengths[:, None]
 
     def choose(self, other: TextCondition, take: Sequence[bool]) -> TextCondition:
         first, second = (replace(c, null=c.is_null) for c in (self, other))
@@ -63,36 +47,20 @@ class TextCondition(PromptRows):
         pad_to = self.rows.shape[1]
         real = [rows[:n] for rows, n in zip(self.rows, self.lengths.tolist(), strict=True)]
         parts = [put_before(vectors.to(rows.dtype), rows, pad_to) for rows in real]
-        return TextCondition.from_compact(torch.cat(parts), [len(p) for p in parts], pad_to)
-
-    @staticmethod
-    def from_compact(compact: Tensor, lengths: Sequence[int], pad_to: int) -> TextCondition:
-        """From packed rows ``[sum of lengths, C]``, prompt after prompt (upstream's form)."""
-        if sum(lengths) != len(compact) or max(lengths) > pad_to:
-            raise ValueError(f"lengths {list(lengths)} do not fit {len(compact)} rows, {pad_to}")
-        parts = compact.float().split(list(lengths))
-        rows = torch.stack([pad(part, (0, 0, 0, pad_to - len(part))) for part in parts])
-        return TextCondition(rows, torch.tensor(lengths, device=compact.device))
+        return TextCondition.padded(parts, pad_to)
 
 
-class TextEncoder:
-    """A transformers T5 encoder and its tokenizer; frozen, one prompt at a time.
-
-    Prompts are encoded singly: the kernels that a batch of another shape takes round differently,
-    and a prompt's features must not depend on its neighbours. A masked batch would give the same
-    numbers up to rounding; it would save little, since a prompt is encoded only once.
+class TextEncoder(TextEncoders):
+    """A T5 encoder that stays in memory, as a model's text encoder.
 
     Args:
         tokenizer: appends the end-of-sequence token.
-        encoder: in the dtype that it computes in, on its device.
-        maxlen: longest prompt in tokens, end-of-sequence included; what is beyond is cut off,
-            with one warning per prompt.
+        encoder, maxlen: see :class:`TextEncoders`; one warning per prompt that is cut off.
     """
 
     def __init__(self, tokenizer: Any, encoder: Any, maxlen: int) -> None:
-        self.tokenizer = tokenizer
-        self.encoder = encoder.eval().requires_grad_(False)
-        self.maxlen = maxlen
+        super().__init__([tokenizer], [encoder], maxlen)
+        self.tokenizer, self.encoder = tokenizer, encoder
         self.truncated: dict[str, int] = {}
 
     @classmethod
@@ -114,27 +82,7 @@ class TextEncoder:
         """
         from transformers import T5EncoderModel
 
-        tokenizer, encoder = read_encoder(folder, T5EncoderModel, dtype)
-        # Not encoder.to(device, dtype): it would round what has to stay float32.
-        return cls(tokenizer, torch.nn.Module.to(encoder, device), maxlen)
-
-    @torch.no_grad()
-    def features(self, prompt: str) -> PromptFeatures:
-        """Rows of one prompt.
-
-        Raises:
-            UserError: the encoder overflows.
-        """
-        ids = token_ids(self.tokenizer, prompt, self.maxlen)
-        batch = torch.tensor([ids], device=self.encoder.device)
-        rows = self.encoder(batch, attention_mask=torch.ones_like(batch)).last_hidden_state[0]
-        if not rows.isfinite().all():
-            raise UserError(
-                f"the text encoder gives infinite or undefined features in {rows.dtype} for the "
-                f"prompt {prompt[:SHOWN]!r}: load it in bfloat16 or float32"
-            )
-        text = (self.tokenizer, prompt, self.maxlen)
-        return PromptFeatures({"rows": rows}, tokens_lost(*text), tokens_unread(*text))
+        return cls(*read_encoder(folder, T5EncoderModel, device, dtype), maxlen)
 
     def tokens(self, prompt: str) -> list[str]:
         """The tokens of a prompt, cut as :meth:`features` cuts them."""
@@ -144,8 +92,7 @@ class TextEncoder:
         """Prompts -> float32 rows padded to ``maxlen``."""
         encoded = {prompt: self.features(prompt) for prompt in dict.fromkeys(prompts)}
         report_lost(self.truncated, encoded, self.maxlen)
-        features = [encoded[prompt] for prompt in prompts]
-        return as_condition(features, self.maxlen, self.encoder.device)
+        return TextCondition.padded([encoded[p].tensors["rows"] for p in prompts], self.maxlen)
 
     def soft_start(self, count: int, seed: int) -> Tensor:
         """The embeddings ``[count, C]`` of tokens drawn by the seed."""
@@ -160,13 +107,9 @@ class TextEncoder:
         embedded = [table[torch.tensor(row, device=table.device)] for row in ids]
 
         def condition(vectors: Tensor) -> TextCondition:
-            every = []
-            for rows in embedded:
-                batch = put_before(vectors.to(rows.dtype), rows, self.maxlen)[None]
-                mask = batch.new_ones(batch.shape[:2], dtype=torch.int64)
-                every.append(self.encoder(inputs_embeds=batch, attention_mask=mask))
-            read = [out.last_hidden_state[0] for out in every]
-            return TextCondition.from_compact(torch.cat(read), [len(r) for r in read], self.maxlen)
+            batches = [put_before(vectors.to(r.dtype), r, self.maxlen)[None] for r in embedded]
+            outputs = [self.encoder(inputs_embeds=batch) for batch in batches]
+            return TextCondition.padded([o.last_hidden_state[0] for o in outputs], self.maxlen)
 
         return condition
 
@@ -174,19 +117,11 @@ class TextEncoder:
 class T5Source(TextSource[TextCondition]):
     """A T5 encoder on disk, in one folder; see :meth:`TextEncoder.from_folder`."""
 
-    def load(self) -> TextEncoder:
-        return TextEncoder.from_folder(self.folders[0], self.maxlen, self.device, self.dtype)
+    kind = "T5EncoderModel"
 
     def condition(self, features: Sequence[PromptFeatures]) -> TextCondition:
-        return as_condition(features, self.maxlen, self.device)
-
-
-def as_condition(
-    features: Sequence[PromptFeatures], maxlen: int, device: torch.device
-) -> TextCondition:
-    """One row of a batch per prompt."""
-    rows = [f.tensors["rows"].to(device).float() for f in features]
-    return TextCondition.from_compact(torch.cat(rows), [len(r) for r in rows], maxlen)
+        rows = [f.tensors["rows"].to(self.device) for f in features]
+        return TextCondition.padded(rows, self.maxlen)
 
 
 def put_before(vectors: Tensor, rows: Tensor, maxlen: int) -> Tensor:

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
 
 from varbench.models.text.encoders import (
     PromptFeatures,
+    TextEncoders,
+    read_encoder,
     read_tokenizer,
     report_lost,
     token_names,
@@ -33,14 +35,6 @@ VERSION = 1
 ROWS = "rows.safetensors"
 
 C = TypeVar("C")
-
-
-class Loaded(Protocol):
-    """Text encoders in memory."""
-
-    def features(self, prompt: str) -> PromptFeatures:
-        """Features of one prompt; they do not depend on what was encoded before."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,20 @@ class TextSource(ABC, Generic[C]):
     maxlen: int
     dtype: torch.dtype = torch.float32
 
+    kind: ClassVar[str]
+    """Name of transformers' class of the encoders."""
+
     own_prompts: ClassVar[tuple[str, ...]] = ()
     """Prompts that the model itself needs besides those of users."""
 
-    @abstractmethod
-    def load(self) -> Loaded:
-        """Read the encoders."""
+    def load(self) -> TextEncoders:
+        """Read the encoders; raises as :func:`read_encoder`."""
+        import transformers
+
+        kind = getattr(transformers, self.kind)
+        pairs = [read_encoder(folder, kind, self.device, self.dtype) for folder in self.folders]
+        tokenizers, encoders = zip(*pairs, strict=True)
+        return TextEncoders(tokenizers, encoders, self.maxlen)
 
     @abstractmethod
     def condition(self, features: Sequence[PromptFeatures]) -> C:
@@ -97,7 +99,7 @@ class CachedTextEncoder(Generic[C]):
         self.source = source
         self.store = store
         self.truncated: dict[str, int] = {}
-        self._loaded: Loaded | None = None
+        self._loaded: TextEncoders | None = None
 
     def encode(self, prompts: Sequence[str]) -> C:
         """Prompts -> the model's condition; the encoders are freed before it returns.

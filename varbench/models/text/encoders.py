@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from varbench.errors import CheckpointError
+from varbench.errors import CheckpointError, UserError
 from varbench.utils.weights import stand_in
 
 log = logging.getLogger(__name__)
@@ -52,13 +52,59 @@ class PromptEncoder(Protocol[C_co]):
         ...
 
 
-def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
-    """Tokenizer and text encoder of a folder in transformers' format, on the CPU.
+class TextEncoders:
+    """Text encoders in memory with their tokenizers; frozen, one prompt at a time.
+
+    Prompts are encoded singly and without padding: the kernels that a batch of another shape takes
+    round differently, and a prompt's features must not depend on its neighbours. A masked batch
+    would give the same numbers up to rounding; it would save little, since a prompt is encoded
+    only once.
+
+    Args:
+        tokenizers: of the encoders; the first one's tokens are reported.
+        encoders: in the dtype that they compute in, on their device. Their rows stand side by
+            side; the last one's pooled vector is used, if it has one.
+        maxlen: longest prompt in tokens, special ones included; what is beyond is cut off.
+    """
+
+    def __init__(self, tokenizers: Sequence[Any], encoders: Sequence[Any], maxlen: int) -> None:
+        self.tokenizers = list(tokenizers)
+        self.encoders = [encoder.eval().requires_grad_(False) for encoder in encoders]
+        self.maxlen = maxlen
+
+    @torch.no_grad()
+    def features(self, prompt: str) -> PromptFeatures:
+        """``rows`` ``[n, C]`` and perhaps ``pooled`` ``[P]`` of one prompt.
+
+        Raises:
+            UserError: an encoder overflows.
+        """
+        outputs = []
+        for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True):
+            ids = token_ids(tokenizer, prompt, self.maxlen)
+            outputs.append(encoder(torch.tensor([ids], device=encoder.device)))
+        rows = torch.cat([out.last_hidden_state[0] for out in outputs], dim=-1)
+        if not rows.isfinite().all():
+            raise UserError(
+                f"the text encoder gives infinite or undefined features in {rows.dtype} for the "
+                f"prompt {prompt[:SHOWN]!r}: load it in bfloat16 or float32"
+            )
+        pooled = outputs[-1].get("pooler_output")
+        tensors = {"rows": rows} if pooled is None else {"rows": rows, "pooled": pooled[0]}
+        text = (self.tokenizers[0], prompt, self.maxlen)
+        return PromptFeatures(tensors, tokens_lost(*text), tokens_unread(*text))
+
+
+def read_encoder(
+    folder: Path, kind: Any, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, torch.nn.Module]:
+    """Tokenizer and text encoder of a folder in transformers' format.
 
     Args:
         folder: ``config.json``, ``tokenizer.json`` and weights; what is not the text encoder's (a
             decoder, a vision tower) is not read.
         kind: transformers' class of the encoder.
+        device: where to put the weights.
         dtype: of the weights, but for those that the class keeps in float32.
 
     Raises:
@@ -97,7 +143,7 @@ def read_encoder(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, torc
             f"{folder} does not fit its config.json; missing or of another shape: "
             f"{names}{' ...' if len(random) > 10 else ''}"
         )
-    return tokenizer, encoder.eval().requires_grad_(False)
+    return tokenizer, encoder.to(device)
 
 
 def read_tokenizer(folder: Path) -> Any:
