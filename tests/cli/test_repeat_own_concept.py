@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,75 @@ def test_an_older_record_takes_the_sets_beside_it(tmp_path: Path) -> None:
     done = varbench(*command)
     assert done.exit_code == 2
     assert "it lacks the prompt set 'own.csv'; put that file beside it" in done.stderr
+
+
+def test_a_recorded_command_repeats_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.csv").write_text(CSV.replace("café", "night sea"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    options = ("run", "--method", "none", "suite.groups.unrelated.seeds=0", "--show-config")
+    done = varbench(*options, "suite.groups.neighbours.set=prompts/../own.csv")
+    assert done.exit_code == 2 and f"{tmp_path}/prompts/../own.csv" in done.stderr
+    text = (packaged("prompts") / "gallery-faces.csv").read_text(encoding="utf-8")
+    (tmp_path / "own.csv").write_text(text, encoding="utf-8")
+    done = varbench(*options, "suite.groups.neighbours.set=own.csv")
+    assert done.exit_code == 0, done.output
+    command = shlex.split(done.stdout.splitlines()[0].removeprefix("# varbench "))
+    monkeypatch.chdir("/")
+    assert varbench(*command, "--show-config").stdout == done.stdout
+
+
+def test_paths_of_a_stranger_are_shown(tmp_path: Path) -> None:
+    kept = {"model": "infinity-2b", "method": "none", "suite": "quick", "erased": "church"}
+    elsewhere, inside = tmp_path / "secret", tmp_path / "cell" / "weights"
+    cell = tmp_path / "cell" / "cell.json"
+    cell.parent.mkdir()
+    for path in (elsewhere, inside):
+        body = {**kept, "seed": 0, "overrides": [f"model.weights={path}"], "concept_file": None}
+        cell.write_text(json.dumps(body))
+        done = varbench("run", "--from", cell, "--show-config", "--store", tmp_path / "store")
+        assert done.exit_code == 0, done.output
+        shown = f"names a path outside of its folder: {path}" in done.stderr
+        assert shown is (path == elsewhere)
+
+
+def test_a_strangers_prompts_elsewhere_are_shown(tmp_path: Path) -> None:
+    concept = own_concept(tmp_path / "in", "concept.yaml", str(tmp_path / "secret.csv"))
+    cell = tmp_path / "elsewhere" / "cell.json"
+    cell.parent.mkdir()
+    cell.write_text(json.dumps(record(concept)))
+    done = varbench("run", "--from", cell, "--show-config", "--store", tmp_path / "store")
+    assert f"names a path outside of its folder: {tmp_path / 'secret.csv'}" in done.stderr
+
+
+def test_a_cell_is_repeated_with_the_overrides_given(tmp_path: Path) -> None:
+    concept = own_concept(tmp_path / "in", "concept.yaml", "own.csv")
+    cell = tmp_path / "cell.json"
+    cell.write_text(
+        json.dumps({**record(concept), "overrides": ["model.batch=3", "suite.block=2"]})
+    )
+    command = ("run", "--from", cell, "--show-config", "--store", tmp_path / "store")
+    done = varbench(*command, "model.batch=5")
+    assert "  batch: 5" in done.stdout and "  block: 2" in done.stdout
+    done = varbench(*command, "--method", "uce")
+    assert done.exit_code == 2 and "drop these options" in done.stderr
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+    concept = own_concept(tmp_path / "in", "concept.yaml", "own.csv")
+    cell = tmp_path / "cell.json"
+    cell.write_text(json.dumps(record(concept)))
+    command = ("run", "--from", cell, "--show-config", "--store", tmp_path / "store")
+    assert varbench(*command).exit_code == 0
+    assert varbench(*command).exit_code == 0  # the same content
+    for file in (p for p in (tmp_path / "store" / "concepts").rglob("*") if p.is_file()):
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n# mine\n")
+        done = varbench(*command)
+        assert done.exit_code == 2 and f"{file} is there with other content" in done.stderr
+        assert file.read_bytes() == before + b"\n# mine\n"
+        file.write_bytes(before)
 
 
 @pytest.mark.parametrize("field", ["erased", "set"])

@@ -80,6 +80,14 @@ def test_equal_labels_are_taken(tmp_path: Path) -> None:
     assert score(labelled(tmp_path / "a", rows), tmp_path / "s").exit_code == 0
 
 
+def test_a_label_that_is_mended_is_scored_anew(tmp_path: Path) -> None:
+    for label in ("boat", "clock"):
+        folder = labelled(tmp_path / "a", [("a.png", "a thing", "0", label)])
+        for store in ("one", label):
+            assert score(folder, tmp_path / store).exit_code == 0
+        assert cells(tmp_path / "one") == cells(tmp_path / label)
+
+
 # --- the recorded command, seeds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from varbench.data.concept_files import load_concept
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import UserError
 from varbench.models.weights.locate import place
+from varbench.pipeline.plan import Request
 from varbench.store import Store
 from varbench.utils.files import packaged
 
@@ -38,6 +40,29 @@ def test_a_path_is_taken_as_written(path: str) -> None:
 def test_quotes_may_be_given(value: str) -> None:
     model = resolve("infinity-2b", "quick", "none", [f"model.weights={value}"]).model
     assert isinstance(model, InfinityModelConfig) and model.weights == "/a,b"
+
+
+@pytest.mark.parametrize(
+    ("override", "absolute"),
+    [
+        ("model.weights=w,1", "model.weights={}/w,1"),
+        ("model.weights='w'", "model.weights={}/w"),
+        ("suite.groups.target.set=own.CSV", "suite.groups.target.set={}/own.CSV"),
+        ("++suite.groups.target.set=./own", "++suite.groups.target.set={}/own"),
+        ("suite.groups.target.set=gallery-faces", "suite.groups.target.set=gallery-faces"),
+        ("model.weights=null", "model.weights=null"),
+        ("model.weights=/a/b", "model.weights=/a/b"),
+        ("method.alpha=0.5", "method.alpha=0.5"),
+    ],
+)
+def test_a_request_has_absolute_paths(
+    override: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the command line, of an ablation's variants, and of a record alike."""
+    monkeypatch.chdir(tmp_path)
+    request = Request("infinity-2b", (), (), "quick", (0,), (override,))
+    assert request.overrides == (absolute.format(tmp_path),)
+    assert replace(request, overrides=("pairs=4", override)).overrides[1:] == request.overrides
 
 
 def test_null_is_none() -> None:

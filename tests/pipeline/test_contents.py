@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from varbench.pipeline.estimate.workload import run_workload
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.run import run
 from varbench.store import Stage, Store, cached
+from varbench.utils.files import packaged
 
 SMALL = (
     *small_groups(2, 1),
@@ -64,6 +66,24 @@ def test_an_entry_without_the_digests_of_its_inputs_is_missing(tmp_path: Path) -
     entry = cached(store, Stage.SCORES, {"b": 1}, lambda writer: None, [source])
     assert entry.computed_from([source])
     assert len(list(store.entries(Stage.SCORES))) == 1
+
+
+def test_prompts_of_a_set_that_changed_are_run_anew(tmp_path: Path) -> None:
+    """A cell's spec has only the name of a user's prompt set."""
+    lines = (packaged("prompts") / "gallery-faces.csv").read_text().splitlines(keepends=True)
+    ada = [line for line in lines if ",ada," in line or line.endswith(",ada\n")]
+    own = tmp_path / "own.csv"
+    request = replace(REQUEST, methods=(), overrides=(*SMALL, f"suite.groups.target.set={own}"))
+    contents = {
+        "first": ada[:2], "prompts": ada[2:4],
+        "labels": [line.replace(",ada", ",elena") for line in ada[2:4]],
+    }  # fmt: skip
+    for name, rows in contents.items():
+        own.write_text("".join([lines[0], *rows]))
+        run(request, run_context(tmp_path / "one"))
+        run(request, run_context(tmp_path / name))
+        assert numbers(Store(tmp_path / "one")) == numbers(Store(tmp_path / name))
+        assert len(list(Store(tmp_path / "one").entries(Stage.CELL))) == 1
 
 
 def test_a_cell_names_all_that_it_is_computed_from(tmp_path: Path) -> None:

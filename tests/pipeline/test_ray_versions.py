@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from varbench.conf.schema import EngineConfig
 from varbench.pipeline.engines.cluster import Cluster, EngineError
 from varbench.pipeline.engines.ray import Worker
-from varbench.utils.origin import code
+from varbench.utils.origin import code, sources
 
 
 class FakeRay(SimpleNamespace):
@@ -48,13 +49,25 @@ def test_workers_with_this_code_are_taken_in(monkeypatch: pytest.MonkeyPatch) ->
     assert (place.host, place.pid) == where[:2]
 
 
-@pytest.mark.parametrize("name", ["varbench", "commit", "torch"])
+@pytest.mark.parametrize("name", ["varbench", "commit", "sources", "torch"])
 def test_workers_with_other_code_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     words = re.escape(f"worker 7 on node-2 has {name} other (here {code()[name]}): one run")
     with pytest.raises(EngineError, match=words):
         grown(monkeypatch, "node-2", 7, {**code(), name: "other"})
+
+
+def test_a_change_of_any_source_file_is_other_code(tmp_path: Path) -> None:
+    """Two checkouts of one commit may both be dirty, in different ways."""
+    for name, text in (("a", "x = 1"), ("b", "x = 2"), ("c", "x = 1")):
+        (tmp_path / name / "inside").mkdir(parents=True)
+        (tmp_path / name / "inside" / "module.py").write_text(text)
+    assert sources(tmp_path / "a") != sources(tmp_path / "b")
+    assert sources(tmp_path / "a") == sources(tmp_path / "c")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "inside").symlink_to(tmp_path / "a" / "inside")  # as `varbench/baselines`
+    assert sources(tmp_path / "d") == sources(tmp_path / "a")
 
 
 def test_workers_that_do_not_tell_their_version_are_refused(

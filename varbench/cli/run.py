@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -178,6 +179,10 @@ def _checked_requests(
         raise UserError("--ablation has its own methods; drop --method")
     if suite == "":
         raise UserError("--suite needs a name")
+    if cell is not None and (method, concept, suite, ablation) != (None,) * 4:
+        raise UserError(
+            "--from repeats a cell, with its method, concept and suite: drop these options"
+        )
     variants = None if ablation is None else load_ablation(ablation)
     if variants is None:
         method = DEFAULT_METHOD if method is None else method
@@ -193,7 +198,7 @@ def _checked_requests(
         device,
     )
     if cell is not None:
-        common = replace(_request_of_cell(cell, device, store), engine=common.engine)
+        common = replace(_request_of_cell(cell, common, store), engine=common.engine)
     requests = {"": common}
     if variants is not None:
         launch.check_metrics(variants.metrics)
@@ -220,8 +225,12 @@ def _print_config(requests: Iterable[Request]) -> None:
             echo(OmegaConf.to_yaml(OmegaConf.create(plain(cell.config))))
 
 
-def _request_of_cell(path: Path, device: str, store: Path) -> Request:
-    """The request that repeats a recorded cell."""
+def _request_of_cell(path: Path, given: Request, store: Path) -> Request:
+    """The request that repeats a recorded cell, on the given device, with the given overrides.
+
+    It may be a stranger's, so paths that it names elsewhere are shown before they are read.
+    """
+    from varbench.conf.overrides import path_of
     from varbench.data import own_files
     from varbench.pipeline.launch import make_request
 
@@ -234,8 +243,15 @@ def _request_of_cell(path: Path, device: str, store: Path) -> Request:
         if type(seed) is not int:
             raise TypeError(f"seed {seed!r} is not a number")
         model, method, suite, concept = names
+        named: list[str] = []
         if cell["concept_file"] is not None:
             concept = str(own_files.restore(cell, concept, path.parent, store / "concepts"))
-        return make_request(model, method, concept, suite, seed, overrides, device)
+            named += map(os.path.expanduser, own_files.own_sets(Path(concept)))
+        request = make_request(model, method, concept, suite, seed, overrides, given.device)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a cell.json of varbench: {error}") from error
+    named += [str(file) for file in map(path_of, request.overrides) if file is not None]
+    for file in named:
+        if os.path.isabs(file) and not Path(file).is_relative_to(path.parent.resolve()):
+            echo(f"warning: {path} names a path outside of its folder: {file}", err=True)
+    return replace(request, overrides=(*request.overrides, *given.overrides))

@@ -6,15 +6,19 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast, get_origin, get_type_hints
 
 from hydra.errors import HydraException
 
 from varbench.conf.schema import GroupConfig
+from varbench.data.prompt_sets import is_path
+from varbench.utils.files import expanded
 
 _FREE_KEYS = ("suite.groups.", "model.train.", "model.methods.")  # of the user's choice
 _GROUP_KEY = re.compile(r"suite\.groups\.[^.]+\.(\w+)")
 _IN_QUOTES = re.compile(r"(['\"]).*\1", re.DOTALL)
+_PATH_KEY = re.compile(r"model\.weights|suite\.groups\.[^.]+\.set")
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -38,6 +42,21 @@ def _type_of(key: str, types: Mapping[str, Any]) -> Any:
 
 def _key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
+
+
+def path_of(override: str) -> Path | None:
+    """The path of a file or folder of the user's that an override names, as it stands there."""
+    key, (_, _, value) = _key_of(override), override.partition("=")
+    value = value[1:-1] if _IN_QUOTES.fullmatch(value) else value
+    if not _PATH_KEY.fullmatch(key) or value in ("", "null"):
+        return None
+    return Path(value) if key == "model.weights" or is_path(value, ".csv") else None
+
+
+def absolute(override: str) -> str:
+    """The override with its path, if it names one, as it is from every folder."""
+    path = path_of(override)
+    return override if path is None else f"{override.partition('=')[0]}={expanded(path).absolute()}"
 
 
 def quoted(overrides: Sequence[str], types: Mapping[str, Any]) -> list[str]:

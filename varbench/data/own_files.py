@@ -23,7 +23,7 @@ def contents(concept: str) -> dict[str, Any]:
     if not is_path(concept, ".yaml", ".yml"):
         return {FILE: None}
     path = expanded(concept)
-    sets = {name: _text(path.parent / expanded(name)) for name in _own_sets(path)}
+    sets = {name: _text(path.parent / expanded(name)) for name in own_sets(path)}
     return {FILE: _text(path), **({SETS: sets} if sets else {})}
 
 
@@ -31,7 +31,7 @@ def _text(path: Path) -> str:
     return decode(path, read_bytes(path, ConceptError), ConceptError)
 
 
-def _own_sets(path: Path) -> list[str]:
+def own_sets(path: Path) -> list[str]:
     """The sets of a concept file that are files themselves, as it names them."""
     named = _named(read_yaml(path, "the concept", ConceptError).content)
     return [name for name in dict.fromkeys(named) if is_path(name, ".csv")]
@@ -60,7 +60,8 @@ def restore(cell: Mapping[str, Any], name: str, beside: Path, folder: Path) -> P
         The concept's file.
 
     Raises:
-        ValueError: the record names files elsewhere, or its sets are nowhere.
+        ValueError: the record names files elsewhere, its sets are nowhere, or files of other
+            content lie where it goes.
         OSError: a file cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+_-]*", name):
@@ -70,7 +71,7 @@ def restore(cell: Mapping[str, Any], name: str, beside: Path, folder: Path) -> P
     climbs = max((Path(each).parts.count("..") for each in sets), default=0)
     file = root.joinpath(*["in"] * max(climbs, 2)) / f"{name}.yaml"
     _write(file, cell[FILE])
-    for each in _own_sets(file):
+    for each in own_sets(file):
         target = Path(os.path.normpath(file.parent / each))
         if expanded(each).is_absolute():
             continue  # read where it lies
@@ -84,4 +85,6 @@ def restore(cell: Mapping[str, Any], name: str, beside: Path, folder: Path) -> P
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_bytes() != text.encode("utf-8"):
+        raise ValueError(f"{path} is there with other content; move it away")
     path.write_bytes(text.encode("utf-8"))

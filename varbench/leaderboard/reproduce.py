@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from varbench.data import own_files
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.publish import results_of, settings_of
 from varbench.leaderboard.results import MetricValues, Result
@@ -48,10 +49,11 @@ def request_of(result: Result, folder: Path, device: str = "cpu") -> Request:
         raise ResultsError(f"{result.path}: its runs had different settings; publish it again")
     concept = options["--concept"]
     if (text := result.provenance.concept_file) is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{result.concept}.yaml"
-        path.write_text(text, encoding="utf-8")
-        concept = str(path)
+        try:
+            kept = {own_files.FILE: text}
+            concept = str(own_files.restore(kept, result.concept, result.path.parent, folder))
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{result.path}: {error}") from error
     seeds = tuple(one.seed for one in result.provenance.runs)
     suite = options["--suite"]
     return Request(result.model, (result.method,), (concept,), suite, seeds, same, device)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from varbench.conf.compose import accepts, resolve
+from varbench.conf.overrides import absolute
 from varbench.conf.schema import EngineConfig, RunConfig, SuiteConfig, plain
 from varbench.data.concept import Concept
 from varbench.data.concept_files import load_concept
@@ -27,7 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """A run as requested on the command line; `engine` selects where work runs, not its results."""
+    """A run as requested on the command line; `engine` selects where work runs, not its results.
+
+    Paths among the overrides become absolute: workers and whoever repeats it are in other folders.
+    """
 
     model: str
     methods: tuple[str, ...]
@@ -37,6 +41,9 @@ class Request:
     overrides: tuple[str, ...] = ()
     device: str = "cpu"
     engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", tuple(map(absolute, self.overrides)))
 
 
 @dataclass(frozen=True)

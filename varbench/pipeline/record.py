@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import CellOutputs, inputs_of, lost_in
-from varbench.pipeline.plan import Cell
+from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages import attack, generate, probe
 from varbench.pipeline.stages.edit import edit_spec, steering_spec
 from varbench.pipeline.stages.reference import statistics_spec
@@ -38,6 +38,8 @@ from varbench.store.failures import Failed, check_share, note_cell
 from varbench.utils.origin import distinct, origin
 
 FILE = "cell.json"
+Samples = Mapping[str, Sequence[Sample]]
+"""By prompt group."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,26 @@ def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
     }
 
 
-def recorded(store: Store, spec: Mapping[str, Any], *, verify: bool = True) -> Entry | None:
-    """The cell of a spec, if the store has all that it was computed from, with equal content."""
-    cell = store.find(Stage.CELL, digest(spec), verify=verify)
+def recorded(
+    store: Store, spec: Mapping[str, Any], samples: Samples, *, verify: bool = True
+) -> Entry | None:
+    """The cell of a spec, if it was computed from these samples and from what the store has."""
+    cell, read = store.find(Stage.CELL, digest(spec), verify=verify), prompts_read(samples)
     if cell is None:
         return None
-    names = (name.partition("/") for name in cell.meta.get(INPUTS, {}))
+    names = (name.partition("/") for name in cell.meta.get(INPUTS, {}) if name not in read)
     inputs = [store.find(stage, key, verify=verify) for stage, _, key in names]
     present = [entry for entry in inputs if entry is not None]
-    return cell if 0 < len(inputs) == len(present) and cell.computed_from(present) else None
+    return cell if 0 < len(inputs) == len(present) and cell.computed_from(present, read) else None
+
+
+def prompts_read(samples: Samples) -> dict[str, str]:
+    """The digest of the prompts and labels of a cell; its spec has only the names of their sets."""
+    rows = {
+        group: [[sample.prompt.text, dict(sample.prompt.labels), sample.seed] for sample in each]
+        for group, each in samples.items()
+    }
+    return {"prompts": digest(rows)}
 
 
 def record_cell(
@@ -112,7 +125,9 @@ def record_cell(
         note_cell(writer, lost)
         writer.meta |= next_sequence(ctx.store, Stage.CELL)
 
-    return cached(ctx.store, Stage.CELL, header.spec, write, inputs_of(outputs, base))
+    read = prompts_read({name: group.samples for name, group in outputs.stored.items()})
+    inputs = inputs_of(outputs, base)
+    return cached(ctx.store, Stage.CELL, header.spec, write, inputs, read=read)
 
 
 @dataclass(frozen=True)

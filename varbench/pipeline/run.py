@@ -37,7 +37,7 @@ def run(request: Request, ctx: RunContext) -> list[Entry]:
         spec = cell_spec(ctx, cell)
         for concept, groups in prompts_of([cell]).items():  # the tokenizer may only now be here
             check_read(cell.config.model, groups, concept)
-        entry = recorded(ctx.store, spec)
+        entry = recorded(ctx.store, spec, cell.groups())
         if entry is None:
             base = base or measure(ctx, base_cell(cells, cell))
             outputs = base if cell.method == NONE else measure(ctx, cell)

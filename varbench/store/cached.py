@@ -22,6 +22,7 @@ def cached(
     compute: Callable[[Writer], None],
     inputs: Sequence[Entry] = (),
     device: str | None = None,
+    read: Mapping[str, str] = {},
 ) -> Entry:
     """The entry of a spec: found in the store, or computed once, under the entry's lock.
 
@@ -31,22 +32,23 @@ def cached(
         compute: writes the payload into ``Writer.dir``, and what else is known into its ``meta``.
         inputs: all entries that `compute` reads.
         device: name of the device that computes; None for work that no device decides.
+        read: digests, by name, of what `compute` reads besides and `spec` does not say.
 
     Raises:
         StoreError: the store cannot be written.
         Whatever `compute` raises; nothing is stored then.
     """
     entry = store.get(stage, spec)
-    if entry is not None and entry.computed_from(inputs):
+    if entry is not None and entry.computed_from(inputs, read):
         return entry
     with store.lock(stage, spec):
         entry = store.get(stage, spec)  # another process may have computed it meanwhile
         if entry is not None:
-            if entry.computed_from(inputs):
+            if entry.computed_from(inputs, read):
                 return entry
             store.remove(entry)
         with store.write(stage, spec) as writer:
-            writer.meta[INPUTS] = {entry.name: entry.content for entry in inputs}
+            writer.meta[INPUTS] = {entry.name: entry.content for entry in inputs} | dict(read)
             writer.meta[ORIGIN] = origin(device)
             compute(writer)
     assert writer.entry is not None

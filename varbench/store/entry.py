@@ -106,10 +106,10 @@ class Entry:
         """Digest of the payload: equal for equal files, whatever was computed when and where."""
         return parsed_digest({name: info.sha256 for name, info in self.files.items()})
 
-    def computed_from(self, inputs: Iterable[Entry]) -> bool:
-        """True if the entry was computed from entries with the contents that these have now."""
-        read = self.meta.get(INPUTS, {})
-        return all(read.get(entry.name) == entry.content for entry in inputs)
+    def computed_from(self, inputs: Iterable[Entry], read: Mapping[str, str] = {}) -> bool:
+        """True if the entry was computed from what these entries, and all else read, have now."""
+        known, now = self.meta.get(INPUTS, {}), {entry.name: entry.content for entry in inputs}
+        return all(known.get(name) == content for name, content in {**now, **read}.items())
 
     def path(self, name: str) -> Path:
         """The path of payload file `name`. Raises KeyError, listing the files."""

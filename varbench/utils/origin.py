@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -9,6 +11,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @cache
@@ -29,7 +33,7 @@ def versions() -> dict[str, str]:
 @cache
 def commit() -> str | None:
     """The checkout's commit, with ``+dirty`` where files differ; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
+    root = _PACKAGE.parent
     if not (root / ".git").exists():
         return None
     try:
@@ -46,9 +50,21 @@ def _git(root: Path, *args: str) -> str:
     return done.stdout.strip()
 
 
+@cache
+def sources(package: Path) -> str:
+    """Hash of a package's Python files, 12 hex digits: dirty checkouts may share a commit."""
+    hashed = hashlib.sha256()
+    for folder, folders, names in os.walk(package, followlinks=True):
+        folders.sort()
+        for path in (Path(folder, name) for name in sorted(names) if name.endswith(".py")):
+            hashed.update(f"{path.relative_to(package).as_posix()}\n".encode())
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:12]
+
+
 def code() -> dict[str, str]:
-    """Versions of Python and the libraries, and the commit, of this process."""
-    return {**versions(), "commit": commit() or "no checkout"}
+    """Versions of Python and the libraries, the commit and the sources, of this process."""
+    return {**versions(), "commit": commit() or "no checkout", "sources": sources(_PACKAGE)}
 
 
 def origin(device: str | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Worker:
         self._tasks: dict[str, Task] = {}
 
     def where(self) -> tuple[str, int, dict[str, str]]:
-        """Host, process number, and the code that computes here: versions and commit."""
+        """Host, process number, and the code that computes here: versions, commit, sources."""
         return socket.gethostname(), os.getpid(), code()
 
     def do(self, key: str) -> tuple[str, str] | None:
@@ -98,7 +98,7 @@ class _Run:
 def unfinished(request: Request, ctx: RunContext) -> dict[str, Task]:
     """By key the tasks of all cells that are not recorded, in the order in which to begin them."""
     cells = plan(request)
-    open_cells = [c for c in cells if recorded(ctx.store, cell_spec(ctx, c)) is None]
+    open_cells = [c for c in cells if recorded(ctx.store, cell_spec(ctx, c), c.groups()) is None]
     bases = [base_cell(cells, cell) for cell in open_cells]
     some = [cell for cell in cells if any(cell is one for one in (*bases, *open_cells))]
     # Long tasks first: at the end of a run all other workers would wait for the one that has it.

@@ -199,4 +199,4 @@ def _recorded(ctx: RunContext, cell: Cell) -> bool:
         spec = cell_spec(ctx, cell)
     except UserError:  # a network's file is missing, and with it the fingerprint
         return False
-    return recorded(ctx.store, spec, verify=False) is not None
+    return recorded(ctx.store, spec, cell.groups(), verify=False) is not None

@@ -37,7 +37,8 @@ def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
     for image_set, own in zip(image_sets, images, strict=True):
         ctx.progress.label = image_set.cell.method
         header = _header(ctx, job, image_set, own, images[0])
-        entry = recorded(ctx.store, header.spec)
+        samples = {name: [s for s, _ in images] for name, images in image_set.images.items()}
+        entry = recorded(ctx.store, header.spec, samples)
         if entry is None:
             base = base or _outputs(ctx, job.base.cell, images[0], images[0])
             is_base = image_set is job.base
