@@ -36,7 +36,7 @@ from tabulate import tabulate
 
 from varbench.conf.compose import names, resolve
 from varbench.models.common.execution import Execution
-from varbench.models.infinity.config import PRECISIONS, InfinityConfig
+from varbench.models.infinity.config import InfinityConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
@@ -230,15 +230,16 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     made.add_argument("overrides", nargs="*", help="of the config, as model.transformer.depth=4")
+    precisions = InfinityConfig.precisions
     infinities = [name for name in names("model") if name.startswith("infinity-")]
     made.add_argument("--config", choices=infinities, default="infinity-125m")
     made.add_argument("--batch", type=int, default=8)
     made.add_argument(
         "--text-rows", type=int, nargs="+", default=[32], help="lengths of the prompts, in turn"
     )
-    made.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    made.add_argument("--decoder", choices=PRECISIONS, default="fp32", help="its precision")
-    made.add_argument("--literal", choices=PRECISIONS, default="fp32", help="the loop's precision")
+    made.add_argument("--precision", choices=precisions, default="fp32")
+    made.add_argument("--decoder", choices=precisions, default="fp32", help="its precision")
+    made.add_argument("--literal", choices=precisions, default="fp32", help="the loop's precision")
     made.add_argument("--compile", action="store_true", help="see Execution.compile")
     made.add_argument("--repeats", type=int, default=3)
     made.add_argument("--device", default="auto")

@@ -16,7 +16,7 @@ from tests.helpers.training import TRAIN, blank_pairs
 from varbench.conf.compose import resolve
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import new_optimiser, training_mode
-from varbench.models.fake import fake_infinity
+from varbench.models.fake import fake_tensors
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.schedules import schedule_for
@@ -46,7 +46,9 @@ def counted(
     pairs: int = 5,
     vae: TokenizerConfig = SMALL_VAE,
 ) -> TrainingMemory:
-    with fake_infinity(sizes, vae, schedule_for(pn)) as model:
+    with fake_tensors():
+        parts = InfinityTransformer(sizes), BSQVAE(vae), None, schedule_for(pn), Sampling()
+        model = InfinityModel("fake", *parts)
         resident = size_of(model.tokenizer.parameters())
         return training_memory(model, *blank_pairs(model, pairs), config, resident)
 

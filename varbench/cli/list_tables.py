@@ -79,7 +79,7 @@ def list_table(kind: str) -> str:
 
 def _models() -> Table:
     rows: list[list[object]] = []
-    for name in models.LOADERS:
+    for name in models.MODELS:
         c = card(model_config(name))
         state = "there" if not c.missing else f"missing {len(c.missing)} of its files"
         sizes = [_size(c.parameters, "parameters")]
@@ -93,7 +93,7 @@ def _weights() -> str:
     """The files of released models, by repository."""
     parts: dict[Source, Part] = {}
     users: dict[Source, list[str]] = {}
-    for name in models.LOADERS:
+    for name in models.MODELS:
         config = model_config(name)
         if isinstance(config, ReleasedConfig):
             for part in locate.find(config):

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from varbench.models.common.execution import Execution
-from varbench.models.common.var_model import batch_of
+from varbench.models.common.var_model import VarModel, batch_of
 from varbench.models.gallery import sizes as gallery
 from varbench.models.infinity.config import InfinityConfig, TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.protocol import NextScaleModel, Sampling, Schedule
-from varbench.models.registry import PARAMETERS
+from varbench.models.protocol import Schedule
+from varbench.models.registry import MODELS
 from varbench.models.switti.config import SwittiConfig
 from varbench.models.switti.model import SwittiModel
 from varbench.models.switti.text import MAXLEN, SwittiCondition
@@ -75,20 +75,27 @@ class ConstantValues(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A builder of a model of fake tensors, and the memory that other networks take.
+    """A builder of a model of fake tensors, and the memory that its text encoders take.
 
     Attributes:
         depth: blocks of its transformer.
-        build: number of blocks -> the model, valid inside the context. ``encode`` gives prompts
-            of the greatest length that conditions are padded to.
-        resident: bytes of the networks besides ``weights()`` that stay on the device.
-        text_encoder: bytes of text encoders that are freed once prompts are encoded.
+        make: number of blocks -> the model; ``encode`` gives prompts of the greatest length.
+        text_rows: rows of such a prompt.
+        resident: bytes of text encoders that stay on the device.
+        text_encoder: bytes of those that are freed once prompts are encoded.
     """
 
     depth: int
-    build: Callable[[int], AbstractContextManager[NextScaleModel]]
+    make: Callable[[int], VarModel[Any]]
+    text_rows: int
     resident: int
     text_encoder: int
+
+    @contextmanager
+    def build(self, depth: int) -> Iterator[VarModel[Any]]:
+        """The model with so many blocks, valid inside the context."""
+        with fake_tensors(), ConstantValues(self.text_rows):
+            yield self.make(depth)
 
 
 class _BlankText(Generic[C]):
@@ -107,64 +114,43 @@ class _BlankText(Generic[C]):
 
 def blueprint_of(config: Any) -> Blueprint | None:
     """The blueprint of a model config; None for a plugin's model, whose shapes are not known."""
-    if isinstance(config, InfinityConfig):
-        sizes, bf16 = config.transformer, config.precision == "bf16"
-        build = partial(_infinity, config, sizes, config.tokenizer, config.schedule(), bf16)
-        text = BYTES[config.text_precision] * config.files.text_parameters
-        return Blueprint(sizes.depth, build, _bytes_of(lambda: BSQVAE(config.tokenizer)), text)
     if isinstance(config, SwittiConfig):
         text = BYTES["fp32"] * config.files.text_parameters
-        resident = _bytes_of(lambda: VQVAE(config.tokenizer))
-        return Blueprint(config.transformer.depth, partial(_switti, config), resident, text)
+        return Blueprint(config.transformer.depth, partial(_switti, config), MAXLEN, 0, text)
+    if isinstance(config, InfinityConfig):
+        sizes, codes, schedule = config.transformer, config.tokenizer, config.schedule()
+        make = partial(_infinity, config, sizes, codes, schedule, config.precision)
+        text = BYTES[config.text_precision] * config.files.text_parameters
+        return Blueprint(sizes.depth, make, sizes.text_maxlen, 0, text)
     if config.name == "gallery":
-        sizes, parameters = gallery.TRANSFORMER, PARAMETERS["gallery"]
-        build = partial(_infinity, config, sizes, gallery.TOKENIZER, gallery.SCHEDULE, False)
-        resident = BYTES["fp32"] * (parameters.tokenizer + parameters.text_encoder)
-        return Blueprint(sizes.depth, build, resident, 0)
+        sizes, codes = gallery.TRANSFORMER, gallery.TOKENIZER
+        make = partial(_infinity, config, sizes, codes, gallery.SCHEDULE, "fp32")
+        text = BYTES["fp32"] * MODELS["gallery"][1].text_encoder
+        return Blueprint(sizes.depth, make, sizes.text_maxlen, text, 0)
     return None
 
 
-def _bytes_of(build: Callable[[], nn.Module]) -> int:
-    with torch.device("meta"):
-        return sum(p.nbytes for p in build().parameters())
-
-
-@contextmanager
 def _infinity(
     config: Any,
     sizes: TransformerConfig,
     codes: TokenizerConfig,
     schedule: Schedule,
-    bf16: bool,
+    precision: str,
     depth: int,
-) -> Iterator[NextScaleModel]:
+) -> InfinityModel:
     def blank(count: int) -> TextCondition:
         rows = torch.zeros(count, sizes.text_maxlen, sizes.text_width)
         return TextCondition(rows, torch.full((count,), sizes.text_maxlen))
 
-    made = fake_infinity(replace(sizes, depth=depth), codes, schedule)
-    with made as model, ConstantValues(sizes.text_maxlen):
-        if bf16:
-            model.transformer.blocks.to(torch.bfloat16)
-        model.execution = Execution(bf16=bf16)
-        model.transformer.requires_grad_(False)
-        model.text_encoder = _BlankText(blank)
-        model.sampling, model.batch = config.sampling, batch_of(config)
-        yield model
+    network = InfinityTransformer(replace(sizes, depth=depth)).requires_grad_(False)
+    if precision == "bf16":
+        network.blocks.to(torch.bfloat16)
+    network.execution = Execution(bf16=precision == "bf16")
+    parts = network, BSQVAE(codes), _BlankText(blank), schedule
+    return InfinityModel(config.name, *parts, config.sampling, batch_of(config))
 
 
-@contextmanager
-def fake_infinity(
-    transformer: TransformerConfig, tokenizer: TokenizerConfig, schedule: Schedule
-) -> Iterator[InfinityModel]:
-    """An Infinity of fake tensors; inside the context everything computed is fake, too."""
-    with fake_tensors():
-        network = InfinityTransformer(transformer)
-        yield InfinityModel("blueprint", network, BSQVAE(tokenizer), None, schedule, Sampling())
-
-
-@contextmanager
-def _switti(config: Any, depth: int) -> Iterator[NextScaleModel]:
+def _switti(config: Any, depth: int) -> SwittiModel:
     sizes = config.transformer
 
     def blank(count: int) -> SwittiCondition:
@@ -172,13 +158,6 @@ def _switti(config: Any, depth: int) -> Iterator[NextScaleModel]:
         pooled = torch.zeros(count, sizes.pooled_width)
         return SwittiCondition(rows, torch.full((count,), MAXLEN), pooled)
 
-    with fake_tensors():
-        yield SwittiModel(
-            config.name,
-            SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False),
-            VQVAE(config.tokenizer),
-            _BlankText(blank),
-            config.schedule(),
-            config.sampling,
-            batch_of(config),
-        )
+    network = SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False)
+    parts = network, VQVAE(config.tokenizer), _BlankText(blank), config.schedule()
+    return SwittiModel(config.name, *parts, config.sampling, batch_of(config))

@@ -17,39 +17,27 @@ if TYPE_CHECKING:
     from varbench.models.protocol import NextScaleModel, Schedule
     from varbench.models.weights.rewrite import WeightsFile
 
-INFINITY = "varbench.models.infinity.released"
-SWITTI = "varbench.models.switti.released"
-LOADERS = {
-    "gallery": "varbench.models.gallery.model",
-    "infinity-125m": INFINITY,
-    "infinity-2b": INFINITY,
-    "infinity-8b": INFINITY,
-    "infinity-8b-512": INFINITY,
-    "switti": SWITTI,
-    "switti-1024": SWITTI,
-    "switti-1024-ar": SWITTI,
-    "switti-ar": SWITTI,
-}
-"""Name -> module with ``load(config, device)``, and ``fingerprint()`` unless the model's config is
-a :class:`ReleasedConfig`; ``weights_file(config)`` for exports."""
-
-
+_INFINITY, _SWITTI = "varbench.models.infinity.released", "varbench.models.switti.released"
 _T5_XL, _CLIP_PAIR = 1_223_527_424, 816_081_920
-_INFINITY_8B = Parameters(8_223_560_800, 152_231_024, 81_624_209, _T5_XL)
-_SWITTI_512 = Parameters(2_449_040_640, 21_477_376, 64_831_235, _CLIP_PAIR)
-_SWITTI_1024 = Parameters(2_449_040_640, 21_485_056, 64_831_235, _CLIP_PAIR)
-PARAMETERS = {
-    "gallery": Parameters(3_560_856, 470_848, 2_586_000, 347_264),
-    "infinity-125m": Parameters(113_421_408, 11_727_392, 109_970_579, _T5_XL),
-    "infinity-2b": Parameters(2_148_729_344, 55_834_688, 110_118_051, _T5_XL),
+_INFINITY_8B = (_INFINITY, Parameters(8_223_560_800, 152_231_024, 81_624_209, _T5_XL))
+_SWITTI_512 = (_SWITTI, Parameters(2_449_040_640, 21_477_376, 64_831_235, _CLIP_PAIR))
+_SWITTI_1024 = (_SWITTI, Parameters(2_449_040_640, 21_485_056, 64_831_235, _CLIP_PAIR))
+MODELS = {
+    "gallery": (
+        "varbench.models.gallery.model", Parameters(3_560_856, 470_848, 2_586_000, 347_264),
+    ),
+    "infinity-125m": (_INFINITY, Parameters(113_421_408, 11_727_392, 109_970_579, _T5_XL)),
+    "infinity-2b": (_INFINITY, Parameters(2_148_729_344, 55_834_688, 110_118_051, _T5_XL)),
     "infinity-8b": _INFINITY_8B,
     "infinity-8b-512": _INFINITY_8B,
     "switti": _SWITTI_512,
     "switti-1024": _SWITTI_1024,
     "switti-1024-ar": _SWITTI_1024,
     "switti-ar": _SWITTI_512,
-}
-"""Name -> numbers of parameters, counted on the modules (a test holds them)."""
+}  # fmt: skip
+"""Name -> module with ``load(config, device)``, and ``fingerprint()`` unless the model's config is
+a :class:`ReleasedConfig`; ``weights_file(config)`` for exports. Then the numbers of parameters,
+counted on the modules (a test holds them)."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +64,17 @@ class Card:
 
 def card(config: Any) -> Card:
     """The card of a packaged model config, by the sizes that the model was released with."""
-    parameters = PARAMETERS[config.name]
+    _, parameters = MODELS[config.name]
     if not isinstance(config, ReleasedConfig):
         return Card(parameters.total, 4 * parameters.total, None, None, "the package", ())
-    fp32, bf16 = config.at("fp32"), config.at("bf16")
+    built_in: Any = config
+    text = built_in.text_precision
+    as_released = parameters.bytes("bf16", text) if "bf16" in built_in.precisions else None
     return Card(
         parameters.total,
-        fp32.weight_bytes(parameters) if fp32 else None,
-        bf16.weight_bytes(parameters) if bf16 else None,
-        config.weight_bytes(parameters) + config.cache_bytes(),
+        parameters.bytes("fp32", "fp32"),
+        as_released,
+        parameters.bytes(built_in.precision, text) + built_in.cache_bytes(),
         locate.place(config),
         tuple(
             f"{part.source.repository}/{name}"
@@ -108,15 +98,15 @@ def _checked(name: str, offered: Any) -> Any:
     return offered
 
 
-PLUGINS = ObjectKind("model", "varbench.models", lambda: LOADERS, _checked)
+PLUGINS = ObjectKind("model", "varbench.models", lambda: MODELS, _checked)
 
 
 def _module(name: str) -> Any:
-    if name in LOADERS:
-        return importlib.import_module(LOADERS[name])
+    if name in MODELS:
+        return importlib.import_module(MODELS[name][0])
     if PLUGINS.knows(name):
         return PLUGINS.load(name)
-    raise unknown("model", name, [*LOADERS, *PLUGINS.plugins()])
+    raise unknown("model", name, [*MODELS, *PLUGINS.plugins()])
 
 
 def load_model(config: Any, device: str) -> NextScaleModel:

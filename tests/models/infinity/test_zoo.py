@@ -28,7 +28,7 @@ from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.schedules import FULL_SCHEDULES, PIXEL_BUDGETS, schedule_for
 from varbench.models.infinity.tokenizer import BSQVAE
 from varbench.models.infinity.transformer import InfinityTransformer
-from varbench.models.registry import LOADERS, PARAMETERS
+from varbench.models.registry import MODELS
 from varbench.models.weights.checkpoint import load_new
 from varbench.models.weights.tensor_files import read_tensors
 
@@ -73,7 +73,7 @@ def released(name: str) -> InfinityModelConfig:
 
 
 def test_every_config_has_a_loader_and_the_other_way_round() -> None:
-    assert set(names("model")) == set(LOADERS) >= {"gallery", *ZOO}
+    assert set(names("model")) == set(MODELS) >= {"gallery", *ZOO}
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -92,7 +92,7 @@ def test_figures(name: str) -> None:
     )
     assert (v.bits, v.factor, v.base_width) == (expected["vae_bits"], expected["factor"], 128)
     assert schedule_for(config.pn, config.aspect_ratio).total == expected["tokens"]
-    actual = PARAMETERS[name]
+    actual = MODELS[name][1]
     assert actual.blocks + actual.outer == pytest.approx(expected["parameters"], rel=5e-5)
     assert actual.tokenizer == pytest.approx(expected["vae_parameters"], rel=1e-3)
     s = config.sampling
@@ -254,7 +254,7 @@ def test_full_size_tokenizers_load(name: str, nest: tuple[str, ...], tmp_path: P
         return load_new(lambda: BSQVAE(config), read_tensors(path), TokenizerFormat(), device=META)
 
     loaded = attempt(shapes)
-    assert sum(p.numel() for p in loaded.parameters()) == PARAMETERS[name].tokenizer
+    assert sum(p.numel() for p in loaded.parameters()) == MODELS[name][1].tokenizer
     gone = "decoder.up.1.upsample.conv.conv.bias"
     del shapes[gone]
     with pytest.raises(CheckpointError, match=r"missing: decoder\.up\.1\.upsample\.conv\.bias$"):

@@ -6,9 +6,9 @@ because ``varbench list models`` reads these configs.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from varbench.errors import check_choice, check_least
 from varbench.models.infinity.schedules import PIXEL_BUDGETS, schedule_for
@@ -16,13 +16,10 @@ from varbench.models.protocol import Schedule
 from varbench.models.weights.released import (
     BYTES,
     INDEX,
-    Parameters,
     ReleasedConfig,
     Source,
     text_encoder,
 )
-
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -154,6 +151,9 @@ class InfinityConfig(ReleasedConfig):
     precision: str = "bf16"
     text_precision: str = "fp16"
 
+    precisions: ClassVar = ("fp32", "bf16")
+    """Of the blocks."""
+
     def __post_init__(self) -> None:
         expected = self.tokenizer.bits * (4 if self.transformer.patchify else 1)
         if self.transformer.bits != expected:
@@ -164,7 +164,7 @@ class InfinityConfig(ReleasedConfig):
         if self.chunks < 1 or self.transformer.depth % self.chunks:
             raise ValueError(f"depth {self.transformer.depth} is not {self.chunks} equal chunks")
         check_choice("pn", self.pn, PIXEL_BUDGETS)
-        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("precision", self.precision, self.precisions)
         check_choice("text_precision", self.text_precision, BYTES)
         if not 0 < self.aspect_ratio < float("inf"):
             raise ValueError(f"aspect_ratio must be positive, got {self.aspect_ratio}")
@@ -205,16 +205,7 @@ class InfinityConfig(ReleasedConfig):
     def schedule(self) -> Schedule:
         return schedule_for(self.pn, self.aspect_ratio)
 
-    def weight_bytes(self, parameters: Parameters) -> int:
-        whole = BYTES["fp32"] * (parameters.outer + parameters.tokenizer)
-        text = BYTES[self.text_precision] * parameters.text_encoder
-        return BYTES[self.precision] * parameters.blocks + whole + text
-
     def cache_bytes(self) -> int:
+        """Bytes of the keys and values that later scales read, of one guided image."""
         sizes, tokens = self.transformer, self.schedule().total
         return 2 * 2 * sizes.depth * tokens * sizes.width * BYTES[self.precision]
-
-    def at(self, precision: str) -> Self | None:
-        if precision == "fp32":
-            return replace(self, precision="fp32", text_precision="fp32")
-        return replace(self, precision=precision) if precision in PRECISIONS else None

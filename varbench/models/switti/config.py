@@ -11,12 +11,11 @@ Nothing here imports torch, because ``varbench list models`` reads these configs
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from varbench.models.protocol import Schedule
 from varbench.models.weights.released import (
     BYTES,
-    Parameters,
     ReleasedConfig,
     Source,
     text_encoder,
@@ -142,6 +141,10 @@ class SwittiConfig(ReleasedConfig):
     sides: tuple[int, ...]
     files: WeightFiles
 
+    precision: ClassVar = "fp32"
+    text_precision: ClassVar = "fp32"
+    precisions: ClassVar = ("fp32",)
+
     def __post_init__(self) -> None:
         # A YAML list arrives as a list.
         object.__setattr__(self, "sides", tuple(self.sides))
@@ -176,14 +179,9 @@ class SwittiConfig(ReleasedConfig):
     def schedule(self) -> Schedule:
         return Schedule(tuple((side, side) for side in self.sides))
 
-    def weight_bytes(self, parameters: Parameters) -> int:
-        return BYTES["fp32"] * parameters.total
-
     def cache_bytes(self) -> int:
+        """Bytes of the keys and values that later scales read, of one guided image."""
         sizes = self.transformer
         if not sizes.causal:
             return 0
         return 2 * 2 * sizes.depth * self.schedule().total * sizes.width * BYTES["fp32"]
-
-    def at(self, precision: str) -> Self | None:
-        return self if precision == "fp32" else None

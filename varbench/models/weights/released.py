@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from varbench.models.protocol import Schedule
 
@@ -87,6 +87,11 @@ class Parameters:
         """Of all networks."""
         return self.blocks + self.outer + self.tokenizer + self.text_encoder
 
+    def bytes(self, blocks: str, text: str) -> int:
+        """Bytes of all weights with blocks and text encoders in a precision, the rest in fp32."""
+        rest = BYTES["fp32"] * (self.outer + self.tokenizer)
+        return BYTES[blocks] * self.blocks + rest + BYTES[text] * self.text_encoder
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedConfig(ABC):
@@ -109,21 +114,3 @@ class ReleasedConfig(ABC):
     @abstractmethod
     def schedule(self) -> Schedule:
         """The token grids, coarse to fine."""
-
-    @abstractmethod
-    def weight_bytes(self, parameters: Parameters) -> int:
-        """Bytes of all weights at the model's precision."""
-
-    @abstractmethod
-    def cache_bytes(self) -> int:
-        """Bytes of the keys and values that later scales read, of one guided image.
-
-        2 conditions x 2 (keys, values) x depth x tokens x width x bytes per number; 0 where none
-        are kept.
-        """
-
-    @abstractmethod
-    def at(self, precision: str) -> Self | None:
-        """The model with all weights in float32 (``fp32``), or with blocks in bfloat16 and the
-        rest as released (``bf16``); None where the model does not offer it.
-        """

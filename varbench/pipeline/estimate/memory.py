@@ -125,7 +125,7 @@ def _count(
             images = model.decode(rollout)
         generation = GenerationMemory(
             weights=size_of(model.weights().state_dict().values()),
-            resident=blueprint.resident,
+            resident=blueprint.resident + size_of(model.tokenizer.parameters()),
             text_encoder=blueprint.text_encoder,
             sampling=sampling.peak,
             decoding=decoding.peak,

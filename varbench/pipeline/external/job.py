@@ -176,7 +176,7 @@ def _check_names(request: ScoreRequest) -> None:
                 f"{option} {name!r} cannot be a name; use letters, digits, dots, underscores and "
                 "hyphens"
             )
-    if request.model in registry.LOADERS or registry.PLUGINS.knows(request.model):
+    if request.model in registry.MODELS or registry.PLUGINS.knows(request.model):
         raise UserError(
             f"--model-name {request.model!r} is a model that varbench itself runs, and its results "
             f"must not be mixed with these; use another name, such as {request.model}-{DEFAULT}"
