@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from varbench.utils.files import packaged
 
 SIDE = 64
-FEATURES = 64
 VERSION = 1
 JUDGE_FILE, FEATURES_FILE, CLIP_FOLDER = "judge.safetensors", "features.safetensors", "clip"
 CLIP_FILE = "open_clip_model.safetensors"
@@ -93,44 +92,44 @@ class _Trunk(nn.Module):
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
 
 
-class GalleryJudge(nn.Module):
-    """The classifier: one head per attribute, "none" where an image need not have it."""
+class _GalleryNetwork(nn.Module):
+    """A trunk and one head per attribute, with a bottleneck between them if it has a width."""
+
+    bottleneck_width: ClassVar[int] = 0
 
     def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
         super().__init__()
         self.labels: Labels = {head: tuple(names) for head, names in labels.items()}
         self.widths = tuple(widths)
         self.trunk = _Trunk(widths)
+        if self.bottleneck_width:
+            self.bottleneck = nn.Linear(self.trunk.out, self.bottleneck_width)
+        width = self.bottleneck_width or self.trunk.out
         self.heads = nn.ModuleDict(
-            {head: nn.Linear(self.trunk.out, len(names)) for head, names in self.labels.items()}
+            {head: nn.Linear(width, len(names)) for head, names in self.labels.items()}
         )
+
+    def logits(self, rows: Tensor) -> dict[str, Tensor]:
+        """Rows ``[B, width]`` of trunk or bottleneck -> per head logits ``[B, labels]``."""
+        return {head: linear(rows) for head, linear in self.heads.items()}
+
+
+class GalleryJudge(_GalleryNetwork):
+    """The classifier: one head per attribute, "none" where an image need not have it."""
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images ``[B, 3, H, W]`` in [0, 1], any size -> per head logits ``[B, labels]``."""
-        x = self.trunk(images)
-        return {head: linear(x) for head, linear in self.heads.items()}
+        return self.logits(self.trunk(images))
 
 
-class GalleryFeatures(nn.Module):
+class GalleryFeatures(_GalleryNetwork):
     """The feature network; its features are the 64 numbers that all its training heads read."""
 
-    def __init__(self, labels: Mapping[str, Sequence[str]], widths: Sequence[int] = _WIDTHS):
-        super().__init__()
-        self.labels: Labels = {head: tuple(names) for head, names in labels.items()}
-        self.widths = tuple(widths)
-        self.trunk = _Trunk(widths)
-        self.bottleneck = nn.Linear(self.trunk.out, FEATURES)
-        self.heads = nn.ModuleDict(
-            {head: nn.Linear(FEATURES, len(names)) for head, names in self.labels.items()}
-        )
+    bottleneck_width = 64
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], any size -> features ``[B, 64]``."""
         return self.bottleneck(self.trunk(images))  # type: ignore[no-any-return]
-
-    def logits(self, features: Tensor) -> dict[str, Tensor]:
-        """Features ``[B, 64]`` -> per head logits ``[B, labels]``; used in training only."""
-        return {head: linear(features) for head, linear in self.heads.items()}
 
 
 def default_folder() -> Path:

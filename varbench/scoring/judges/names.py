@@ -17,7 +17,7 @@ from varbench.errors import UserError
 from varbench.metrics.groups import Array, Arrays, Flags
 from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.base import Scorer, settings_hash
-from varbench.scoring.judges.zero_shot import ZeroShotJudge, check_names
+from varbench.scoring.judges.zero_shot import LabelJudge, ZeroShotJudge
 from varbench.scoring.scorers.gcd import plain_name
 
 NO_FACE, ANOTHER = "no face", "another face"
@@ -67,14 +67,8 @@ def face_score(detections: Arrays) -> Array:
     return best.astype(np.float32)
 
 
-class NameJudge(ABC):
+class NameJudge(LabelJudge, ABC):
     """One of the names of the concept's prompt sets, or `another face`, or `no face`."""
-
-    version = 1
-
-    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
-        self.head, self.names = concept.judge.head, concept.labels(concept.judge.head)
-        check_names(concept, self.names)
 
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:

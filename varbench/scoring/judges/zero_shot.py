@@ -22,23 +22,43 @@ from varbench.scoring.base import Scorer, settings_hash
 from varbench.scoring.scorers.clip import ClipScorer
 
 
-class ZeroShotJudge:
+class LabelJudge:
+    """Base of judges that tell apart the labels which the concept's prompt sets have of its head.
+
+    Raises:
+        UserError: there are less than two labels, or the concept's is not among them.
+    """
+
+    version = 1
+
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
+        self.head, label = concept.judge.head, concept.judge.label
+        self.names = concept.labels(self.head)
+        if len(self.names) < 2:
+            raise UserError(
+                f"judge {concept.judge.name!r} distinguishes labels of column {self.head!r}, but "
+                f"the prompt sets of concept {concept.name!r} have {len(self.names)}; name sets "
+                "with that column"
+            )
+        if label not in self.names:
+            raise unknown(f"label of column {self.head!r}", label, self.names)
+
+
+class ZeroShotJudge(LabelJudge):
     """Predicts the most likely of the labels of the concept's head.
 
     Every image gets a label, even if it shows none of them: compare the rates with those of the
     base model.
     """
 
-    version = 1
     templates: tuple[str, ...]
     """Captions with a slot for the label; all are averaged."""
 
     def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
+        super().__init__(concept, scorers)
         clip = scorers["clip"]
         assert isinstance(clip, ClipScorer)
         self._clip = clip
-        self.head, self.names = concept.judge.head, concept.labels(concept.judge.head)
-        check_names(concept, self.names)
 
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:
@@ -88,15 +108,3 @@ class ClipObjects(ZeroShotJudge):
     """The object that an image shows, among those of the concept's prompt sets."""
 
     templates = ("a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}")
-
-
-def check_names(concept: Concept, names: tuple[str, ...]) -> None:
-    """A UserError unless there are at least two labels, the concept's among them."""
-    head, label = concept.judge.head, concept.judge.label
-    if len(names) < 2:
-        raise UserError(
-            f"judge {concept.judge.name!r} distinguishes labels of column {head!r}, but the prompt "
-            f"sets of concept {concept.name!r} have {len(names)}; name sets with that column"
-        )
-    if label not in names:
-        raise unknown(f"label of column {head!r}", label, names)

@@ -24,8 +24,7 @@ from varbench.errors import machine_failed
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import CLIP_FOLDER, ClipParts, default_folder, load_clip
 from varbench.scoring.scorers.images import (
-    LazyNetwork,
-    check_input,
+    BatchScorer,
     files_fingerprint,
     float_rows,
     network_fingerprint,
@@ -34,8 +33,11 @@ from varbench.scoring.scorers.images import (
 from varbench.utils.images import read_rgb
 
 
-class ClipScorer(LazyNetwork):
-    """Cosine between an image and its prompt, by the Gallery's small CLIP."""
+class ClipScorer(BatchScorer):
+    """Cosine between an image and its prompt, by the Gallery's small CLIP.
+
+    `cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one.
+    """
 
     version = 2  # 1 stored no text rows
 
@@ -59,26 +61,16 @@ class ClipScorer(LazyNetwork):
         """Embeddings of texts, float32 [m, e], rows of length one."""
         model, _, tokenizer = self._network
         parts = [tokenizer(list(texts[rows])) for rows in row_blocks(len(texts), self._batch)]
-        return float_rows([_unit(model.encode_text(tokens.to(self._device))) for tokens in parts])
+        encoded = [_unit(model.encode_text(tokens.to(self._device))) for tokens in parts]
+        return float_rows(torch.cat(encoded))
 
-    @torch.inference_mode()
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`cosine` float32 [n] in -1..1; `image` and `text` float32 [n, e], rows of length one."""
-        check_input(files, prompts)
+    def _score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         model, preprocess, tokenizer = self._network
-        cosines, image_rows, texts = [], [], []
-        for rows in row_blocks(len(files), self._batch):
-            images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
-            image = _unit(model.encode_image(images.to(self._device)))
-            text = _unit(model.encode_text(tokenizer(list(prompts[rows])).to(self._device)))
-            cosines.append((image * text).sum(dim=-1).clamp(-1, 1))
-            image_rows.append(image)
-            texts.append(text)
-        return {
-            "cosine": float_rows(cosines),
-            "image": float_rows(image_rows),
-            "text": float_rows(texts),
-        }
+        images = torch.stack([preprocess(read_rgb(file)) for file in files])
+        image = _unit(model.encode_image(images.to(self._device)))
+        text = _unit(model.encode_text(tokenizer(list(prompts)).to(self._device)))
+        cosine = (image * text).sum(dim=-1).clamp(-1, 1)
+        return {"cosine": float_rows(cosine), "image": float_rows(image), "text": float_rows(text)}
 
 
 class StandardClip(ClipScorer):

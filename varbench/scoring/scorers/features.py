@@ -28,11 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array, row_blocks
+from varbench.metrics.groups import Array
 from varbench.scoring.gallery_networks import SIDE, load_features
 from varbench.scoring.scorers.images import (
-    LazyNetwork,
-    check_input,
+    BatchScorer,
     fingerprint,
     float_rows,
     network_fingerprint,
@@ -63,8 +62,8 @@ class Extractor(nn.Module):
         return features
 
 
-class FeatureScorer(LazyNetwork):
-    """Feature rows of images by the Gallery's network, d = 64; ignores the prompts."""
+class FeatureScorer(BatchScorer):
+    """Rows `features` float32 [n, d] by the Gallery's network, d = 64; ignores the prompts."""
 
     version = 1
     side: ClassVar[int] = 299  # pixels that the network is fed
@@ -76,19 +75,13 @@ class FeatureScorer(LazyNetwork):
         """Hash of weights and image size."""
         return fingerprint(self._network, self.version, "clean", SIDE)
 
-    @torch.no_grad()
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`features` float32 [n, d]."""
+    def _score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         from cleanfid.resize import make_resizer
 
-        check_input(files, prompts)
         resized = make_resizer("PIL", False, "bicubic", (self.side, self.side))  # [H, W, 3], 0..255
-        parts = []
-        for rows in row_blocks(len(files), self._batch):
-            images = [torch.from_numpy(resized(np.array(read_rgb(f)))) for f in files[rows]]
-            batch = torch.stack([image.permute(2, 0, 1) for image in images]).contiguous()
-            parts.append(self._network(batch.to(self._device)))
-        return {"features": float_rows(parts)}
+        images = [torch.from_numpy(resized(np.array(read_rgb(file)))) for file in files]
+        batch = torch.stack([image.permute(2, 0, 1) for image in images]).contiguous()
+        return {"features": float_rows(self._network(batch.to(self._device)))}
 
 
 class StandardFeatures(FeatureScorer):

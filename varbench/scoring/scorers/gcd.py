@@ -20,7 +20,6 @@ docs/metrics.md shows how to make it.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -32,12 +31,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from varbench.data.csv_rows import read_csv
 from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
 from varbench.metrics.groups import Array
 from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import cached_file_sha256
-from varbench.utils.files import expanded
+from varbench.utils.files import expanded, read_bytes
 
 VARIABLE = "VARBENCH_GCD_CSV"
 COLUMNS = ("file", "name", "probability")
@@ -132,32 +132,24 @@ def read_answers(path: Path) -> dict[str, Answer]:
         GcdError: the table is malformed; names the line.
     """
     answers: dict[str, Answer] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-            if lacking:
-                raise GcdError(f"{path}:1: no column {lacking[0]!r}; needs {', '.join(COLUMNS)}")
-            for row in rows:
-                key, answer = _read_row(row, f"{path}:{rows.line_num}")
-                before = answers.get(key)
-                if before is not None and (before.name == "") != (answer.name == ""):
-                    raise GcdError(
-                        f"{path}:{rows.line_num}: {key} has rows with and without a name; an image "
-                        "has either names or one row without a name (no face)"
-                    )
-                if before is None or answer.probability > before.probability:
-                    answers[key] = answer
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GcdError(f"{path}: not a CSV in UTF-8 ({error}); export it again") from None
+    header, rows = read_csv(path, read_bytes(path, GcdError), GcdError)
+    if lacking := [name for name in COLUMNS if name not in header]:
+        raise GcdError(f"{path}:1: no column {lacking[0]!r}; needs {', '.join(COLUMNS)}")
+    for line, row in rows:
+        key, answer = _read_row(row, f"{path}:{line}")
+        before = answers.get(key)
+        if before is not None and (before.name == "") != (answer.name == ""):
+            raise GcdError(
+                f"{path}:{line}: {key} has rows with and without a name; an image has either "
+                "names or one row without a name (no face)"
+            )
+        if before is None or answer.probability > before.probability:
+            answers[key] = answer
     return answers
 
 
-def _read_row(row: Mapping[str | None, str | None], place: str) -> tuple[str, Answer]:
-    cells = [row[name] for name in COLUMNS]
-    if None in cells or None in row:
-        raise GcdError(f"{place}: not as many cells as columns; quote cells that contain commas")
-    file, name, probability = ((cell or "").strip() for cell in cells)
+def _read_row(row: Mapping[str, str], place: str) -> tuple[str, Answer]:
+    file, name, probability = (row[column].strip() for column in COLUMNS)
     if not file:
         raise GcdError(f"{place}: column 'file' is empty; name the image")
     if not name:

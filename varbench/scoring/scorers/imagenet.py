@@ -15,20 +15,19 @@ import torch
 from torch import nn
 
 from varbench.data.published.networks import network_path
-from varbench.metrics.groups import Array, row_blocks
-from varbench.scoring.scorers.images import (
-    LazyNetwork,
-    check_input,
-    network_fingerprint,
-    reading,
-)
+from varbench.metrics.groups import Array
+from varbench.scoring.scorers.images import BatchScorer, network_fingerprint, reading
 from varbench.utils.images import read_rgb
 
 NETWORK = "resnet-50"
 
 
-class ImagenetScorer(LazyNetwork):
-    """The five likeliest of ImageNet's 1000 classes; ignores the prompts."""
+class ImagenetScorer(BatchScorer):
+    """The five likeliest of ImageNet's 1000 classes; ignores the prompts.
+
+    `top` int16 [n, 5], the likeliest classes in order, and `top_p` float32 [n, 5]. Classes are
+    indices into torchvision's list; of equally likely ones the first comes first.
+    """
 
     version = 1
 
@@ -38,25 +37,17 @@ class ImagenetScorer(LazyNetwork):
     def fingerprint(self) -> str:
         return network_fingerprint(NETWORK, self.version)
 
-    @torch.inference_mode()
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """`top` int16 [n, 5], the likeliest classes in order, and `top_p` float32 [n, 5].
-
-        Classes are indices into torchvision's list; of equally likely ones the first comes first.
-        """
+    def _score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
         from torchvision.models import ResNet50_Weights
 
-        check_input(files, prompts)
-        preprocess, chances = ResNet50_Weights.IMAGENET1K_V2.transforms(), []
-        for rows in row_blocks(len(files), self._batch):
-            images = torch.stack([preprocess(read_rgb(file)) for file in files[rows]])
-            logits = self._network(images.to(self._device))
-            chances.append(logits.double().softmax(dim=-1).cpu().numpy())
-        whole = np.concatenate(chances)
-        top = np.argsort(-whole, axis=1, kind="stable")[:, :5]
+        preprocess = ResNet50_Weights.IMAGENET1K_V2.transforms()
+        images = torch.stack([preprocess(read_rgb(file)) for file in files])
+        logits = self._network(images.to(self._device))
+        chances = logits.double().softmax(dim=-1).cpu().numpy()
+        top = np.argsort(-chances, axis=1, kind="stable")[:, :5]
         return {
             "top": top.astype(np.int16),
-            "top_p": np.take_along_axis(whole, top, axis=1).astype(np.float32),
+            "top_p": np.take_along_axis(chances, top, axis=1).astype(np.float32),
         }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from varbench.data.published.networks import network_checksum
 from varbench.errors import CheckpointError, machine_failed
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.base import settings_hash
 from varbench.utils.images import read_rgb
 from varbench.utils.weights import why_unread
@@ -41,6 +41,21 @@ class LazyNetwork(ABC):
 
     @abstractmethod
     def _load(self) -> Any: ...
+
+
+class BatchScorer(LazyNetwork):
+    """A scorer whose network sees a batch of images at a time."""
+
+    @torch.no_grad()
+    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        check_input(files, prompts)
+        blocks = row_blocks(len(files), self._batch)
+        parts = [self._score(files[rows], prompts[rows]) for rows in blocks]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @abstractmethod
+    def _score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        """The arrays of one batch, one row per file."""
 
 
 def check_input(files: Sequence[Path], prompts: Sequence[str]) -> None:
@@ -88,9 +103,9 @@ def network_fingerprint(name: str, *settings: object) -> str:
     return settings_hash((network_checksum(name), *settings))
 
 
-def float_rows(parts: Sequence[Tensor]) -> Array:
-    """Batches of results as one float32 array."""
-    return torch.cat([part.detach().float().cpu() for part in parts]).numpy()
+def float_rows(rows: Tensor) -> Array:
+    """A network's results as a float32 array."""
+    return rows.detach().float().cpu().numpy()
 
 
 @contextmanager

@@ -9,14 +9,18 @@ import numpy as np
 import torch
 
 from varbench.data.concept import Concept
-from varbench.metrics.groups import Array, Arrays, row_blocks
+from varbench.metrics.groups import Array, Arrays
 from varbench.scoring.base import Scorer
 from varbench.scoring.gallery_networks import GalleryJudge, load_judge, to_side
-from varbench.scoring.scorers.images import LazyNetwork, check_input, fingerprint, read_tensor
+from varbench.scoring.scorers.images import BatchScorer, fingerprint, read_tensor
 
 
-class JudgeScorer(LazyNetwork):
-    """The Gallery's classifier with its heads; ignores the prompts."""
+class JudgeScorer(BatchScorer):
+    """The Gallery's classifier with its heads; ignores the prompts.
+
+    Per head h: `h` int64 [n], the most likely label, and `h_p` float32 [n], its probability. Of
+    equally likely labels the first is taken.
+    """
 
     version = 1
 
@@ -26,32 +30,21 @@ class JudgeScorer(LazyNetwork):
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:
         """Label names of each head; the stored `h` arrays are indices into them."""
-        return {head: tuple(names) for head, names in self._network.labels.items()}
+        labels: Mapping[str, tuple[str, ...]] = self._network.labels
+        return labels
 
     def fingerprint(self) -> str:
         """Hash of weights and labels."""
         return fingerprint(self._network, self.version, sorted(self.labels.items()))
 
-    @torch.inference_mode()
-    def score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
-        """Per head h: `h` int64 [n], the most likely label, and `h_p` float32 [n], its probability.
-
-        Of equally likely labels the first is taken.
-        """
-        check_input(files, prompts)
-        labels: dict[str, list[Array]] = {head: [] for head in self.labels}
-        chances: dict[str, list[Array]] = {head: [] for head in self.labels}
-        for rows in row_blocks(len(files), self._batch):
-            # Each by itself: a block of large images would not fit into memory.
-            images = torch.cat([to_side(read_tensor(file)) for file in files[rows]])
-            for head, logits in self._network(images.to(self._device)).items():
-                p = logits.double().softmax(dim=-1).cpu().numpy()
-                labels[head].append(p.argmax(axis=-1))  # numpy's takes the first of equals
-                chances[head].append(p.max(axis=-1))
+    def _score(self, files: Sequence[Path], prompts: Sequence[str]) -> dict[str, Array]:
+        # Each by itself: a block of large images would not fit into memory.
+        images = torch.cat([to_side(read_tensor(file)) for file in files])
         arrays: dict[str, Array] = {}
-        for head in self.labels:
-            arrays[head] = np.concatenate(labels[head]).astype(np.int64)
-            arrays[f"{head}_p"] = np.concatenate(chances[head]).astype(np.float32)
+        for head, logits in self._network(images.to(self._device)).items():
+            p = logits.double().softmax(dim=-1).cpu().numpy()
+            arrays[head] = p.argmax(axis=-1).astype(np.int64)  # numpy's takes the first of equals
+            arrays[f"{head}_p"] = p.max(axis=-1).astype(np.float32)
         return arrays
 
 

@@ -63,7 +63,7 @@ class LpipsComparer(LazyNetwork):
             images = {file: read_square(file) for file in dict.fromkeys([*left, *right])}
             sides = (torch.stack([images[f] for f in files]) for files in (left, right))
             distances.append(self._network(*(side.to(self._device) for side in sides)).flatten())
-        return float_rows(distances)
+        return float_rows(torch.cat(distances))
 
 
 def read_square(file: Path) -> Tensor:
