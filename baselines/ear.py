@@ -84,24 +84,18 @@ def targets(
     return torch.cat(states)
 
 
+@dataclass
 class EarObjective(RolloutObjective):
     """One term: the hidden states of one scale, another one at every iteration."""
 
-    def __init__(
-        self,
-        model: NextScaleModel,
-        text: Condition,
-        rollout: Rollout,
-        target: Tensor,
-        threshold: float,
-    ) -> None:
-        super().__init__(model, rollout)
-        self.hidden = require(model, HasHidden, "ear").hidden
-        self.cut = require(model, CutsRollouts, "ear").first_scales
-        self.text = text
-        self.target = target
-        self.threshold = threshold
-        self.windows = list(rollout.schedule.slices())
+    text: Condition
+    target: Tensor
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self.hidden = require(self.model, HasHidden, "ear").hidden
+        self.cut = require(self.model, CutsRollouts, "ear").first_scales
+        self.windows = list(self.rollout.schedule.slices())
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         scale = batch.step % len(self.windows)
@@ -133,4 +127,4 @@ class Ear(FineTuning):
         plain = model.encode([pair.neutral for pair in pairs])
         rollout = pair_rollouts(model, pairs, config.rollout, seed, config.prefix)
         target = targets(model, rollout, shown, plain, config.eta)
-        return EarObjective(model, shown, rollout, target, config.threshold)
+        return EarObjective(model, rollout, shown, target, config.threshold)

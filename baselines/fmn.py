@@ -41,7 +41,7 @@ from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.objective import Batch, RolloutObjective, Term
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.capabilities import HasTextAttention, HasTextSpaces, require
-from varbench.models.protocol import Condition, NextScaleModel, Rollout
+from varbench.models.protocol import Condition, NextScaleModel
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,16 @@ def attention_on(shares: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
     return norm / math.sqrt(shares[..., 0].numel())
 
 
+@dataclass
 class FmnObjective(RolloutObjective):
     """One term: attention on the concept's rows, in all maps and in the pool."""
 
-    def __init__(
-        self,
-        model: NextScaleModel,
-        text: Condition,
-        rollout: Rollout,
-        rows: Sequence[Sequence[int]],
-        pool_weight: float,
-    ) -> None:
-        super().__init__(model, rollout)
-        self.attention = require(model, HasTextAttention, "fmn").text_attention
-        self.text = text
-        self.rows = rows
-        self.pool_weight = pool_weight
+    text: Condition
+    rows: Sequence[Sequence[int]]
+    pool_weight: float
+
+    def __post_init__(self) -> None:
+        self.attention = require(self.model, HasTextAttention, "fmn").text_attention
 
     def term(self, name: str, batch: Batch) -> tuple[Term, dict[str, float]]:
         rows = [self.rows[i] for i in batch.rows]
@@ -141,4 +135,4 @@ class Fmn(FineTuning):
         rows = concept_rows(require(model, HasTextSpaces, self.id), pairs)
         text = model.encode([pair.concept for pair in pairs])
         rollout = pair_rollouts(model, pairs, config.rollout, seed, "concept")
-        return FmnObjective(model, text, rollout, rows, config.pool_weight)
+        return FmnObjective(model, rollout, text, rows, config.pool_weight)

@@ -16,13 +16,12 @@ from typer.testing import CliRunner
 from tests.helpers.published import Web, serving
 from varbench.cli import app
 from varbench.data.published import catalog, networks
-from varbench.data.published.data_folder import local_path, receipt
+from varbench.data.published.data_folder import local_path, locate, receipt
 from varbench.data.published.download import FetchError
 from varbench.data.published.fetch import fetch
 from varbench.data.published.networks import (
     MissingNetworkError,
     Network,
-    locate,
     network_checksum,
     network_path,
 )

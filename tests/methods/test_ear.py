@@ -47,7 +47,7 @@ def test_the_loss_of_every_scale_is_the_formula(eta: float) -> None:
     model = tiny_model()
     rollout, concept, neutral = material(model)
     target = targets(model, rollout, concept, neutral, eta)
-    objective = EarObjective(model, concept, rollout, target, threshold=0.0)
+    objective = EarObjective(model, rollout, concept, target, threshold=0.0)
     shown, plain = (last_states(model, rollout, text) for text in (concept, neutral))
     rows = [5, 2]
     start = 0
@@ -68,7 +68,7 @@ def test_the_concept_itself_as_target_leaves_nothing_to_do() -> None:
     model = tiny_model()
     rollout, concept, neutral = material(model)
     target = targets(model, rollout, concept, neutral, -1.0)
-    objective = EarObjective(model, concept, rollout, target, threshold=0.05)
+    objective = EarObjective(model, rollout, concept, target, threshold=0.05)
     for step in range(3):
         term, notes = objective.term("erase", Batch(step, [0, 1], [False, False]))
         assert float(term.value.detach()) == pytest.approx(0, abs=1e-9)
@@ -87,7 +87,7 @@ def test_later_scales_are_not_computed_and_change_nothing(monkeypatch: pytest.Mo
         return hidden(history, text)
 
     monkeypatch.setattr(model, "hidden", counting)
-    objective = EarObjective(model, concept, rollout, target, threshold=0.0)
+    objective = EarObjective(model, rollout, concept, target, threshold=0.0)
     for step in range(6):
         objective.term("erase", Batch(step, [0], [False]))
     assert lengths == [1, 5, 21, 1, 5, 21]

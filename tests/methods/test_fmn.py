@@ -138,7 +138,7 @@ def test_recomputed_blocks_have_the_same_gradient() -> None:
         model.execution = replace(model.execution, checkpointing=checkpointing)
         text = model.encode([p.concept for p in PAIRS])
         rollout = pair_rollouts(model, PAIRS, RolloutConfig(), 0, "concept")
-        objective = FmnObjective(model, text, rollout, [[RED]] * len(PAIRS), 1.0)
+        objective = FmnObjective(model, rollout, text, [[RED]] * len(PAIRS), 1.0)
         parameters = list(model.parameters("cross_attention").values())
         for p in model.weights().parameters():
             p.requires_grad_(True)

@@ -42,10 +42,10 @@ def fetch(
     with user_errors():
         from rich.console import Console
 
-        from varbench.data.published.data_folder import data_folder
+        from varbench.data.published.data_folder import data_folder, locate
         from varbench.data.published.fetch import by_name, notice
         from varbench.data.published.fetch import fetch as fetch_asset
-        from varbench.data.published.listing import listing, status_of
+        from varbench.data.published.listing import listing
         from varbench.utils.progress import Progress
 
         folder = data or data_folder()
@@ -54,7 +54,7 @@ def fetch(
         for asset in [by_name(name) for name in names or ()]:
             echo(notice(asset), err=True)
             summary = fetch_asset(asset, folder, from_, Progress(Console(stderr=True)))
-            echo(f"{asset.name}: {summary}: {status_of(asset, folder)[0]}")
+            echo(f"{asset.name}: {summary}: {locate(asset, folder)[0]}")
 
 
 @app.command("list")

@@ -157,7 +157,7 @@ def _prompts() -> Table:
             raise
         rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
     for name, asset in published.prompt_sets().items():
-        rows.append([name, listing.counts(asset)[1], asset.licence, listing.status_of(asset)[1]])
+        rows.append([name, listing.counts(asset)[1], asset.licence, listing.state_of(asset)])
     return ["prompt set", "prompts", "licence", ""], rows
 
 

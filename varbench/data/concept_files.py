@@ -1,30 +1,10 @@
 """Concept files: one YAML file per concept, read and checked.
 
-A user's own file works like the packaged ones in `conf/concept/`::
-
-    name: face-ada
-    family: celebrity             # celebrity | nudity | style | object
-    words: [ada]                  # how prompts say it
-    synonyms: []                  # other ways to say it
-    replacement: [elena, greta]   # what training puts in its place, in turn; [] = nothing
-    neighbours: [bruno, clara]    # labels of the judge's head that are near and must stay
-    judge: {name: gallery, head: identity, label: ada}
-    prompts:
-      target: [{set: gallery-faces, where: {identity: [ada]}}]
-      implicit: [...]             # optional: prompts that ask for it in other words
-      adversarial: [...]          # optional: prompts made to get it past an erasure
-      neighbours: [{set: gallery-faces, where_not: {identity: [ada]}}]
-      unrelated: [{set: gallery-objects, limit: 300}]
-    pairs:
-      {count: 50, seed: 1, templates: [...], slots: {...}, concept: [...], neutral: [...],
-       retain: [...]}
-
-`set` is a packaged or published prompt set or a CSV file (relative to the concept's file); `where`,
-`where_not` and `limit` are explained in `selection.py`, `pairs` in `training_pairs.py` (a recipe,
-as above, or a list of pairs). The erased concept is never in `neighbours` or
-`unrelated`: prompts that have its label or say one of its words are left out. A training pair is
-never an evaluation prompt of the concept's sets. Whatever else is wrong with a file is an error
-that names file, line and fix.
+A user's own file works like the packaged ones in `conf/concept/`; docs/architecture.md shows one,
+`selection.py` explains its `prompts`, `training_pairs.py` its `pairs`. The erased concept is never
+in `neighbours` or `unrelated`: prompts that have its label or say one of its words are left out. A
+training pair is never an evaluation prompt of the concept's sets. Whatever else is wrong with a
+file is an error that names file, line and fix.
 """
 
 from __future__ import annotations
@@ -156,18 +136,9 @@ def _read(document: Document) -> Concept:
         for name, selections in prompts.items()
         for index, selection in enumerate(selections)
     }
-    concept = Concept(
-        name=form.name,
-        family=form.family,
-        words=form.words,
-        synonyms=form.synonyms,
-        replacement=form.replacement,
-        neighbours=form.neighbours,
-        judge=form.judge,
-        prompts=prompts,
-        recipe=read_pairs(document, form.pairs, says, form.replacement),
-        sets=sets,
-    )
+    recipe = read_pairs(document, form.pairs, says, form.replacement)
+    stated = {name: value for name, value in vars(form).items() if name not in ("prompts", "pairs")}
+    concept = Concept(**stated, prompts=prompts, recipe=recipe, sets=sets)
     _check_labels(document, concept)
     _check_groups(document, concept)
     _check_neighbours(document, concept)

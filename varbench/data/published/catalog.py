@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 from varbench.data.prompt import PromptSetError
@@ -60,6 +61,10 @@ class Asset(ABC):
     @abstractmethod
     def local_name(self) -> str:
         """The file's path in the data folder."""
+
+    def copies(self) -> Iterator[Path]:
+        """Places outside the data folder where the same file may lie."""
+        yield from ()
 
     @property
     def page(self) -> str:

@@ -70,6 +70,26 @@ def mismatch(path: Path, checksum: str | None) -> str | None:
     return None
 
 
+def locate(published: Asset, folder: Path | None = None) -> tuple[Path | None, tuple[str, ...]]:
+    """The file, or None, and the places that were searched before, with what is wrong there.
+
+    Args:
+        published: which.
+        folder: where fetched files lie; None for :func:`data_folder`.
+    """
+    fetched = local_path(published, folder)
+    if (problem := verify(published, folder)) is None:
+        return fetched, ()
+    problems = [f"{fetched}: {problem}"]
+    for path in published.copies():
+        if (problem := mismatch(path, published.sha256)) is None:
+            return path, tuple(problems)
+        problems.append(f"{path}: {problem}")
+    if published.host == "package" and len(problems) == 1:
+        problems.append(f"the Python package {published.place}: not installed")
+    return None, tuple(problems)
+
+
 def load(published: PromptSetAsset, folder: Path | None = None) -> PromptSet:
     """A fetched prompt set.
 

@@ -17,9 +17,8 @@ import filelock
 from varbench.data.prompt import PromptSetError
 from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
-from varbench.data.published.data_folder import local_path, receipt_path
+from varbench.data.published.data_folder import local_path, locate, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
-from varbench.data.published.listing import status_of
 from varbench.data.published.readers import read, read_statistics
 from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
@@ -74,7 +73,7 @@ def fetch(
         FetchError: it cannot be had, or is not what it should be; says what to do.
         PromptSetError: it was had, and is malformed.
     """
-    if source is None and status_of(item, folder)[0] is not None:
+    if source is None and locate(item, folder)[0] is not None:
         return "already here"
     at_hand = None if source is None else _find(item, source)
     place = local_path(item, folder).parent

@@ -8,20 +8,15 @@ from tabulate import tabulate
 
 from varbench.data.published import catalog, networks
 from varbench.data.published.catalog import Asset, PromptSetAsset
-from varbench.data.published.data_folder import local_path, receipt, verify
-from varbench.data.published.networks import Network
+from varbench.data.published.data_folder import local_path, locate, receipt
 
 
-def status_of(item: Asset, folder: Path | None = None) -> tuple[Path | None, str]:
-    """The file, or None, and its status in words: its place, or why it cannot be used."""
-    if isinstance(item, Network):
-        path, problems = networks.locate(item, folder)
-        if path is not None:
-            return path, str(path)
-        damaged = [text for text in problems if not text.endswith(": missing")]
-        return None, damaged[0] if damaged else "missing"
-    problem = verify(item, folder)
-    return (None, problem) if problem else (local_path(item, folder), "here")
+def state_of(item: Asset, folder: Path | None = None) -> str:
+    """The state of a file in words: "here", its place elsewhere, or why it cannot be used."""
+    path, problems = locate(item, folder)
+    if path is not None:
+        return "here" if path == local_path(item, folder) else str(path)
+    return next((text for text in problems if not text.endswith(": missing")), "missing")
 
 
 def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[object, object]:
@@ -35,7 +30,7 @@ def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[objec
 def network_table(folder: Path | None = None) -> str:
     """All networks of metrics: what for, size, licence, and the file or why there is none."""
     rows = [
-        [name, asset.purpose, asset.size_text, asset.licence, status_of(asset, folder)[1]]
+        [name, asset.purpose, asset.size_text, asset.licence, state_of(asset, folder)]
         for name, asset in networks.known().items()
     ]
     return str(tabulate(rows, ["network", "for", "size", "licence", ""], disable_numparse=True))
@@ -47,7 +42,7 @@ def listing(folder: Path) -> str:
     for name, asset in catalog.known().items():
         number, prompts = counts(asset, folder) if asset.columns else ("", "")
         access = "ask for access" if asset.gated else "by hand" if asset.host == "by_hand" else ""
-        state = status_of(asset, folder)[1]
+        state = state_of(asset, folder)
         rows.append([name, number, prompts, asset.licence, asset.pinned, access, state])
     header = ["published set", "rows", "prompts", "licence", "checked by", "access", ""]
     sets = str(tabulate(rows, header, disable_numparse=True))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from varbench.data.published.catalog import TABLES, Asset
-from varbench.data.published.data_folder import local_path, mismatch, verify
+from varbench.data.published.data_folder import locate
 from varbench.data.yaml_files import DISTINCT, Text, read_yaml, strict
 from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
@@ -61,6 +61,12 @@ class Network(Asset):
     def local_name(self) -> str:
         return f"networks/{Path(self.file).name}"
 
+    def copies(self) -> Iterator[Path]:
+        for keeper in self.kept_by:
+            yield _LIBRARY_FOLDERS[keeper]() / Path(self.file).name
+        if self.host == "package" and (spec := find_spec(self.place)) is not None:
+            yield from (Path(root) / self.file for root in spec.submodule_search_locations or ())
+
 
 @cache
 def known() -> Mapping[str, Network]:
@@ -71,35 +77,6 @@ def known() -> Mapping[str, Network]:
         if not network.file:
             document.fail(f"key 'file' is missing in {name!r}; add it", name)
     return {name: dataclasses.replace(network, name=name) for name, network in networks.items()}
-
-
-def _kept(network: Network) -> Iterator[Path]:
-    """Paths at which libraries may have the file."""
-    for keeper in network.kept_by:
-        yield _LIBRARY_FOLDERS[keeper]() / Path(network.file).name
-    if network.host == "package" and (spec := find_spec(network.place)) is not None:
-        yield from (Path(root) / network.file for root in spec.submodule_search_locations or ())
-
-
-def locate(network: Network, data: Path | None = None) -> tuple[Path | None, tuple[str, ...]]:
-    """The file, or None, and where it was looked for before, with what is wrong there.
-
-    Args:
-        network: which.
-        data: the data folder; None for :func:`varbench.data.published.data_folder.data_folder`.
-    """
-    fetched = local_path(network, data)
-    problem = verify(network, data)
-    if problem is None:
-        return fetched, ()
-    problems = [f"{fetched}: {problem}"]
-    for path in _kept(network):
-        if (problem := mismatch(path, network.sha256)) is None:
-            return path, tuple(problems)
-        problems.append(f"{path}: {problem}")
-    if network.host == "package" and len(problems) == 1:
-        problems.append(f"the Python package {network.place}: not installed")
-    return None, tuple(problems)
 
 
 def network_path(name: str) -> Path:

@@ -53,19 +53,17 @@ def fine_tune(
 
     Killed and started again with the same arguments it resumes from ``context.scratch``, which is
     the caller's to remove once the edit is stored. With
-    ``masks`` only the entries that are True in them change; see :func:`masked`.
+    ``masks`` only the entries that are True in them change; see :class:`Mask`.
     """
     chosen = trained_parameters(model, config)
     with training_mode(model, chosen, config, context.seed) as (parameters, result):
         optimiser = new_optimiser(config, parameters)
         start, log = resume(context.scratch, parameters, optimiser)
-        with (
-            masked(parameters, optimiser, masks),
-            context.progress.stage("erase", config.steps, done=start) as bar,
-        ):
+        mask = Mask(parameters, masks)
+        with context.progress.stage("erase", config.steps, done=start) as bar:
             for step in range(start, config.steps):
                 batch = draw_batch(objective.size, config, context.seed, step)
-                losses = _iterate(objective, batch, config, parameters, optimiser)
+                losses = _iterate(objective, batch, config, parameters, optimiser, mask)
                 log.append({"step": step} | losses)
                 if (step + 1) % CHECKPOINT_EVERY == 0:
                     save(context.scratch, parameters, optimiser, step + 1, log)
@@ -94,13 +92,8 @@ class FineTuning(ABC):
         return fine_tune(model, objective, config.train, context)
 
 
-@contextlib.contextmanager
-def masked(
-    parameters: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    masks: Mapping[str, Tensor] | None,
-) -> Iterator[None]:
-    """While open, only some entries of the parameters train; the others keep their bits.
+class Mask:
+    """Lets only some entries of the parameters train; the others keep their bits.
 
     The others' gradients are zero before anything reads them, so clipping measures what will
     move; after each optimiser step their values are put back, because moments of earlier steps
@@ -108,37 +101,35 @@ def masked(
 
     Args:
         parameters: what the optimiser trains, by name.
-        optimiser: any.
         masks: per parameter a bool tensor of its shape, True where it may change; None for all.
 
     Raises:
         ValueError: the masks do not match the parameters.
     """
-    if masks is None:
-        yield
-        return
-    if {n: m.shape for n, m in masks.items()} != {n: p.shape for n, p in parameters.items()}:
-        raise ValueError(
-            "masks must match the trained parameters; adapters have none, set train.lora_rank=0"
-        )
-    fixed = {n: ~masks[n].to(p.device) for n, p in parameters.items()}
-    values = {n: p.detach()[fixed[n]] for n, p in parameters.items()}
 
-    def put_back(*_: object) -> None:
-        for name, p in parameters.items():
-            p.detach().masked_scatter_(fixed[name], values[name])
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor] | None
+    ) -> None:
+        masks = {} if masks is None else masks
+        if masks and (
+            {n: m.shape for n, m in masks.items()} != {n: p.shape for n, p in parameters.items()}
+        ):
+            raise ValueError(
+                "masks must match the trained parameters; adapters have none, set train.lora_rank=0"
+            )
+        fixed = [(parameters[n], ~mask.to(parameters[n].device)) for n, mask in masks.items()]
+        self.fixed = [(p, entries, p.detach()[entries]) for p, entries in fixed]
 
-    with contextlib.ExitStack() as stack:
-        stack.callback(optimiser.register_step_post_hook(put_back).remove)
-        for name, p in parameters.items():
-            silence = partial(_silence, fixed[name])
-            stack.callback(p.register_post_accumulate_grad_hook(silence).remove)
-        yield
+    def silence(self) -> None:
+        """Take the gradients from the fixed entries; call after each backward pass."""
+        for p, entries, _ in self.fixed:
+            if p.grad is not None:
+                p.grad.masked_fill_(entries, 0)
 
-
-def _silence(fixed: Tensor, p: Tensor) -> None:
-    if p.grad is not None:
-        p.grad.masked_fill_(fixed, 0)
+    def put_back(self) -> None:
+        """Give the fixed entries their values again; call after each optimiser step."""
+        for p, entries, values in self.fixed:
+            p.detach().masked_scatter_(entries, values)
 
 
 def trained_parameters(model: NextScaleModel, config: FineTuneConfig) -> dict[str, nn.Parameter]:
@@ -218,6 +209,7 @@ def _iterate(
     config: FineTuneConfig,
     parameters: Mapping[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    mask: Mask,
 ) -> dict[str, float]:
     record: dict[str, float] = {}
     names = objective.terms(batch)
@@ -228,6 +220,7 @@ def _iterate(
         term, notes = objective.term(name, batch)
         if term.weight:
             (term.weight * term.value).backward()
+            mask.silence()
         record[name] = float(term.value.detach())
         record |= notes
         if conflict and position == 0:
@@ -238,5 +231,6 @@ def _iterate(
             norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
             record["norm" if last else f"norm_{name}"] = float(norm)
             optimiser.step()
+            mask.put_back()
             optimiser.zero_grad(set_to_none=True)
     return record

@@ -73,17 +73,17 @@ def batch_condition(model: NextScaleModel, condition: Condition, batch: Batch) -
     return chosen.choose(model.null(chosen), batch.drop) if any(batch.drop) else chosen
 
 
+@dataclass
 class RolloutObjective:
     """Base of objectives on stored roll-outs, with one term by default.
 
-    Args:
+    Attributes:
         model: the model in training.
         rollout: one history per training pair, from the frozen model.
     """
 
-    def __init__(self, model: NextScaleModel, rollout: Rollout) -> None:
-        self.model = model
-        self.rollout = rollout
+    model: NextScaleModel
+    rollout: Rollout
 
     @property
     def size(self) -> int:
