@@ -109,7 +109,7 @@ def test_a_dropped_window_makes_no_step(tmp_path: Path) -> None:
     edits = [
         fine_tune(
             model,
-            Cautious(model, concept, rollout, target, 0.0),
+            Cautious(model, rollout, concept, target, 0.0),
             replace(SELF, steps=steps, weight_decay=0.1),
             context(tmp_path),
         )
