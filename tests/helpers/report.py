@@ -111,13 +111,12 @@ def put_cell(store: Store, method: str, seed: int | None = 0, **changes: Any) ->
         "provenance": {"model": {"sha256": "ab" * 32}, "versions": {"torch": "2.13"}},
         "records": records, "pictures": images if given is None else given, **changes,
     }  # fmt: skip
-    inputs = [
-        store.find("pictures", key)
-        for key in {i["key"] for g in cell["pictures"].values() for i in g}
-    ]
+    keys = dict.fromkeys(i["key"] for group in cell["pictures"].values() for i in group)
+    inputs = [store.find("pictures", key) for key in keys]
+    cell.setdefault("inputs", [f"pictures/{key}" for key in keys])
     with store.write("cell", spec) as writer:
         writer.meta[INPUTS] = {entry.name: entry.content for entry in inputs if entry is not None}
-        (writer.dir / "cell.json").write_text(json.dumps(cell))
+        (writer.dir / "cell.json").write_text(json.dumps(cell, indent=1))
         write_rows(writer.dir / "rows.npz", rows)
     return cell
 

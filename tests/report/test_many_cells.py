@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+import zipfile
+import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from tests.helpers.report import put_cell
 from varbench.cli.results import results_table
+from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
 from varbench.report import ReportError, cell_body, load_cells, load_records
 from varbench.report.cell_body import CellBody, read_body
 from varbench.store import Stage, Store, next_sequence, store
@@ -83,3 +89,80 @@ def test_the_end_of_a_run_reads_its_own_cells_only(tmp_path: Path) -> None:
     with mock.patch.object(Store, "entries", side_effect=AssertionError):
         table = results_table(runs, entries)
     assert "svare" in table and "naive" not in table
+
+
+def rows_of(seed: int) -> dict[str, PairedSamples]:
+    drawn = np.random.default_rng(seed)
+    prompts = np.array([f"prompt {i // 2}" for i in range(40)])
+    hits = drawn.random(40) < 0.5
+    metrics = {"acc_n": ~hits, "acc_u": hits}
+    return {
+        name: PairedSamples("mean", of, np.ones(40, bool), prompts) for name, of in metrics.items()
+    }
+
+
+_opened: list[Counter[str] | None] = [None]
+
+
+@sys.addaudithook
+def _count(event: str, args: tuple[Any, ...]) -> None:
+    if event == "open" and (counts := _opened[0]) is not None:
+        counts[str(args[0])] += 1
+
+
+def opened(store: Store) -> Counter[str]:
+    """How often each file of a store is opened to make its records."""
+    _opened[0] = counts = Counter()
+    try:
+        load_records(store)
+    finally:
+        _opened[0] = None
+    return Counter({name: n for name, n in counts.items() if name.startswith(str(store.root))})
+
+
+def test_a_report_of_one_edit_each_opens_two_files_a_cell(tmp_path: Path) -> None:
+    runs = Store(tmp_path / "runs")
+    for concept in ("ada", "clara", "bruno"):
+        for method in ("none", "svare", "naive"):
+            put_cell(
+                runs, method, None if method == "none" else 0, concept=concept, rows=rows_of(0)
+            )
+    files = opened(runs)
+    assert set(files.values()) == {1}
+    names = Counter(Path(name).name for name in files if "/cell/" in name)
+    assert names == {"manifest.json": 9, "cell.json": 9}  # rows are for several edits and for ties
+    assert len(files) == 18 + 6  # and what tells the costs of an edit
+
+
+def test_a_report_of_several_edits_reads_the_rows_of_each_once(tmp_path: Path) -> None:
+    runs = Store(tmp_path / "runs")
+    put_cell(runs, "none", None, rows=rows_of(9))
+    for seed in range(3):
+        put_cell(runs, "svare", seed, rows=rows_of(seed))
+        put_cell(runs, "naive", seed, concept=f"alone {seed}", rows=rows_of(seed))
+    files = Counter({name: n for name, n in opened(runs).items() if "/cell/" in name})
+    assert set(files.values()) == {1}
+    assert (
+        sum(name.endswith("rows.npz") for name in files) == 3
+    )  # of the three edits of one concept
+
+
+def test_rows_are_read_as_numpy_reads_them_and_shared(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        store = Store(tmp_path / name)
+        put_cell(store, "svare", rows=rows_of(3))
+    paths = [next(s.entries(Stage.CELL)).path("rows.npz") for s in (Store(tmp_path / "a"), store)]
+    first, second = map(read_rows, paths)
+    with np.load(paths[0]) as arrays:
+        for metric, samples in first.items():
+            for side in ("method", "base", "clusters"):
+                array = getattr(samples, side)
+                assert (array == arrays[f"{metric}.mean.{side}"]).all()
+                assert array is getattr(second[metric], side)
+    with zipfile.ZipFile(paths[1]) as archive:
+        end = archive.infolist()[1].header_offset
+    data = bytearray(paths[1].read_bytes())
+    data[end - 3] ^= 1
+    paths[1].write_bytes(data)
+    with pytest.raises((ValueError, zlib.error)):
+        read_rows(paths[1])

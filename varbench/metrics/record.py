@@ -101,15 +101,12 @@ class MetricRecord:
         difference = stored.get("difference") or {}
         numbers: dict[str, Any] = {name: stored.get(name) for name in RECORD_FIELDS}
         numbers |= {f"diff_{end}": difference.get(end) for end in _ENDS}
-        record = cls(
-            note=stored.get("note", ""), details=stored.get("details") or {}, **numbers, **labels
-        )
-        return record.of_one_seed()
+        numbers |= {"note": stored.get("note", ""), "details": stored.get("details") or {}}
+        return cls(**numbers, **_of_one_seed(numbers["seed"], numbers["value"]), **labels)
 
     def of_one_seed(self) -> MetricRecord:
         """The same record with its own value as the lowest and the highest seed's."""
-        seeds = None if self.seed is None else 1
-        return replace(self, seeds=seeds, seed_min=self.value, seed_max=self.value)
+        return replace(self, **_of_one_seed(self.seed, self.value))
 
     def for_cell(self) -> dict[str, Any]:
         """The record as `cell.json` stores it; what all records of a cell share is left out."""
@@ -119,6 +116,10 @@ class MetricRecord:
             "note": self.note,
             "details": dict(self.details),
         }
+
+
+def _of_one_seed(seed: int | None, value: float | None) -> dict[str, Any]:
+    return {"seeds": None if seed is None else 1, "seed_min": value, "seed_max": value}
 
 
 _NAMES = tuple(entry.name for entry in fields(MetricRecord))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from varbench.metrics.record import MetricRecord
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
-from varbench.report.page import render_page
 from varbench.report.records import load_records, only_metrics, records_of
 from varbench.report.tables import render
 from varbench.report.text import write_texts
@@ -43,6 +42,8 @@ def write_views(
         records, cells, store, all_cells: as `render_page` takes them.
         out: the folder, made if missing.
     """
+    from varbench.report.page import render_page  # slow to load, and tables need none
+
     texts = {f"report.{form}": render(records, form) for form in ("md", "csv", "json")}
     texts["index.html"] = render_page(store, cells, records, all_cells)
     return write_texts(texts, out)

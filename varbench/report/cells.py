@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ class CellRecord:
         spec: of its entry: what it was computed from, with the versions of all scorers.
         contents: digests of the entries that it was computed from, by name.
         rows_file: of its paired samples; None for the stand-in of a published results file.
-        costs: costs of its edit by metric id.
+        store: that it is in; None for the stand-in of a published results file.
         turn: its sequence number, see `varbench.store.next_sequence`.
     """
 
@@ -67,7 +67,7 @@ class CellRecord:
     spec: Mapping[str, Any] = field(default_factory=dict)
     contents: Mapping[str, str] = field(default_factory=dict)
     rows_file: Path | None = None
-    costs: Mapping[str, float] = field(default_factory=dict)
+    store: Store | None = None
     turn: tuple[int, str] = (0, "")
 
     @property
@@ -109,6 +109,11 @@ class CellRecord:
                 raise
             raise ReportError(f"{self.rows_file}: holds no rows ({error}); run it again") from error
 
+    @cached_property
+    def costs(self) -> Mapping[str, float]:
+        """Costs of its edit by metric id, as far as the store has them."""
+        return {} if self.store is None or self.method == NONE else _costs(self.store, self)
+
     @property
     def inputs(self) -> Sequence[str]:
         """The entries that it was computed from, "stage/key"."""
@@ -128,7 +133,7 @@ class CellRecord:
 
 
 def read_cell(entry: Entry, store: Store) -> CellRecord:
-    """A cell from its entry in the store, with its costs from other entries there.
+    """A cell from its entry in the store, whose other entries tell its costs.
 
     Raises:
         ReportError: it was not written by varbench.
@@ -142,7 +147,7 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
     body = read_body(entry, check)
     names = ("model", "method", "config", "concept", "family", "suite")
     texts: dict[str, Any] = {name: str(body.get(name) or "") for name in names}
-    cell = CellRecord(
+    return CellRecord(
         entry.key,
         embedded=bool(body.get("embedded", False)),
         seed=body.get("seed"),
@@ -150,10 +155,10 @@ def read_cell(entry: Entry, store: Store) -> CellRecord:
         spec=entry.spec,
         contents=entry.meta.get(INPUTS, {}),
         rows_file=entry.path("rows.npz") if "rows.npz" in entry.files else None,
+        store=store,
         turn=sequence_of(entry),
         **texts,
     )
-    return cell if cell.method == NONE else replace(cell, costs=_costs(store, cell))
 
 
 def _is_newer(body: object) -> bool:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from varbench.metrics.nudity_protocols import CLASSES, FLOOR
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.store import Stage, Store
 from varbench.store.failures import left_in
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "model", "method", "config", "concept", "suite", "settings", "edit_seed", "group",
@@ -82,6 +84,8 @@ def load_images(path: str | Path) -> pd.DataFrame:
     Raises:
         ReportError: the store holds no results.
     """
+    import pandas as pd  # slow to load, and pages read scores, too
+
     store = Store(Path(path))
     read = cache(partial(read_scores, store))
     rows: list[tuple[Any, ...]] = []

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from varbench.metrics.record import FRAME_FIELDS, MetricRecord
 from varbench.metrics.stats import estimate
@@ -25,6 +24,9 @@ from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, 
 from varbench.report.columns import column
 from varbench.report.samples import CellSamples
 from varbench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DTYPES = {
     **{name: "Int64" for name in ("seed", "n", "n_failed", "seeds", "edit_df")},
@@ -64,6 +66,8 @@ def _number_of(record: MetricRecord) -> tuple[Any, ...]:
 
 def to_frame(records: Iterable[MetricRecord]) -> pd.DataFrame:
     """A row per record with the columns `FRAME_FIELDS`; missing numbers are NaN or NA."""
+    import pandas as pd  # slow to load, and few reports need it
+
     rows = [[getattr(record, name) for name in FRAME_FIELDS] for record in records]
     return pd.DataFrame(rows, columns=list(FRAME_FIELDS)).astype(_DTYPES)
 
@@ -85,6 +89,8 @@ def only_metrics(records: Sequence[MetricRecord], metrics: Sequence[str]) -> lis
 def _mean(seeds: Sequence[MetricRecord], samples: CellSamples) -> MetricRecord:
     """The mean over edit seeds."""
     first = seeds[0]
+    if len(seeds) == 1 and first.value is not None:
+        return replace(first, seed=None)
     # A seed without a value says that nothing could be measured.
     measured = [record for record in seeds if record.value is not None]
     numbers: dict[str, Any] = {
@@ -93,13 +99,8 @@ def _mean(seeds: Sequence[MetricRecord], samples: CellSamples) -> MetricRecord:
     }
     for name in ("ci_low", "ci_high", "diff_low", "diff_high"):
         numbers[name] = _average([getattr(record, name) for record in measured], complete=True)
-    rows, between = samples.of(first), samples.between(first)
-    if len(rows) == len(measured) > 1 and (pooled := estimate(rows, between)) is not None:
-        value, by = pooled.value, pooled.difference
-        low, high = column(first.metric).info.within(value.low, value.high)
-        numbers |= {"value": value.value, "ci_low": low, "ci_high": high}
-        numbers |= {"diff_value": by.value, "diff_low": by.low, "diff_high": by.high}
-        numbers["edit_df"] = between.value.df
+    if len(measured) > 1:
+        numbers |= _pooled(first, len(measured), samples)
     values = [record.value for record in seeds if record.value is not None]
     sizes = [record.n for record in seeds if record.n is not None]
     failures = [record.n_failed for record in seeds if record.n_failed is not None]
@@ -115,6 +116,25 @@ def _mean(seeds: Sequence[MetricRecord], samples: CellSamples) -> MetricRecord:
         machine="; ".join(sorted({record.machine for record in seeds})),
         **numbers,
     )
+
+
+def _pooled(record: MetricRecord, edits: int, samples: CellSamples) -> dict[str, Any]:
+    """Value, interval and difference over edits; empty without the samples of each."""
+    rows = samples.of(record)
+    between = samples.between(record) if len(rows) == edits else None
+    if between is None or (estimated := estimate(rows, between)) is None:
+        return {}
+    value, by = estimated.value, estimated.difference
+    low, high = column(record.metric).info.within(value.low, value.high)
+    return {
+        "value": value.value,
+        "ci_low": low,
+        "ci_high": high,
+        "diff_value": by.value,
+        "diff_low": by.low,
+        "diff_high": by.high,
+        "edit_df": between.value.df,
+    }
 
 
 def _average(numbers: Sequence[float | None], *, complete: bool = False) -> float | None:

@@ -29,7 +29,7 @@ class CellSamples:
         key = (record.model, record.suite, record.metric)
         if key not in self._between:
             groups = self._by_suite.get((record.model, record.suite), {}).values()
-            samples = ([cell.samples for cell in cells] for cells in groups)
+            samples = ([cell.samples for cell in cells] for cells in groups if len(cells) > 1)
             self._between[key] = between_edits(_of_metric(of, record.metric) for of in samples)
         return self._between[key]
 
