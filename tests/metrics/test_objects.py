@@ -31,11 +31,16 @@ from varbench.data.prompt_sets import load_prompt_set
 from varbench.errors import CheckpointError, UserError
 from varbench.metrics import METRICS, ScoredImages
 from varbench.metrics.estimates import attributes_right
-from varbench.scoring.judges.imagenet import ELSE, ImagenetJudge, class_of
 from varbench.scoring.registry import JUDGES, SCORERS
 from varbench.scoring.scorers import imagenet
 from varbench.scoring.scorers import images as shared
-from varbench.scoring.scorers.imagenet import ImagenetScorer, load_resnet
+from varbench.scoring.scorers.imagenet import (
+    ELSE,
+    ImagenetJudge,
+    ImagenetScorer,
+    class_of,
+    load_resnet,
+)
 
 NAMES = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
 CHURCH, CASTLE, TENCH = 497, 483, 0

@@ -21,10 +21,14 @@ from varbench.models.gallery.world.render import render
 from varbench.models.gallery.world.scene import FACES, Scene
 from varbench.scoring.base import ReferenceJudge
 from varbench.scoring.evaluator import Evaluator, ScorerPool, judged
-from varbench.scoring.judges.face_matching import FacesJudge, equal_error_threshold, make_references
-from varbench.scoring.judges.names import ANOTHER, NO_FACE
+from varbench.scoring.judges import ANOTHER, NO_FACE
 from varbench.scoring.registry import SCORERS
-from varbench.scoring.scorers.faces import FaceScorer
+from varbench.scoring.scorers.faces import (
+    FaceScorer,
+    FacesJudge,
+    equal_error_threshold,
+    make_references,
+)
 
 PER_NAME = 6
 CONCEPT = NamedConcept(FACES, Judge("faces", "identity", "ada"), "face-ada")

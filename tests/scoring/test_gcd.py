@@ -10,11 +10,12 @@ import pytest
 
 from tests.helpers.identity import NAMES, NamedConcept
 from varbench.errors import UserError
-from varbench.scoring.judges.names import ANOTHER, NO_FACE, GcdJudge
+from varbench.scoring.judges import ANOTHER, NO_FACE
 from varbench.scoring.scorers.gcd import (
     VARIABLE,
     Answer,
     GcdError,
+    GcdJudge,
     GcdScorer,
     default_table,
     plain_name,

@@ -16,8 +16,15 @@ from tests.helpers.scoring import stand_in
 from varbench.errors import UserError
 from varbench.metrics.groups import Arrays
 from varbench.metrics.nudity_protocols import CLASSES
-from varbench.scoring.judges.names import FACE_SCORE, NO_FACE, ClipNames, face_score
-from varbench.scoring.judges.zero_shot import ClipObjects, ClipStyle, ZeroShotJudge
+from varbench.scoring.judges import (
+    FACE_SCORE,
+    NO_FACE,
+    ClipNames,
+    ClipObjects,
+    ClipStyle,
+    ZeroShotJudge,
+    face_score,
+)
 from varbench.scoring.scorers.clip import ClipScorer
 
 

@@ -63,14 +63,16 @@ class JudgeSpec:
 _DETECTED = ("detected", "detected_score", "detected_count")
 JUDGES: dict[str, JudgeSpec] = {
     "gallery": JudgeSpec(".scorers.judge:ClassifierJudge", ("judge",), network_set="gallery"),
-    "nudenet": JudgeSpec(".judges.nudenet:NudeNetJudge", ("detections",), _DETECTED),
-    "nudenet-640m": JudgeSpec(".judges.nudenet:NudeNet640mJudge", ("detections_640m",), _DETECTED),
-    "clip-names": JudgeSpec(".judges.names:ClipNames", ("clip", "detections"), ("face",)),
-    "gcd": JudgeSpec(".judges.names:GcdJudge", ("gcd",), ("face",)),
-    "faces": JudgeSpec(".judges.face_matching:FacesJudge", ("faces",), ("face",)),
-    "clip-style": JudgeSpec(".judges.zero_shot:ClipStyle", ("clip",)),
-    "clip-objects": JudgeSpec(".judges.zero_shot:ClipObjects", ("clip",)),
-    "resnet-50": JudgeSpec(".judges.imagenet:ImagenetJudge", ("imagenet",)),
+    "nudenet": JudgeSpec(".scorers.detections:NudeNetJudge", ("detections",), _DETECTED),
+    "nudenet-640m": JudgeSpec(
+        ".scorers.detections:NudeNet640mJudge", ("detections_640m",), _DETECTED
+    ),
+    "clip-names": JudgeSpec(".judges:ClipNames", ("clip", "detections"), ("face",)),
+    "gcd": JudgeSpec(".scorers.gcd:GcdJudge", ("gcd",), ("face",)),
+    "faces": JudgeSpec(".scorers.faces:FacesJudge", ("faces",), ("face",)),
+    "clip-style": JudgeSpec(".judges:ClipStyle", ("clip",)),
+    "clip-objects": JudgeSpec(".judges:ClipObjects", ("clip",)),
+    "resnet-50": JudgeSpec(".scorers.imagenet:ImagenetJudge", ("imagenet",)),
 }
 
 

@@ -31,10 +31,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from varbench.data.concept import Concept
 from varbench.data.csv_rows import read_csv
 from varbench.data.published.data_folder import data_folder
 from varbench.errors import UserError
-from varbench.metrics.groups import Array
+from varbench.metrics.groups import Array, Arrays, Flags
+from varbench.scoring.base import Scorer
+from varbench.scoring.judges import NameJudge
 from varbench.scoring.scorers.images import check_input
 from varbench.store.hashing import cached_file_sha256
 from varbench.utils.files import expanded, read_bytes
@@ -105,6 +108,25 @@ class GcdScorer:
             f"images below {stage} (docs/metrics.md, 'Celebrities', shows how), set {VARIABLE} "
             "to the table, and repeat the command: the images are cached"
         )
+
+
+class GcdJudge(NameJudge):
+    """The name from GIPHY's celebrity detector, as the scorer `gcd` has read it."""
+
+    def __init__(self, concept: Concept, scorers: Mapping[str, Scorer]) -> None:
+        super().__init__(concept, scorers)
+        self._index = {plain_name(name): i for i, name in enumerate(self.names)}
+        if len(self._index) < len(self.names):
+            raise UserError(
+                f"two names of column {self.head!r} differ in capitals, accents or punctuation "
+                "only; spell a person's name in one way"
+            )
+
+    def _named(self, scores: Mapping[str, Arrays]) -> tuple[Flags, Array, Array]:
+        answers, another = scores["gcd"], len(self.names)
+        indices = [self._index.get(str(name), another) for name in answers["name"]]
+        face = np.asarray(answers["face"], dtype=np.bool_)
+        return face, np.array(indices, np.int64), answers["probability"]
 
 
 def default_table() -> Path:
