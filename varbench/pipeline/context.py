@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from varbench.pipeline.plan import Cell
 from varbench.scoring.base import Comparer, Scorer
 from varbench.scoring.evaluator import Evaluator, ScorerPool
 from varbench.store import Entry, Store, digest, failures
+from varbench.utils.devices import threads
 from varbench.utils.progress import Progress
 
 EDIT_FILE = "edit.safetensors"
@@ -144,12 +145,6 @@ class RunContext:
         return self.dry_run or isinstance(self.model(cell), capability)
 
 
-@contextmanager
-def deterministic_threads(cell: Cell) -> Iterator[None]:
+def deterministic_threads(cell: Cell) -> AbstractContextManager[None]:
     """One thread in strict mode: how a sum is split over threads changes its rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if cell.config.model.strict else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(1 if cell.config.model.strict else torch.get_num_threads())

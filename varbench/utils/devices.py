@@ -1,8 +1,10 @@
-"""Names of compute devices."""
+"""Names of compute devices, and the number of threads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from varbench.errors import UserError
 
@@ -36,3 +38,16 @@ def pick_device(name: str) -> str:
     if index and int(index) >= torch.cuda.device_count():
         raise UserError(f"no device {name!r}: there are {torch.cuda.device_count()} CUDA devices")
     return name
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch inside the context."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

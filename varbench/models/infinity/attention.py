@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,24 +44,46 @@ class Past:
     ada: tuple[Tensor, ...]
 
 
-class TextPool(nn.Module):
-    """Attention of one learned query over the prompt's rows (``text_proj_for_sos.ca``)."""
+class TextReader(nn.Module):
+    """Attention to the prompt's rows; how queries are made is the subclasses' matter."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, mat_q: Any, heads: int, text_width: int, width: int) -> None:
         super().__init__()
-        heads, width = config.pool_heads, config.width
         self.heads = heads
-        self.mat_q = nn.Parameter(torch.randn(1, heads, width // heads) * 0.02)
-        self.mat_kv = nn.Linear(config.text_width, 2 * width, bias=False)
+        self.mat_q = mat_q
+        self.mat_kv = nn.Linear(text_width, 2 * width, bias=False)
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+    def read(self, rows_BTC: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[B, H, T, D / H]`` of text rows."""
         k, v = self.mat_kv(rows_BTC).chunk(2, dim=-1)
-        k, v = (split_heads(t, self.heads) for t in (k, v + self.v_bias))
-        q = self.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
-        return self.proj(out.transpose(1, 2).flatten(2).squeeze(1))  # type: ignore[no-any-return]
+        return split_heads(k, self.heads), split_heads(v + self.v_bias.to(v.dtype), self.heads)
+
+    def attend(self, q_BHLC: Tensor, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+        """Values ``[B, L, D]`` of rows padded to one length, as the queries weigh them."""
+        k, v = self.read(rows_BTC)
+        out = F.scaled_dot_product_attention(q_BHLC, k, v, attn_mask=mask_BT[:, None, None])
+        return out.transpose(1, 2).flatten(2)
+
+
+class TextPool(TextReader):
+    """Attention of one learned query over the prompt's rows (``text_proj_for_sos.ca``)."""
+
+    mat_q: nn.Parameter
+
+    def __init__(self, config: TransformerConfig) -> None:
+        heads = config.pool_heads
+        query = nn.Parameter(torch.randn(1, heads, config.width // heads) * 0.02)
+        super().__init__(query, heads, config.text_width, config.width)
+
+    def queries(self, prompts: int) -> Tensor:
+        """The learned query for each prompt, ``[B, H, 1, D / H]``."""
+        return self.mat_q.unsqueeze(2).expand(prompts, -1, -1, -1)
+
+    def forward(self, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+        pooled = self.attend(self.queries(len(rows_BTC)), rows_BTC, mask_BT)
+        return self.proj(pooled.squeeze(1))  # type: ignore[no-any-return]
 
 
 class SelfAttention(nn.Module):
@@ -103,27 +126,18 @@ class SelfAttention(nn.Module):
         return attend_by_scale(q, keys, values, [q.shape[2]])
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(TextReader):
     """Plain attention of visual tokens over the prompt's memory rows."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.mat_q = nn.Linear(width, width)
-        self.mat_kv = nn.Linear(width, 2 * width, bias=False)
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
+    mat_q: nn.Linear
 
-    def read(self, memory_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values ``[B, H, T, C]`` of memory rows."""
-        k, v = self.mat_kv(memory_BTD).chunk(2, dim=-1)
-        return split_heads(k, self.heads), split_heads(v + self.v_bias.to(v.dtype), self.heads)
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(nn.Linear(width, width), heads, width, width)
 
     def forward(self, x_BLD: Tensor, memory_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Memory padded to one length, as in training."""
-        q, (k, v) = split_heads(self.mat_q(x_BLD), self.heads), self.read(memory_BTD)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BT[:, None, None])
-        return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        q = split_heads(self.mat_q(x_BLD), self.heads)
+        return self.proj(self.attend(q, memory_BTD, mask_BT))  # type: ignore[no-any-return]
 
     # Not compiled: hooks on queries must run, and groups differ from batch to batch.
     @torch.compiler.disable  # type: ignore[untyped-decorator]

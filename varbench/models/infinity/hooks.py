@@ -45,12 +45,8 @@ def text_keys(
     transformer: InfinityTransformer, memory_BTD: Tensor, blocks: Sequence[int]
 ) -> list[Tensor]:
     """Cross-attention keys ``[B, H, T, C]`` of some blocks."""
-    keys = []
-    for number in blocks:
-        read = cross_attention(transformer, number).mat_kv
-        both = read(memory_BTD.to(read.weight.dtype))
-        keys.append(split_heads(both.chunk(2, dim=-1)[0], transformer.config.heads))
-    return keys
+    readers = [cross_attention(transformer, number) for number in blocks]
+    return [reader.read(memory_BTD.to(reader.mat_kv.weight.dtype))[0] for reader in readers]
 
 
 def probabilities(queries_BHLC: Tensor, keys_BHTC: Tensor, mask_BT: Tensor) -> Tensor:
@@ -63,9 +59,7 @@ def probabilities(queries_BHLC: Tensor, keys_BHTC: Tensor, mask_BT: Tensor) -> T
 def pool_attention(transformer: InfinityTransformer, rows_BTC: Tensor, mask_BT: Tensor) -> Tensor:
     """Attention ``[B, H, T]`` of the learned pooling query."""
     pool = cast("TextPool", transformer.text_proj_for_sos["ca"])
-    keys = split_heads(pool.mat_kv(rows_BTC).chunk(2, dim=-1)[0], pool.heads)
-    queries = pool.mat_q.unsqueeze(2).expand(len(rows_BTC), -1, -1, -1)
-    return probabilities(queries, keys, mask_BT)[:, :, 0]
+    return probabilities(pool.queries(len(rows_BTC)), pool.read(rows_BTC)[0], mask_BT)[:, :, 0]
 
 
 class Watched:

@@ -40,19 +40,17 @@ FULL_SCHEDULES: dict[float, tuple[tuple[int, int], ...]] = {
 """Template (height / width) -> its 13 grids."""
 
 
-def template(ratio: float) -> float:
-    """The template nearest to a height / width ratio."""
-    return min(FULL_SCHEDULES, key=lambda known: abs(known - ratio))
-
-
 def schedule_for(pn: str, ratio: float = 1.0) -> Schedule:
     """The schedule of a pixel budget ('0.06M', '0.25M', '0.60M', '1M') at an aspect ratio.
+
+    The template nearest to the ratio is taken.
 
     Raises:
         ValueError: unknown pixel budget.
     """
     check_choice("pn", pn, PIXEL_BUDGETS)
-    return Schedule(FULL_SCHEDULES[template(ratio)][: PIXEL_BUDGETS[pn]])
+    template = min(FULL_SCHEDULES, key=lambda known: abs(known - ratio))
+    return Schedule(FULL_SCHEDULES[template][: PIXEL_BUDGETS[pn]])
 
 
 def full_grid(schedule: Schedule) -> tuple[int, int]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,7 @@ from varbench.models.text.encoders import (
     tokens_unread,
 )
 from varbench.store import Stage, Store, Writer, cached
+from varbench.utils.devices import threads
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -108,12 +108,7 @@ class CachedTextEncoder(Generic[C]):
             CheckpointError: features are missing and the encoders' files are unusable.
             UserError: an encoder overflows in this dtype.
         """
-        features = {}
-        try:
-            for prompt in dict.fromkeys(prompts):
-                features[prompt] = self._features(prompt)
-        finally:
-            self.release()
+        features = self._read(prompts)
         report_lost(self.truncated, features, self.source.maxlen)
         return self.source.condition([features[prompt] for prompt in prompts])
 
@@ -126,20 +121,18 @@ class CachedTextEncoder(Generic[C]):
 
         Without it, work that encodes block by block would read the encoders for every block.
         """
-        if self.store is None:
-            return
-        try:
-            for prompt in dict.fromkeys([*prompts, *self.source.own_prompts]):
-                self._features(prompt)
-        finally:
-            self.release()
+        if self.store is not None:
+            self._read([*prompts, *self.source.own_prompts])
 
-    def release(self) -> None:
-        """Free the encoders' memory; they are read again when needed."""
-        if self._loaded is not None:
-            self._loaded = None
-            if self.source.device.type == "cuda":
-                torch.cuda.empty_cache()  # to other processes too
+    def _read(self, prompts: Sequence[str]) -> dict[str, PromptFeatures]:
+        """Features by prompt; the encoders are freed, and read again when needed."""
+        try:
+            return {prompt: self._features(prompt) for prompt in dict.fromkeys(prompts)}
+        finally:
+            if self._loaded is not None:
+                self._loaded = None
+                if self.source.device.type == "cuda":
+                    torch.cuda.empty_cache()  # to other processes too
 
     def _spec(self, prompt: str) -> dict[str, Any]:
         return {
@@ -172,7 +165,8 @@ class CachedTextEncoder(Generic[C]):
         if self._loaded is None:
             log.info("reading %s", self.source)
             self._loaded = self.source.load()
-        with _one_thread():
+        # How many threads share a sum changes its rounding, and all runs share the entries.
+        with threads(1):
             return self._loaded.features(prompt)
 
 
@@ -180,14 +174,3 @@ def cached_text(model: object) -> CachedTextEncoder[Any] | None:
     """A model's text encoder if it keeps features in a store, as the model's loader chose."""
     text = getattr(model, "text_encoder", None)
     return text if isinstance(text, CachedTextEncoder) else None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread, since the number of threads changes rounding, and all runs share the entries."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
