@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from varbench.models.common.execution import Execution
-from varbench.models.common.var_model import VarModel, batch_of
+from varbench.models.common.var_model import VarModel
 from varbench.models.gallery import sizes as gallery
 from varbench.models.infinity.config import InfinityConfig, TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -146,8 +146,7 @@ def _infinity(
     if precision == "bf16":
         network.blocks.to(torch.bfloat16)
     network.execution = Execution(bf16=precision == "bf16")
-    parts = network, BSQVAE(codes), _BlankText(blank), schedule
-    return InfinityModel(config.name, *parts, config.sampling, batch_of(config))
+    return InfinityModel.of(config, network, BSQVAE(codes), _BlankText(blank), schedule)
 
 
 def _switti(config: Any, depth: int) -> SwittiModel:
@@ -159,5 +158,5 @@ def _switti(config: Any, depth: int) -> SwittiModel:
         return SwittiCondition(rows, torch.full((count,), MAXLEN), pooled)
 
     network = SwittiTransformer(replace(sizes, depth=depth)).requires_grad_(False)
-    parts = network, VQVAE(config.tokenizer), _BlankText(blank), config.schedule()
-    return SwittiModel(config.name, *parts, config.sampling, batch_of(config))
+    tokenizer = VQVAE(config.tokenizer)
+    return SwittiModel.of(config, network, tokenizer, _BlankText(blank), config.schedule())

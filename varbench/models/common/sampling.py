@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,7 @@ def sample_scales(
     guidance: Guidance,
     *,
     branches: int,
+    show: Callable[[int], None] = lambda scale: None,
     given: Tensor | None = None,
 ) -> Rollout:
     """Generate tokens scale by scale, with one keyed random number per symbol.
@@ -127,6 +128,7 @@ def sample_scales(
         sampling: filters and temperature; its guidance weight is not used here.
         guidance: combines the branches' logits.
         branches: how many there are.
+        show: called with the scale before its logits are combined.
         given: symbols ``[B, l, D]`` of the first scales, which stand in for drawn ones.
     """
     schedule = sums.schedule
@@ -139,6 +141,7 @@ def sample_scales(
             inputs.append(sums.next_input())
             x = inputs[-1].repeat(branches, 1, 1)
         logits = transformer.step(x, text, schedule, scale, cache).float()
+        show(scale)
         guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
         if given is not None and rows.stop <= known:
             symbols = given[:, rows]  # the step before has filled caches and guidance all the same

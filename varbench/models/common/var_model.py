@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,6 @@ C = TypeVar("C", bound=Condition)
 
 Keys = Sequence[tuple[str, int]]
 """(prompt id, image seed) per image."""
-
-
-def batch_of(config: Any) -> int:
-    """Images at once by a model config; in strict mode one, so that no batch can change a bit."""
-    return 1 if config.strict else int(config.batch)
 
 
 class VarModel(ABC, Generic[C]):
@@ -72,6 +67,20 @@ class VarModel(ABC, Generic[C]):
         self.sampling = sampling
         self.batch = batch
 
+    @classmethod
+    def of(
+        cls,
+        config: Any,
+        transformer: Any,
+        tokenizer: Any,
+        text_encoder: PromptEncoder[C] | None,
+        schedule: Schedule,
+    ) -> Self:
+        """A model named and set by a model config; in strict mode it makes one image at once."""
+        batch = 1 if config.strict else config.batch
+        parts = transformer, tokenizer, text_encoder, schedule
+        return cls(config.name, *parts, config.sampling, batch)
+
     @property
     def device(self) -> torch.device:
         """The device of the transformer's weights."""
@@ -107,9 +116,12 @@ class VarModel(ABC, Generic[C]):
         """The conditions of all guidance branches as the blocks read them, one after the other."""
         return self.read(concatenate(branches))
 
-    def watched(self, guidance: Guidance) -> AbstractContextManager[Guidance]:
-        """The guidance as sampling has to call it; a family may show it more than logits."""
-        return nullcontext(guidance)
+    def shown(self, guidance: Guidance) -> AbstractContextManager[Callable[[int], None]]:
+        """A function to call at every scale before the guidance combines its logits.
+
+        A family may show the guidance what else it reads.
+        """
+        return nullcontext(lambda scale: None)
 
     @abstractmethod
     def code_sum(self) -> CodeSum:
@@ -148,7 +160,7 @@ class VarModel(ABC, Generic[C]):
         parts = []
         for rows in at_once(len(keys), self.batch):
             batch, batch_keys = [b.select(rows) for b in branches], [keys[i] for i in rows]
-            with self.watched(guidance) as combined:
+            with self.shown(guidance) as show:
                 parts.append(
                     sample_scales(
                         self.transformer,
@@ -156,8 +168,9 @@ class VarModel(ABC, Generic[C]):
                         self.code_sum(),
                         batch_keys,
                         sampling,
-                        combined,
+                        guidance,
                         branches=len(batch),
+                        show=show,
                         given=None if given is None else given[rows],
                     )
                 )

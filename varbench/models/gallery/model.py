@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from varbench.models.common.var_model import batch_of
 from varbench.models.gallery import sizes
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.model import InfinityModel
@@ -59,14 +58,12 @@ def load(config: Any, device: str = "cpu", folder: Path | None = None) -> Infini
     folder = folder or weights_folder()
     place = torch.device(device)
     tokenizer_file = WeightsFile(folder / TOKENIZER_FILE, TokenizerFormat())
-    return InfinityModel(
-        config.name,
+    return InfinityModel.of(
+        config,
         weights_file(config, folder).load(lambda: InfinityTransformer(sizes.TRANSFORMER), place),
         tokenizer_file.load(lambda: BSQVAE(sizes.TOKENIZER), place),
         TextEncoder.from_folder(folder / TEXT_FOLDER, sizes.TEXT_MAXLEN, place),
         sizes.SCHEDULE,
-        config.sampling,
-        batch_of(config),
     )
 
 

@@ -7,7 +7,7 @@ training pay nothing for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -17,7 +17,7 @@ from varbench.models.capabilities import SeesQueries
 from varbench.models.common.layers import split_heads
 from varbench.models.infinity.attention import CrossAttention, TextPool
 from varbench.models.infinity.transformer import Block, InfinityTransformer
-from varbench.models.protocol import Condition, Guidance, NextScaleModel
+from varbench.models.protocol import Guidance
 
 
 @contextmanager
@@ -62,29 +62,19 @@ def pool_attention(transformer: InfinityTransformer, rows_BTC: Tensor, mask_BT: 
     return probabilities(pool.queries(len(rows_BTC)), pool.read(rows_BTC)[0], mask_BT)[:, :, 0]
 
 
-class Watched:
-    """A guidance that is shown the queries of every scale before it combines."""
-
-    def __init__(self, inner: SeesQueries, queries: list[Tensor], heads: int) -> None:
-        self.inner = inner
-        self.queries = queries
-        self.heads = heads
-
-    def branches(self, model: NextScaleModel, condition: Condition) -> list[Condition]:
-        return self.inner.branches(model, condition)
-
-    def combine(self, scale: int, logits: list[Tensor]) -> Tensor:
-        self.inner.see(scale, [split_heads(q, self.heads) for q in self.queries])
-        self.queries.clear()
-        return self.inner.combine(scale, logits)
-
-
 @contextmanager
-def watched(transformer: InfinityTransformer, guidance: Guidance) -> Iterator[Guidance]:
-    """The guidance itself, or a wrapper that shows it the queries of its blocks."""
+def show_queries(
+    transformer: InfinityTransformer, guidance: Guidance
+) -> Iterator[Callable[[int], None]]:
+    """A function of the scale that shows a guidance the queries of its blocks, if it sees any."""
     if not isinstance(guidance, SeesQueries):
-        yield guidance
+        yield lambda scale: None
         return
-    modules = [cross_attention(transformer, i).mat_q for i in guidance.query_blocks]
-    with outputs(modules) as queries:
-        yield Watched(guidance, queries, transformer.config.heads)
+    heads = transformer.config.heads
+    with outputs([cross_attention(transformer, i).mat_q for i in guidance.query_blocks]) as queries:
+
+        def show(scale: int) -> None:
+            guidance.see(scale, [split_heads(q, heads) for q in queries])
+            queries.clear()
+
+        yield show

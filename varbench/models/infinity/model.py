@@ -22,8 +22,8 @@ from varbench.models.infinity.hooks import (
     outputs,
     pool_attention,
     probabilities,
+    show_queries,
     text_keys,
-    watched,
 )
 from varbench.models.infinity.quantiser import BinaryCodeSum, Layout
 from varbench.models.infinity.text import TextCondition, TextEncoder
@@ -95,8 +95,9 @@ class InfinityModel(VarModel[TextCondition]):
     def read_branches(self, branches: Sequence[TextCondition]) -> TextState:
         return concatenate([self.read(branch) for branch in branches])
 
-    def watched(self, guidance: Guidance) -> AbstractContextManager[Guidance]:
-        return watched(self.transformer, guidance)
+    def shown(self, guidance: Guidance) -> AbstractContextManager[Callable[[int], None]]:
+        """See :class:`SeesQueries`."""
+        return show_queries(self.transformer, guidance)
 
     def code_sum(self) -> BinaryCodeSum:
         return BinaryCodeSum(self.layout, self.transformer.config.bits)

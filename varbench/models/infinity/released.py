@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from varbench.models.common.execution import Execution
-from varbench.models.common.var_model import batch_of
 from varbench.models.infinity.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.infinity.model import InfinityModel
 from varbench.models.infinity.text import T5Source
@@ -56,8 +55,8 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         DTYPES[config.text_precision],
     )
     tokenizer_file = WeightsFile(files.path(config.files.tokenizer), TokenizerFormat())
-    model = InfinityModel(
-        config.name,
+    model = InfinityModel.of(
+        config,
         weights_file(config).load(
             lambda: InfinityTransformer(config.transformer),
             place,
@@ -66,8 +65,6 @@ def load(config: Any, device: str = "cpu") -> InfinityModel:
         tokenizer_file.load(lambda: BSQVAE(config.tokenizer), place),
         CachedTextEncoder(source),
         config.schedule(),
-        config.sampling,
-        batch_of(config),
     )
     model.execution = Execution(bf16=config.precision == "bf16")
     return model

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from varbench.models.common.var_model import batch_of
 from varbench.models.switti.checkpoint import TokenizerFormat, TransformerFormat
 from varbench.models.switti.config import WEIGHTS
 from varbench.models.switti.model import SwittiModel
@@ -39,14 +38,12 @@ def load(config: Any, device: str = "cpu") -> SwittiModel:
     folders = tuple(part.path("") for part in encoders)
     source = CLIPSource(folders, files_fingerprint(encoders), place)
     tokenizer_file = WeightsFile(codes.path(WEIGHTS), TokenizerFormat())
-    return SwittiModel(
-        config.name,
+    return SwittiModel.of(
+        config,
         weights_file(config).load(lambda: SwittiTransformer(config.transformer), place),
         tokenizer_file.load(lambda: VQVAE(config.tokenizer), place),
         CachedTextEncoder(source),
         config.schedule(),
-        config.sampling,
-        batch_of(config),
     )
 
 

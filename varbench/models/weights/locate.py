@@ -162,25 +162,21 @@ def locate(config: ReleasedConfig) -> tuple[Part, ...]:
         CheckpointError: files are missing; names them, their source and the target folder.
     """
     parts = find(config)
-    if not any(part.missing for part in parts):
-        return parts
-    if config.weights:
+    missing = [part for part in parts if part.missing]
+    if missing and config.weights:
         raise _absent(parts, f"looked in {place(config)}")
-    for part in parts:
-        if part.missing:
+    try:
+        for part in missing:
             logger.warning(
                 "fetching %s of https://huggingface.co/%s (revision %s; its page states the "
                 "licence) into %s; to use files at hand, stop and pass model.weights=DIR",
                 ", ".join(part.missing), part.source.repository, part.source.revision,
                 place(config),
             )  # fmt: skip
-    try:
-        for part in parts:
-            if part.missing:
-                _snapshot(part.source, fetch=True)
+            _snapshot(part.source, fetch=True)
     except Exception as error:  # the hub's own errors and those of its HTTP library
         raise _absent(parts, f"fetching failed: {error}") from error
-    parts = find(config)
+    parts = find(config) if missing else parts
     if any(part.missing for part in parts):
         raise _absent(parts, f"looked in the hub's cache, {place(config)}, and on the hub")
     return parts
