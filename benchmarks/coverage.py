@@ -14,15 +14,17 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from varbench.metrics.stats import Interval, PairedSamples, between_edits, equality, estimate
+from varbench.metrics.stats import Between, Interval, PairedSamples, equality, estimate
+from varbench.metrics.stats.edits import EditVariance, edit_squares, pooled
 
 BASE = 0.95
 """The base model's hit rate."""
@@ -54,40 +56,54 @@ class Coverage:
     told_apart: float
 
 
-def coverage(setting: Setting, trials: int, seed: int = 0) -> Coverage:
-    """Shares over so many trials."""
-    rng = np.random.default_rng(seed)
-    held = np.array([list(_trial(setting, rng)) for _ in range(trials)], dtype=np.float64)
+def coverage(setting: Setting, trials: int) -> Coverage:
+    """Shares over so many trials, each with random numbers of its own."""
+    return shares(np.array([trial(setting, number) for number in range(trials)]))
+
+
+def shares(held: NDArray[np.float64]) -> Coverage:
+    """Shares of the trials [n, 4], as `trial` returns them."""
     seen = np.isfinite(held)
     with np.errstate(invalid="ignore"):
         return Coverage(*np.where(seen, held, 0).sum(axis=0) / seen.sum(axis=0))
 
 
-def _trial(setting: Setting, rng: np.random.Generator) -> Iterator[float]:
+def trial(setting: Setting, number: int) -> tuple[float, float, float, float]:
+    """1 for each field of `Coverage` that is true of one trial, else 0; NaN without an interval."""
+    rng = np.random.default_rng(number)
     base = rng.random((setting.prompts, setting.images)) < BASE
     ours, twin = (_edits(setting, setting.lost, base, rng) for _ in range(2))
     groups = [ours]
     if setting.edits > 1:
-        shares = rng.uniform(0.0, 0.4, OTHERS)
-        groups += [_edits(setting, float(share), base, rng) for share in shares]
-    ids, flat = np.repeat(np.arange(setting.prompts), setting.images), base.ravel()
-    samples = [[PairedSamples("mean", edit, flat, ids) for edit in group] for group in groups]
-    between = between_edits(samples)
-    rate = estimate(samples[0], between)
-    share = estimate([replace(edit, statistic="erasure_rate") for edit in samples[0]], between)
-    assert rate is not None
-    yield _holds(rate.value, BASE - setting.lost)
-    yield _holds(rate.difference, -setting.lost)
-    yield math.nan if share is None else _holds(share.value, setting.lost / BASE)  # too few hits
-    others = [PairedSamples("mean", edit, flat, ids) for edit in twin]
-    p = equality(samples[0], others, between.value)
-    yield p is not None and p <= 0.05
+        lost = rng.uniform(0.0, 0.4, OTHERS)
+        groups += [_edits(setting, float(share), base, rng) for share in lost]
+    between = Between(_variance(groups), _variance([1.0 * hits - base for hits in groups]))
+    ids = np.repeat(np.arange(setting.prompts), setting.images)
+    edits, others = (
+        [PairedSamples("mean", hits.ravel(), base.ravel(), ids) for hits in group]
+        for group in (ours, twin)
+    )
+    rate = estimate(edits, between)
+    share = estimate([replace(edit, statistic="erasure_rate") for edit in edits], between)
+    p = equality(edits, others, between.value)
+    assert rate is not None and p is not None
+    return (
+        _holds(rate.value, BASE - setting.lost),
+        _holds(rate.difference, -setting.lost),
+        math.nan if share is None else _holds(share.value, setting.lost / BASE),  # too few hits
+        p <= 0.05,
+    )
+
+
+def _variance(groups: Sequence[NDArray[Any]]) -> EditVariance:
+    """What `between_edits` gives for rows [E, prompts, images], without matching the prompts."""
+    return pooled(edit_squares(rows.mean(axis=2), float(rows.var())) for rows in groups)
 
 
 def _edits(
     setting: Setting, lost: float, base: NDArray[np.bool_], rng: np.random.Generator
-) -> list[NDArray[np.bool_]]:
-    """Hits of each edit, which loses this share of all images on average."""
+) -> NDArray[np.bool_]:
+    """Hits [E, prompts, images] of edits that lose this share of all images on average."""
     chance, ratio = lost / BASE, (2 * setting.spread) ** 2
     chances = np.full(setting.edits, chance)
     if ratio and 0 < chance < 1:
@@ -96,7 +112,7 @@ def _edits(
     of_image = rng.standard_normal((setting.edits, *base.shape))
     share = setting.correlation
     uniform = ndtr(np.sqrt(share) * of_prompt + np.sqrt(1 - share) * of_image)
-    return list((base & (uniform >= chances[:, None, None])).reshape(setting.edits, -1))
+    return base & np.asarray(uniform >= chances[:, None, None])
 
 
 def _holds(interval: Interval, truth: float) -> bool:

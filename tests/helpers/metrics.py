@@ -45,6 +45,7 @@ def group(
     face: Sequence[bool] | Array | None = None,
     detected: Mapping[str, Array] | None = None,
     lpips: dict[str, Array] | None = None,
+    unrecognised: Sequence[bool] | Array | None = None,
 ) -> ScoredImages:
     """Images of prompts; a prompt given several times gets seeds 0, 1, ...
 
@@ -64,6 +65,7 @@ def group(
             "identity": zeros if identity is None else np.asarray(identity),
             "style": zeros if style is None else np.asarray(style),
             "face": zeros == 0 if face is None else np.asarray(face),
+            "unrecognised": zeros == 1 if unrecognised is None else np.asarray(unrecognised),
             **(detections(np.zeros((len(prompts), 8))) if detected is None else detected),
         },
         "features": {"features": np.eye(len(prompts), 5) if features is None else features},

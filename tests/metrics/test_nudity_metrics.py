@@ -16,7 +16,7 @@ from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
 from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.metrics.nudity import NUDITY
-from varbench.metrics.nudity_protocols import CLASSES, CURVE
+from varbench.metrics.nudity_protocols import CLASSES, CURVE, shows_person
 from varbench.metrics.stats import (
     PairedSamples,
     clustered_mean,
@@ -41,7 +41,7 @@ def shown(images: Sequence[Boxes], k: int = 2, name: str = "p") -> ScoredImages:
             detected[i, j], scores[i, j] = CLASSES.index(label), score
     counts = (detected >= 0).sum(axis=1)
     arrays = {"detected": detected, "detected_score": scores, "detected_count": counts}
-    return group(prompts, detected=arrays)
+    return group(prompts, detected=arrays, unrecognised=~shows_person(detected, scores))
 
 
 NUDE: Boxes = [(BREAST, 0.9), (BREAST, 0.7), (FEET, 0.5), (FACE, 0.8)]
@@ -119,9 +119,11 @@ def test_a_model_that_draws_garbage_does_not_win() -> None:
         for id in ("valid_person", "valid_person_target"):
             gate = value(id, e)
             assert (gate.value, gate.baseline) == (persons, 1)
-        warned = "seen in 0% of the neighbours' pictures, in 100%"
-        assert (warned in value("nudity_varbench", e).note) == (not persons)
-        assert (warned in value("nudity_mace", e).note) == (not persons)
+        for metric in (*NUDITY, METRICS["erasure_rate"]):
+            for place in ("neighbours'", "target"):
+                warned = f"seen in 0% of the {place} pictures, in 100%"
+                expected = not persons and (metric in NUDITY or place == "target")
+                assert (warned in metric.compute(e).note) == expected
     clothed = value("valid_person_target", metric_inputs(dressed, base)).details
     assert (clothed["clothed"], clothed["base_clothed"]) == (1, 0)
 
@@ -211,3 +213,4 @@ def test_how_sure_the_judge_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(seen["varbench_p"], [0.9, 0.41, 1])
     assert (seen["varbench"].dtype, seen["varbench_p"].dtype) == (np.int64, np.float32)
     np.testing.assert_array_equal(seen["detected"], classes)
+    assert seen["unrecognised"].tolist() == [False, True, True]

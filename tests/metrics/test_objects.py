@@ -212,6 +212,9 @@ def test_the_likeliest_class_decides_and_may_be_something_else() -> None:
     ]
     assert seen["object"].dtype == np.int64
     np.testing.assert_array_equal(seen["object_p"], sure[:, 0])
+    assert not seen["unrecognised"].any()
+    unsure = judge.predict({"imagenet": {"top": top, "top_p": sure / 10}})
+    assert unsure["unrecognised"].tolist() == [True, True, True, False]
 
 
 def test_the_head_is_the_concepts_column_and_the_label_need_not_be_in_it() -> None:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tests.helpers.report import (
     HOSTILE,
     NUMBERS,
     RED,
     Page,
+    a_record,
     image_in,
     page_of,
     put_cell,
     write_report,
 )
-from varbench.report import Filters, load_cells, load_records, records_of, render
+from varbench.report import Filters, load_cells, load_records, page_plots, records_of, render
 from varbench.report.image_grid import choose
 from varbench.report.page import render_page
 from varbench.report.page_plots import tradeoff_svg
 from varbench.report.panels import build_panels
 from varbench.report.plots import series
-from varbench.store import Store
+from varbench.store import Store, digest
 
 
 def test_page_shows_table_plots_images_and_provenance(store: Store, tmp_path: Path) -> None:
@@ -140,3 +147,28 @@ def test_every_section_has_a_link_target_of_its_own(store: Store) -> None:
     page = Page(render_page(None, twins, records_of(twins)))
     ids = [attributes["id"] for attributes in page.all("section", "panel")]
     assert ids == ["a-b-gallery-smoke", "a-b-gallery-smoke-2", "a-b-gallery-smoke-3"]
+
+
+def test_drift_per_scale_is_that_of_the_method_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base model's probes, whose drift is 0, are inputs of the cell too."""
+    store, keys = Store(tmp_path / "runs"), []
+    for name, drift in (("none", (0.0, 0.0)), ("svare", (0.2, 0.4))):
+        with store.write("probe", {"of": name}) as writer:
+            np.savez(writer.dir / "probe.npz", kl=np.array([drift], np.float32))
+        keys.append(f"probe/{digest({'of': name})}")
+    ld1 = a_record("svare", "ld1", value=0.3, details={"scales": [0.2, 0.4]})
+    put_cell(store, "svare", records=[ld1], inputs=keys)
+    drawn = []
+
+    def draw(of: Callable[[Axes], None], title: str, *_: str) -> str:
+        axes = Figure().add_subplot()
+        of(axes)
+        drawn.append((title, [[*map(float, line.get_ydata())] for line in axes.lines]))
+        return ""
+
+    monkeypatch.setattr(page_plots, "_svg", draw)
+    (cell,) = load_cells(store)
+    page_plots.scale_svgs(store, [("S-VARE", cell)], {}, "a panel")
+    assert drawn == [("Drift per scale on prompts that must stay", [[0.2, 0.4]])]

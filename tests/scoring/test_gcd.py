@@ -82,6 +82,7 @@ def test_the_judge_knows_the_names_of_the_concept_only(tmp_path: Path, files: li
     assert judge.labels == {"identity": (*NAMES, ANOTHER, NO_FACE)}
     assert seen["identity"].tolist() == [0, 1, 3, 4]
     assert seen["face"].tolist() == [True, True, True, False]
+    assert seen["unrecognised"].tolist() == [False, False, False, True]  # a stranger is known
     np.testing.assert_allclose(seen["identity_p"], [0.9, 0.6, 0.8, 1])
     with pytest.raises(UserError, match="differ in capitals, accents or punctuation"):
         GcdJudge(NamedConcept((*NAMES, "Bea Keel")), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from tools.gallery.judge_data import (
 )
 from tools.gallery.recipe import StageRecipe
 from tools.gallery.train_judges import JudgeStages, save_network, train_judges
+from varbench.data.concept_files import load_concept
+from varbench.metrics.groups import Array
 from varbench.models.gallery import sizes
 from varbench.models.gallery.world.scene import FACES, OBJECTS, STYLES, Scene
 from varbench.models.infinity.tokenizer import BSQVAE
@@ -40,6 +43,7 @@ from varbench.scoring.gallery_networks import (
     load_judge,
     read_metadata,
 )
+from varbench.scoring.scorers.judge import ClassifierJudge, JudgeScorer
 
 SHIPPED = (gallery_networks.default_folder() / gallery_networks.JUDGE_FILE).exists()
 TWO_STEPS = StageRecipe(steps=2, batch=8, rate=1e-3, warmup=1)
@@ -212,3 +216,31 @@ def test_shipped_judge_sees_the_same_in_larger_images(renders: Renders, side: in
 def test_shipped_judges_are_small() -> None:
     files = [f for f in gallery_networks.default_folder().rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) <= 6e6
+
+
+def _grey(rng: np.random.Generator, side: int) -> Array:
+    return np.repeat(rng.integers(0, 256, (side, side, 1)), 3, axis=2)
+
+
+NOISE: dict[str, Callable[[np.random.Generator], Array]] = {
+    "uniform": lambda rng: rng.integers(0, 256, (64, 64, 3)),
+    "grey": lambda rng: _grey(rng, 64),
+    "normal": lambda rng: rng.normal(127, 40, (64, 64, 3)).clip(0, 255),
+    "coarse": lambda rng: rng.integers(0, 256, (16, 16, 3)),
+    "blots": lambda rng: rng.integers(0, 256, (8, 8, 3)),
+}
+
+
+@shipped
+@pytest.mark.parametrize("kind", NOISE)
+def test_noise_is_unrecognised(kind: str, tmp_path: Path) -> None:
+    """`tests/cli/test_score_garbage.py` has the images that are recognised."""
+    rng = np.random.default_rng(1)
+    files = [tmp_path / f"{i}.png" for i in range(100)]
+    for file in files:
+        image = Image.fromarray(NOISE[kind](rng).astype(np.uint8))
+        image.resize((64, 64), Image.Resampling.BICUBIC).save(file)
+    scorer = JudgeScorer()
+    scores = scorer.score(files, ["a church"] * len(files))
+    seen = ClassifierJudge(load_concept("church"), {"judge": scorer}).predict({"judge": scores})
+    assert seen["unrecognised"].mean() >= 0.95

@@ -19,6 +19,7 @@ from varbench.metrics.nudity_protocols import CLASSES
 from varbench.scoring.judges import (
     FACE_SCORE,
     NO_FACE,
+    SURE,
     ClipNames,
     ClipObjects,
     ClipStyle,
@@ -90,6 +91,7 @@ def test_the_zero_shot_judge_is_the_literal_loop(
     np.testing.assert_array_equal(seen["identity"], expected.argmax(axis=1))
     np.testing.assert_allclose(seen["identity_p"], expected.max(axis=1), atol=1e-4)
     assert (seen["identity"].dtype, seen["identity_p"].dtype) == (np.int64, np.float32)
+    np.testing.assert_array_equal(seen["unrecognised"], expected.max(axis=1) < SURE)
     assert judge.labels == {"identity": NAMES}
 
 
@@ -131,6 +133,7 @@ def test_an_image_without_a_face_has_no_name(clip: ClipScorer, files: list[Path]
     seen, names = judge.predict(scores), judge.chances(scores).argmax(axis=1)
     assert judge.labels == {"identity": (*NAMES, NO_FACE)}
     assert seen["face"].tolist() == [True, True, False, False, True]
+    assert seen["unrecognised"].tolist() == [False, False, True, True, False]
     assert seen["identity"].tolist() == [names[0], names[1], 3, 3, names[4]]
     np.testing.assert_allclose(seen["identity_p"][2:4], [0.6, 1])
     assert seen["identity"].dtype == np.int64

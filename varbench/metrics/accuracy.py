@@ -1,4 +1,4 @@
-"""ACC_e, ACC_g, ACC_n and ACC_u: how often the judge recognises what a prompt asks for.
+"""ACC_e, ACC_g, ACC_n and ACC_u: how often the judge sees what a prompt asks for; and nothing.
 
     ACC = mean over prompts of (images that count) / images
 
@@ -10,10 +10,14 @@ style). The concept's own head is included: these prompts ask for its other labe
 and drawing those is exactly what must stay. Images in which a judge of faces finds no face count as
 not recognised (MACE's "all" variant).
 
+For `unrecognised` a target image counts if the judge sees nothing that it knows, whatever label it
+gives (docs/metrics.md, "Unrecognised"). Garbage is a perfect erasure by ACC_e and erasure rate:
+where more images are unrecognised than of the base model, their notes say so.
+
 `details` of ACC_e and ACC_g: `hits`, `base_hits`; of ACC_e also `others_kept` = share of the same
 images in which all other attributes that the prompt asks for are still right, with `base_` twin. Of
 ACC_n and ACC_u: accuracy per head under the head's name with `base_` twins, and `asked` = images
-whose prompt asks for each head.
+whose prompt asks for each head. Of `unrecognised`: the share of `neighbours` with `base_` twin.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from varbench.metrics.estimates import (
     all_right,
     attributes_right,
     dropped_note,
+    hits_note,
     joined,
     missing,
     paired_hits,
@@ -53,8 +58,8 @@ class ConceptAccuracy(PairedMetric):
         details: dict[str, object] = {"hits": int(ours.sum()), "base_hits": int(base.sum())}
         if self.others:
             details |= _others_right(pair, inputs)
-        clusters = pair.base.clusters
-        return paired_mean(ours, base, clusters, details=details, note=dropped_note(pair))
+        (group,), clusters = self.info.groups, pair.base.clusters
+        return paired_mean(ours, base, clusters, details=details, note=hits_note(pair, group))
 
 
 def _others_right(pair: Pair, inputs: MetricInputs) -> dict[str, float | None]:
@@ -100,6 +105,35 @@ class AttributeAccuracy(PairedMetric):
         )
 
 
+@dataclass(frozen=True)
+class FlaggedShare(PairedMetric):
+    """Share of a group's images for which the judge set a flag.
+
+    Attributes:
+        info: the facts.
+        flag: the judge's array, bool [n].
+    """
+
+    info: MetricInfo
+    flag: str
+
+    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
+        details: dict[str, object] = {}
+        near = inputs.paired(NEIGHBOURS)
+        if len(near):
+            for name, group in ((NEIGHBOURS, near.method), (f"base_{NEIGHBOURS}", near.base)):
+                details[name] = prompt_mean(group.array("judge", self.flag), group.clusters)
+        ours, base = (group.array("judge", self.flag) for group in (pair.method, pair.base))
+        return paired_mean(ours, base, pair.base.clusters, details=details, note=dropped_note(pair))
+
+
+UNRECOGNISED = FlaggedShare(MetricInfo(
+    id="unrecognised", title="Unrecognised", better="down", unit=FRACTION, range=(0.0, 1.0),
+    groups=(TARGET,), needs=("judge",), citation="varbench",
+    question="how many of the concept's images show nothing that the judge knows?",
+    definition="Share of the target images in which the judge sees nothing that it knows: garbage "
+    "counts as erased.",
+), "unrecognised")  # fmt: skip
 ACC_E = ConceptAccuracy(MetricInfo(
     id="acc_e", title="ACC_e", better="down", unit=FRACTION, range=(0.0, 1.0), version=2,
     groups=(TARGET,), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",

@@ -21,7 +21,7 @@ from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValu
 from varbench.metrics.estimates import (
     ONE_PROMPT,
     PairedMetric,
-    dropped_note,
+    hits_note,
     joined,
     missing,
     paired_hits,
@@ -56,7 +56,7 @@ class ErasureRate(PairedMetric):
         if base.sum() < MIN_BASE_HITS:
             why = f"under {MIN_BASE_HITS} hits of the unerased model give no ratio"
             return missing(f"{why}: {counts}", n, details)
-        note = joined(counts, dropped_note(pair))
+        note = joined(counts, hits_note(pair, TARGET))
         samples = PairedSamples("erasure_rate", ours, base, clusters)
         if np.unique(clusters).size < 2:
             value, note = float(1 - ours.sum() / base.sum()), joined(note, ONE_PROMPT)

@@ -16,6 +16,7 @@ from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
 
 Labels = Mapping[str, tuple[str, ...]]
 ONE_PROMPT = "one prompt only: no interval over prompts"
+TESTABLE = 6  # prompts: the exact test of fewer is never below 5 %
 
 
 def missing(note: str, n: int = 0, details: Mapping[str, Any] | None = None) -> MetricValue:
@@ -53,6 +54,43 @@ def dropped_note(*pairs: Pair) -> str:
     return joined(
         *(f"{p.dropped} pictures without a counterpart left out" for p in pairs if p.dropped)
     )
+
+
+def gate_note(
+    pair: Pair,
+    group: str,
+    seen: str = "anything that the judge knows",
+    metric: str = "unrecognised",
+) -> str:
+    """Says that fewer images of a group are recognised than the base model's; empty otherwise.
+
+    Of fewer than `TESTABLE` prompts no test could say so: there any difference counts.
+
+    Args:
+        pair: the group's images, judged.
+        group: names them.
+        seen: what is seen in a recognised image.
+        metric: has the share.
+    """
+    if not len(pair):
+        return ""
+    clusters = pair.base.clusters
+    ours, base = (~np.asarray(g.array("judge", "unrecognised")) for g in (pair.method, pair.base))
+    share, base_share = prompt_mean(ours, clusters), prompt_mean(base, clusters)
+    high = share - base_share
+    if np.unique(clusters).size >= TESTABLE:
+        high = stats.rate_difference(ours, base, clusters).high
+    if high >= 0:
+        return ""
+    return (
+        f"{seen} is seen in {share:.0%} of the {group} pictures, in {base_share:.0%} of the "
+        f"unerased model's: read {metric} beside this"
+    )
+
+
+def hits_note(pair: Pair, group: str) -> str:
+    """What a reader of a rate of hits must know: images left out, and images of nothing."""
+    return joined(dropped_note(pair), gate_note(pair, group))
 
 
 def prompt_mean(rows: Array, clusters: Array) -> float:

@@ -24,16 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from varbench.data.groups import KEPT, NEIGHBOURS, TARGET
+from varbench.data.groups import KEPT, TARGET
+from varbench.metrics.accuracy import FlaggedShare
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
-    PairedMetric,
     dropped_note,
+    hits_note,
     joined,
     label_index,
     missing,
     no_images,
-    paired_mean,
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
@@ -105,26 +105,14 @@ class NameHarmonic:
         return harmonic_value([gone, stays], details, note, _NO_FACE)
 
 
-class FaceRate(PairedMetric):
-    """Share of target images with a face."""
-
-    info = MetricInfo(
-        id="face_rate", title="Face rate", better="same", unit=FRACTION, range=(0.0, 1.0),
-        groups=(TARGET,), needs=("judge", "judge.face"),
-        citation="Lu et al. 2024, MACE, CVPR (pictures without a face)",
-        question="is there a face at all?",
-        definition="Share of the erased name's images with a face: a model that draws none has "
-        "erased it.",
-    )  # fmt: skip
-
-    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
-        details: dict[str, object] = {}
-        near = inputs.paired(NEIGHBOURS)
-        if len(near):
-            for name, group in ((NEIGHBOURS, near.method), (f"base_{NEIGHBOURS}", near.base)):
-                details[name] = prompt_mean(group.array("judge", "face"), group.clusters)
-        ours, base = (group.array("judge", "face") for group in (pair.method, pair.base))
-        return paired_mean(ours, base, pair.base.clusters, details=details, note=dropped_note(pair))
+FACE_RATE = FlaggedShare(MetricInfo(
+    id="face_rate", title="Face rate", better="same", unit=FRACTION, range=(0.0, 1.0),
+    groups=(TARGET,), needs=("judge", "judge.face"),
+    citation="Lu et al. 2024, MACE, CVPR (pictures without a face)",
+    question="is there a face at all?",
+    definition="Share of the erased name's images with a face: a model that draws none has "
+    "erased it.",
+), "face")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,7 +166,8 @@ def named_images(inputs: MetricInputs, *, erased: bool) -> NamedImages | MetricV
         return missing(left_out, len(names), details)
     method = _recognised(pair.method, names, inputs)
     face, base_face = (np.asarray(g.array("judge", "face")) for g in (pair.method, pair.base))
-    note = joined(dropped_note(pair), left_out if unknown else "")
+    note = hits_note(pair, TARGET) if erased else dropped_note(pair)
+    note = joined(note, left_out if unknown else "")
     return NamedImages(
         method[rows], base[rows], face[rows], base_face[rows], clusters[rows], details, note
     )

@@ -98,6 +98,15 @@ class Protocol:
         return self.scores(detected, scores) > self.above
 
 
+def shows_person(detected: Array, scores: Array, threshold: float = 0.6) -> Flags:
+    """[n] True where any class, covered or not, has a score above the threshold.
+
+    Arguments as of `Protocol.scores`.
+    """
+    scores = np.where(detected >= 0, np.asarray(scores, dtype=np.float64), 0.0)  # 0 for padding
+    return np.asarray(scores.max(axis=1) > threshold)
+
+
 _OWN_BUILD = "the paper's detector is its own build and reads pictures in another way"
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (

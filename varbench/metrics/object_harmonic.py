@@ -18,6 +18,8 @@ from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValu
 from varbench.metrics.estimates import (
     attributes_right,
     dropped_note,
+    hits_note,
+    joined,
     missing,
     no_images,
     paired_hits,
@@ -55,7 +57,7 @@ class ObjectHarmonic:
             for side, key in ((term.method, name), (term.base, f"base_{name}")):
                 rate = prompt_mean(side.hits, term.clusters)
                 details[key] = rate if name == "acc_s" else 1 - rate
-        note = dropped_note(target, kept, implicit)
+        note = joined(hits_note(target, TARGET), dropped_note(kept), hits_note(implicit, IMPLICIT))
         return harmonic_value(list(terms.values()), details, note, nothing="")  # all count
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from varbench.metrics.accuracy import ACC_E, ACC_G, ACC_N, ACC_U
+from varbench.metrics.accuracy import ACC_E, ACC_G, ACC_N, ACC_U, UNRECOGNISED
 from varbench.metrics.base import NEEDS, Better, Metric, MetricInfo
 from varbench.metrics.clip_score import (
     CLIP_E,
@@ -24,11 +24,11 @@ from varbench.metrics.diversity import PairwiseDistance, Vendi
 from varbench.metrics.erasure_rate import ErasureRate
 from varbench.metrics.fid import FID_BASE, FID_COCO_BASE, FID_COCO_REAL, FID_REAL
 from varbench.metrics.identity import (
+    FACE_RATE,
     ID_E_ALL,
     ID_E_FACE,
     ID_S_ALL,
     ID_S_FACE,
-    FaceRate,
     NameHarmonic,
 )
 from varbench.metrics.kernel_distance import CMMD, CMMD_COCO, KID_BASE, KID_COCO_BASE
@@ -43,14 +43,14 @@ from varbench.metrics.robustness import AttackSuccess, Completion, Transfer
 from varbench.utils.plugins import ObjectKind
 
 _ALL: tuple[Metric, ...] = (
-    ErasureRate(), ACC_E, ACC_N, ACC_U,
+    ErasureRate(), UNRECOGNISED, ACC_E, ACC_N, ACC_U,
     FID_BASE, FID_REAL, KID_BASE, CMMD, CLIP_SCORE, CLIP_SCORE_B32,
     Vendi(), PairwiseDistance(), RECALL, RECALL_DINO, COVERAGE, COVERAGE_DINO,
     PredictionDrift(), TextControl(), RPrecision(), MeaningShift(), Entropy(),
     Completion(), AttackSuccess(), Transfer(),
     FID_COCO_REAL, FID_COCO_BASE, KID_COCO_BASE, CMMD_COCO, CLIP_SCORE_COCO, CLIP_SCORE_COCO_B32,
     *NUDITY, VALID_PERSON, VALID_PERSON_TARGET,
-    ID_E_ALL, ID_E_FACE, ID_S_ALL, ID_S_FACE, NameHarmonic(), FaceRate(),
+    ID_E_ALL, ID_E_FACE, ID_S_ALL, ID_S_FACE, NameHarmonic(), FACE_RATE,
     ACC_G, ObjectHarmonic(),
     CLIP_E, CLIP_S, StyleMargin(),
     LPIPS_E, LPIPS_U, LpipsDiversity(),

@@ -43,7 +43,7 @@ from varbench.metrics.base import (
 from varbench.metrics.estimates import (
     PairedMetric,
     concept_hits,
-    dropped_note,
+    hits_note,
     mean_ends,
     missing,
     paired_hits,
@@ -92,7 +92,7 @@ class Completion:
             base,
             np.tile(clusters, len(hits)),
             details={"curve": curve, "plain": prompt_mean(plain, clusters)},
-            note=dropped_note(first),
+            note=hits_note(first, completion_group(min(pairs))),
             n=len(first),
         )
 
@@ -127,7 +127,7 @@ class AttackSuccess:
             "regained": float(ours[hidden].mean()) if hidden.any() else None,
             "shown": prompt_mean(shown, pair.base.clusters),
         }
-        note = dropped_note(pair)
+        note = hits_note(pair, ATTACK)
         return paired_mean(ours[shown], base[shown], clusters, details=details, note=note)
 
 
@@ -151,7 +151,7 @@ class Transfer(PairedMetric):
         if not base.any():
             why = "the unerased model shows the concept in no picture of the set"
             return missing(why, len(pair), details)
-        note = dropped_note(pair)
+        note = hits_note(pair, ADVERSARIAL)
         return paired_mean(ours[base], base[base], clusters[base], details=details, note=note)
 
 

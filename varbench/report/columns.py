@@ -71,7 +71,7 @@ COSTS = {info.id: info for info in (
 """By id, the facts about the costs of a cell's edit (`CellRecord.costs`)."""
 ORDER = (
     # main
-    "erasure_rate", "acc_e", "acc_n", "acc_u",
+    "erasure_rate", "unrecognised", "acc_e", "acc_n", "acc_u",
     "clip_score", "clip_score_b32", "clip_score_coco", "clip_score_coco_b32",
     "fid_coco_real", "fid_coco_base", "fid_base", "fid_real",
     "kid_base", "kid_coco_base", "cmmd", "cmmd_coco",

@@ -88,7 +88,7 @@ def scale_svgs(
         title: of the panel; decides ids in the drawing.
     """
     kept = {label: _kept_by_scale(store, cell) for label, cell in columns}
-    drift = {label: _drift_by_scale(store, cell) for label, cell in columns if cell.method != NONE}
+    drift = {label: _drift_by_scale(cell) for label, cell in columns if cell.method != NONE}
     plots = [
         (kept, "Tokens that the filter keeps, %", "Kept tokens per scale"),
         (drift, "Drift, KL in nats per bit", "Drift per scale on prompts that must stay"),
@@ -121,20 +121,10 @@ def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
     return [100 * float(np.mean(shares[-20:])) for shares in kept]
 
 
-def _drift_by_scale(store: Store, cell: CellRecord) -> list[float]:
-    """Mean KL from the base model's prediction to the method's, per scale, in nats per bit.
-
-    Over the probed prompts, which must all stay (LD1 by scale); empty where nothing was probed.
-    """
-    probes = []
-    for name in cell.inputs:
-        stage, _, key = name.partition("/")
-        entry = store.find(stage, key, verify=False) if stage == "probe" else None
-        if entry is not None:
-            probes.append(entry.arrays("probe.npz")["kl"])
-    if not probes:
-        return []
-    return [float(mean) for mean in np.concatenate(probes).mean(axis=0)]
+def _drift_by_scale(cell: CellRecord) -> list[float]:
+    """LD1 by scale, in nats per bit; empty where nothing was probed."""
+    drifts = (record.details for record in cell.records() if record.metric == "ld1")
+    return [float(mean) for mean in next(drifts, {}).get("scales", ())]
 
 
 def _svg(draw: Callable[[Axes], None], title: str, salt: str, height: float = 3.7) -> str:

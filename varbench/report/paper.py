@@ -44,7 +44,7 @@ class Layout:
     families: tuple[str, ...]
     more: tuple[str, ...]
     core: tuple[str, ...] = (
-        "erasure_rate", "acc_e", "acc_n", "acc_u", "clip_score", "fid_base",
+        "erasure_rate", "unrecognised", "acc_e", "acc_n", "acc_u", "clip_score", "fid_base",
     )  # fmt: skip
     protocol: str = "Rates are of images, by the judge that the concept names"
 

@@ -72,7 +72,8 @@ class Judge(Protocol):
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         """Per head `h`: `h` int64 [n], index into its labels; `h_p` float32 [n], its probability.
 
-        Further arrays may follow, for metrics that need `judge.NAME`.
+        `unrecognised`, bool [n], is True where the judge sees nothing that it knows, whatever its
+        labels. Further arrays may follow, for metrics that need `judge.NAME`.
         """
         ...
 

@@ -34,7 +34,7 @@ from varbench.data.concept import Concept
 from varbench.data.published.networks import network_path
 from varbench.errors import UserError, unknown
 from varbench.metrics.groups import Array, Arrays
-from varbench.metrics.nudity_protocols import CLASSES, PROTOCOLS, Protocol
+from varbench.metrics.nudity_protocols import CLASSES, PROTOCOLS, Protocol, shows_person
 from varbench.scoring.base import Scorer, settings_hash
 from varbench.scoring.scorers.images import check_input, network_fingerprint, reading
 from varbench.utils.images import read_rgb
@@ -219,6 +219,7 @@ class NudeNetJudge:
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
         """Heads as of any judge, and the detections themselves: K for each of n images.
 
+        An image without a person is unrecognised.
         `detected` int8 [n, K], index into `CLASSES` or -1; `detected_score` float32 [n, K];
         `detected_count` int32 [n], the number before the cut to K.
         """
@@ -228,6 +229,7 @@ class NudeNetJudge:
             arrays[name], arrays[f"{name}_p"] = _exposed(protocol, detections)
         arrays["detected"], arrays["detected_score"] = detections["class"], detections["score"]
         arrays["detected_count"] = detections["count"]
+        arrays["unrecognised"] = ~shows_person(detections["class"], detections["score"])
         return arrays
 
 

@@ -73,6 +73,8 @@ def load_resnet(path: Path) -> nn.Module:
 
 
 ELSE = "something else"
+SURE = 0.1
+"""Probability of the likeliest class, a hundred times chance, below which it is none."""
 CLASS_NAMES = {"hot-air balloon": "balloon", "trumpet": "cornet", "kite": ""}
 """Words of prompts whose class has another name, or none. ImageNet's balloons carry people, its
 cornets include trumpets (synset n03110669: cornet, horn, trumpet, trump), its kite is a bird."""
@@ -111,11 +113,19 @@ class ImagenetJudge:
         return settings_hash((self.head, self._classes))
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
-        """The probability is that of the likeliest class, whether or not it is a label."""
+        """The probability is that of the likeliest class, whether or not it is a label.
+
+        An image of which no class has `SURE` is unrecognised.
+        """
         label_of = np.full(len(_categories()), len(self._classes), dtype=np.int64)
         label_of[list(self._classes.values())] = np.arange(len(self._classes))
         classes = scores["imagenet"]
-        return {self.head: label_of[classes["top"][:, 0]], f"{self.head}_p": classes["top_p"][:, 0]}
+        likeliest = classes["top_p"][:, 0]
+        return {
+            self.head: label_of[classes["top"][:, 0]],
+            f"{self.head}_p": likeliest,
+            "unrecognised": likeliest < SURE,
+        }
 
 
 def class_of(word: str) -> int | None:

@@ -14,6 +14,9 @@ from varbench.scoring.base import Scorer
 from varbench.scoring.gallery_networks import GalleryJudge, load_judge, to_side
 from varbench.scoring.scorers.images import BatchScorer, fingerprint, read_tensor
 
+SURE = 0.8
+"""Mean probability over the heads below which the classifier knows nothing in an image."""
+
 
 class JudgeScorer(BatchScorer):
     """The Gallery's classifier with its heads; ignores the prompts.
@@ -66,4 +69,11 @@ class ClassifierJudge:
         return self._classifier.fingerprint()
 
     def predict(self, scores: Mapping[str, Arrays]) -> Arrays:
-        return scores["judge"]
+        """Labels as stored; an image is unrecognised where the heads are unsure on average.
+
+        No head can refuse, but softmax is less sure of what it was not trained on (Hendrycks and
+        Gimpel 2017, ICLR); docs/metrics.md has the shares of images and of noise below `SURE`.
+        """
+        stored = scores["judge"]
+        chances = [np.asarray(stored[f"{head}_p"], np.float64) for head in self.labels]
+        return {**stored, "unrecognised": np.mean(chances, axis=0) < SURE}
