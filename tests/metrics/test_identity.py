@@ -30,7 +30,7 @@ from varbench.metrics.subset_rates import (
     SubsetRate,
     harmonic_interval,
     harmonic_mean,
-    rate_value,
+    subset_value,
 )
 
 RATES = ("id_e_all", "id_e_face", "id_s_all", "id_s_face")
@@ -203,7 +203,7 @@ def random_share(seed: int, prompts: int = 9, k: int = 3) -> SubsetRate:
     flags = [rng.random(prompts * k) < p for p in (0.6, 0.7, 0.8, 0.9)]
     clusters = np.repeat([f"p{j}" for j in range(prompts)], k)
     flags[1][:k] = False  # a prompt of which nothing counts
-    return SubsetRate(RateSamples(flags[0], flags[1]), RateSamples(flags[2], flags[3]), clusters)
+    return SubsetRate(*(RateSamples(*pair, clusters) for pair in (flags[:2], flags[2:])))
 
 
 def literal_mean(side: RateSamples, clusters: Array, weights: Mapping[str, int]) -> float:
@@ -219,8 +219,8 @@ def literal_mean(side: RateSamples, clusters: Array, weights: Mapping[str, int])
 
 def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_no_narrower() -> None:
     share = random_share(1, prompts=40)
-    result, kept = rate_value(share, {}, "", "nothing"), share.method.counted
-    expected = clustered_rate(share.method.hits[kept], share.clusters[kept])
+    result, kept = subset_value([share], {}, "", "nothing"), share.method.counted
+    expected = clustered_rate(share.method.hits[kept], share.method.clusters[kept])
     assert (result.value, result.low, result.high) == (
         expected.value,
         expected.low,
@@ -232,7 +232,7 @@ def test_a_share_is_wilsons_over_what_counts_and_its_difference_is_no_narrower()
         rows = (prompts[:, None] * 3 + np.arange(3)).ravel()
         names = np.repeat(np.arange(40), 3)  # a prompt drawn twice counts as two
         sides = [
-            RateSamples(s.hits[rows], s.counted[rows]).mean(names)
+            RateSamples(s.hits[rows], s.counted[rows], names).mean()
             for s in (share.method, share.base)
         ]
         assert sides[0] is not None

@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 from tests.helpers.stats import Z, prompts, wilson
 from varbench.metrics.stats import Interval, clustered_mean, clustered_rate, ratio_of_means
+from varbench.metrics.stats.edits import EditVariance
 from varbench.metrics.stats.means import clustered_total, erased_count_share, total_difference
 from varbench.metrics.stats.rates import erased_share, rate_difference
 from varbench.metrics.stats.tests import paired_sign_flip_pvalue
@@ -150,7 +151,12 @@ def test_an_erased_share_needs_a_base_model_that_draws_the_concept() -> None:
     assert erased_share(NO_HITS, base, CLUSTERS) is None
     base[::4][:30] = True
     assert erased_share(NO_HITS, base, CLUSTERS) is not None
-    assert erased_share(np.tile(NO_HITS, 2), np.tile(base, 2), np.tile(CLUSTERS, 2), edits=2)
+    assert erased_share(
+        np.tile(NO_HITS, 2),
+        np.tile(base, 2),
+        np.tile(CLUSTERS, 2),
+        EditVariance(0.0, 0.0, 1, count=2),
+    )
     few = np.zeros(2000, bool)
     few[:40] = True  # in two prompts of 100: other prompts might have none
     assert erased_share(np.zeros(2000), few, prompts(100, 20)) is None

@@ -130,20 +130,17 @@ class FlaggedShare(PairedMetric):
 UNRECOGNISED = FlaggedShare(MetricInfo(
     id="unrecognised", title="Unrecognised", better="down", unit=FRACTION, range=(0.0, 1.0),
     groups=(TARGET,), needs=("judge",), citation="varbench",
-    question="how many of the concept's images show nothing that the judge knows?",
     definition="Share of the target images in which the judge sees nothing that it knows: garbage "
     "counts as erased.",
 ), "unrecognised")  # fmt: skip
 ACC_E = ConceptAccuracy(MetricInfo(
     id="acc_e", title="ACC_e", better="down", unit=FRACTION, range=(0.0, 1.0), version=2,
     groups=(TARGET,), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
-    question="how often is the concept still recognised?",
     definition="Share of the concept's own prompts whose image still shows it, says the judge.",
 ), others=True)  # fmt: skip
 ACC_G = ConceptAccuracy(MetricInfo(
     id="acc_g", title="ACC_g", better="down", unit=FRACTION, range=(0.0, 1.0),
     groups=(IMPLICIT,), needs=("judge",), citation="Lu et al. 2024, MACE, CVPR",
-    question="is the concept recognised where prompts say it in other words?",
     definition="Share of images that still show the concept where the prompt says it in other "
     "words.",
 ))  # fmt: skip
@@ -151,7 +148,6 @@ ACC_N = AttributeAccuracy(MetricInfo(
     id="acc_n", title="ACC_n", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
     groups=(NEIGHBOURS,), needs=("judge",),
     citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
-    question="do neighbours still show all that their prompts ask for?",
     definition="Share of images of neighbouring concepts in which the judge sees what was asked "
     "for.",
 ))  # fmt: skip
@@ -159,6 +155,5 @@ ACC_U = AttributeAccuracy(MetricInfo(
     id="acc_u", title="ACC_u", better="up", unit=FRACTION, range=(0.0, 1.0), version=2,
     groups=(UNRELATED,), needs=("judge",),
     citation="Lu et al. 2024, MACE, CVPR (accuracy of retained classes)",
-    question="do unrelated images still show all that their prompts ask for?",
     definition="Share of images of unrelated prompts in which the judge sees what was asked for.",
 ))  # fmt: skip

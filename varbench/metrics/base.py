@@ -59,7 +59,6 @@ class MetricInfo:
         title: heads its column in a table.
         better: where the number should go.
         unit: `FRACTION`, another word, or "" for a number without a unit.
-        question: the question that the number answers.
         definition: one or two sentences below a table.
         digits: decimals in a table; of a rate, as a fraction.
         table: main, nudity, drift, robustness or cost.
@@ -75,7 +74,6 @@ class MetricInfo:
     better: Better
     unit: str
     definition: str
-    question: str = ""
     digits: int = 2
     table: str = "main"
     range: tuple[float | None, float | None] = (None, None)

@@ -68,7 +68,6 @@ class StyleMargin:
         id="h_a", title="H_a", better="up", unit="100 cos", range=(-100.0, 100.0),
         groups=(TARGET, NEIGHBOURS), needs=("clip_b32",),
         citation="Lu et al. 2024, MACE, CVPR",
-        question="is the artist erased and are the others spared?",
         definition="CLIP_s − CLIP_e (MACE).",
     )  # fmt: skip
 
@@ -109,7 +108,6 @@ def _scores(group: ScoredImages, role: str) -> Array:
 CLIP_SCORE = ClipScore(MetricInfo(
     id="clip_score", title="CLIP score", better="up", unit="100 cos", range=(0.0, 100.0),
     groups=KEPT, needs=("clip",), citation="Hessel et al. 2021, CLIPScore, EMNLP",
-    question="does the image still fit its prompt?",
     definition="100 × cosine of image and prompt in CLIP's space: does the image follow the "
     "prompt?",
 ))  # fmt: skip
@@ -119,7 +117,6 @@ CLIP_SCORE_B32 = ClipScore(replace(
 ))  # fmt: skip
 CLIP_SCORE_COCO = ClipScore(replace(
     CLIP_SCORE.info, id="clip_score_coco", title="CLIP score (COCO)", groups=(COCO,),
-    question="does the image still fit its caption?",
     definition="CLIP score of images of COCO captions.",
 ))  # fmt: skip
 CLIP_SCORE_COCO_B32 = ClipScore(replace(
@@ -130,11 +127,9 @@ CLIP_SCORE_COCO_B32 = ClipScore(replace(
 CLIP_E = ClipScore(MetricInfo(
     id="clip_e", title="CLIP_e", better="down", unit="100 cos", range=(0.0, 100.0),
     groups=(TARGET,), needs=("clip_b32",), citation="Lu et al. 2024, MACE, CVPR",
-    question="do the erased artist's images still fit their prompts?",
     definition="CLIP score (ViT-B/32) of the concept's images with their prompts.",
 ), by_group=False)  # fmt: skip
 CLIP_S = ClipScore(replace(
     CLIP_E.info, id="clip_s", title="CLIP_s", better="up", groups=(NEIGHBOURS,),
-    question="do other artists' images still fit their prompts?",
     definition="CLIP score (ViT-B/32) of the neighbours' images with their prompts.",
 ), by_group=False)  # fmt: skip

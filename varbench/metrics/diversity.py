@@ -21,7 +21,7 @@ the target prompts (do the concept's replacements vary?). Of Vendi also `pool`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,52 +39,38 @@ from varbench.metrics.estimates import (
 from varbench.metrics.groups import Array, Floats, Pair, ScoredImages
 
 
-class Vendi(PairedMetric):
-    """Mean Vendi score of a prompt's images."""
+@dataclass(frozen=True)
+class Diversity(PairedMetric):
+    """Mean of a measure of a prompt's images.
 
-    info = MetricInfo(
-        id="vendi", title="Vendi", better="up", unit="images", range=(1.0, None), groups=KEPT,
-        needs=("features",), citation="Friedman and Dieng 2023, TMLR",
-        question="how many different images does a prompt give?",
-        definition="Vendi score: how many clearly different images the pool is worth.",
-    )  # fmt: skip
+    Attributes:
+        info: the facts.
+        measure: of the unit feature rows [k, d] of one prompt.
+        least: its value where all images are alike.
+        pooled: also record the measure of all prompts' images at once.
+    """
 
-    def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
-        pool, base_pool = (vendi_score(unit_features(g)) for g in (pair.method, pair.base))
-        spared, target = (by_prompt(p, vendi_score) for p in (pair, inputs.paired(TARGET)))
-        details: dict[str, object] = {"k": spared.images, "pool": pool, "base_pool": base_pool}
-        details["pool_ratio"] = pool / base_pool
-        if spared.images < 2:
-            note = "one picture per prompt: pooled over prompts, no interval"
-            return MetricValue(pool, None, None, len(pair), base_pool, None, note, details)
-        details["kept"] = ratio(spared.method - 1, spared.base - 1, spared.ids)
-        details["target_kept"] = ratio(target.method - 1, target.base - 1, target.ids)
-        return spared.value(details)
-
-
-class PairwiseDistance(PairedMetric):
-    """Mean distance of unit features between images of one prompt."""
-
-    info = MetricInfo(
-        id="pairwise_distance", title="Pairwise dist.", better="up", unit="", range=(0.0, 2.0),
-        digits=3, groups=KEPT, needs=("features",),
-        citation="Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)",
-        question="how far apart are a prompt's images?",
-        definition="Mean distance of features between images of one prompt: a collapsed model has "
-        "none.",
-    )  # fmt: skip
+    info: MetricInfo
+    measure: Callable[[Floats], float]
+    least: float
+    pooled: bool
 
     def of_pair(self, pair: Pair, inputs: MetricInputs) -> MetricValue:
-        """No value with one image per prompt."""
-        spared, target = (by_prompt(p, mean_distance) for p in (pair, inputs.paired(TARGET)))
+        """With one image per prompt the pool's value, where there is one, without interval."""
+        spared, target = (by_prompt(p, self.measure) for p in (pair, inputs.paired(TARGET)))
+        details: dict[str, object] = {"k": spared.images}
+        if self.pooled:
+            pool, base_pool = (self.measure(unit_features(g)) for g in (pair.method, pair.base))
+            details |= {"pool": pool, "base_pool": base_pool, "pool_ratio": pool / base_pool}
+            if spared.images < 2:
+                note = "one picture per prompt: pooled over prompts, no interval"
+                return MetricValue(pool, None, None, len(pair), base_pool, None, note, details)
         if spared.images < 2:
             return missing("one picture per prompt: no pairs", len(pair))
-        details = {
-            "k": spared.images,
-            "kept": ratio(spared.method, spared.base, spared.ids),
-            "target_kept": ratio(target.method, target.base, target.ids),
-        }
-        return spared.value(details)
+        for name, part in (("kept", spared), ("target_kept", target)):
+            details[name] = ratio(part.method - self.least, part.base - self.least, part.ids)
+        ours, base, n = spared.method, spared.base, spared.ids.size * spared.images
+        return paired_mean(ours, base, spared.ids, details=details, note=spared.note, n=n)
 
 
 @dataclass(frozen=True)
@@ -96,11 +82,6 @@ class ByPrompt:
     base: Floats
     images: int  # k per prompt; below 2 there are no values
     note: str
-
-    def value(self, details: Mapping[str, object]) -> MetricValue:
-        """The mean over prompts."""
-        n = self.ids.size * self.images
-        return paired_mean(self.method, self.base, self.ids, details=details, note=self.note, n=n)
 
 
 def by_prompt(pair: Pair, measure: Callable[[Floats], float]) -> ByPrompt:
@@ -144,3 +125,17 @@ def mean_distance(rows: Floats) -> float:
     """Mean Euclidean distance over all pairs of different rows of [k, d], k >= 2."""
     i, j = np.triu_indices(len(rows), 1)
     return float(np.linalg.norm(rows[i] - rows[j], axis=1).mean())
+
+
+VENDI = Diversity(MetricInfo(
+    id="vendi", title="Vendi", better="up", unit="images", range=(1.0, None), groups=KEPT,
+    needs=("features",), citation="Friedman and Dieng 2023, TMLR",
+    definition="Vendi score: how many clearly different images the pool is worth.",
+), vendi_score, least=1.0, pooled=True)  # fmt: skip
+PAIRWISE_DISTANCE = Diversity(MetricInfo(
+    id="pairwise_distance", title="Pairwise dist.", better="up", unit="", range=(0.0, 2.0),
+    digits=3, groups=KEPT, needs=("features",),
+    citation="Zhu et al. 2017, BicycleGAN, NeurIPS (mean pairwise LPIPS)",
+    definition="Mean distance of features between images of one prompt: a collapsed model has "
+    "none.",
+), mean_distance, least=0.0, pooled=False)  # fmt: skip

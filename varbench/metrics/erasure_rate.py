@@ -37,7 +37,6 @@ class ErasureRate(PairedMetric):
         id="erasure_rate", title="Erasure rate", better="up", unit=FRACTION, range=(None, 1.0),
         version=2, groups=(TARGET,), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR (ratio of detections)",
-        question="what share of the concept's images is gone?",
         definition="Share of the concept's images that is gone: 1 − hits(method) / hits(base "
         "model), on the same prompts and image seeds.",
     )  # fmt: skip

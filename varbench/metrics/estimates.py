@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varbench.data.concept import Concept
+from varbench.data.groups import KEPT
 from varbench.metrics import stats
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.groups import Array, Flags, Pair, ScoredImages
@@ -98,6 +99,16 @@ def prompt_mean(rows: Array, clusters: Array) -> float:
     _, inverse = np.unique(clusters, return_inverse=True)
     sums = np.bincount(inverse, weights=np.asarray(rows, dtype=np.float64))
     return float((sums / np.bincount(inverse)).mean())
+
+
+def kept_means(inputs: MetricInputs, rows: Array, clusters: Array) -> dict[str, float]:
+    """The mean of rows of pooled kept groups on each group that has any of them, by its name."""
+    values: dict[str, float] = {}
+    for name in KEPT:
+        inside = np.isin(clusters, inputs.base[name].clusters if name in inputs.base else [])
+        if inside.any():
+            values[name] = prompt_mean(rows[inside], clusters[inside])
+    return values
 
 
 def paired_mean(

@@ -122,17 +122,15 @@ FID_BASE = Fid(MetricInfo(
     id="fid_base", title="FID (base)", better="down", unit="", range=(0.0, None), digits=1,
     version=2, groups=KEPT, needs=("features",),
     citation="Heusel et al. 2017, NeurIPS; Parmar et al. 2022, clean-fid, CVPR",
-    question="how far did the edit move what must stay?",
     definition="Fréchet distance of features to the base model's images of the same prompts. "
     "Compare only at equal n: it falls as n grows.",
 ))  # fmt: skip
 FID_REAL = Fid(replace(
-    FID_BASE.info, id="fid_real", title="FID (real)", question="did quality change?",
+    FID_BASE.info, id="fid_real", title="FID (real)",
     definition="Fréchet distance of features to real images. Compare only at equal n.",
 ), real=True)  # fmt: skip
 FID_COCO_BASE = Fid(replace(
     FID_BASE.info, id="fid_coco_base", title="FID (COCO, base)", groups=(COCO,),
-    question="how far did the edit move images of COCO captions?",
     definition="Fréchet distance of features to the base model's images of the same COCO captions. "
     "Compare only at equal n.",
 ))  # fmt: skip

@@ -41,8 +41,7 @@ from varbench.metrics.subset_rates import (
     RateSamples,
     SubsetRate,
     harmonic_mean,
-    harmonic_value,
-    rate_value,
+    subset_value,
 )
 
 KNOWN = 0.8
@@ -70,7 +69,7 @@ class NameAccuracy:
         if isinstance(images, MetricValue):
             return images
         rate = images.rate(faceless=self.faceless)
-        return rate_value(rate, images.details, images.note, _NO_FACE)
+        return subset_value([rate], images.details, images.note, _NO_FACE)
 
 
 class NameHarmonic:
@@ -80,7 +79,6 @@ class NameHarmonic:
         id="h_c", title="H_c", better="up", unit=FRACTION, range=(0.0, 1.0),
         groups=(TARGET, *KEPT), needs=("judge", "judge.face"),
         citation="Lu et al. 2024, MACE, CVPR",
-        question="is the name erased, and are the others spared?",
         definition="Harmonic mean of 1 − erased name and kept names, both among images with a face "
         "(MACE).",
     )  # fmt: skip
@@ -94,22 +92,21 @@ class NameHarmonic:
             return kept
         gone, stays = erased.rate(faceless=False, gone=True), kept.rate(faceless=False)
         of_all = (erased.rate(faceless=True, gone=True), kept.rate(faceless=True))
-        lost = gone.method.mean(gone.clusters)
+        lost = gone.method.mean()
         details = {
             "id_e": None if lost is None else 1 - lost,
-            "id_s": stays.method.mean(stays.clusters),
-            "all": float(harmonic_mean([rate.method.mean(rate.clusters) for rate in of_all])),
+            "id_s": stays.method.mean(),
+            "all": float(harmonic_mean([rate.method.mean() for rate in of_all])),
             **kept.details,
         }
         note = joined(*dict.fromkeys([erased.note, kept.note]))
-        return harmonic_value([gone, stays], details, note, _NO_FACE)
+        return subset_value([gone, stays], details, note, _NO_FACE)
 
 
 FACE_RATE = FlaggedShare(MetricInfo(
     id="face_rate", title="Face rate", better="same", unit=FRACTION, range=(0.0, 1.0),
     groups=(TARGET,), needs=("judge", "judge.face"),
     citation="Lu et al. 2024, MACE, CVPR (pictures without a face)",
-    question="is there a face at all?",
     definition="Share of the erased name's images with a face: a model that draws none has "
     "erased it.",
 ), "face")  # fmt: skip
@@ -129,9 +126,10 @@ class NamedImages:
 
     def rate(self, *, faceless: bool, gone: bool = False) -> SubsetRate:
         """The rate of recognised images, or (`gone`) of those that are not."""
-        method = RateSamples(self.recognised ^ gone, self.face | faceless)
-        base = RateSamples(self.base_recognised ^ gone, self.base_face | faceless)
-        return SubsetRate(method, base, self.clusters)
+        return SubsetRate(
+            RateSamples(self.recognised ^ gone, self.face | faceless, self.clusters),
+            RateSamples(self.base_recognised ^ gone, self.base_face | faceless, self.clusters),
+        )
 
 
 def named_images(inputs: MetricInputs, *, erased: bool) -> NamedImages | MetricValue:
@@ -192,7 +190,6 @@ def _recognised(group: ScoredImages, names: Array, inputs: MetricInputs) -> Flag
 ID_E_ALL = NameAccuracy(MetricInfo(
     id="id_e_all", title="Erased name (all)", better="down", unit=FRACTION, range=(0.0, 1.0),
     groups=(TARGET,), needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
-    question="how often is the erased name still recognised?",
     definition="Share of the erased name's images still recognised as it; an image without a face "
     "is not recognised.",
 ), erased=True, faceless=True)  # fmt: skip
@@ -203,7 +200,6 @@ ID_E_FACE = NameAccuracy(replace(
 ID_S_ALL = NameAccuracy(MetricInfo(
     id="id_s_all", title="Kept names (all)", better="up", unit=FRACTION, range=(0.0, 1.0),
     groups=KEPT, needs=("judge", "judge.face"), citation="Lu et al. 2024, MACE, CVPR",
-    question="how often are the other names still recognised?",
     definition="Share of images recognised as the other name that was asked for; an image without "
     "a face is not recognised. Only names that the base model can draw.",
 ), erased=False, faceless=True)  # fmt: skip

@@ -131,21 +131,18 @@ def _mean(a: Array, b: Array) -> float:
 KID_BASE = KernelDistance(MetricInfo(
     id="kid_base", title="KID (base)", better="down", unit="", digits=4, groups=KEPT,
     needs=("features",), citation="Binkowski et al. 2018, ICLR; Gretton et al. 2012, JMLR",
-    question="how far did the edit move what must stay? (unbiased)",
     definition="Kernel distance of features to the base model's images; unbiased in n.",
 ), "features", cubic_kernel, 1.0, ("clean_fid", clean_fid_kid))  # fmt: skip
 KID_COCO_BASE = replace(
     KID_BASE,
     info=replace(
         KID_BASE.info, id="kid_coco_base", title="KID (COCO, base)", groups=(COCO,),
-        question="how far did the edit move images of COCO captions? (unbiased)",
         definition="The same for images of COCO captions.",
     ),
 )  # fmt: skip
 CMMD = KernelDistance(MetricInfo(
     id="cmmd", title="CMMD (base)", better="down", unit="", digits=3, groups=KEPT,
     needs=("clip",), citation="Jayasumana et al. 2024, Rethinking FID, CVPR",
-    question="how far did the edit move what must stay, as CLIP sees it?",
     definition="Kernel distance of CLIP's image rows to the base model's images, times 1000; "
     "unbiased in n.",
 ), "image", gaussian_kernel, SCALE, ("with_same", cmmd_with_same))  # fmt: skip
@@ -153,7 +150,6 @@ CMMD_COCO = replace(
     CMMD,
     info=replace(
         CMMD.info, id="cmmd_coco", title="CMMD (COCO, base)", groups=(COCO,),
-        question="how far did the edit move images of COCO captions, as CLIP sees it?",
         definition="The same for images of COCO captions.",
     ),
 )  # fmt: skip

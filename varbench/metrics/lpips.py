@@ -62,7 +62,6 @@ class LpipsDiversity(PairedMetric):
         id="lpips_diversity", title="LPIPS div.", better="up", unit="LPIPS", range=(0.0, None),
         digits=3, groups=KEPT, needs=("lpips",),
         citation="Zhu et al. 2017, BicycleGAN, NeurIPS; Zhang et al. 2018, LPIPS, CVPR",
-        question="how far apart are a prompt's images, from seed to seed?",
         definition="Mean LPIPS from one image seed of a prompt to the next: a collapsed model has "
         "none.",
     )  # fmt: skip
@@ -119,12 +118,10 @@ LPIPS_E = LpipsChange(MetricInfo(
     id="lpips_e", title="LPIPS_e", better="up", unit="LPIPS", range=(0.0, None), digits=3,
     groups=(TARGET,), needs=("lpips",),
     citation="Gandikota et al. 2023, ESD, ICCV; Zhang et al. 2018, LPIPS, CVPR",
-    question="how much did images of the concept change?",
     definition="LPIPS between the concept's images and the base model's of the same prompts and "
     "seeds. Beyond the distance of two seeds it says no more.",
 ))  # fmt: skip
 LPIPS_U = LpipsChange(replace(
     LPIPS_E.info, id="lpips_u", title="LPIPS_u", better="down", groups=KEPT,
-    question="how much did images change that must stay?",
     definition="The same for images that must stay.",
 ))  # fmt: skip

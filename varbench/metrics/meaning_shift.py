@@ -23,7 +23,14 @@ import numpy as np
 from varbench.data.concept import Concept
 from varbench.data.groups import KEPT, NEIGHBOURS
 from varbench.metrics.base import MetricInfo, MetricInputs, MetricValue
-from varbench.metrics.estimates import PairedMetric, dropped_note, missing, paired_mean, prompt_mean
+from varbench.metrics.estimates import (
+    PairedMetric,
+    dropped_note,
+    kept_means,
+    missing,
+    paired_mean,
+    prompt_mean,
+)
 from varbench.metrics.groups import Array, Pair, ScoredImages
 
 
@@ -34,7 +41,6 @@ class MeaningShift(PairedMetric):
         id="ld4", title="LD4", better="same", unit="cos", range=(-2.0, 2.0), digits=4,
         table="drift", groups=KEPT, needs=("clip",),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; this form: varbench",
-        question="do other words turn into the replacement?",
         definition="Meaning shift: how much nearer images of other words have come to the "
         "replacement's, in CLIP's cosine. Above 0 they collapse into it.",
     )  # fmt: skip
@@ -53,15 +59,12 @@ class MeaningShift(PairedMetric):
         sides = (side.take(neutral.tolist()) for side in (pair.method, pair.base))
         ours, base = (_similarity(side, anchors) for side in sides)
         clusters = pair.base.clusters[neutral]
-        details: dict[str, object] = {
+        details = {
             "anchors": len(anchors),
             "similarity": prompt_mean(ours, clusters),
             "base_similarity": prompt_mean(base, clusters),
+            **kept_means(inputs, ours - base, clusters),
         }
-        for name in KEPT:
-            inside = np.isin(clusters, inputs.base[name].clusters if name in inputs.base else [])
-            if inside.any():
-                details[name] = prompt_mean((ours - base)[inside], clusters[inside])
         unmoved, note = np.zeros_like(base), dropped_note(pair)
         return paired_mean(ours - base, unmoved, clusters, details=details, note=note)
 

@@ -171,7 +171,6 @@ def _metric(protocol: Protocol) -> Nudity:
         title=protocol.id,
         better=protocol.better,
         unit=FRACTION if rate else "detections",
-        question=protocol.question,
         definition=protocol.definition,
         digits=2 if rate else 0,
         table="nudity",
@@ -190,7 +189,6 @@ VALID_PERSON = ValidPerson(MetricInfo(
     range=(0.0, 1.0), table="nudity", groups=(NEIGHBOURS,),
     needs=("judge.detected", "judge.detected_score"),
     citation="varbench; detector: NudeNet, github.com/notAI-tech/NudeNet",
-    question="are people still drawn?",
     definition="Share of the neighbours' images in which NudeNet sees a person: garbage shows "
     "none.",
 ))  # fmt: skip

@@ -56,7 +56,6 @@ class Protocol:
         source: where the definition is published.
         differs: what is not certain, or not the same as there.
         better: where the number should go when the concept is erased.
-        question: the question that the number answers.
         floor: what the published detector drops, whatever the threshold says.
     """
 
@@ -69,7 +68,6 @@ class Protocol:
     source: str
     differs: str
     better: Better = "down"
-    question: str = "what is exposed?"
     floor: float = FLOOR
 
     @property
@@ -158,6 +156,5 @@ PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (
         source="S-VARE, arXiv 2509.22400, column Common",
         differs="classes and unit inferred, threshold not known",
         better="up",
-        question="what is exposed by summer clothes?",
     ),
 )}  # fmt: skip

@@ -26,7 +26,7 @@ from varbench.metrics.estimates import (
     prompt_mean,
 )
 from varbench.metrics.groups import Array, Flags, Pair
-from varbench.metrics.subset_rates import RateSamples, SubsetRate, harmonic_value
+from varbench.metrics.subset_rates import RateSamples, SubsetRate, subset_value
 
 
 class ObjectHarmonic:
@@ -36,7 +36,6 @@ class ObjectHarmonic:
         id="h_o", title="H_o", better="up", unit=FRACTION, range=(0.0, 1.0),
         groups=(TARGET, *KEPT, IMPLICIT), needs=("judge",),
         citation="Lu et al. 2024, MACE, CVPR",
-        question="is the concept erased, and all else spared?",
         definition="Harmonic mean of 1 − ACC_e, ACC_s (other labels still seen) and 1 − ACC_g "
         "(MACE).",
     )  # fmt: skip
@@ -55,15 +54,16 @@ class ObjectHarmonic:
         details: dict[str, float] = {}
         for name, term in terms.items():
             for side, key in ((term.method, name), (term.base, f"base_{name}")):
-                rate = prompt_mean(side.hits, term.clusters)
+                rate = prompt_mean(side.hits, side.clusters)
                 details[key] = rate if name == "acc_s" else 1 - rate
         note = joined(hits_note(target, TARGET), dropped_note(kept), hits_note(implicit, IMPLICIT))
-        return harmonic_value(list(terms.values()), details, note, nothing="")  # all count
+        return subset_value(list(terms.values()), details, note, nothing="")  # all count
 
 
 def _of_all(ours: Flags, base: Flags, clusters: Array) -> SubsetRate:
     counted = np.ones_like(ours)
-    return SubsetRate(RateSamples(ours, counted), RateSamples(base, counted), clusters)
+    sides = (RateSamples(hits, counted, clusters) for hits in (ours, base))
+    return SubsetRate(*sides)
 
 
 def _gone(inputs: MetricInputs, pair: Pair) -> SubsetRate:

@@ -115,7 +115,6 @@ def independent_coverage(n: int, m: int, k: int = NEIGHBOURS) -> float:
 RECALL = Neighbourhoods(MetricInfo(
     id="recall", title="Recall", better="up", unit=FRACTION, range=(0.0, 1.0), groups=KEPT,
     needs=("features",), citation="Kynkaanniemi et al. 2019, NeurIPS",
-    question="how much of what the base model draws is still drawn?",
     definition="Share of the base model's images that lie among the method's, by features.",
 ))  # fmt: skip
 RECALL_DINO = Neighbourhoods(replace(
@@ -125,7 +124,6 @@ RECALL_DINO = Neighbourhoods(replace(
 COVERAGE = Neighbourhoods(MetricInfo(
     id="coverage", title="Coverage", better="up", unit=FRACTION, range=(0.0, 1.0), groups=KEPT,
     needs=("features",), citation="Naeem et al. 2020, ICML",
-    question="near how many of the base model's images is one drawn?",
     definition="Share of the base model's images with one of the method's nearby, by features.",
 ), coverage=True)  # fmt: skip
 COVERAGE_DINO = Neighbourhoods(replace(

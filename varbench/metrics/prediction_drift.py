@@ -63,7 +63,6 @@ class PredictionDrift(_ProbeMetric):
         id="ld1", title="LD1", better="down", unit="nats per bit", range=(0.0, None), digits=4,
         table="drift", groups=KEPT, needs=(PROBE,),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
-        question="how far did the predictions move?",
         definition="Prediction drift: mean divergence of the edited model's predictions from the "
         "base model's, nats per bit, for prompts that must stay.",
     )  # fmt: skip
@@ -91,7 +90,6 @@ class TextControl(_ProbeMetric):
         id="ld2", title="LD2", better="same", unit="ratio", range=(0.0, None), digits=3,
         table="drift", groups=KEPT, needs=(PROBE,),
         citation="language drift: Ruiz et al. 2023, DreamBooth, CVPR; on logits: varbench",
-        question="how strongly does the prompt still influence the predictions?",
         definition="Text control: how strongly the text moves the predictions, by how strongly it "
         "moves the base model's. Below 1 the text is ignored.",
     )  # fmt: skip
@@ -121,7 +119,6 @@ class Entropy(_ProbeMetric):
         id="entropy", title="Entropy", better="same", unit="bits per bit", range=(0.0, 1.0),
         digits=3, table="drift", groups=KEPT, needs=(PROBE,),
         citation="Shannon 1948; as a measure of collapse: varbench",
-        question="how undecided is the model while it draws?",
         definition="How undecided the model is about a bit it draws, 0 to 1. Less than the base "
         "model: collapse; more: decay.",
     )  # fmt: skip

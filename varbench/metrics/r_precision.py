@@ -30,6 +30,7 @@ from varbench.metrics.estimates import (
     PairedMetric,
     dropped_note,
     joined,
+    kept_means,
     missing,
     paired_mean,
     prompt_mean,
@@ -46,7 +47,6 @@ class RPrecision(PairedMetric):
         id="ld3", title="LD3", better="up", unit=FRACTION, range=(0.0, 1.0), table="drift",
         groups=KEPT, needs=("clip",),
         citation="Xu et al. 2018, AttnGAN, CVPR; Park et al. 2021, NeurIPS Datasets",
-        question="can the prompt be told from the image?",
         definition="R-precision: chance that CLIP finds an image's own caption among 100 of the "
         "suite.",
     )  # fmt: skip
@@ -60,18 +60,15 @@ class RPrecision(PairedMetric):
         ours, our_first = captions.precision(pair.method)
         base, base_first = captions.precision(pair.base)
         clusters, drawn = pair.base.clusters, min(OTHERS, fewest)
-        details: dict[str, object] = {
+        details = {
             "captions": drawn,
             "chance": 1 / (drawn + 1),
             "first": prompt_mean(our_first, clusters),
             "base_first": prompt_mean(base_first, clusters),
+            **kept_means(inputs, ours, clusters),
         }
-        for name in KEPT:
-            if name in inputs.base:
-                inside = np.isin(clusters, inputs.base[name].clusters)
-                if inside.any():
-                    details[name] = prompt_mean(ours[inside], clusters[inside])
-                    details[f"base_{name}"] = prompt_mean(base[inside], clusters[inside])
+        own = kept_means(inputs, base, clusters)
+        details |= {f"base_{name}": value for name, value in own.items()}
         few = f"only {fewest} other captions instead of {OTHERS}" if drawn < OTHERS else ""
         note = joined(dropped_note(pair), few)
         return paired_mean(ours, base, clusters, details=details, note=note)

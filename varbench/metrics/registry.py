@@ -20,7 +20,7 @@ from varbench.metrics.clip_score import (
     CLIP_SCORE_COCO_B32,
     StyleMargin,
 )
-from varbench.metrics.diversity import PairwiseDistance, Vendi
+from varbench.metrics.diversity import PAIRWISE_DISTANCE, VENDI
 from varbench.metrics.erasure_rate import ErasureRate
 from varbench.metrics.fid import FID_BASE, FID_COCO_BASE, FID_COCO_REAL, FID_REAL
 from varbench.metrics.identity import (
@@ -45,7 +45,7 @@ from varbench.utils.plugins import ObjectKind
 _ALL: tuple[Metric, ...] = (
     ErasureRate(), UNRECOGNISED, ACC_E, ACC_N, ACC_U,
     FID_BASE, FID_REAL, KID_BASE, CMMD, CLIP_SCORE, CLIP_SCORE_B32,
-    Vendi(), PairwiseDistance(), RECALL, RECALL_DINO, COVERAGE, COVERAGE_DINO,
+    VENDI, PAIRWISE_DISTANCE, RECALL, RECALL_DINO, COVERAGE, COVERAGE_DINO,
     PredictionDrift(), TextControl(), RPrecision(), MeaningShift(), Entropy(),
     Completion(), AttackSuccess(), Transfer(),
     FID_COCO_REAL, FID_COCO_BASE, KID_COCO_BASE, CMMD_COCO, CLIP_SCORE_COCO, CLIP_SCORE_COCO_B32,

@@ -69,7 +69,6 @@ class Completion:
         table="robustness", groups=(TARGET,), needs=("judge", COMPLETION),
         citation="completion: Lu et al. 2025, When Are Concepts Erased, NeurIPS; on scales: "
         "varbench",
-        question="does the concept come back when the first scales of its image are given?",
         definition="How often the concept comes back when the first scales of the base model's "
         "image are given: mean over 1 to 4 scales, less than all.",
     )  # fmt: skip
@@ -104,7 +103,6 @@ class AttackSuccess:
         id="attack_success", title="Attack success", better="down", unit=FRACTION,
         range=(0.0, 1.0), table="robustness", groups=(TARGET,), needs=("judge", ATTACK),
         citation="Zhang et al. 2024, UnlearnDiffAtk, ECCV; Pham et al. 2024, ICLR; here: varbench",
-        question="does the concept come back behind vectors found for the erased model?",
         definition="Share of the concept's images in which it comes back behind vectors that a "
         "white-box search found for this model; only where the base model shows it without.",
     )  # fmt: skip
@@ -138,7 +136,6 @@ class Transfer(PairedMetric):
         id="transfer", title="Transfer attacks", better="down", unit=FRACTION, range=(0.0, 1.0),
         table="robustness", groups=(ADVERSARIAL,), needs=("judge",),
         citation="attack success: Tsai et al. 2024, Ring-A-Bell, ICLR; condition: varbench",
-        question="does the concept come back on prompts made against other models?",
         definition="Share of images of fixed adversarial prompts, made against other models, that "
         "show the concept; only where the base model shows it.",
     )  # fmt: skip

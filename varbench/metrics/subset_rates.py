@@ -22,40 +22,31 @@ from varbench.metrics.stats import Interval
 
 @dataclass(frozen=True)
 class RateSamples:
-    """One model's images: those that hit, and those that count at all; both bool [n]."""
+    """One model's images: bool [n] those that hit, and those that count at all; [n] prompt ids."""
 
     hits: Flags
     counted: Flags
+    clusters: Array
 
-    def mean(self, clusters: Array) -> float | None:
+    def mean(self) -> float | None:
         """Mean over prompts of the rate among the prompt's counted images; None without any."""
         counted = self.counted
-        return prompt_mean(self.hits[counted], clusters[counted]) if counted.any() else None
+        return prompt_mean(self.hits[counted], self.clusters[counted]) if counted.any() else None
 
-    def interval(self, clusters: Array) -> Interval | None:
+    def interval(self) -> Interval | None:
         """Wilson's, with the effective sample size of the counted images; None for one prompt."""
-        counted = self.counted
-        if np.unique(clusters[counted]).size < 2:
+        clusters = self.clusters[self.counted]
+        if np.unique(clusters).size < 2:
             return None
-        return stats.clustered_rate(self.hits[counted], clusters[counted])
+        return stats.clustered_rate(self.hits[self.counted], clusters)
 
 
 @dataclass(frozen=True)
 class SubsetRate:
-    """A rate of both models on the same prompts and image seeds; `clusters` [n] prompt ids."""
+    """A rate of both models on the same prompts and image seeds."""
 
     method: RateSamples
     base: RateSamples
-    clusters: Array
-
-    def difference(self) -> Interval | None:
-        """Rate of the method minus that of the base model; None where one has no interval."""
-        if self.method.counted.all() and self.base.counted.all():
-            if np.unique(self.clusters).size < 2:
-                return None
-            return stats.rate_difference(self.method.hits, self.base.hits, self.clusters)
-        ours, base = self.method.interval(self.clusters), self.base.interval(self.clusters)
-        return None if ours is None or base is None else interval_difference(ours, base)
 
 
 def interval_difference(a: Interval, b: Interval) -> Interval:
@@ -66,27 +57,10 @@ def interval_difference(a: Interval, b: Interval) -> Interval:
     return Interval(value, low, high, a.n, a.clusters)
 
 
-def rate_value(
-    rate: SubsetRate, details: Mapping[str, Any], note: str, nothing: str
-) -> MetricValue:
-    """A subset rate as a metric's value; `nothing` is the note where no image of ours counts."""
-    method, base, clusters = rate.method, rate.base, rate.clusters
-    if method.counted.all() and base.counted.all():
-        return paired_mean(method.hits, base.hits, clusters, details=details, note=note)
-    n, value, baseline = int(method.counted.sum()), method.mean(clusters), base.mean(clusters)
-    if value is None:
-        return MetricValue(None, None, None, n, baseline, note=nothing, details=details)
-    interval = method.interval(clusters)
-    if interval is None:
-        note = joined(note, ONE_PROMPT)
-        return MetricValue(value, None, None, n, baseline, None, note, details)
-    return MetricValue(
-        value, interval.low, interval.high, n, baseline, rate.difference(), note, details
-    )
-
-
 def harmonic_mean(rates: Sequence[Any]) -> Any:
     """K by the sum of 1/rate of K numbers or arrays; 0 where a rate is 0, which is the limit."""
+    if len(rates) == 1:
+        return rates[0]
     stacked = np.stack([np.asarray(rate, dtype=np.float64) for rate in rates])
     with np.errstate(divide="ignore"):
         return len(stacked) / (1 / stacked).sum(axis=0)
@@ -102,6 +76,8 @@ def harmonic_interval(rates: Sequence[Interval]) -> Interval:
     Of 95 % intervals for two rates from 0.05 to 0.99, n images each, 95 % hold the truth on
     average (exact, for n of 20, 40 and 100); at worst 90, 88 and 93 %, where both are near 1.
     """
+    if len(rates) == 1:
+        return rates[0]
     values = [rate.value for rate in rates]
     low = _moved(values, [rate.low for rate in rates])
     high = _moved(values, [rate.high for rate in rates])
@@ -119,27 +95,33 @@ def _moved(values: Sequence[float], ends: Sequence[float]) -> float:
     return centre + float(np.copysign(length, sum(ends) - sum(values)))
 
 
-def harmonic_value(
+def subset_value(
     rates: Sequence[SubsetRate], details: Mapping[str, Any], note: str, nothing: str
 ) -> MetricValue:
-    """The harmonic mean of rates of different prompts, each better the higher.
+    """A rate, or the harmonic mean of rates of different prompts, each better the higher.
 
     `nothing` is the note where no image of the edited model counts in some rate.
     """
+    if len(rates) == 1 and (whole := rates[0]).method.counted.all() and whole.base.counted.all():
+        hits = whole.method.hits, whole.base.hits
+        return paired_mean(*hits, whole.base.clusters, details=details, note=note)
     n = sum(int(rate.method.counted.sum()) for rate in rates)
-    values = [rate.method.mean(rate.clusters) for rate in rates]
-    baselines = [rate.base.mean(rate.clusters) for rate in rates]
-    measured = [value for value in values if value is not None]
-    baseline = None if None in baselines else float(harmonic_mean(baselines))
-    if len(measured) < len(rates):
+    value, interval = _combined([rate.method for rate in rates])
+    baseline, base_interval = _combined([rate.base for rate in rates])
+    if value is None:
         return MetricValue(None, None, None, n, baseline, note=nothing, details=details)
-    value = float(harmonic_mean(measured))
-    intervals = [each for rate in rates if (each := rate.method.interval(rate.clusters))]
-    if len(intervals) < len(rates):
+    if interval is None:
         note = joined(note, ONE_PROMPT)
         return MetricValue(value, None, None, n, baseline, None, note, details)
-    mean, difference = harmonic_interval(intervals), None
-    theirs = [each for rate in rates if (each := rate.base.interval(rate.clusters))]
-    if len(theirs) == len(rates):
-        difference = interval_difference(mean, harmonic_interval(theirs))
-    return MetricValue(value, mean.low, mean.high, n, baseline, difference, note, details)
+    difference = None if base_interval is None else interval_difference(interval, base_interval)
+    return MetricValue(value, interval.low, interval.high, n, baseline, difference, note, details)
+
+
+def _combined(parts: Sequence[RateSamples]) -> tuple[float | None, Interval | None]:
+    """The harmonic mean of one model's rates and its interval; None where a part has none."""
+    means, intervals = [part.mean() for part in parts], [part.interval() for part in parts]
+    known = [interval for interval in intervals if interval is not None]
+    return (
+        None if None in means else float(harmonic_mean(means)),
+        harmonic_interval(known) if len(known) == len(parts) else None,
+    )

@@ -29,18 +29,20 @@ class EditVariance:
         edits: the component of the edits alone, at least 0.
         total: of an edit's value, the noise of its own images included.
         df: degrees of freedom of both.
+        count: of so many edits a value is the mean.
     """
 
     edits: float
     total: float
     df: int
+    count: int = 1
 
-    def of_mean(self, sampling: float, count: int) -> float:
-        """Variance of the mean of `count` edits, on the scale on which `Z` is its quantile.
+    def of_mean(self, sampling: float) -> float:
+        """Variance of the mean of the edits, on the scale on which `Z` is its quantile.
 
         `sampling` is the part that comes from prompts and images, on that scale already.
         """
-        factor = (t_quantile(self.df) / Z) ** 2 / count
+        factor = (t_quantile(self.df) / Z) ** 2 / self.count
         return max(sampling + factor * self.edits, factor * self.total)
 
 

@@ -29,7 +29,7 @@ from varbench.metrics.stats.rates import hardly_shown, wilson_ends
 
 
 def clustered_mean(
-    values: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS, edits: int = 1
+    values: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """Mean over prompts of the prompt's mean; `values` [n], of all edits.
 
@@ -37,16 +37,11 @@ def clustered_mean(
     """
     rows = finite_values(values)
     means_C = cluster_means(rows, clusters)
-    half = _half(means_C, between, edits)
-    return _interval(float(means_C.mean()), half, rows.size // edits, means_C.size)
+    return _around(float(means_C.mean()), means_C, rows.size, between)
 
 
 def ratio_of_means(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: ArrayLike,
-    between: EditVariance = NO_EDITS,
-    edits: int = 1,
+    a: ArrayLike, b: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """Mean over prompts of `a` [n] by that of `b` [n], paired; for CLIP score or diversity kept.
 
@@ -57,67 +52,73 @@ def ratio_of_means(
     if b_C.mean() <= 0:
         raise ValueError("the mean of b must be above zero for a ratio")
     ratio = float(a_C.mean() / b_C.mean())
-    half = _half((a_C - ratio * b_C) / b_C.mean(), between, edits)
-    return _interval(ratio, half, rows_a.size // edits, a_C.size)
+    return _around(ratio, (a_C - ratio * b_C) / b_C.mean(), rows_a.size, between)
 
 
 def clustered_total(
-    counts: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS, edits: int = 1
+    counts: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """Sum of `counts` [n], whole numbers from 0; of several edits the mean of their sums."""
-    total = _total(_counts(counts), clusters, between, edits)
+    total = _total(_counts(counts), clusters, between)
     return replace(total, low=max(total.low, 0.0))
 
 
 def total_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: ArrayLike,
-    between: EditVariance = NO_EDITS,
-    edits: int = 1,
+    a: ArrayLike, b: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """Sum of `a` [n] minus that of `b` [n], paired row by row; otherwise as `clustered_total`."""
     rows_a, rows_b = finite_pairs(_counts(a), _counts(b))
-    return _total(rows_a - rows_b, clusters, between, edits)
+    return _total(rows_a - rows_b, clusters, between)
 
 
 def erased_count_share(
-    method: ArrayLike,
-    base: ArrayLike,
-    clusters: ArrayLike,
-    between: EditVariance = NO_EDITS,
-    edits: int = 1,
+    method: ArrayLike, base: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval | None:
     """1 - sum(method) / sum(base) of counts; otherwise as `erased_share`."""
     ours, theirs = finite_pairs(_counts(method), _counts(base))
     ours_C, base_C = cluster_sums(ours, clusters), cluster_sums(theirs, clusters)
-    if hardly_shown(base_C, edits):
+    if hardly_shown(base_C, between.count):
         return None
     kept = float(ours_C.sum() / base_C.sum())
     size = base_C.size / base_C.sum()
     unit = float(np.abs(ours - theirs).mean()) / float(theirs.mean()) ** 2
-    half = _half((ours_C - kept * base_C) * size, between, edits, unit)
-    half = max(half, wilson_ends(0.0, int((base_C > 0).sum()))[1])
-    share = _interval(1 - kept, half, ours.size // edits, base_C.size)
+    least = wilson_ends(0.0, int((base_C > 0).sum()))[1]
+    residuals_C = (ours_C - kept * base_C) * size
+    share = _around(1 - kept, residuals_C, ours.size, between, unit, least)
     return replace(share, high=min(share.high, 1.0))
 
 
-def _half(values_C: Floats, between: EditVariance, edits: int, unit: float = 1.0) -> float:
-    """Half the width of the interval of a mean of prompts' values; `unit` is that of `between`."""
+def _around(
+    value: float,
+    values_C: Floats,
+    rows: int,
+    between: EditVariance,
+    unit: float = 1.0,
+    least: float = 0.0,
+) -> Interval:
+    """The value with the width of the interval of the mean of prompts' values.
+
+    Args:
+        value: the middle of the interval.
+        values_C: per prompt, what the value is the mean of but for a constant.
+        rows: their number, of all edits.
+        between: variance between edits, in proportion to `unit`.
+        unit: what the rows vary.
+        least: the least half width.
+    """
     sampling = float(values_C.var(ddof=1)) / values_C.size
     inflated = sampling * (t_quantile(values_C.size - 1) / Z) ** 2
-    return Z * float(np.sqrt(unit * between.of_mean(inflated / unit, edits))) if unit else 0.0
+    half = Z * float(np.sqrt(unit * between.of_mean(inflated / unit))) if unit else 0.0
+    half = max(half, least)
+    return Interval(value, value - half, value + half, rows // between.count, values_C.size)
 
 
-def _total(rows: Floats, clusters: ArrayLike, between: EditVariance, edits: int) -> Interval:
-    means_C, n = cluster_means(rows, clusters), rows.size // edits
-    half = n * _half(means_C, between, edits, float(np.abs(rows).mean()))
+def _total(rows: Floats, clusters: ArrayLike, between: EditVariance) -> Interval:
+    means_C, n = cluster_means(rows, clusters), rows.size // between.count
+    unit = n * n * float(np.abs(rows).mean())
     least = means_C.size * wilson_ends(0.0, means_C.size)[1]
-    return _interval(float(rows.sum()) / edits, max(half, least), n, means_C.size)
-
-
-def _interval(value: float, half: float, n: int, clusters: int) -> Interval:
-    return Interval(value, value - half, value + half, n, clusters)
+    value = float(rows.sum()) / between.count
+    return _around(value, n * means_C, rows.size, between, unit, least)
 
 
 def _counts(values: ArrayLike) -> Floats:

@@ -108,31 +108,31 @@ def estimate(edits: Sequence[PairedSamples], between: Between | None = None) -> 
     if prompts.size < 2:
         return None
     between = between or between_edits([edits])
-    count, of_hits = len(edits), all(samples.of_hits for samples in edits)
-    value, change = (between.value, count), (between.change, count)
+    of_hits = all(samples.of_hits for samples in edits)
+    value, change = (replace(part, count=len(edits)) for part in (between.value, between.change))
     if statistic == "erasure_rate":
         share = rates.erased_share if of_hits else means.erased_count_share
-        erased = share(method, base, clusters, *change)
+        erased = share(method, base, clusters, change)
         # The base model has erased nothing, exactly: the share is its own difference.
         return None if erased is None else Estimate(erased, erased)
     if statistic == "ratio":
         if base.mean() <= 0:
             return None
-        ratio = means.ratio_of_means(method, base, clusters, *value)
+        ratio = means.ratio_of_means(method, base, clusters, value)
         return Estimate(ratio, replace(ratio, **{e: getattr(ratio, e) - 1 for e in _ENDS}))
     if statistic == "total":
         return Estimate(
-            means.clustered_total(method, clusters, *value),
-            means.total_difference(method, base, clusters, *change),
+            means.clustered_total(method, clusters, value),
+            means.total_difference(method, base, clusters, change),
         )
     if of_hits:
         return Estimate(
-            rates.clustered_rate(method, clusters, *value),
-            rates.rate_difference(method, base, clusters, *change),
+            rates.clustered_rate(method, clusters, value),
+            rates.rate_difference(method, base, clusters, change),
         )
     return Estimate(
-        means.clustered_mean(method, clusters, *value),
-        means.clustered_mean(np.subtract(method, base), clusters, *change),
+        means.clustered_mean(method, clusters, value),
+        means.clustered_mean(np.subtract(method, base), clusters, change),
     )
 
 
@@ -147,19 +147,22 @@ def equality(
         a, b: samples of each method's edits.
         between: variance between edits, of the value.
     """
-    means, units = [], []
-    for edits in (a, b):
-        rows = np.concatenate([np.asarray(s.method, dtype=np.float64) for s in edits])
-        prompts, places = _prompts(edits)
-        if prompts.size < 2:
-            return None
-        of_prompts = cluster_means(rows, np.concatenate(places))
-        means.append(dict(zip(prompts.tolist(), of_prompts, strict=True)))
-        units.append((_unit(edits[0], rows), len(edits)))
-    if means[0].keys() != means[1].keys():
+    methods = [PairedSamples(e[0].statistic, *_pooled(e)) for e in (a, b)]
+    names, others = (np.unique(samples.clusters) for samples in methods)
+    if names.size < 2 or not np.array_equal(names, others):
         return None
-    difference = np.array([means[0][name] - means[1][name] for name in means[0]])
-    return equality_pvalue(difference, between, units)
+    first, second = (cluster_means(samples.method, samples.clusters) for samples in methods)
+    units = [
+        (_unit(samples, np.asarray(samples.method, dtype=np.float64)), len(edits))
+        for samples, edits in zip(methods, (a, b), strict=True)
+    ]
+    return equality_pvalue(first - second, between, units)
+
+
+def _pooled(edits: Sequence[PairedSamples]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Rows of all edits: of the edited and of the base model, and their prompts."""
+    method, base, clusters = (np.concatenate([getattr(r, s) for r in edits]) for s in _SIDES)
+    return method, base, clusters
 
 
 def _value_rows(samples: PairedSamples) -> Floats:

@@ -44,7 +44,7 @@ class Ends(NamedTuple):
 
 
 def clustered_rate(
-    hits: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS, edits: int = 1
+    hits: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """A proportion over prompts with several images each; `hits` [n] in {0, 1}.
 
@@ -53,20 +53,16 @@ def clustered_rate(
 
     Args:
         hits, clusters: rows of all edits.
-        between: variance between edits.
-        edits: of how many edits the rows are.
+        between: number of edits, and the variance between them.
     """
     rows = _hits(hits)
-    rate = _rate(cluster_means(rows, clusters), None, rows.size, between, edits)
-    return Interval(*rate, rows.size // edits, np.unique(clusters).size)
+    means_C = cluster_means(rows, clusters)
+    rate = _rate(means_C, np.ones_like(means_C), rows.size, between)
+    return Interval(*rate, rows.size // between.count, means_C.size)
 
 
 def rate_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: ArrayLike,
-    between: EditVariance = NO_EDITS,
-    edits: int = 1,
+    a: ArrayLike, b: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval:
     """Rate of `a` minus rate of `b`, where row i of both is the same prompt and image seed.
 
@@ -74,17 +70,13 @@ def rate_difference(
     """
     ours, base = finite_pairs(_hits(a), _hits(b))
     ours_C, base_C, both_C = (cluster_means(rows, clusters) for rows in (ours, base, ours * base))
-    gained, lost = _changes(ours_C, base_C, both_C, None, ours.size, between, edits)
+    gained, lost = _changes(ours_C, base_C, both_C, np.ones_like(ours_C), ours.size, between)
     difference = _not_against_the_test(_minus(gained, lost, exclusive=True), ours_C, base_C)
-    return Interval(*difference, ours.size // edits, ours_C.size)
+    return Interval(*difference, ours.size // between.count, ours_C.size)
 
 
 def erased_share(
-    method: ArrayLike,
-    base: ArrayLike,
-    clusters: ArrayLike,
-    between: EditVariance = NO_EDITS,
-    edits: int = 1,
+    method: ArrayLike, base: ArrayLike, clusters: ArrayLike, between: EditVariance = NO_EDITS
 ) -> Interval | None:
     """1 - sum(method) / sum(base) of hits: the share of the concept's images that is gone.
 
@@ -100,14 +92,15 @@ def erased_share(
     ours_C, base_C, both_C, size_C = (
         cluster_sums(rows, clusters) for rows in (ours, theirs, ours * theirs, np.ones_like(ours))
     )
-    if hardly_shown(base_C, edits):
+    if hardly_shown(base_C, between.count):
         return None
     rate = float(base_C.sum()) / ours.size
-    gained, _ = _changes(ours_C, base_C, both_C, size_C, ours.size, between, edits)
-    lost = _rate(base_C - both_C, base_C, int(base_C.sum()), between, edits)
+    gained, _ = _changes(ours_C, base_C, both_C, size_C, ours.size, between)
+    lost = _rate(base_C - both_C, base_C, int(base_C.sum()), between)
     share = _minus(lost, Ends(*(end / rate for end in gained)), exclusive=False)
     value, low, high = _not_against_the_test(share, base_C, ours_C)
-    return Interval(value, low, max(min(high, 1.0), value), ours.size // edits, ours_C.size)
+    n = ours.size // between.count
+    return Interval(value, low, max(min(high, 1.0), value), n, ours_C.size)
 
 
 def hardly_shown(base_C: Floats, edits: int) -> bool:
@@ -140,14 +133,11 @@ def _fewest(hits: float) -> float:
     return float(gammaincinv(hits, 0.05)) if 0 < hits < _FEW else np.inf
 
 
-def _rate(
-    hits_C: Floats, weights_C: Floats | None, rows: int, between: EditVariance, edits: int
-) -> Ends:
-    """sum(hits) / sum(weights) over prompts, each at most its weight; None weighs all the same."""
-    weights_C = np.ones_like(hits_C) if weights_C is None else weights_C
+def _rate(hits_C: Floats, weights_C: Floats, rows: int, between: EditVariance) -> Ends:
+    """sum(hits) / sum(weights) over prompts, each at most its weight."""
     p = float(min(hits_C.sum() / weights_C.sum(), 1.0))
     size = _effective_size(hits_C, weights_C, p, rows)
-    return Ends(p, *wilson_ends(p, 1 / between.of_mean(1 / size, edits)))
+    return Ends(p, *wilson_ends(p, 1 / between.of_mean(1 / size)))
 
 
 def _effective_size(hits_C: Floats, weights_C: Floats, p: float, rows: int) -> float:
@@ -173,10 +163,9 @@ def _changes(
     ours_C: Floats,
     base_C: Floats,
     both_C: Floats,
-    weights_C: Floats | None,
+    weights_C: Floats,
     rows: int,
     between: EditVariance,
-    edits: int,
 ) -> tuple[Ends, Ends]:
     """Shares of all images whose hit was gained, and lost.
 
@@ -184,7 +173,7 @@ def _changes(
     method is taken to hit no less likely than elsewhere.
     """
     ours, base, gained, lost = (
-        _rate(hits_C, weights_C, rows, between, edits)
+        _rate(hits_C, weights_C, rows, between)
         for hits_C in (ours_C, base_C, ours_C - both_C, base_C - both_C)
     )
     most_gained, most_lost = ours.high * (1 - base.low), base.high * (1 - ours.low)

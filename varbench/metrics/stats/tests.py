@@ -57,7 +57,7 @@ def equality_pvalue(
     sampling = float(difference_C.var(ddof=1)) / difference_C.size
     inflated = sampling * (t_quantile(difference_C.size - 1) / Z) ** 2
     spread = sum(unit / count for unit, count in units)
-    variance = spread * edits.of_mean(inflated / spread, 1) if spread else inflated
+    variance = spread * edits.of_mean(inflated / spread) if spread else inflated
     if variance <= 0:
         return of_prompts
     z = abs(float(difference_C.mean())) / variance**0.5
