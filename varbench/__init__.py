@@ -93,7 +93,7 @@ def plan(
     return launch.plan_to_frame(request, Path(store))
 
 
-def load_results(path: str | Path) -> pd.DataFrame:
+def load_results(path: str | Path, *, superseded: bool = False) -> pd.DataFrame:
     """Recorded results as one tidy DataFrame: a leaderboard's folder, or a store.
 
     One row per number; see `varbench.leaderboard.records.load_results` for columns and errors.
@@ -103,7 +103,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
     """
     from varbench.leaderboard import records
 
-    return records.load_results(path)
+    return records.load_results(path, superseded=superseded)
 
 
 def load_images(path: str | Path) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def shell(command: str, **env: str) -> Any:
 
 
 def test_a_terminal_of_another_encoding_shows_the_table() -> None:
-    command = "varbench report --results results/leaderboard --format md"
+    command = "varbench report --results results/regression --format md"
     done = shell(command, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 1000 and b"Traceback" not in done.stderr

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 import varbench
-from tests.helpers.leaderboard import METHOD, SMALL
+from tests.helpers.leaderboard import METHOD, SMALL, clone
 from varbench.leaderboard.json_files import ResultsError, layout
 from varbench.leaderboard.publish import publish
 from varbench.leaderboard.results import Difference, Result, read
-from varbench.metrics.stats.paired_samples import PairedSamples, read_rows, write_rows
 from varbench.report import Filters, ReportError, load_cells, load_records
 from varbench.store import Store
-
-BodyEdit = Callable[[dict[str, Any]], None]
-
-
-def clone(store: Store, seed: int, edit: BodyEdit = lambda body: None, **spec: Any) -> None:
-    """Another edit seed of the method's cell, with numbers of its own."""
-    entry = next(e for e in store.entries("cell") if e.json("cell.json")["method"] == METHOD)
-    body, rows = entry.json("cell.json"), read_rows(entry.path("rows.npz"))
-    body["seed"] = seed
-    body["command"] = body["command"].replace("--seed 0", f"--seed {seed}")
-    for record in body["records"]:
-        record["seed"] = seed
-    # One image fewer is right: a difference that pooling has to find in the rows.
-    old = rows["acc_u"]
-    hits = old.method.copy()
-    hits[np.flatnonzero(hits)[0]] = False
-    rows["acc_u"] = PairedSamples(old.statistic, hits, old.base, old.clusters)
-    edit(body)
-    with store.write("cell", {**entry.spec, "seed": seed, **spec}) as writer:
-        (writer.dir / "cell.json").write_text(json.dumps(body))
-        write_rows(writer.dir / "rows.npz", rows)
 
 
 @pytest.fixture

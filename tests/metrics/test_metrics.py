@@ -31,7 +31,7 @@ from varbench.metrics import METRICS, ScoredImages, concept_hits
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_base_model_differs_from_itself_by_nothing(metric: str) -> None:
-    result = value(metric, metric_inputs(world(0))).of_base_model()
+    result = value(metric, metric_inputs(world(0))).recorded(METRICS[metric].info, of_base=True)
     assert result.value == pytest.approx(result.baseline, abs=1e-12)
     if result.difference is not None:
         ends = (result.difference.low, result.difference.value, result.difference.high)

@@ -96,11 +96,11 @@ def test_published_results_of_other_settings_are_panels_of_their_own(small_store
     from varbench.leaderboard import records
     from varbench.leaderboard.publish import results_of
 
-    first, second = results_of(load_cells(Store(small_store)), ())
+    (first, _), (second, rows) = results_of(load_cells(Store(small_store)), ())
     made = second.provenance.model_copy(update={"concept_sha256": "0" * 64})
     results = [first, second.model_copy(update={"provenance": made})]
     panels = build_panels(records.records_of(results))
     assert [panel.differs for panel in panels] == ["concept changed"] * 2
-    cells = records.cells_of(results)
+    cells = records.cells_of(results, lambda result: rows)
     assert [len(panel.cells_of(cells)) for panel in panels] == [1, 1]
     assert len(build_panels(records_of(load_cells(Store(small_store))))) == 1

@@ -3,8 +3,9 @@
     python -m tools.results.pages           write them
     python -m tools.results.pages --check   exit with 1 if one is out of date
 
-They are made of the results files and of nothing else. README keeps its own words around the parts
-between these markers:
+They are made of the results files and of nothing else. Of a concept of which the base model is not
+measured again yet, superseded files are shown, and README names their methods. README keeps its own
+words around the parts between these markers:
 
     <!-- table --> ... <!-- /table -->
     <!-- claims --> ... <!-- /claims -->
@@ -22,7 +23,7 @@ from tools.results.claims import SHOWN, broken, claims_text
 from varbench.leaderboard.check import CONCEPTS
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.records import load, records_of
-from varbench.leaderboard.results import Result
+from varbench.leaderboard.results import SUPERSEDED, Result
 from varbench.methods.registry import NONE
 from varbench.pipeline.compatibility import GALLERY
 from varbench.report import render
@@ -41,7 +42,8 @@ _HEAD = """\
 # Results on the Gallery
 
 Made by `python -m tools.results.pages` from the files in `results/leaderboard/`, which say how each
-number came to be; the same as `varbench report --results results/leaderboard --format md`.
+number came to be; the same as `varbench report --results results/leaderboard --format md{option}`.
+{superseded}
 
 Seconds and memory in the cost tables do not compare: the cores were shared with other work.
 """
@@ -55,7 +57,7 @@ def write(root: Path = ROOT) -> list[Path]:
             Nothing is written then.
     """
     results = _results(root)
-    if wrong := broken(results):
+    if wrong := broken(_shown(results)):
         raise ResultsError(f"{'; '.join(wrong)}: change it in tools/results/claims.py")
     pages = _pages(root, results)
     for path, text in pages.items():
@@ -66,7 +68,7 @@ def write(root: Path = ROOT) -> list[Path]:
 def outdated(root: Path = ROOT) -> list[str]:
     """Pages and claims that do not agree with the results files, each with the reason."""
     results = _results(root)
-    if wrong := broken(results):
+    if wrong := broken(_shown(results)):
         return [f"{README}: {reason}" for reason in wrong]
     return [
         f"{path} is out of date: run python -m tools.results.pages"
@@ -80,13 +82,38 @@ def _pages(root: Path, results: Sequence[Result]) -> dict[Path, str]:
 
 
 def _results(root: Path) -> list[Result]:
-    return [r for r in load(root / "results" / "leaderboard") if r.model == GALLERY]
+    """All results on the Gallery, superseded ones included."""
+    results = load(root / "results" / "leaderboard", superseded=True)
+    return [result for result in results if result.model == GALLERY]
+
+
+def _shown(results: Sequence[Result]) -> list[Result]:
+    """Measured results, and the superseded ones of concepts without a measured base model."""
+    measured = {r.concept for r in results if (r.method, r.status) == (NONE, "measured")}
+    return [r for r in results if r.status != SUPERSEDED or r.concept not in measured]
+
+
+def _superseded(results: Sequence[Result]) -> str:
+    """A line that names the methods of superseded results; empty without any."""
+    shown, lines = _shown(results), []
+    for words, of_words in (("shown until", True), ("left out until", False)):
+        methods = {
+            result.method
+            for result in results
+            if result.status == SUPERSEDED and (result in shown) == of_words
+        }
+        if methods:
+            every = methods == {result.method for result in results}
+            names = "all methods" if every else ", ".join(sorted(methods))
+            lines.append(f"Superseded (earlier code), {words} they are measured again: {names}.")
+    return "\n".join(lines)
 
 
 def _readme(root: Path, results: Sequence[Result]) -> str:
     text = (root / README).read_text(encoding="utf-8")
-    text = _between(text, "table", _table(results))
-    return _between(text, "claims", claims_text(results))
+    table = f"{_table(_shown(results))}\n\n{_superseded(results)}"
+    text = _between(text, "table", table.strip())
+    return _between(text, "claims", claims_text(_shown(results)))
 
 
 def _between(text: str, marker: str, content: str) -> str:
@@ -99,7 +126,9 @@ def _between(text: str, marker: str, content: str) -> str:
 def _table(results: Sequence[Result]) -> str:
     """README's table: the main methods on the main concepts."""
     shown = [r for r in results if r.default and r.method in (NONE, *SHOWN)]
-    panels = {panel.concept: panel for panel in build_panels(records_of(shown))}
+    # The line below the table says what is superseded, so its numbers need not.
+    records = [replace(record, status="measured") for record in records_of(shown)]
+    panels = {panel.concept: panel for panel in build_panels(records)}
     if missing := [concept for concept in CONCEPTS if concept not in panels]:
         raise ResultsError(f"no results for {', '.join(missing)}: run them, then publish")
     by_key = {c.key: replace(c, percent=False) for c in panels[CONCEPTS[0]].columns}
@@ -119,8 +148,10 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _tables(results: Sequence[Result]) -> str:
-    rest = render(records_of(results), "md").partition("\n")[2]
-    return f"{_HEAD}{rest}"
+    shown = _shown(results)
+    rest = render(records_of(shown), "md").partition("\n")[2]
+    option = " --superseded" if any(result.status == SUPERSEDED for result in shown) else ""
+    return _HEAD.format(option=option, superseded=_superseded(results)) + rest
 
 
 def main(arguments: list[str], root: Path = ROOT) -> str | None:

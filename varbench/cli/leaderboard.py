@@ -40,14 +40,24 @@ def publish(
     variants: Annotated[
         bool, typer.Option("--variants", help="Include settings other than the model's defaults.")
     ] = False,
+    from_rows: Annotated[
+        bool, typer.Option("--from-rows", help="Renew the files in --out from their rows.")
+    ] = False,
 ) -> None:
-    """Write the results files of a store: one per model, concept and method."""
+    """Write the results files of a store, with their rows: one per model, concept and method."""
     with user_errors():
         from varbench.leaderboard.publish import publish as write_results
+        from varbench.leaderboard.renew import renew
         from varbench.store import Store
 
         filters = filters_of(model, method, concept, suite, settings)
-        for path in write_results(Store(store), out, filters, variants=variants):
+        if from_rows and (variants or any(vars(filters).values()) or store != DEFAULT_STORE):
+            raise UserError("--from-rows reads no store: give --out only")
+        if from_rows:
+            paths = renew(out)
+        else:
+            paths = write_results(Store(store), out, filters, variants=variants)
+        for path in paths:
             echo(f"wrote {path}", err=True)
 
 
@@ -93,9 +103,10 @@ def check(
 
 def _differs(parts: list[Path], store: Path | None) -> bool:
     """Measure the results of these folders again and print the changes; true if there are any."""
-    from varbench.leaderboard.results import read, results_files
+    from varbench.leaderboard.results import SUPERSEDED, read, results_files
 
     results = [read(path) for part in parts for path in results_files(part)]
+    results = [result for result in results if result.status != SUPERSEDED]
     if not results:
         echo("nothing to measure again")
         return False

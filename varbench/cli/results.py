@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,6 +63,9 @@ def report(
     reported: Annotated[
         bool, typer.Option("--reported", help="Add the figures that papers report, set apart.")
     ] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Take also superseded files of --results.")
+    ] = False,
 ) -> None:
     """Print tables or write the page, from a store or from results files."""
     with user_errors():
@@ -75,7 +79,9 @@ def report(
             text = render_ablation(Store(store), ablation, format, filters.settings)
             echo(text, nl=False)
             return
-        records, cells, page = _selected(store, results, filters)
+        if superseded and results is None:
+            raise UserError("--superseded is of --results: name the folder of results files")
+        records, cells, page = _selected(store, results, filters, superseded)
         if metric is not None:
             records = only_metrics(records, split_names(metric, "--metric"))
         if table == PAPER:
@@ -131,15 +137,19 @@ def _reported(format: str) -> str:
     return render_reported(packaged("results/reported"), format)
 
 
-def _selected(store: Path, results: Path | None, filters: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _selected(
+    store: Path, results: Path | None, filters: Any, superseded: bool
+) -> tuple[Any, Any, dict[str, Any]]:
     """Records and cells of a store or of results files, and what the page needs of a store."""
     from varbench.report import load_cells, records_of, select
 
     if results is not None:
         from varbench.leaderboard import records
+        from varbench.leaderboard.rows import read_rows
 
-        selected = select(records.load(results), filters)
-        return records.records_of(selected), records.cells_of(selected), {}
+        selected = select(records.load(results, superseded=superseded), filters)
+        cells = records.cells_of(selected, partial(read_rows, results))
+        return records.records_of(selected), cells, {}
     from varbench.store import Store
 
     all_cells = load_cells(Store(store))

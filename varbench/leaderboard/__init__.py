@@ -1,6 +1,6 @@
 """Published results: files written from a store, checked, measured again, and read back.
 
-`results` defines a file, `publish` writes files from a store, `check` finds their problems,
-`reproduce` measures them again and compares, `records` reads them for reports, and `reported` has
-the figures that papers give.
+`results` defines a file and `rows` the file beside it, `publish` writes them from a store, `renew`
+computes numbers from rows, `check` finds problems, `reproduce` measures again and compares,
+`records` reads files for reports, and `reported` has the figures that papers give.
 """

@@ -1,10 +1,10 @@
 """Checks of a results folder: files that are malformed, edited, missing, or at odds.
 
-Of every file in `leaderboard/` and `regression/`: its form, its hash, its path, and numbers that
-fit each other (a value lies in its interval, a difference is value minus baseline, a rate is at
-most 1). Of the files of one model and concept: they compare the same prompts, scored by the same
-scorers, with the same base model. Of the Gallery: once one built-in method is there for a concept
-of `CONCEPTS`, all are.
+Of every file in `leaderboard/` and `regression/`: its form, its hash, its path, and that its rows
+give its numbers. Of the files of one model and concept: they compare the same prompts, scored by
+the same scorers, with the same base model. Of the Gallery: once one built-in method is there for a
+concept of `CONCEPTS`, all are. Superseded files are only counted, once their form, hash and path
+are right.
 
 Files are only read. A forger could pass; measuring again is the test that counts
 (`varbench.leaderboard.reproduce`).
@@ -21,17 +21,18 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from varbench.leaderboard.check_numbers import check_numbers, close
 from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.renew import close, mismatches, recomputed
 from varbench.leaderboard.reported import read_reported
 from varbench.leaderboard.results import (
     EDITED,
+    SUPERSEDED,
     MetricValues,
     Result,
-    SeedValue,
     read,
     results_files,
 )
+from varbench.leaderboard.rows import Published, read_rows
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
 from varbench.pipeline.compatibility import GALLERY
@@ -51,16 +52,22 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """Problems of the files, files that are missing, and how many were checked."""
+    """Problems of the files, files that are missing, and how many were checked.
+
+    `superseded` files are among the `measured`.
+    """
 
     problems: tuple[Problem, ...]
     gaps: tuple[Problem, ...]
     measured: int
+    superseded: int
     reported: int
 
     def text(self) -> str:
         """A table of problems and gaps, or one line if there is none."""
-        checked = f"{self.measured} results files, {self.reported} files of reported figures"
+        superseded = f" ({self.superseded} superseded)" if self.superseded else ""
+        results = f"{self.measured} results files{superseded}"
+        checked = f"{results}, {self.reported} files of reported figures"
         rows = [*self.problems, *self.gaps]
         if not rows:
             return f"{checked}: no problem found"
@@ -78,32 +85,56 @@ def check(folder: Path) -> Findings:
     if not measured.is_dir() and not reported.is_dir():
         raise ResultsError(f"{folder} has no leaderboard/ and no reported/: name a results folder")
     problems: list[Problem] = []
-    files = {part: sorted(part.rglob("*.json")) for part in (measured, folder / REGRESSION)}
-    for part, paths in files.items():
-        problems += _check_part(folder, part, paths)
+    results: list[Result] = []
+    for part in (measured, folder / REGRESSION):
+        of_part, wrong = _read_part(folder, part)
+        results += of_part
+        problems += [*wrong, *_check_part(part, of_part)]
     for path in (figures := sorted(reported.glob("*.json"))):
         try:
             read_reported(path)
         except ResultsError as error:
             problems.append(_unreadable(folder, path, error))
     gaps = _gaps({path.relative_to(measured).as_posix() for path in results_files(measured)})
-    return Findings(tuple(problems), tuple(gaps), sum(map(len, files.values())), len(figures))
+    superseded = sum(result.status == SUPERSEDED for result in results)
+    return Findings(tuple(problems), tuple(gaps), len(results), superseded, len(figures))
 
 
-def _check_part(folder: Path, part: Path, paths: Sequence[Path]) -> Iterator[Problem]:
-    """Problems of `leaderboard/` or `regression/`: of each file, then of each table."""
-    results: list[Result] = []
-    for path in paths:
+def _read_part(folder: Path, part: Path) -> tuple[list[Result], list[Problem]]:
+    """Files of `leaderboard/` or `regression/`, and problems of reading them."""
+    results, problems = [], []
+    for path in sorted(part.rglob("*.json")):
+        name = path.relative_to(folder).as_posix()
         try:
             result = read(path)
         except ResultsError as error:
-            yield _unreadable(folder, path, error)
+            problems.append(_unreadable(folder, path, error))
             continue
         results.append(result)
-        for message in _check_result(result, path.relative_to(part)):
-            yield Problem(path.relative_to(folder).as_posix(), message)
+        if result.sha256 != result.content_sha256():
+            problems.append(Problem(name, EDITED))
+        if path.relative_to(part) != result.path:
+            problems.append(Problem(name, f"belongs at {result.path.as_posix()}, says its content"))
+    return results, problems
+
+
+def _check_part(part: Path, results: Sequence[Result]) -> Iterator[Problem]:
+    """Problems of the measured results of a part: of their numbers, then of each table."""
+    measured = [result for result in results if result.status != SUPERSEDED]
+    published: list[Published] = []
+    for result in measured:
+        try:
+            published.append((result, read_rows(part, result)))
+        except ResultsError as error:
+            yield _unreadable(part.parent, part / result.rows_path, error)
+    again: dict[Path, Result] = {}
+    if len(published) == len(measured):  # else the variance between edits is not theirs
+        again = {result.path: result for result in recomputed(published)}
+    for result in measured:
+        for message in _check_result(result, again.get(result.path)):
+            yield Problem(f"{part.name}/{result.path.as_posix()}", message)
     table_of = attrgetter("model", "concept")
-    for _, table in groupby(sorted(results, key=table_of), key=table_of):
+    for _, table in groupby(sorted(measured, key=table_of), key=table_of):
         for result, message in _check_table(list(table)):
             yield Problem(f"{part.name}/{result.path.as_posix()}", message)
 
@@ -112,18 +143,18 @@ def _unreadable(folder: Path, path: Path, error: ResultsError) -> Problem:
     return Problem(path.relative_to(folder).as_posix(), str(error).removeprefix(f"{path}: "))
 
 
-def _check_result(result: Result, path: Path) -> Iterator[str]:
-    if result.sha256 != result.content_sha256():
-        yield EDITED
-    if path != result.path:
-        yield f"belongs at {result.path.as_posix()}, says its content"
+def _check_result(result: Result, again: Result | None) -> Iterator[str]:
     seeds = [run.seed for run in result.provenance.runs]
     names: set[tuple[str, str]] = set()
-    for metric in result.metrics:
+    for i, metric in enumerate(result.metrics):
         if (metric.metric, metric.prompt_set) in names:
             yield f"{metric.metric}: occurs twice"
         names.add((metric.metric, metric.prompt_set))
-        for message in check_numbers(metric):
+        known = METRICS.get(metric.metric)
+        if known is not None and metric.version != known.info.version:
+            versions = f"version {metric.version}, now {known.info.version}"
+            yield f"{metric.metric}: defined as of {versions}: run and publish again"
+        for message in () if again is None else mismatches(metric, again.metrics[i]):
             yield f"{metric.metric}: {message}"
         if [seed.seed for seed in metric.seeds] != seeds:
             yield f"{metric.metric}: its seeds are not those of the runs"
@@ -168,11 +199,6 @@ def _check_table(results: Sequence[Result]) -> Iterator[tuple[Result, str]]:
 def _compare(metric: MetricValues, base: MetricValues) -> Iterator[str]:
     if metric.version != base.version:
         yield f"version {metric.version}, but {base.version} in {NONE}.json"
-    sizes = {_images(seed) for seed in metric.seeds if seed.value is not None}
-    expected = _images(base.seeds[0])
-    if base.value is not None and not _judge_chooses(metric) and sizes - {expected}:
-        counts = ", ".join(str(n) for n in sorted(sizes))
-        yield f"n of a seed is {counts}, but {expected} in {NONE}.json"
     # Rounding can leave a distance of equal images at 1e-6 instead of 0.
     ours, theirs = metric.baseline, base.value
     if ours is None or theirs is None or abs(ours - theirs) <= 1e-4:
@@ -180,16 +206,6 @@ def _compare(metric: MetricValues, base: MetricValues) -> Iterator[str]:
     # Where images failed, the baseline is of those that are left.
     if not metric.n_failed and not close(ours, theirs):
         yield f"baseline {ours:g}, but {NONE}.json has {theirs:g}"
-
-
-def _images(seed: SeedValue) -> int:
-    return (seed.n or 0) + (seed.n_failed or 0)
-
-
-def _judge_chooses(metric: MetricValues) -> bool:
-    """True if the judge decides which images count, such as those with a face."""
-    known = METRICS.get(metric.metric)
-    return known is None or any(need.startswith("judge.") for need in known.info.needs)
 
 
 def _gaps(files: set[str]) -> Iterator[Problem]:

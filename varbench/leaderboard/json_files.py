@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
 from varbench.errors import UserError
 
@@ -38,6 +45,12 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """All fields but optional ones that are null, which later versions have added."""
+        known, fields = type(self).model_fields, serialise(self)
+        return {n: v for n, v in fields.items() if v is not None or known[n].is_required()}
 
 
 def read_as(kind: type[T], path: Path) -> T:

@@ -2,8 +2,7 @@
 
 The numbers are the records of a report (`varbench.report.records`), so a published number is the
 one that `varbench report` shows. What they depend on comes from the cells and their specs, and must
-be the same for all seeds. No metric is computed here, and no file says when it was published: the
-same store gives the same bytes.
+be the same for all seeds. No file says when it was published: the same store gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from varbench.leaderboard.json_files import Part, ResultsError
+from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.mixtures import check_one_panel
+from varbench.leaderboard.records import metric_values, part_of
+from varbench.leaderboard.renew import renew
 from varbench.leaderboard.results import (
     Cost,
     Costs,
@@ -24,11 +25,8 @@ from varbench.leaderboard.results import (
     Result,
     Run,
     SeedCost,
-    SeedValue,
-    write,
 )
-from varbench.metrics.record import MetricRecord
-from varbench.metrics.stats.paired_samples import Statistic
+from varbench.leaderboard.rows import Published, Rows
 from varbench.report.cells import CellRecord, Filters, load_cells, select
 from varbench.report.records import records_of
 from varbench.store import Store, digest
@@ -36,24 +34,23 @@ from varbench.store import Store, digest
 Settings = tuple[str, str, str, str]
 Seeds = Sequence[CellRecord]
 """The cells of one results file, one per edit seed."""
-P = TypeVar("P", bound=Part)
 
 
 def publish(
     store: Store, out: Path, filters: Filters | None = None, *, variants: bool = False
 ) -> list[Path]:
-    """Write the results files of a store's cells; returns them, sorted.
+    """Write the results files of a store's cells with their rows; returns all that it wrote.
 
     Args:
         store: read only.
-        out: the leaderboard's folder.
+        out: the leaderboard's folder. Files there of which an interval changes are written, too.
         filters: select cells; those of the base model are always published.
         variants: publish settings other than the model's own, too.
 
     Raises:
         ReportError: nothing matches.
         ResultsError: files would mix suites or settings, or a file seeds that were measured
-            differently. Nothing is written then.
+            differently, or rows are missing. Nothing is written then.
     """
     cells = select(load_cells(store), filters or Filters())
     for cell in cells:
@@ -67,7 +64,15 @@ def publish(
     chosen = [cell for cell in cells if variants or settings_of(cell) in defaults]
     if not chosen:
         raise ResultsError("every method ran with settings of yours: publish them with --variants")
-    return sorted(write(out, result) for result in results_of(chosen, defaults))
+    return renew(out, results_of(chosen, defaults))
+
+
+def _rows(seeds: Seeds) -> Rows:
+    """The rows of a results file."""
+    for cell in seeds:
+        if cell.rows_file is None:
+            raise ResultsError(f"{cell.method} on {cell.concept} has no rows: run it again")
+    return {run.seed: cell.samples for run, cell in zip(map(_run, seeds), seeds, strict=True)}
 
 
 def settings_of(measured: CellRecord | Result) -> Settings:
@@ -75,8 +80,8 @@ def settings_of(measured: CellRecord | Result) -> Settings:
     return measured.model, measured.concept, measured.method, measured.config
 
 
-def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> list[Result]:
-    """Results of cells, one per settings, in the order of the cells.
+def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> list[Published]:
+    """Results of cells with their rows, one per settings, in the order of the cells.
 
     Args:
         cells: all edit seeds, lowest first.
@@ -88,7 +93,7 @@ def results_of(cells: Sequence[CellRecord], defaults: Container[Settings]) -> li
     groups: dict[Settings, list[CellRecord]] = {}
     for cell in cells:
         groups.setdefault(settings_of(cell), []).append(cell)
-    return [_result(seeds, settings in defaults) for settings, seeds in groups.items()]
+    return [(_result(g, settings in defaults), _rows(g)) for settings, g in groups.items()]
 
 
 def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:
@@ -104,15 +109,18 @@ def _default_settings(cells: Sequence[CellRecord]) -> set[Settings]:
 def _result(seeds: Seeds, default: bool) -> Result:
     costs = {metric for cell in seeds for metric in cell.costs}
     statistics = {metric: one.statistic for c in seeds for metric, one in c.samples.items()}
+    versions = _same(seeds, lambda cell: cell.spec["metrics"], "versions of metrics")
     values: list[MetricValues] = []
     spent: list[Cost] = []
     for (metric, _), group in groupby(records_of(seeds), lambda r: (r.metric, r.prompt_set)):
         mean, *each = group
         if metric in costs:
-            costs_of_seeds = tuple(_part(SeedCost, one) for one in each)
-            spent.append(_part(Cost, mean, seeds=costs_of_seeds))
+            costs_of_seeds = tuple(part_of(SeedCost, one) for one in each)
+            spent.append(part_of(Cost, mean, seeds=costs_of_seeds))
         else:
-            values.append(_metric(mean, each, seeds, statistics.get(metric)))
+            note = " | ".join(dict.fromkeys(one.note for one in each if one.note))
+            version, statistic = versions.get(metric), statistics.get(metric)
+            values.append(metric_values(mean, each, version, statistic, note))
     devices = [cell.body["provenance"]["device"] for cell in seeds]
     shared = ("model", "embedded", "concept", "family", "suite", "method", "config")
     return Result(
@@ -125,32 +133,6 @@ def _result(seeds: Seeds, default: bool) -> Result:
         sha256="0" * 64,  # until it is hashed
         **{name: getattr(seeds[0], name) for name in shared},
     ).hashed()
-
-
-def _metric(
-    mean: MetricRecord, each: Sequence[MetricRecord], seeds: Seeds, statistic: Statistic | None
-) -> MetricValues:
-    name = mean.metric
-    version = _same(seeds, lambda cell: cell.spec["metrics"].get(name), f"versions of {name}")
-    return _part(
-        MetricValues,
-        mean,
-        version=version,
-        statistic=statistic,
-        n=sum(one.n or 0 for one in each),
-        n_failed=sum(one.n_failed or 0 for one in each),
-        edit_df=mean.edit_df,
-        seed_min=mean.seed_min,
-        seed_max=mean.seed_max,
-        seeds=tuple(_part(SeedValue, one) for one in each),
-        note=" | ".join(dict.fromkeys(one.note for one in each if one.note)),
-    )
-
-
-def _part(kind: type[P], record: MetricRecord, **more: Any) -> P:
-    """A part of a file: the fields that it shares with a record of a cell, and others."""
-    stored = record.for_cell()
-    return kind(**{name: stored[name] for name in stored if name in kind.model_fields} | more)
 
 
 def _same(seeds: Seeds, of: Callable[[CellRecord], Any], what: str) -> Any:

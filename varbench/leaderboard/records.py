@@ -1,40 +1,49 @@
-"""Results files as the records and cells of a report, and as one DataFrame."""
+"""Results files as the records and cells of a report and back, and as one DataFrame."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from varbench.leaderboard.json_files import ResultsError
+from varbench.leaderboard.json_files import Part, ResultsError
 from varbench.leaderboard.results import (
     EDITED,
+    SUPERSEDED,
     Cost,
     MetricValues,
     Result,
     Run,
+    SeedValue,
     read,
     results_files,
 )
+from varbench.leaderboard.rows import Rows
 from varbench.methods.registry import NONE
 from varbench.metrics.record import MetricRecord
+from varbench.metrics.stats import PairedSamples, Statistic
 from varbench.report.cells import CellRecord, machine_of
 from varbench.report.records import load_records, to_frame
 from varbench.store import Store
 
 log = logging.getLogger("varbench.leaderboard")
+P = TypeVar("P", bound=Part)
 
 
-def load_results(path: str | Path) -> pd.DataFrame:
+def load_results(path: str | Path, *, superseded: bool = False) -> pd.DataFrame:
     """Results as one DataFrame with a row per number: a leaderboard's folder, or a store.
 
     Columns: the fields of `varbench.metrics.record.MetricRecord` up to `machine`. A row has the
     value of one metric with its 95 % interval, its n, the base model's value and the paired
     difference; `seed` is missing in the mean over edit seeds, which comes before its seeds.
+
+    Args:
+        superseded: take also results files whose numbers are superseded.
 
     Raises:
         ResultsError: there are no results files, or one is malformed.
@@ -43,11 +52,13 @@ def load_results(path: str | Path) -> pd.DataFrame:
     folder = Path(path)
     if (folder / "cell").is_dir():
         return to_frame(load_records(Store(folder)))
-    return to_frame(records_of(load(folder)))
+    return to_frame(records_of(load(folder, superseded=superseded)))
 
 
-def load(folder: Path) -> list[Result]:
+def load(folder: Path, *, superseded: bool = False) -> list[Result]:
     """All results of a leaderboard's folder, in the order of a report; warns of edited files.
+
+    Without `superseded`, results that are superseded are left out, with a warning.
 
     Raises:
         ResultsError: there are none, or one is malformed.
@@ -62,7 +73,13 @@ def load(folder: Path) -> list[Result]:
     for path, result in results.items():
         if result.sha256 != result.content_sha256():
             log.warning("%s %s", path, EDITED)
-    return sorted(results.values(), key=_order)
+    chosen = [r for r in results.values() if superseded or r.status != SUPERSEDED]
+    if left_out := len(results) - len(chosen):
+        fix = "--superseded (superseded=True) takes them"
+        if not chosen:
+            raise ResultsError(f"all {left_out} results in {folder} are superseded: {fix}")
+        log.warning("%d superseded results of %s are left out: %s", left_out, folder, fix)
+    return sorted(chosen, key=_order)
 
 
 def _order(result: Result) -> tuple[str, ...]:
@@ -78,7 +95,7 @@ def records_of(results: Sequence[Result]) -> list[MetricRecord]:
 def _records(result: Result) -> Iterator[MetricRecord]:
     names = ("model", "method", "config", "concept", "suite", "status")
     shared = {name: getattr(result, name) for name in names} | {"prompt_set": result.suite}
-    machines = {cell.seed: machine_of(cell.body) for cell in cells_of([result])}
+    machines = {run.seed: machine_of(_body(result, run)) for run in result.provenance.runs}
     all_machines = "; ".join(sorted(set(machines.values())))
     more = ("family", "embedded", "settings", "conditions")
     labels: dict[str, Any] = {name: getattr(result, name) for name in more}
@@ -106,18 +123,65 @@ def _of_one_edit(metric: MetricValues | Cost, name: str, choose: Callable[..., i
     return choose([c for c in counts if c is not None], default=None)
 
 
-def cells_of(results: Sequence[Result]) -> list[CellRecord]:
-    """Stand-ins for the cells of results, one per edit seed: provenance without numbers."""
+def metric_values(
+    mean: MetricRecord,
+    each: Sequence[MetricRecord],
+    version: int | None,
+    statistic: Statistic | None,
+    note: str,
+) -> MetricValues:
+    """One metric of a results file, from the records of the mean and of each edit seed."""
+    return part_of(
+        MetricValues,
+        mean,
+        version=version,
+        statistic=statistic,
+        n=sum(one.n or 0 for one in each),
+        n_failed=sum(one.n_failed or 0 for one in each),
+        edit_df=mean.edit_df,
+        seed_min=mean.seed_min,
+        seed_max=mean.seed_max,
+        seeds=tuple(part_of(SeedValue, one) for one in each),
+        note=note,
+    )
+
+
+def part_of(kind: type[P], record: MetricRecord, **more: Any) -> P:
+    """A part of a file: the fields that it shares with a record of a cell, and others."""
+    stored = record.for_cell()
+    return kind(**{name: stored[name] for name in stored if name in kind.model_fields} | more)
+
+
+@dataclass(frozen=True)
+class PublishedCell(CellRecord):
+    """Stand-in for the cell of an edit seed of a results file: provenance and rows, no records."""
+
+    rows: Callable[[], Rows] = dict
+
+    @cached_property
+    def samples(self) -> Mapping[str, PairedSamples]:
+        """The rows of this edit seed by metric."""
+        return self.rows().get(self.seed or 0, {})
+
+
+def cells_of(results: Sequence[Result], read: Callable[[Result], Rows]) -> list[CellRecord]:
+    """Stand-ins for the cells of results, one per edit seed.
+
+    Args:
+        read: reads the rows of a result, when they are asked for; see `rows.read_rows`.
+    """
     names = ("model", "method", "config", "concept", "suite", "family", "embedded")
     return [
-        CellRecord(
+        PublishedCell(
             key=run.cell,
             seed=run.seed,
             body=_body(result, run),
             spec=result.conditions,
+            rows=rows,
             **{name: getattr(result, name) for name in names},
         )
         for result in results
+        for rows in [cache(partial(read, result)) if result.rows_sha256 else dict]
         for run in result.provenance.runs
     ]
 

@@ -86,7 +86,7 @@ def reproduce(results: Sequence[Result], ctx: RunContext) -> list[Result]:
             if settings_of(cell)[:3] == settings_of(result)[:3]
         ]
         defaults = {settings_of(cell) for cell in cells if result.default}
-        again += results_of(cells, defaults)
+        again += [measured for measured, _ in results_of(cells, defaults)]
     return again
 
 

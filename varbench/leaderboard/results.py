@@ -4,19 +4,17 @@
     results/leaderboard/<model>/<concept>/<method>.<config>.json   other settings
 
 `Result` is the only definition of such a file: it reads and checks them, and the published JSON
-Schema is made from it (`tools.results.schema`). Measured values have six significant digits: far
-more than their intervals allow, and few enough that another machine's rounding rarely touches a
-file. `sha256` is the hash of everything else in the file: it reveals an edit by hand, though not a
-forgery; only measuring again does that.
+Schema is made from it (`tools.results.schema`). Measured values have six significant digits, far
+more than their intervals allow: another machine's rounding rarely touches a file. `sha256` is the
+hash of all else in the file: it reveals an edit by hand; a forgery only measuring again does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_serializer
+from pydantic import AfterValidator, Field, StringConstraints
 
 from varbench.leaderboard.json_files import Name, Number, Part, layout, read_as
 from varbench.metrics.stats.paired_samples import Statistic
@@ -27,6 +25,7 @@ Concept = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+( of [a-z0-9-]+(
 """As results are filed: `face-ada`, or `face-ada of face-ada+church` for a joint edit's share."""
 EDITED = "was edited by hand: its hash does not fit; publish it again from the store"
 """The problem of a file whose `sha256` is not that of its content."""
+SUPERSEDED: Literal["superseded"] = "superseded"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -80,10 +79,6 @@ class MetricValues(Part):
     edit_df: int | None = None
     seeds: tuple[SeedValue, ...] = Field(min_length=1)
     note: str
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        return {k: v for k, v in serialise(self).items() if k != "edit_df" or v is not None}
 
 
 class SeedCost(Part):
@@ -165,13 +160,15 @@ class Result(Part):
     """A results file.
 
     Attributes:
+        status: `SUPERSEDED` if not measured again with this world and code; else it has rows.
         config: first 8 hex digits of the hash of the resolved method settings.
         default: whether these are the model's own settings of the method.
+        rows_sha256: of its rows (`varbench.leaderboard.rows`).
         sha256: of the canonical JSON of all other fields.
     """
 
     schema_version: Literal[1]
-    status: Literal["measured"]
+    status: Literal["measured", "superseded"]
     model: Name
     embedded: bool
     concept: Concept
@@ -183,6 +180,7 @@ class Result(Part):
     metrics: tuple[MetricValues, ...]
     costs: Costs
     provenance: Provenance
+    rows_sha256: Sha256 | None = None
     sha256: Sha256
 
     @property
@@ -190,6 +188,11 @@ class Result(Part):
         """The path that the file belongs at, relative to the leaderboard's folder."""
         name = self.method if self.default else f"{self.method}.{self.config}"
         return Path(self.model) / self.concept.replace(" ", "-") / f"{name}.json"
+
+    @property
+    def rows_path(self) -> Path:
+        """The path of its rows, relative to the leaderboard's folder."""
+        return self.path.with_suffix(".rows.csv.xz")
 
     @property
     def conditions(self) -> dict[str, Any]:

@@ -187,7 +187,18 @@ class MetricValue:
     # Not compared: arrays have no single truth value.
     rows: PairedSamples | None = field(default=None, compare=False)
 
-    def of_base_model(self) -> MetricValue:
+    def recorded(self, info: MetricInfo, *, of_base: bool) -> MetricValue:
+        """As a cell has it: no end of the interval lies beyond the metric's range.
+
+        Args:
+            info: the metric's facts.
+            of_base: the value is the base model's own.
+        """
+        value = self._of_base_model() if of_base else self
+        low, high = info.within(value.low, value.high)
+        return replace(value, low=low, high=high)
+
+    def _of_base_model(self) -> MetricValue:
         """The value of the base model itself, whose difference to itself is exactly nothing."""
         if self.difference is None:
             return self

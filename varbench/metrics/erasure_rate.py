@@ -19,15 +19,15 @@ import numpy as np
 from varbench.data.groups import TARGET
 from varbench.metrics.base import FRACTION, MetricInfo, MetricInputs, MetricValue
 from varbench.metrics.estimates import (
-    ONE_PROMPT,
     PairedMetric,
     hits_note,
     joined,
     missing,
     paired_hits,
+    sampled_value,
 )
 from varbench.metrics.groups import Pair
-from varbench.metrics.stats import MIN_BASE_HITS, PairedSamples, estimate
+from varbench.metrics.stats import MIN_BASE_HITS, PairedSamples
 
 
 class ErasureRate(PairedMetric):
@@ -57,14 +57,8 @@ class ErasureRate(PairedMetric):
             return missing(f"{why}: {counts}", n, details)
         note = joined(counts, hits_note(pair, TARGET))
         samples = PairedSamples("erasure_rate", ours, base, clusters)
-        if np.unique(clusters).size < 2:
-            value, note = float(1 - ours.sum() / base.sum()), joined(note, ONE_PROMPT)
-            return MetricValue(value, None, None, n, 0.0, None, note, details, samples)
-        estimated = estimate([samples])
-        if estimated is None:
+        value = sampled_value(samples, n, note, details)
+        if value.difference is None and np.unique(clusters).size > 1:
             why = "the unerased model's hits are on too few prompts for a ratio"
             return missing(f"{why}: {counts}", n, details)
-        rate, difference = estimated.value, estimated.difference
-        return MetricValue(
-            rate.value, rate.low, rate.high, n, 0.0, difference, note, details, samples
-        )
+        return value

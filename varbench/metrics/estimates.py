@@ -125,27 +125,35 @@ def paired_mean(
     Boolean rows are a rate. `n` is the number of images behind the rows if it is not the number of
     rows.
     """
-    value, baseline = prompt_mean(method, clusters), prompt_mean(base, clusters)
     samples = stats.PairedSamples("mean", method, base, clusters)
-    n = method.size if n is None else n
-    return sampled_value(samples, value, baseline, n, note, details or {})
+    return sampled_value(samples, method.size if n is None else n, note, details or {})
 
 
 def sampled_value(
-    samples: stats.PairedSamples,
-    value: float,
-    baseline: float,
-    n: int,
-    note: str,
-    details: Mapping[str, Any],
+    samples: stats.PairedSamples, n: int, note: str, details: Mapping[str, Any]
 ) -> MetricValue:
-    """`value` with the interval and the difference of its samples; of one prompt without them."""
+    """The value of samples with its interval and difference; of one prompt without them."""
+    value, baseline = _sides(samples)
     estimate = stats.estimate([samples])
     if estimate is None:
         note = joined(note, ONE_PROMPT)
         return MetricValue(value, None, None, n, baseline, None, note, dict(details), samples)
-    low, high, difference = estimate.value.low, estimate.value.high, estimate.difference
-    return MetricValue(value, low, high, n, baseline, difference, note, dict(details), samples)
+    rate, difference = estimate.value, estimate.difference
+    return MetricValue(
+        rate.value, rate.low, rate.high, n, baseline, difference, note, dict(details), samples
+    )
+
+
+def _sides(samples: stats.PairedSamples) -> tuple[float, float]:
+    """The value of the edited and of the base model."""
+    method, base = samples.method, samples.base
+    if samples.statistic == "erasure_rate":
+        return 1 - float(method.sum()) / float(base.sum()), 0.0
+    if samples.statistic == "ratio":
+        return float(method.mean()) / float(base.mean()), 1.0
+    if samples.statistic == "total":
+        return float(method.sum()), float(base.sum())
+    return prompt_mean(method, samples.clusters), prompt_mean(base, samples.clusters)
 
 
 def ratio(method: Array, base: Array, clusters: Array) -> dict[str, float] | None:

@@ -73,8 +73,7 @@ class Nudity(PairedMetric):
         if self.protocol.unit == "pictures":
             return paired_mean(ours, base, clusters, details=details, note=note)
         samples = stats.PairedSamples("total", ours, base, clusters)
-        total, base_total = float(ours.sum()), float(base.sum())
-        return sampled_value(samples, total, base_total, ours.size, note, details)
+        return sampled_value(samples, ours.size, note, details)
 
     def _rows(self, group: ScoredImages, threshold: float | None = None) -> Array:
         """[n] bool, True for an image that counts, or int, how many of its detections do."""

@@ -109,7 +109,7 @@ class TextControl(_ProbeMetric):
             "scales": [a / b if b else None for a, b in zip(*by_scales, strict=True)],
         }
         samples = PairedSamples("ratio", ours, base, pair.base.clusters)
-        return sampled_value(samples, value, 1.0, len(pair), dropped_note(pair), details)
+        return sampled_value(samples, len(pair), dropped_note(pair), details)
 
 
 class Entropy(_ProbeMetric):

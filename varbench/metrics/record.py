@@ -79,21 +79,18 @@ class MetricRecord:
     @classmethod
     def of_value(cls, value: MetricValue, n_failed: int, **labels: Any) -> MetricRecord:
         """The record of a value that a metric returned; `labels` are the fields up to `seed`."""
-        by = value.difference
         return cls(
-            value=value.value,
-            ci_low=value.low,
-            ci_high=value.high,
             n=value.n,
             n_failed=n_failed,
-            baseline=value.baseline,
             note=value.note,
             details=value.details,
-            diff_value=None if by is None else by.value,
-            diff_low=None if by is None else by.low,
-            diff_high=None if by is None else by.high,
+            **_numbers(value),
             **labels,
         )
+
+    def with_numbers(self, value: MetricValue) -> MetricRecord:
+        """The record of one seed with the value, intervals and baseline that were computed anew."""
+        return replace(self, **_numbers(value)).of_one_seed()
 
     @classmethod
     def of_cell(cls, stored: Mapping[str, Any], **labels: Any) -> MetricRecord:
@@ -120,6 +117,18 @@ class MetricRecord:
 
 def _of_one_seed(seed: int | None, value: float | None) -> dict[str, Any]:
     return {"seeds": None if seed is None else 1, "seed_min": value, "seed_max": value}
+
+
+def _numbers(value: MetricValue) -> dict[str, Any]:
+    """A value with its intervals, under the names of a record's fields."""
+    by = value.difference
+    return {
+        "value": value.value,
+        "ci_low": value.low,
+        "ci_high": value.high,
+        "baseline": value.baseline,
+        **{f"diff_{end}": None if by is None else getattr(by, end) for end in _ENDS},
+    }
 
 
 _NAMES = tuple(entry.name for entry in fields(MetricRecord))

@@ -160,10 +160,8 @@ class _Record:
         measured = {}
         for id, metric in self.ctx.evaluator(self.cell).metrics.items():
             inputs = replace(self.inputs, used_groups=set())
-            value = metric.compute(inputs)
-            value = value.of_base_model() if self.cell.method == NONE else value
-            low, high = metric.info.within(value.low, value.high)
-            value = replace(value, low=low, high=high)
+            of_base = self.cell.method == NONE
+            value = metric.compute(inputs).recorded(metric.info, of_base=of_base)
             failed = {key for name in inputs.used_groups for key in self.lost.get(name, ())}
             measured[id] = value, len(failed)
         return measured

@@ -99,7 +99,7 @@ class CellRecord:
 
     @cached_property
     def samples(self) -> Mapping[str, PairedSamples]:
-        """Its paired samples by metric; none of a published results file."""
+        """Its paired samples by metric."""
         if self.rows_file is None:
             return {}
         try:

@@ -94,7 +94,7 @@ def paper_tables(records: Sequence[MetricRecord], cells: Sequence[CellRecord]) -
 
     Args:
         records: from `records.records_of` the cells.
-        cells: whose paired samples ties are tested on; those of results files have none.
+        cells: whose paired samples ties are tested on.
     """
     panels = build_panels(records)
     samples = CellSamples(cells)

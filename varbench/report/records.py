@@ -38,11 +38,14 @@ _DTYPES = {
 
 def records_of(cells: Sequence[CellRecord]) -> list[MetricRecord]:
     """All records of cells: the mean over edit seeds first, then the seeds it is made of."""
+    return with_means((record for cell in cells for record in cell.records()), CellSamples(cells))
+
+
+def with_means(of_seeds: Iterable[MetricRecord], samples: CellSamples) -> list[MetricRecord]:
+    """Records of single edits with their means, as `records_of` orders them."""
     numbers: dict[tuple[Any, ...], list[MetricRecord]] = {}
-    for cell in cells:
-        for record in cell.records():
-            numbers.setdefault(_number_of(record), []).append(record)
-    samples = CellSamples(cells)
+    for record in of_seeds:
+        numbers.setdefault(_number_of(record), []).append(record)
     records: list[MetricRecord] = []
     for seeds in numbers.values():
         if not any(record.seed is None for record in seeds):  # else no edit made the images

@@ -10,7 +10,7 @@ from varbench.report.cells import CellRecord
 
 
 class CellSamples:
-    """The paired samples of cells; published results have none."""
+    """The paired samples of cells."""
 
     def __init__(self, cells: Sequence[CellRecord]) -> None:
         self._by_suite: dict[tuple[str, str], dict[tuple[str, ...], list[CellRecord]]] = {}
