@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 
 from varbench.errors import machine_failed
 from varbench.leaderboard.json_files import ResultsError
@@ -42,8 +41,10 @@ _KINDS: dict[str, Any] = {"hit": np.bool_, "count": np.int64, "number": np.float
 
 def packed(rows: Rows) -> bytes:
     """The content of a rows file; the same rows give the same bytes."""
+    import pandas as pd  # slow to load, and most reports read no rows
+
     parts = [
-        _frame(samples).assign(seed=seed, metric=metric)
+        pd.DataFrame(_columns(samples) | {"seed": seed, "metric": metric})
         for seed, by_metric in rows.items()
         for metric, samples in by_metric.items()
     ]
@@ -52,13 +53,13 @@ def packed(rows: Rows) -> bytes:
     return lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
 
 
-def _frame(samples: PairedSamples) -> pd.DataFrame:
+def _columns(samples: PairedSamples) -> dict[str, Any]:
     kind = {"b": "hit", "i": "count", "u": "count"}.get(samples.method.dtype.kind, "number")
     number = np.float64 if kind == "number" else np.int64
     # As objects, for a column of hits and of numbers would write both as numbers.
     sides = {side: getattr(samples, side).astype(number).astype(object) for side in _SIDES}
     names = {"statistic": samples.statistic, "kind": kind, "prompt": samples.clusters}
-    return pd.DataFrame(names | sides)
+    return names | sides
 
 
 def sha256_of(content: bytes) -> str:
@@ -96,6 +97,8 @@ def read_rows(folder: Path, result: Result) -> Rows:
 
 
 def _parsed(text: str) -> Rows:
+    import pandas as pd
+
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     rows: dict[int, dict[str, PairedSamples]] = {}
     for (seed, metric, statistic, kind), part in frame.groupby(list(_COLUMNS[:4]), sort=False):
