@@ -17,7 +17,8 @@ from varbench.leaderboard.results import Result, read, write
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics.estimates import sampled_value
 from varbench.metrics.record import MetricRecord
-from varbench.metrics.stats.paired_samples import PairedSamples, read_rows, write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples
+from varbench.metrics.stats.row_files import read_rows, write_rows
 from varbench.store import Store
 
 SMALL = [

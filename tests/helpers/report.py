@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image
 
 from varbench.metrics.record import MetricRecord
-from varbench.metrics.stats.paired_samples import PairedSamples, write_rows
+from varbench.metrics.stats.paired_samples import PairedSamples
+from varbench.metrics.stats.row_files import write_rows
 from varbench.report import Filters, load_cells, records_of, select, write_views
 from varbench.report.panels import build_panels
 from varbench.report.tables import panel_table

@@ -16,7 +16,8 @@ import pytest
 
 from tests.helpers.report import put_cell
 from varbench.cli.results import results_table
-from varbench.metrics.stats.paired_samples import PairedSamples, read_rows
+from varbench.metrics.stats.paired_samples import PairedSamples
+from varbench.metrics.stats.row_files import read_rows
 from varbench.report import ReportError, cell_body, load_cells, load_records
 from varbench.report.cell_body import CellBody, read_body
 from varbench.store import Stage, Store, next_sequence, store

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.report import HOSTILE, NUMBERS, put_cell, write_report
-from varbench.metrics.stats.paired_samples import write_rows
+from varbench.metrics.stats.row_files import write_rows
 from varbench.store import INPUTS, Store
 
 pytestmark = pytest.mark.browser

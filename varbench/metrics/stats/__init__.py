@@ -10,10 +10,9 @@ from varbench.metrics.stats.paired_samples import (
     between_edits,
     equality,
     estimate,
-    read_rows,
-    write_rows,
 )
 from varbench.metrics.stats.rates import MIN_BASE_HITS, clustered_rate, rate_difference
+from varbench.metrics.stats.row_files import read_rows, write_rows
 from varbench.metrics.stats.tests import holm
 
 __all__ = [

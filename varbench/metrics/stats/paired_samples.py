@@ -8,28 +8,21 @@ of several of both, with the variance between edits pooled over the report's met
 
 from __future__ import annotations
 
-import io
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from varbench.metrics.stats import means, rates
-from varbench.metrics.stats.clusters import Floats, Interval, cluster_means
+from varbench.metrics.stats.clusters import Floats, Interval
 from varbench.metrics.stats.edits import NO_EDITS, EditSquares, EditVariance, edit_squares, pooled
 from varbench.metrics.stats.tests import equality_pvalue
 
 Statistic = Literal["mean", "erasure_rate", "ratio", "total"]
-_SIDES = ("method", "base", "clusters")
+SIDES = ("method", "base", "clusters")  # arrays of the samples
 _ENDS = ("value", "low", "high")
-_LENGTHS = 26  # place of the lengths of name and extra field in the header of a ZIP's member
 Prompts = tuple[NDArray[Any], list[NDArray[np.intp]]]
 
 
@@ -102,7 +95,7 @@ def estimate(edits: Sequence[PairedSamples], between: Between | None = None) -> 
         ValueError: no rows, or samples of different statistics.
     """
     (statistic,) = {rows.statistic for rows in edits}
-    method, base = (np.concatenate([getattr(r, side) for r in edits]) for side in _SIDES[:2])
+    method, base = (np.concatenate([getattr(r, side) for r in edits]) for side in SIDES[:2])
     prompts, places = _prompts(edits)
     clusters = np.concatenate(places)
     if prompts.size < 2:
@@ -147,22 +140,19 @@ def equality(
         a, b: samples of each method's edits.
         between: variance between edits, of the value.
     """
-    methods = [PairedSamples(e[0].statistic, *_pooled(e)) for e in (a, b)]
-    names, others = (np.unique(samples.clusters) for samples in methods)
-    if names.size < 2 or not np.array_equal(names, others):
+    ids, places = _prompts([*a, *b])
+    if ids.size < 2:
         return None
-    first, second = (cluster_means(samples.method, samples.clusters) for samples in methods)
-    units = [
-        (_unit(samples, np.asarray(samples.method, dtype=np.float64)), len(edits))
-        for samples, edits in zip(methods, (a, b), strict=True)
-    ]
-    return equality_pvalue(first - second, between, units)
-
-
-def _pooled(edits: Sequence[PairedSamples]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Rows of all edits: of the edited and of the base model, and their prompts."""
-    method, base, clusters = (np.concatenate([getattr(r, s) for r in edits]) for s in _SIDES)
-    return method, base, clusters
+    means, units = [], []
+    for edits, of_edits in ((a, places[: len(a)]), (b, places[len(a) :])):
+        rows = np.concatenate([np.asarray(s.method, dtype=np.float64) for s in edits])
+        of_rows = np.concatenate(of_edits)
+        sizes_C = np.bincount(of_rows, None, ids.size)
+        if not sizes_C.all():
+            return None
+        means.append(np.bincount(of_rows, rows, ids.size) / sizes_C)
+        units.append((_unit(edits[0], rows), len(edits)))
+    return equality_pvalue(means[0] - means[1], between, units)
 
 
 def _value_rows(samples: PairedSamples) -> Floats:
@@ -212,62 +202,3 @@ def _unit(samples: PairedSamples, rows: Floats) -> float:
     if samples.statistic == "total":
         return float(np.abs(rows).mean())
     return float(rows.var()) if samples.of_hits else 1.0
-
-
-def write_rows(path: Path, rows: Mapping[str, PairedSamples]) -> None:
-    """Write the rows of several metrics, by metric id, as one `.npz`."""
-    arrays = {
-        f"{metric}.{samples.statistic}.{side}": getattr(samples, side)
-        for metric, samples in rows.items()
-        for side in _SIDES
-    }
-    np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def read_rows(path: Path) -> dict[str, PairedSamples]:
-    """The rows of several metrics, as `write_rows` wrote them.
-
-    The arrays cannot be written to: equal ones of several files are one, as prompt ids mostly are.
-
-    Raises:
-        ValueError: a statistic that this version does not know.
-    """
-    content = path.read_bytes()
-    arrays: dict[str, NDArray[Any]] = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for info in archive.infolist():
-            lengths = struct.unpack_from("<HH", content, info.header_offset + _LENGTHS)
-            begin = info.header_offset + _LENGTHS + 4 + sum(lengths)
-            packed = content[begin : begin + info.compress_size]
-            arrays[info.filename.removesuffix(".npy")] = _array(
-                packed, info.compress_type == zipfile.ZIP_DEFLATED, info.CRC
-            )
-    rows: dict[str, PairedSamples] = {}
-    for name in arrays:
-        metric, statistic, side = name.rsplit(".", 2)
-        if statistic not in get_args(Statistic):
-            raise ValueError(f"{path}: unknown statistic {statistic!r}; upgrade varbench")
-        if side == _SIDES[0]:
-            sides = (arrays[f"{metric}.{statistic}.{s}"] for s in _SIDES)
-            rows[metric] = PairedSamples(cast(Statistic, statistic), *sides)
-    return rows
-
-
-@lru_cache(maxsize=128)
-def _array(packed: bytes, deflated: bool, checksum: int) -> NDArray[Any]:
-    """The array of a list's `.npy` file in an archive; `numpy.load` takes ten times as long."""
-    file = zlib.decompress(packed, -zlib.MAX_WBITS) if deflated else packed
-    if zlib.crc32(file) != checksum:
-        raise ValueError("damaged: its checksum differs")
-    size = 10 + int.from_bytes(file[8:10], "little")
-    return np.frombuffer(file, _dtype(file[:size]), offset=size)
-
-
-@lru_cache(maxsize=128)
-def _dtype(header: bytes) -> np.dtype[Any]:
-    stream = io.BytesIO(header)
-    version = np.lib.format.read_magic(stream)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    if version != (1, 0) or len(shape) != 1:
-        raise ValueError("not a list as write_rows writes it")
-    return dtype
