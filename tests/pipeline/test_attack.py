@@ -120,7 +120,7 @@ def test_some_target_prompts_with_their_first_seeds_are_attacked(
     assert [s.seed for s in attacked_samples(fewer)] == [0, 0, 0]
     nothing = with_robustness(cell, RobustnessConfig())
     assert attacked_samples(nothing) == example_samples(nothing) == []
-    assert not attempts(ctx, nothing) and not tasks_of_cell(ctx, nothing).attack_inputs
+    assert not attempts(ctx, nothing) and not cell_tasks(ctx, nothing, Stage.ATTACK)
 
 
 def test_only_what_metrics_need_is_tried(ctx: RunContext, cells: dict[str, Cell]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,18 +16,18 @@ from tests.helpers.runs import cell_tasks
 from tests.helpers.tiny import tiny_model
 from varbench.conf.schema import ProbeConfig
 from varbench.methods.base import Edit, applied
-from varbench.metrics import METRICS, MetricInputs
+from varbench.metrics import METRICS, MetricInputs, ScoredImages
 from varbench.models.protocol import Rollout, Schedule
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.graph import tasks_of_cell
-from varbench.pipeline.outputs import ProbeOutputs
+from varbench.pipeline.outputs import probe_groups
 from varbench.pipeline.plan import Cell, Request, batches, plan
 from varbench.pipeline.stages import probe as stage
 from varbench.pipeline.stages.generate import to_uint8
 from varbench.pipeline.stages.probe import probe_tasks, probed_samples, summary
 from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.task import Task, perform
-from varbench.store import Stage, Store, Writer
+from varbench.store import Entry, Stage, Store, Writer
 
 SMALL = (
     "suite.groups.target.prompts=1",
@@ -115,20 +115,29 @@ def cell() -> Cell:
     return plan(Request("gallery", (), ("face-ada",), "smoke", (0,), SMALL))[0]
 
 
-def probe(ctx: RunContext, cell: Cell, edit: Task | None = None) -> ProbeOutputs:
+@dataclass(frozen=True)
+class Probed:
+    """The probe of a model: entries by batch, and what metrics read."""
+
+    rollouts: list[Entry]
+    predictions: list[Entry]
+    groups: dict[str, ScoredImages]
+
+
+def probe(ctx: RunContext, cell: Cell, edit: Task | None = None) -> Probed:
     """The probe of a model with an edit."""
     samples = probed_samples(cell)
     every = [sample for group in samples.values() for sample in group]
     rollouts = rollouts_tasks(ctx, cell, list(batches(every, cell.config.suite.block)))
     tasks = probe_tasks(ctx, cell, rollouts, edit)
     entries = perform(ctx, [*rollouts, *tasks])
-    return ProbeOutputs(
-        samples, [entries[task.key] for task in rollouts], [entries[task.key] for task in tasks]
-    )
+    predictions = [entries[task.key] for task in tasks]
+    groups = probe_groups(samples, predictions)
+    return Probed([entries[task.key] for task in rollouts], predictions, groups)
 
 
 @pytest.fixture(scope="module")
-def base(ctx: RunContext, cell: Cell) -> ProbeOutputs:
+def base(ctx: RunContext, cell: Cell) -> Probed:
     return probe(ctx, cell)
 
 
@@ -160,27 +169,27 @@ def test_the_first_prompts_of_the_kept_groups_are_probed(cell: Cell) -> None:
 
 
 def test_an_edit_that_changes_nothing_gives_exact_zeros(
-    ctx: RunContext, cell: Cell, base: ProbeOutputs
+    ctx: RunContext, cell: Cell, base: Probed
 ) -> None:
     same = probe(ctx, cell, scaled(cell, 1.0))
-    for name, group in same.groups().items():
+    for name, group in same.groups.items():
         for array in ("kl", "kl_null", "flips"):
             assert (group.array("probe", array) == 0).all()
         for array in ("strength", "entropy"):
-            theirs = base.groups()[name].array("probe", array)
+            theirs = base.groups[name].array("probe", array)
             np.testing.assert_array_equal(group.array("probe", array), theirs)
     assert same.rollouts == base.rollouts
     assert len(list(ctx.store.entries("rollouts"))) == len(base.rollouts) == 2
 
 
 def test_an_edit_is_compared_on_the_base_models_roll_outs(
-    ctx: RunContext, cell: Cell, base: ProbeOutputs
+    ctx: RunContext, cell: Cell, base: Probed
 ) -> None:
     """The second prompt's numbers, from its stored roll-out and plain forward passes."""
     edit = scaled(cell, 3.0)
     weights = ctx.model(cell).weights().state_dict()
     before_probe = {name: value.clone() for name, value in weights.items()}
-    probed = probe(ctx, cell, edit).groups()["neighbours"]
+    probed = probe(ctx, cell, edit).groups["neighbours"]
     model, row = ctx.model(cell), probed_samples(cell)["neighbours"][1]
     assert all(torch.equal(value, before_probe[name]) for name, value in weights.items())
     held = load_file(base.rollouts[0].path("rollouts.safetensors"))
@@ -209,7 +218,7 @@ def test_an_edit_is_compared_on_the_base_models_roll_outs(
 
 
 def test_the_roll_outs_are_those_behind_the_images(
-    ctx: RunContext, cell: Cell, base: ProbeOutputs
+    ctx: RunContext, cell: Cell, base: Probed
 ) -> None:
     samples = probed_samples(cell)["neighbours"]
     ids = [sample.prompt.id for sample in samples]
@@ -237,20 +246,16 @@ def test_only_what_is_lost_is_probed_again(ctx: RunContext, cell: Cell) -> None:
         True, False,
     ]  # fmt: skip
     assert [e.key for e in again.predictions] == [e.key for e in first.predictions]
-    assert again.groups()["unrelated"].array("probe", "kl").shape == (2, 5)
+    assert again.groups["unrelated"].array("probe", "kl").shape == (2, 5)
 
 
-def test_methods_that_change_sampling_have_nothing_to_probe(
-    ctx: RunContext, base: ProbeOutputs
-) -> None:
+def test_methods_that_change_sampling_have_nothing_to_probe(ctx: RunContext, base: Probed) -> None:
     cells = plan(Request("gallery", ("sld",), ("face-ada",), "smoke", (0,), SMALL))
     steered = tasks_of_cell(ctx, cells[1])
-    assert not steered.rollouts and not steered.probe
-    outputs = ProbeOutputs(probed_samples(cells[1]))
-    assert outputs.groups() == {} and not outputs.rollouts and not outputs.predictions
-    inputs = MetricInputs(
-        cells[1].concept, {}, {}, {}, method_probe=outputs.groups(), base_probe=base.groups()
-    )
+    assert not {Stage.ROLLOUTS, Stage.PROBE} & {task.stage for task in steered.all()}
+    groups = probe_groups(probed_samples(cells[1]), [])
+    assert groups == {}
+    inputs = MetricInputs(cells[1].concept, {}, {}, {}, method_probe=groups, base_probe=base.groups)
     for metric in ("ld1", "ld2", "entropy"):
         value = METRICS[metric].compute(inputs)
         assert value.value is None and "not applicable" in value.note
@@ -259,7 +264,7 @@ def test_methods_that_change_sampling_have_nothing_to_probe(
 def test_a_suite_that_probes_nothing_makes_nothing(ctx: RunContext, cell: Cell) -> None:
     none = replace(cell.config.suite, probe=ProbeConfig(0))
     outputs = probe(ctx, replace(cell, config=replace(cell.config, suite=none)))
-    assert outputs.groups() == {} and not outputs.rollouts and not outputs.predictions
+    assert outputs.groups == {} and not outputs.rollouts and not outputs.predictions
 
 
 def test_any_model_of_the_protocol_can_be_probed() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from varbench.conf.schema import EngineConfig
-from varbench.pipeline.engines.cluster import Cluster, EngineError
+from varbench.errors import UserError
+from varbench.pipeline.engines.cluster import Cluster
 from varbench.pipeline.engines.ray import Worker
 from varbench.utils.origin import code, sources
 
@@ -54,7 +55,7 @@ def test_workers_with_other_code_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     words = re.escape(f"worker 7 on node-2 has {name} other (here {code()[name]}): one run")
-    with pytest.raises(EngineError, match=words):
+    with pytest.raises(UserError, match=words):
         grown(monkeypatch, "node-2", 7, {**code(), name: "other"})
 
 
@@ -73,5 +74,5 @@ def test_a_change_of_any_source_file_is_other_code(tmp_path: Path) -> None:
 def test_workers_that_do_not_tell_their_version_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(EngineError, match=r"worker 7 on node-2 has .*varbench unknown"):
+    with pytest.raises(UserError, match=r"worker 7 on node-2 has .*varbench unknown"):
         grown(monkeypatch, "node-2", 7)

@@ -17,8 +17,8 @@ from varbench.conf.schema import GroupConfig
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
 from varbench.models.gallery.world import render as renders
+from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Request, plan
-from varbench.pipeline.run import measure
 from varbench.pipeline.stages.reference import statistics, statistics_spec
 from varbench.store.hashing import cached_file_sha256
 
@@ -121,7 +121,7 @@ def test_the_gallerys_are_renders_of_the_same_prompts(tmp_path: Path) -> None:
     request = Request("gallery", (), ("face-ada",), "smoke", (0,), (*small, "suite.block=4"))
     (cell,) = plan(request)
     ctx = run_context(tmp_path / "store")
-    references = measure(ctx, cell).reference
+    references = tasks_of_cell(ctx, cell).outputs(ctx).reference
     assert set(references) == {"neighbours", "unrelated"}
     rows = cell.groups()["unrelated"]
     files = []

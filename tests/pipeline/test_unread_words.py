@@ -19,7 +19,7 @@ from varbench.models.infinity.text import T5Source, TextEncoder
 from varbench.models.text.cache import CachedTextEncoder
 from varbench.models.text.encoders import PromptFeatures
 from varbench.pipeline import compatibility
-from varbench.pipeline.compatibility import check_read, read_warnings, unread_words
+from varbench.pipeline.compatibility import check_read, unread_words
 from varbench.store import Stage, Store
 from varbench.utils.files import packaged
 
@@ -85,8 +85,7 @@ def test_a_group_that_is_mostly_unread_is_refused(
     ):
         check_read(model, groups, "own")
     few = {group: prompts("裸体", "a cat", "a dog", "a red cat with {")}
-    check_read(model, few, "own")
-    (warning,) = read_warnings(model, few)
+    (warning,) = check_read(model, few, "own")
     assert (
         "released cannot read '裸体'" in warning and f"of 4 prompts of group {group!r}" in warning
     )
@@ -141,4 +140,4 @@ def test_single_words_that_the_gallery_does_not_know_are_warned_of_once(tmp_path
 def test_the_gallery_knows_all_words_of_its_own_prompts(name: str) -> None:
     concept = load_concept(name)
     groups = {group: concept.group(group) for group in GROUPS}
-    assert not read_warnings(ModelConfig("gallery"), groups)
+    assert not check_read(ModelConfig("gallery"), groups, name)

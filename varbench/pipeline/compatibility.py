@@ -54,47 +54,43 @@ def check_compatible(model: ModelConfig, suite: SuiteConfig, concepts: Sequence[
         )
 
 
-def check_read(model: ModelConfig, groups: Mapping[str, Sequence[Prompt]], concept: str) -> None:
+def check_read(
+    model: ModelConfig, groups: Mapping[str, Sequence[Prompt]], concept: str
+) -> list[str]:
     """Refuse groups that the model's text encoder mostly cannot read, as far as it is here.
 
     Of the Gallery's few words all must be known, of another model's tokens half.
 
+    Returns:
+        A warning of each other group with words that it cannot read.
+
     Raises:
         UserError: it cannot read most prompts of a group; names words of the first.
     """
-    tokenizer, is_gallery = _tokenizer_file(model), model.name == GALLERY
+    tokenizer, is_gallery, warnings = _tokenizer_file(model), model.name == GALLERY, []
     for group, prompts in groups.items() if tokenizer else ():
-        unread = []
-        for prompt in prompts:
-            words, share = unread_words(tokenizer, prompt.text)
-            if share > 0.5 or (is_gallery and any(map(normalise, words))):
-                unread.append(words)
-        if 2 * len(unread) <= len(prompts):
-            continue
-        shown = ", ".join(map(repr, unread[0])) or "any word"
-        if is_gallery:
+        every = [unread_words(tokenizer, prompt.text) for prompt in prompts]
+        partly = [words for words, share in every if share]
+        mostly = [
+            words
+            for words, share in every
+            if share > 0.5 or (is_gallery and any(map(normalise, words)))
+        ]
+        if 2 * len(mostly) > len(prompts):
+            shown = ", ".join(map(repr, mostly[0])) or "any word"
             raise UserError(
                 f"concept {concept!r} is for real models: the Gallery does not know {shown} "
                 f"of its prompts in group {group!r}, as in most others; concepts that fit: "
                 f"{_packaged(for_gallery)}"
+                if is_gallery
+                else f"the text encoder of {model.name} cannot read {shown} and most of group "
+                f"{group!r} of concept {concept!r}; say these prompts in words that it knows"
             )
-        raise UserError(
-            f"the text encoder of {model.name} cannot read {shown} and most of group {group!r} of "
-            f"concept {concept!r}; say these prompts in words that it knows"
-        )
-
-
-def read_warnings(model: ModelConfig, groups: Mapping[str, Sequence[Prompt]]) -> list[str]:
-    """Warn of each group with words that the model's text encoder cannot read."""
-    warnings, tokenizer = [], _tokenizer_file(model)
-    for group, prompts in groups.items() if tokenizer else ():
-        every = [unread_words(tokenizer, prompt.text) for prompt in prompts]
-        unread = [words for words, share in every if share]
-        if unread:
-            known = dict.fromkeys(word for words in unread for word in words)
-            shown = ", ".join(map(repr, list(known)[:SHOWN])) + ", ..." * (len(known) > SHOWN)
+        if partly:
+            known = list(dict.fromkeys(word for words in partly for word in words))
+            shown = ", ".join(map(repr, known[:SHOWN])) + ", ..." * (len(known) > SHOWN)
             warnings.append(
-                f"{model.name} cannot read {shown or 'any word'} in {len(unread)} of "
+                f"{model.name} cannot read {shown or 'any word'} in {len(partly)} of "
                 f"{len(prompts)} prompts of group {group!r}: all such words look alike to it"
             )
     return warnings

@@ -21,7 +21,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics.base import COMPLETION
 from varbench.metrics.robustness import completion_group
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import CellOutputs, ProbeOutputs, StoredGroup
+from varbench.pipeline.outputs import CellOutputs, StoredGroup, probe_groups
 from varbench.pipeline.plan import Cell, batches
 from varbench.pipeline.stages.attack import attacked_samples, attacked_tasks, completion_tasks
 from varbench.pipeline.stages.compare import compare_tasks
@@ -31,7 +31,7 @@ from varbench.pipeline.stages.probe import probe_tasks, probed_samples
 from varbench.pipeline.stages.reference import FEATURES, reference_tasks, statistics
 from varbench.pipeline.stages.rollouts import rollouts_tasks
 from varbench.pipeline.stages.score import score_tasks
-from varbench.pipeline.task import Task
+from varbench.pipeline.task import Task, perform
 from varbench.store import Entry, Stage
 
 Scores = dict[Task, dict[str, Task]]
@@ -45,78 +45,70 @@ class CellTasks:
     Attributes:
         edit: None where no weight is changed.
         images: of the prompt groups.
-        rollouts, probe: by batch over all probed groups.
+        scores: of the images, attacks and references, with distances.
+        probe: by batch over all probed groups.
         attacks: attacked and completed images.
-        attack_inputs: roll-outs and vectors that these are made from.
         reference: renders of the model's world.
-        scores: of all these images, with distances.
     """
 
     cell: Cell
     edit: Task | None
     images: Sequence[Task]
-    rollouts: Sequence[Task]
-    probe: Sequence[Task]
-    attacks: Sequence[Task]
-    attack_inputs: Sequence[Task]
-    reference: Sequence[Task]
     scores: Scores
+    probe: Sequence[Task] = ()
+    attacks: Sequence[Task] = ()
+    reference: Sequence[Task] = ()
 
     def all(self) -> list[Task]:
         """Each task after those that it needs, stage by stage."""
-        tasks = [
-            *([self.edit] if self.edit else []), *self.images, *self.rollouts, *self.probe,
-            *self.attack_inputs, *self.attacks, *self.reference, *score_list(self.scores),
-        ]  # fmt: skip
+        edit = [self.edit] if self.edit else []
+        needs = chain.from_iterable(_sources(task) for task in (*self.probe, *self.attacks))
+        scores = score_list(self.scores)
+        tasks = [*edit, *self.images, *needs, *self.probe, *self.attacks, *self.reference, *scores]
         order = list(Stage)
-        return sorted(tasks, key=lambda task: order.index(task.stage))
+        return sorted(_distinct(tasks), key=lambda task: order.index(task.stage))
 
-    def outputs(self, ctx: RunContext, entries: Mapping[str, Entry]) -> CellOutputs:
-        """The outputs of the cell's model, from the entries of all its tasks by key.
+    def outputs(self, ctx: RunContext) -> CellOutputs:
+        """The outputs of the cell's model, computed where the store lacks them.
 
         Raises:
             UserError: published statistics of real images are damaged.
         """
         cell, settings = self.cell, self.cell.config.suite.robustness
+        entries = perform(ctx, self.all())
         samples, aliases = attacked_samples(cell), {}
         if cell.method == NONE and samples and COMPLETION in ctx.evaluator(cell).required:
             # The base model's completions are its images.
             aliases = {completion_group(count): (TARGET, samples) for count in settings.scales}
         stored, attacks, renders = (
-            stored_groups(images, self.scores, entries)
-            for images in (self.images, self.attacks, self.reference)
+            self._stored(images, entries) for images in (self.images, self.attacks, self.reference)
         )
         features = {name: g.group().array(FEATURES, FEATURES) for name, g in renders.items()}
         return CellOutputs(
             entries[self.edit.key] if self.edit else None,
             stored,
             list(entries.values()),
-            ProbeOutputs(
-                probed_samples(cell),
-                [entries[task.key] for task in self.rollouts],
-                [entries[task.key] for task in self.probe],
-            ),
+            probe_groups(probed_samples(cell), [entries[task.key] for task in self.probe]),
             attacks,
             aliases,
             {**features, **statistics(cell, ctx.evaluator(cell))},
         )
 
+    def _stored(
+        self, images: Iterable[Task], entries: Mapping[str, Entry]
+    ) -> dict[str, StoredGroup]:
+        """The entries of images and their scores, by prompt group."""
+        groups: dict[str, StoredGroup] = {}
+        for task in images:
+            by_role = {role: entries[each.key] for role, each in self.scores[task].items()}
+            batch = list(task.samples), entries[task.key], by_role
+            groups.setdefault(task.label, StoredGroup()).batches.append(batch)
+        return groups
+
 
 def score_list(scores: Scores) -> list[Task]:
     """The tasks of scores, batch by batch."""
     return [task for by_role in scores.values() for task in by_role.values()]
-
-
-def stored_groups(
-    images: Iterable[Task], scores: Scores, entries: Mapping[str, Entry]
-) -> dict[str, StoredGroup]:
-    """The entries of images and their scores, by prompt group."""
-    groups: dict[str, StoredGroup] = {}
-    for task in images:
-        by_role = {role: entries[each.key] for role, each in scores[task].items()}
-        batch = list(task.samples), entries[task.key], by_role
-        groups.setdefault(task.label, StoredGroup()).batches.append(batch)
-    return groups
 
 
 def tasks_of_cell(ctx: RunContext, cell: Cell) -> CellTasks:
@@ -126,9 +118,8 @@ def tasks_of_cell(ctx: RunContext, cell: Cell) -> CellTasks:
     base = images
     if evaluator.comparers and cell.method != NONE:
         base = _images(ctx, replace(cell, method=NONE), None)
-    probed = list(chain.from_iterable(probed_samples(cell).values()))
-    todo = [] if cell.steers else list(batches(probed, cell.config.suite.block))
-    rollouts = rollouts_tasks(ctx, cell, todo)
+    probed = [] if cell.steers else list(chain.from_iterable(probed_samples(cell).values()))
+    rollouts = rollouts_tasks(ctx, cell, list(batches(probed, cell.config.suite.block)))
     attacks = [*completion_tasks(ctx, cell, edit), *attacked_tasks(ctx, cell, edit)]
     renders = reference_tasks(ctx, cell)
     features = {FEATURES: evaluator.scorers[FEATURES]} if renders else {}
@@ -137,17 +128,8 @@ def tasks_of_cell(ctx: RunContext, cell: Cell) -> CellTasks:
         **score_tasks(ctx, cell, attacks, evaluator.judge_scorers),
         **score_tasks(ctx, cell, renders, features),
     }
-    return CellTasks(
-        cell,
-        edit,
-        images,
-        rollouts,
-        probe_tasks(ctx, cell, rollouts, edit),
-        attacks,
-        _distinct(chain.from_iterable(_sources(task) for task in attacks)),
-        renders,
-        scores,
-    )
+    probe = probe_tasks(ctx, cell, rollouts, edit)
+    return CellTasks(cell, edit, images, scores, probe, attacks, renders)
 
 
 def image_scores(
@@ -173,7 +155,7 @@ def _images(ctx: RunContext, cell: Cell, edit: Task | None) -> list[Task]:
 
 
 def _sources(task: Task) -> Iterator[Task]:
-    """Everything that an attempt is made from besides the edit, in order."""
+    """Everything that a task is computed from besides the edit, in order."""
     for need in task.needs:
         if need.stage is not Stage.EDIT:
             yield from _sources(need)

@@ -20,7 +20,7 @@ from varbench.errors import UserError, unknown
 from varbench.methods.training.config import FineTuneConfig
 from varbench.metrics import METRICS
 from varbench.models.protocol import PARTS
-from varbench.pipeline.compatibility import compatibility_warnings, read_warnings
+from varbench.pipeline.compatibility import check_read, compatibility_warnings
 from varbench.pipeline.plan import Request, plan, prompts_of
 from varbench.store import Store, failures
 from varbench.store.run_log import run_log
@@ -110,8 +110,8 @@ def check(requests: Sequence[Request]) -> list[str]:
             _check_settings(config)
         model = cells[0].config.model
         warnings += compatibility_warnings(model, [cell.concept for cell in cells])
-        for groups in prompts_of(cells).values():
-            warnings += read_warnings(model, groups)
+        for concept, groups in prompts_of(cells).items():
+            warnings += check_read(model, groups, concept)
     return list(dict.fromkeys(warnings))
 
 

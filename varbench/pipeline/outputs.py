@@ -80,33 +80,25 @@ def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts or [{}])[0]}
 
 
-@dataclass(frozen=True)
-class ProbeOutputs:
-    """The probe of one model.
+def probe_groups(
+    samples: Mapping[str, Sequence[Sample]], predictions: Sequence[Entry]
+) -> dict[str, ScoredImages]:
+    """The probe's arrays by prompt group, as metrics read them.
 
-    Attributes:
+    Args:
         samples: probed prompts of each group.
-        rollouts: the base model's roll-outs, by batch over all groups.
-        predictions: entries of the same batches; none where the method changes sampling only.
+        predictions: entries by batch over all groups; none where a method changes sampling only.
     """
-
-    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
-    rollouts: Sequence[Entry] = ()
-    predictions: Sequence[Entry] = ()
-
-    def groups(self) -> dict[str, ScoredImages]:
-        """The probe's arrays as metrics read them."""
-        if not self.predictions:
-            return {}
-        parts = [entry.arrays("probe.npz") for entry in self.predictions]
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        groups, start = {}, 0
-        for name, samples in self.samples.items():
-            end = start + len(samples)
-            values = {PROBE: {key: array[start:end] for key, array in arrays.items()}}
-            prompts, seeds = [s.prompt for s in samples], [s.seed for s in samples]
-            groups[name], start = ScoredImages(prompts, seeds, values), end
-        return groups
+    if not predictions:
+        return {}
+    arrays = _joined([entry.arrays("probe.npz") for entry in predictions])
+    groups, start = {}, 0
+    for name, probed in samples.items():
+        end = start + len(probed)
+        values = {PROBE: {key: array[start:end] for key, array in arrays.items()}}
+        prompts, seeds = [s.prompt for s in probed], [s.seed for s in probed]
+        groups[name], start = ScoredImages(prompts, seeds, values), end
+    return groups
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,7 @@ class CellOutputs:
         edit: the change of its weights; None for the base model and changed sampling.
         stored: images and scores by prompt group.
         entries: everything that values are computed from.
-        probe: predictions besides the images.
+        probe: predictions besides the images, by prompt group.
         attacks: images of attempts to get the concept back, by group.
         aliases: groups of attempts whose images are some samples of another group, which is named.
         reference: features of real images, or their moments, by prompt group.
@@ -126,7 +118,7 @@ class CellOutputs:
     edit: Entry | None
     stored: Mapping[str, StoredGroup]
     entries: Sequence[Entry]
-    probe: ProbeOutputs = field(default_factory=ProbeOutputs)
+    probe: Mapping[str, ScoredImages] = field(default_factory=dict)
     attacks: Mapping[str, StoredGroup] = field(default_factory=dict)
     aliases: Mapping[str, tuple[str, list[Sample]]] = field(default_factory=dict)
     reference: Mapping[str, Array | Moments] = field(default_factory=dict)

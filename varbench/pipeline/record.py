@@ -113,7 +113,7 @@ def record_cell(
     For the base model `base` is `outputs` itself.
 
     Raises:
-        FailedImagesError: too many of its images failed.
+        UserError: too many of its images failed.
     """
     lost, stored = lost_in(outputs, base), outputs.all_stored()
     sizes = {name: len(group.samples) for name, group in stored.items()}
@@ -151,8 +151,8 @@ class _Record:
             method=judged(self.outputs.all_groups(self.lost), judge),
             base=judged(self.base.all_groups(self.lost), judge),
             reference=self.outputs.reference,
-            method_probe=self.outputs.probe.groups(),
-            base_probe=self.base.probe.groups(),
+            method_probe=self.outputs.probe,
+            base_probe=self.base.probe,
         )
 
     @cached_property

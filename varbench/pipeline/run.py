@@ -21,7 +21,6 @@ from varbench.pipeline.outputs import CellOutputs
 from varbench.pipeline.plan import Cell, Request, base_cell, plan, prompts_of
 from varbench.pipeline.record import CellHeader, cell_spec, record_cell, recorded
 from varbench.pipeline.stages.reference import statistics_spec
-from varbench.pipeline.task import perform
 from varbench.store import Entry, Stage, Writer, cached, next_sequence
 
 
@@ -39,19 +38,13 @@ def run(request: Request, ctx: RunContext) -> list[Entry]:
             check_read(cell.config.model, groups, concept)
         entry = recorded(ctx.store, spec, cell.groups())
         if entry is None:
-            base = base or measure(ctx, base_cell(cells, cell))
-            outputs = base if cell.method == NONE else measure(ctx, cell)
+            base = base or tasks_of_cell(ctx, base_cell(cells, cell)).outputs(ctx)
+            outputs = base if cell.method == NONE else tasks_of_cell(ctx, cell).outputs(ctx)
             header = _header(ctx, cell, spec, outputs)
             with deterministic_threads(cell):
                 entry = record_cell(ctx, cell, outputs, base, header)
         done.append(entry)
     return done
-
-
-def measure(ctx: RunContext, cell: Cell) -> CellOutputs:
-    """Perform all tasks of a cell."""
-    tasks = tasks_of_cell(ctx, cell)
-    return tasks.outputs(ctx, perform(ctx, tasks.all()))
 
 
 def _header(

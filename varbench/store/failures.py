@@ -25,10 +25,6 @@ META = "failed"
 log = logging.getLogger("varbench.failed")
 
 
-class FailedImagesError(UserError):
-    """Too many images failed for the numbers to mean what they seem to."""
-
-
 class Failed(NamedTuple):
     """An image that failed: in which entry ("stage/key"), and why."""
 
@@ -71,7 +67,7 @@ def check_share(
     """Refuse groups of which more than a share is lost; sizes count failed images too.
 
     Raises:
-        FailedImagesError: names the groups, and reasons.
+        UserError: names the groups, and reasons.
     """
     over = {group: some for group, some in failed.items() if len(some) > limit * sizes[group]}
     if not over:
@@ -79,7 +75,7 @@ def check_share(
     counts = ", ".join(f"{len(some)} of {sizes[group]} in {group}" for group, some in over.items())
     told = dict.fromkeys(one for some in over.values() for one in some)
     lines = "\n".join(f"  {one.entry[:24]}: {one.reason}" for one in list(told)[:5])
-    raise FailedImagesError(
+    raise UserError(
         f"images failed: {counts}. Nothing was recorded, as the rest may not stand for all; what "
         "is done is in the store. Mend the cause and add --retry-failed, or record what there is "
         f"with --max-failed SHARE (now {limit:g})\n{lines}"

@@ -22,10 +22,6 @@ PATIENCE_S = 180.0
 """Longest time until the first worker: Ray finds it a place, and it imports torch."""
 
 
-class EngineError(UserError):
-    """The cluster cannot do the work; what is done is in the store."""
-
-
 @dataclass
 class Place:
     """A worker as the driver sees it: its actor, and what it is doing since when."""
@@ -45,7 +41,7 @@ class Cluster:
         try:
             import ray
         except ImportError as error:
-            raise EngineError(
+            raise UserError(
                 "engine=ray needs Ray: pip install '.[ray]' in a checkout, or pip install ray"
             ) from error
         self.ray: Any = ray
@@ -85,7 +81,7 @@ class Cluster:
         a worker that Ray was asked for may have to wait for its place.
 
         Raises:
-            EngineError: there is none, and there was none for `PATIENCE_S`, or none can come; or
+            UserError: there is none, and there was none for `PATIENCE_S`, or none can come; or
                 one has another version of varbench or of a library.
         """
         most = self.engine.workers or 10**6
@@ -107,7 +103,7 @@ class Cluster:
             return
         self._check_nodes()
         if time.monotonic() - self._alone_since > PATIENCE_S:
-            raise EngineError(
+            raise UserError(
                 f"no worker of {self.engine.cpus:g} CPUs and {self.engine.gpus:g} GPUs came within "
                 f"{PATIENCE_S:g} s{self._trouble}: set engine.cpus and engine.gpus to what one "
                 "machine has, or add machines"
@@ -116,10 +112,10 @@ class Cluster:
             time.sleep(POLL_S)
 
     def _check_nodes(self) -> None:
-        """Raise EngineError if this process's node is lost: no worker will come through it."""
+        """Raise UserError if this process's node is lost: no worker will come through it."""
         alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
         if self._node not in alive:
-            raise EngineError(
+            raise UserError(
                 "the Ray node of this process is lost: its raylet has ended, perhaps killed where "
                 "memory ran out; run the same command again, which goes on from here"
             )
@@ -192,7 +188,7 @@ def _check_code(worker: str, code: Mapping[str, str] | None = None) -> None:
         code: as of `varbench.utils.origin.code` there; None where varbench does not tell it yet.
 
     Raises:
-        EngineError: names every version that differs.
+        UserError: names every version that differs.
     """
     here, there = origin.code(), code or {}
     differ = [
@@ -201,7 +197,7 @@ def _check_code(worker: str, code: Mapping[str, str] | None = None) -> None:
         if there.get(name) != here.get(name)
     ]
     if differ:
-        raise EngineError(
+        raise UserError(
             f"{worker} has {', '.join(differ)}: one run computes with one version; install the "
             "same on every machine, start the cluster again, and run the same command"
         )
@@ -215,7 +211,7 @@ def _answers(address: str) -> None:
     """Ray itself tries an address that nobody listens at for minutes, and then aborts.
 
     Raises:
-        EngineError: nobody does.
+        UserError: nobody does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
@@ -223,6 +219,4 @@ def _answers(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise EngineError(
-            f"no Ray cluster at {address}: {error}; see `ray status` there"
-        ) from error
+        raise UserError(f"no Ray cluster at {address}: {error}; see `ray status` there") from error

@@ -20,7 +20,7 @@ import torch
 
 from varbench.errors import UserError
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.engines.cluster import Cluster, EngineError
+from varbench.pipeline.engines.cluster import Cluster
 from varbench.pipeline.graph import tasks
 from varbench.pipeline.plan import Request, base_cell, plan
 from varbench.pipeline.record import cell_spec, recorded
@@ -82,14 +82,14 @@ class _Run:
         """Take note of a finished task (None), or of one that failed (why).
 
         Raises:
-            EngineError: it failed too often.
+            UserError: it failed too often.
         """
         if trouble is None:
             self.finished.add(task.key)
         elif self.tries[task.key] < self.attempts:
             self.waiting = {task.key: task, **self.waiting}
         else:
-            raise EngineError(
+            raise UserError(
                 f"{task} failed {self.tries[task.key]} times, at last: {trouble}. What is done is "
                 "in the store: mend the cause and run the same command again"
             )
@@ -109,8 +109,8 @@ def prepare(request: Request, ctx: RunContext) -> None:
     """Do all tasks of a run on a cluster; afterwards the store has everything but the cells.
 
     Raises:
-        EngineError: Ray is not installed, the cluster has no room, or a task failed too often.
-        UserError, StoreError: a stage met an error that the user has to mend.
+        UserError: Ray is not installed, the cluster has no room, or a task failed too often.
+        UserError, StoreError: of a stage.
     """
     todo = unfinished(request, ctx)
     store = Lookup(ctx.store.find)

@@ -11,12 +11,12 @@ from varbench.metrics.record import CELL_SCHEMA
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.external.images import ImageFile, check_pixels, save_png
 from varbench.pipeline.external.job import ImageSet, ScoreJob
-from varbench.pipeline.graph import image_scores, score_list, stored_groups
+from varbench.pipeline.graph import CellTasks, image_scores
 from varbench.pipeline.outputs import CellOutputs, image_name
 from varbench.pipeline.plan import Cell, batches
 from varbench.pipeline.record import CellHeader, record_cell, recorded
-from varbench.pipeline.stages.reference import statistics, statistics_spec
-from varbench.pipeline.task import Task, perform
+from varbench.pipeline.stages.reference import statistics_spec
+from varbench.pipeline.task import Task
 from varbench.store import Entry, Stage, Writer
 from varbench.store.temporary import sweep
 
@@ -41,11 +41,17 @@ def score(job: ScoreJob, ctx: RunContext) -> list[Entry]:
         entry = recorded(ctx.store, header.spec, samples)
         if entry is None:
             base = base or _outputs(ctx, job.base.cell, images[0], images[0])
-            is_base = image_set is job.base
-            outputs = base if is_base else _outputs(ctx, image_set.cell, own, images[0])
+            outputs = base if own is images[0] else _outputs(ctx, image_set.cell, own, images[0])
             entry = record_cell(ctx, image_set.cell, outputs, base, header)
         cells.append(entry)
     return cells
+
+
+def _outputs(
+    ctx: RunContext, cell: Cell, images: Sequence[Task], base: Sequence[Task]
+) -> CellOutputs:
+    """Scores of images, and distances to the base model's."""
+    return CellTasks(cell, None, images, image_scores(ctx, cell, images, base)).outputs(ctx)
 
 
 def import_images(ctx: RunContext, image_set: ImageSet) -> list[Task]:
@@ -88,19 +94,6 @@ def _copy(
     for number, file in enumerate(files):
         save_png(file, writer.dir / image_name(number))
     writer.meta["tokens_lost"] = {}
-
-
-def _outputs(
-    ctx: RunContext, cell: Cell, images: Sequence[Task], base: Sequence[Task]
-) -> CellOutputs:
-    """Scores of images, and distances to the base model's."""
-    scores = image_scores(ctx, cell, images, base)
-    entries = {task.key: task.entry(ctx) for task in images}
-    entries |= perform(ctx, score_list(scores))
-    stored = stored_groups(images, scores, entries)
-    return CellOutputs(
-        None, stored, list(entries.values()), reference=statistics(cell, ctx.evaluator(cell))
-    )
 
 
 def _header(
