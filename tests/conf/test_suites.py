@@ -115,7 +115,7 @@ def test_impossible_groups_are_refused() -> None:
     for wrong in ({"seeds": -1}, {"prompts": -1}, {"families": ["styles"]}):
         with pytest.raises(ValueError, match="group"):
             GroupConfig(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="families are of celebrity, nudity"):
+    with pytest.raises(UserError, match="must be one of celebrity, nudity"):
         resolve("gallery", "smoke", "none", ["suite.groups.target.families=[nude]"])
 
 

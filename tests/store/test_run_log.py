@@ -26,7 +26,7 @@ from varbench.utils.progress import Progress
 
 
 def open_journal(root: Path) -> Any:
-    return run_log(root, "varbench run --method svare", "cpu", "0.1", "abc")
+    return run_log(root, "varbench run --method svare", "cpu")
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def test_a_killed_run_is_dead_and_its_torn_line_is_left_out(tmp_path: Path) -> N
 import sys, time
 from pathlib import Path
 from varbench.store.run_log import run_log
-with run_log(Path({str(tmp_path)!r}), "c", "cpu", "0", None) as journal:
+with run_log(Path({str(tmp_path)!r}), "c", "cpu") as journal:
     journal.stage("erase", 3, 10, new=True)
     print("go", flush=True)
     time.sleep(60)

@@ -8,7 +8,7 @@ from typing import Any
 
 from varbench.data.concept import FAMILIES
 from varbench.data.groups import GROUPS
-from varbench.errors import check_choice
+from varbench.errors import check_choice, check_least, check_positive
 from varbench.models.infinity.config import InfinityConfig
 from varbench.models.protocol import Sampling
 from varbench.models.switti.config import SwittiConfig
@@ -41,8 +41,7 @@ class ModelConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch}")
+        check_least(1, batch=self.batch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +85,9 @@ class GroupConfig:
     families: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.prompts < 0 or self.seeds < 0:
-            raise ValueError(
-                "a group takes prompts >= 0 (0 = all) and seeds >= 0 (0 = none of it), "
-                f"got {self.prompts} and {self.seeds}"
-            )
+        check_least(0, **{"prompts of a group": self.prompts, "seeds of a group": self.seeds})
         for family in self.families:
-            if family not in FAMILIES:
-                raise ValueError(f"a group's families are of {', '.join(FAMILIES)}, got {family!r}")
+            check_choice("a family of a group", family, FAMILIES)
 
     def fits(self, family: str) -> bool:
         """True if images of the group are made for a concept of this family."""
@@ -111,8 +105,7 @@ class ProbeConfig:
     prompts: int = 0
 
     def __post_init__(self) -> None:
-        if self.prompts < 0:
-            raise ValueError(f"probe.prompts must not be negative, got {self.prompts}")
+        check_least(0, **{"probe.prompts": self.prompts})
 
 
 @dataclass(frozen=True)
@@ -139,11 +132,9 @@ class RobustnessConfig:
     batch: int = 4
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("seeds", "examples", "steps", "batch")}
-        counts |= {"prompts": self.prompts + 1, "vectors": self.vectors + 1}  # 0 = none
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"robustness.{name} is too small: {getattr(self, name)}")
+        for name in ("prompts", "seeds", "vectors", "examples", "steps", "batch"):
+            least = 0 if name in ("prompts", "vectors") else 1
+            check_least(least, **{f"robustness.{name}": getattr(self, name)})
         if any(count < 1 for count in self.scales) or len(set(self.scales)) < len(self.scales):
             raise ValueError(f"robustness.scales are distinct numbers from 1 on, got {self.scales}")
 
@@ -169,8 +160,7 @@ class SuiteConfig:
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, SPLITS)
-        if self.block < 1:
-            raise ValueError(f"block counts images and must be positive, got {self.block}")
+        check_least(1, block=self.block)
         for name, size in self.groups.items():
             if name not in GROUPS and not size.set:
                 raise ValueError(
@@ -193,8 +183,7 @@ class RunConfig:
     pairs: int = 0
 
     def __post_init__(self) -> None:
-        if self.pairs < 0:
-            raise ValueError(f"pairs must not be negative, got {self.pairs}")
+        check_least(0, pairs=self.pairs)
 
 
 @dataclass(frozen=True)
@@ -220,11 +209,8 @@ class EngineConfig:
     attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.workers < 0 or min(self.cpus, self.timeout) <= 0 or self.attempts < 1:
-            raise ValueError(
-                "engine.workers must not be negative, engine.cpus, engine.timeout and "
-                "engine.attempts must be positive"
-            )
+        check_least(0, workers=self.workers, gpus=self.gpus)
+        check_positive(cpus=self.cpus, timeout=self.timeout, attempts=self.attempts)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,17 @@ def read_csv(path: Path, data: bytes, error: type[Exception]) -> tuple[list[str]
     return header, _rows(path, lines, header, error)
 
 
+def check_header(path: Path, header: list[str], error: type[Exception]) -> None:
+    """Refuse columns without a name of their own: unnamed, repeated, with spaces around it."""
+    for column in header:
+        if not column.strip():
+            raise error(f"{path}:1: a column has no name; name it or delete it")
+        if column != column.strip():
+            raise error(f"{path}:1: column {column!r} has spaces around its name; delete them")
+        if header.count(column) > 1:
+            raise error(f"{path}:1: column {column!r} appears twice; rename one of them")
+
+
 def _lines(path: Path, data: bytes, error: type[Exception]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(decode(path, data, error), newline=""), strict=True)
     line = 1

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from varbench.data import published
-from varbench.data.csv_rows import read_csv
+from varbench.data.csv_rows import check_header, read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
 from varbench.errors import suggest
 from varbench.utils.files import expanded, packaged, read_bytes
@@ -82,29 +82,17 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
     return PromptSet(path.stem, hashlib.sha256(data).hexdigest(), prompts)
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    for column in header:
-        if not column.strip():
-            raise PromptSetError(f"{path}:1: a column has no name; name it or delete it")
-        if column != column.strip():
-            raise PromptSetError(
-                f"{path}:1: column {column!r} has spaces around its name; delete them"
-            )
-        if header.count(column) > 1:
-            raise PromptSetError(f"{path}:1: column {column!r} appears twice; rename one of them")
-    if _COLUMN not in header:
-        raise PromptSetError(
-            f"{path}:1: no column 'prompt'; {suggest(_COLUMN, header)} and rename it to 'prompt'"
-        )
-
-
 def _read_prompts(path: Path, data: bytes) -> Iterator[Prompt]:
     header, rows = read_csv(path, data, PromptSetError)
     if not header:
         raise PromptSetError(
             f"{path}:1: no header; the first line names the columns, one of them 'prompt'"
         )
-    _check_header(path, header)
+    check_header(path, header, PromptSetError)
+    if _COLUMN not in header:
+        raise PromptSetError(
+            f"{path}:1: no column 'prompt'; {suggest(_COLUMN, header)} and rename it to 'prompt'"
+        )
     first_lines: dict[str, int] = {}
     for line, cells in rows:
         text = cells.pop(_COLUMN)

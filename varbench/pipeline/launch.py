@@ -26,7 +26,6 @@ from varbench.store import Store, failures
 from varbench.store.run_log import run_log
 from varbench.store.temporary import sweep
 from varbench.utils.devices import check_device, pick_device
-from varbench.utils.origin import commit, versions
 from varbench.utils.progress import Progress
 from varbench.utils.seeds import check_seed
 
@@ -181,7 +180,7 @@ def session(
     from varbench.pipeline.context import RunContext
 
     device = pick_device(requests[0].device)
-    with run_log(Store(store).root, command, device, versions()["varbench"], commit()) as journal:
+    with run_log(Store(store).root, command, device) as journal:
         progress = Progress(console, journal.stage)
         ctx = RunContext(Store(store), progress, device, max_failed)
         sweep(ctx.store.root)

@@ -28,6 +28,7 @@ from typing import Any
 
 from varbench.errors import UserError
 from varbench.store import StoreError
+from varbench.utils.origin import commit, versions
 
 FOLDER = "runs"
 _EVERY_S = 5.0
@@ -69,9 +70,7 @@ class RunLog(logging.Handler):
 
 
 @contextmanager
-def run_log(
-    store: Path, command: str, device: str, version: str, commit: str | None
-) -> Iterator[RunLog]:
+def run_log(store: Path, command: str, device: str) -> Iterator[RunLog]:
     """Log what happens inside: the start, warnings, the end and its reason.
 
     Raises:
@@ -79,7 +78,7 @@ def run_log(
     """
     try:
         log = RunLog(store)
-        origin = {"varbench": version, "commit": commit, "device": device}
+        origin = {"varbench": versions()["varbench"], "commit": commit(), "device": device}
         process = {"host": socket.gethostname(), "pid": os.getpid()}
         log.write("started", command=command, **origin, **process)
     except OSError as error:

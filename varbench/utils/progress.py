@@ -17,16 +17,11 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from varbench.utils.text import visible
+from varbench.utils.text import duration, visible
 
 _LINE_EVERY_S = 5.0
 
 Log = Callable[[str, int, int, bool], None]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 @dataclass
@@ -55,7 +50,7 @@ class Bar:
             spent = self.last_line - self.began
             fresh = max(1, self.done - self.resumed)
             left = spent / fresh * (self.total - self.done)
-            self.owner.say(f"{self.name} {self.done}/{self.total}, {_clock(left)} left")
+            self.owner.say(f"{self.name} {self.done}/{self.total}, {duration(left)} left")
 
 
 class Progress:

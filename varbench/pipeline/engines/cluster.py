@@ -89,7 +89,9 @@ class Cluster:
         for _ in range(min(room, most - len(self.places) - len(self._coming))):
             actor = self._actor.remote(*self.args)
             self._coming[actor.where.remote()] = actor
-        for answer in self._answered():
+        patience = 0.0 if self.places else POLL_S
+        answered = self.ray.wait([*self._coming], timeout=patience)[0] if self._coming else ()
+        for answer in answered:
             actor = self._coming.pop(answer)
             try:
                 host, pid, *same = self.ray.get(answer)
@@ -119,14 +121,6 @@ class Cluster:
                 "the Ray node of this process is lost: its raylet has ended, perhaps killed where "
                 "memory ran out; run the same command again, which goes on from here"
             )
-
-    def _answered(self) -> list[Any]:
-        """First answers of new actors; waits a moment for one if there is no worker yet."""
-        if not self._coming:
-            return []
-        patience = 0.0 if self.places else POLL_S
-        answered: list[Any] = self.ray.wait(list(self._coming), timeout=patience)[0]
-        return answered
 
     def _room(self) -> int:
         """Workers that what is free in the whole cluster is enough for."""

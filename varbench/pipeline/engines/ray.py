@@ -125,18 +125,13 @@ def prepare(request: Request, ctx: RunContext) -> None:
     ):
         while len(run.finished) < len(todo):
             before = len(run.finished)
-            _turn(run, cluster)
+            cluster.grow()
+            for place in cluster.places:
+                if place.task is None and (task := run.begin()) is not None:
+                    place.task, place.since = task, time.monotonic()
+                    place.reply = place.actor.do.remote(task.key)
+            for place, trouble in cluster.wait():
+                assert place.task is not None
+                run.end(place.task, trouble)
+                place.task = place.reply = None
             bar.advance(len(run.finished) - before)
-
-
-def _turn(run: _Run, cluster: Cluster) -> None:
-    """Give free workers work, wait for one to finish, and replace the lost and the hung."""
-    cluster.grow()
-    for place in cluster.places:
-        if place.task is None and (task := run.begin()) is not None:
-            place.task, place.since = task, time.monotonic()
-            place.reply = place.actor.do.remote(task.key)
-    for place, trouble in cluster.wait():
-        task, place.task, place.reply = place.task, None, None
-        assert task is not None
-        run.end(task, trouble)

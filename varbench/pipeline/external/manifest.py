@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from varbench.data.csv_rows import read_csv
+from varbench.data.csv_rows import check_header, read_csv
 from varbench.errors import UserError, suggest
 from varbench.utils.files import decode, read_bytes
 
@@ -53,7 +53,7 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> tuple[list[Mani
         manifest: a manifest elsewhere; its paths are below `folder` all the same.
 
     Returns:
-        Its rows, one per image and no file twice, and the SHA-256 of its content.
+        Its rows, one per image, and the SHA-256 of its content.
 
     Raises:
         UserError: there is none, or it is malformed.
@@ -74,12 +74,6 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> tuple[list[Mani
                 f"{folder} has no {MANIFEST_FILE} (columns {', '.join(REQUIRED)} and perhaps "
                 "group) and no 00000/metadata.jsonl; write a list, or name one with --manifest"
             )
-    files: dict[str, str] = {}
-    for row in rows:
-        if (first := files.setdefault(row.file, row.location)) != row.location:
-            raise UserError(
-                f"{row.location}: file {row.file!r} is already in {first}; delete one of them"
-            )
     return rows, digest
 
 
@@ -92,11 +86,7 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[ManifestRow]:
                 f"{path}:1: no column {name!r}; a list has the columns {', '.join(REQUIRED)} and "
                 f"perhaps group, this one has {columns}"
             )
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError(f"{path}:1: column {name!r} appears twice; rename one of them")
-        if name != name.strip() or not name:
-            raise UserError(f"{path}:1: column {name!r} has spaces or no name; mend it")
+    check_header(path, header, UserError)
     count = 0
     for line, cells in numbered:
         file, prompt, seed = (cells.pop(name) for name in REQUIRED)
