@@ -5,19 +5,15 @@ from __future__ import annotations
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from varbench.cli.options import (
     DEFAULT_STORE,
-    ConceptFilter,
-    MethodFilter,
-    ModelFilter,
-    SettingsFilter,
     StoreOption,
-    SuiteFilter,
     filters_of,
+    shares,
     user_errors,
 )
 from varbench.cli.output import echo
@@ -29,14 +25,11 @@ RESULTS = Path("results")
 
 
 @app.command()
+@shares("filters", filters_of)
 def publish(
     store: StoreOption = DEFAULT_STORE,
     out: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = RESULTS / "leaderboard",
-    model: ModelFilter = None,
-    method: MethodFilter = None,
-    concept: ConceptFilter = None,
-    suite: SuiteFilter = None,
-    settings: SettingsFilter = None,
+    filters: Any = None,
     variants: Annotated[
         bool, typer.Option("--variants", help="Include settings other than the model's defaults.")
     ] = False,
@@ -50,7 +43,6 @@ def publish(
         from varbench.leaderboard.renew import renew
         from varbench.store import Store
 
-        filters = filters_of(model, method, concept, suite, settings)
         if from_rows and (variants or any(vars(filters).values()) or store != DEFAULT_STORE):
             raise UserError("--from-rows reads no store: give --out only")
         if from_rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +16,7 @@ from varbench.cli.output import echo
 from varbench.errors import UserError, machine_failed
 from varbench.utils.seeds import LARGEST, check_seed
 
-if TYPE_CHECKING:
-    from varbench.report import Filters
-
+Command = Callable[..., None]
 STOPPED = "stopped; the same command goes on from here"
 
 DEFAULT_MODEL = "gallery"
@@ -30,15 +30,6 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 ModelOption = Annotated[str, typer.Option("--model", help="Model name.")]
 EditSeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=LARGEST, help="Seed of the edit.")
-]
-ModelFilter = Annotated[
-    str | None, typer.Option("--model", help="Only these models, separated by commas.")
-]
-MethodFilter = Annotated[str | None, typer.Option("--method", help="Only these methods.")]
-ConceptFilter = Annotated[str | None, typer.Option("--concept", help="Only these concepts.")]
-SuiteFilter = Annotated[str | None, typer.Option("--suite", help="Only these suites.")]
-SettingsFilter = Annotated[
-    str | None, typer.Option("--settings", help="Only these settings, as a report names them.")
 ]
 
 
@@ -108,13 +99,17 @@ def split_seeds(text: str) -> tuple[int, ...]:
 
 
 def filters_of(
-    model: str | None,
-    method: str | None,
-    concept: str | None,
-    suite: str | None,
-    settings: str | None = None,
-) -> Filters:
-    """The cells that the options ``--model`` to ``--settings`` select."""
+    model: Annotated[
+        str | None, typer.Option(help="Only these models, separated by commas.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Only these methods.")] = None,
+    concept: Annotated[str | None, typer.Option(help="Only these concepts.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only these suites.")] = None,
+    settings: Annotated[
+        str | None, typer.Option(help="Only these settings, as a report names them.")
+    ] = None,
+) -> Any:
+    """The cells that these options select, `varbench.report.Filters`."""
     from varbench.report import Filters
 
     given = {
@@ -124,3 +119,30 @@ def filters_of(
     return Filters(
         *(() if text is None else split_names(text, option) for option, text in given.items())
     )
+
+
+def shares(name: str, options: Callable[..., Any]) -> Callable[[Command], Command]:
+    """Give a command the options of a function, whose result becomes its parameter `name`.
+
+    Options that the command has itself too are given to both.
+    """
+
+    def decorate(command: Command) -> Command:
+        own, shared = (
+            inspect.signature(each, eval_str=True).parameters for each in (command, options)
+        )
+        parameters: dict[str, inspect.Parameter] = {}
+        for parameter in own.values():
+            parameters |= shared if parameter.name == name else {parameter.name: parameter}
+
+        @wraps(command)
+        def with_options(**given: Any) -> None:
+            with user_errors():
+                made = options(**{key: given[key] for key in shared})
+            command(**{key: given[key] for key in own if key != name}, **{name: made})
+
+        with_options.__annotations__ = {key: each.annotation for key, each in parameters.items()}
+        with_options.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate

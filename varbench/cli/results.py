@@ -12,13 +12,9 @@ import typer
 
 from varbench.cli.options import (
     DEFAULT_STORE,
-    ConceptFilter,
-    MethodFilter,
-    ModelFilter,
-    SettingsFilter,
     StoreOption,
-    SuiteFilter,
     filters_of,
+    shares,
     split_names,
     user_errors,
 )
@@ -34,6 +30,7 @@ PAPER = "paper"  # the choice of --table that gives all tables of a paper
 
 
 @app.command()
+@shares("filters", filters_of)
 def report(
     store: StoreOption = DEFAULT_STORE,
     results: Annotated[
@@ -49,11 +46,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write Markdown, CSV, JSON and the HTML page here.")
     ] = None,
-    model: ModelFilter = None,
-    method: MethodFilter = None,
-    concept: ConceptFilter = None,
-    suite: SuiteFilter = None,
-    settings: SettingsFilter = None,
+    filters: Any = None,
     metric: Annotated[
         str | None, typer.Option(help="Only these metrics, separated by commas.")
     ] = None,
@@ -74,7 +67,6 @@ def report(
         from varbench.store import Store
 
         _check_choices(format, table, out, ablation, reported)
-        filters = filters_of(model, method, concept, suite, settings)
         if ablation is not None:
             text = render_ablation(Store(store), ablation, format, filters.settings)
             echo(text, nl=False)
@@ -190,14 +182,11 @@ def status(
 
 
 @app.command()
+@shares("filters", filters_of)
 def figures(
     out: Annotated[Path, typer.Option(help="Folder for the PDF and PNG files.")],
     store: StoreOption = DEFAULT_STORE,
-    model: ModelFilter = None,
-    method: MethodFilter = None,
-    concept: ConceptFilter = None,
-    suite: SuiteFilter = None,
-    settings: SettingsFilter = None,
+    filters: Any = None,
 ) -> None:
     """Write figures for papers, PDF and PNG: trade-off, ablations, images, thresholds, training."""
     with user_errors():
@@ -206,5 +195,5 @@ def figures(
         from varbench.store import Store
 
         all_cells = load_cells(Store(store))
-        cells = select(all_cells, filters_of(model, method, concept, suite, settings))
+        cells = select(all_cells, filters)
         _wrote(write_figures(Store(store), cells, all_cells, out))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from varbench.cli.options import (
     DeviceOption,
     ModelOption,
     StoreOption,
+    shares,
     split_names,
     split_seeds,
     user_errors,
@@ -33,56 +34,94 @@ from varbench.errors import UserError
 from varbench.store.failures import LIMIT
 
 if TYPE_CHECKING:
-    from varbench.pipeline.ablation import Ablation
     from varbench.pipeline.plan import Request
 
 app = typer.Typer()
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. method.alpha=0.5"),
-]
-Methods = Annotated[
-    str | None,
-    typer.Option("--method", help="Methods, separated by commas.", show_default=DEFAULT_METHOD),
-]
-Concepts = Annotated[
-    str | None,
-    typer.Option(
-        "--concept",
-        help="Concepts or YAML files, separated by commas; A+B erases both in one edit.",
-        show_default=DEFAULT_CONCEPT,
-    ),
-]
-Suite = Annotated[
-    str | None, typer.Option("--suite", help="What to measure.", show_default=DEFAULT_SUITE)
-]
-AblationName = Annotated[
-    str | None,
-    typer.Option("--ablation", help="Run all variants of this ablation instead of --method."),
-]
-Seeds = Annotated[str, typer.Option("--seed", help="Seeds of the edit, separated by commas.")]
-FromCell = Annotated[
-    Path | None, typer.Option("--from", help="Repeat a recorded cell (its cell.json).")
-]
-ShowConfig = Annotated[
-    bool, typer.Option("--show-config", help="Print the resolved configuration and stop.")
-]
+
+def checked_requests(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. method.alpha=0.5"),
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Methods, separated by commas.", show_default=DEFAULT_METHOD),
+    ] = None,
+    concept: Annotated[
+        str | None,
+        typer.Option(
+            help="Concepts or YAML files, separated by commas; A+B erases both in one edit.",
+            show_default=DEFAULT_CONCEPT,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="What to measure.", show_default=DEFAULT_SUITE)
+    ] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="Run all variants of this ablation instead of --method.")
+    ] = None,
+    seed: Annotated[str, typer.Option(help="Seeds of the edit, separated by commas.")] = "0",
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Repeat a recorded cell (its cell.json).")
+    ] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the resolved configuration and stop.")
+    ] = False,
+) -> Any:
+    """The run under an empty label, or every variant of an ablation by label; and the ablation.
+
+    They are checked before torch and the networks are loaded; warnings are printed. With
+    `show_config` the resolved configurations are printed, and the command ends.
+    """
+    from varbench.pipeline import launch
+    from varbench.pipeline.ablation import load_ablation
+
+    if ablation is not None and method is not None:
+        raise UserError("--ablation has its own methods; drop --method")
+    if suite == "":
+        raise UserError("--suite needs a name")
+    if from_ is not None and (method, concept, suite, ablation) != (None,) * 4:
+        raise UserError(
+            "--from repeats a cell, with its method, concept and suite: drop these options"
+        )
+    variants = None if ablation is None else load_ablation(ablation)
+    if variants is None:
+        method = DEFAULT_METHOD if method is None else method
+        concept = DEFAULT_CONCEPT if concept is None else concept
+        suite = DEFAULT_SUITE if suite is None else suite
+    common = launch.make_request(
+        model,
+        () if method is None else split_names(method, "--method"),
+        () if concept is None else split_names(concept, "--concept"),
+        suite or "",
+        split_seeds(seed),
+        overrides or (),
+        device,
+    )
+    if from_ is not None:
+        common = replace(_request_of_cell(from_, common, store), engine=common.engine)
+    requests = {"": common}
+    if variants is not None:
+        launch.check_metrics(variants.metrics)
+        requests = {v.label: variants.request(v, common) for v in variants.variants}
+    for warning in launch.check([*requests.values()]):
+        echo(f"warning: {warning}", err=True)
+    if show_config:
+        _print_config(requests.values())
+        raise typer.Exit
+    warn_of_plugins()
+    return requests, variants
 
 
 @app.command("run")
+@shares("asked", checked_requests)
 def run(
-    overrides: Overrides = None,
-    model: ModelOption = DEFAULT_MODEL,
-    method: Methods = None,
-    concept: Concepts = None,
-    suite: Suite = None,
-    ablation: AblationName = None,
-    seed: Seeds = "0",
+    asked: Any = None,
     store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    from_: FromCell = None,
-    show_config: ShowConfig = False,
     max_failed: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Largest share of a group's images that may fail."),
@@ -93,10 +132,7 @@ def run(
 ) -> None:
     """Erase, generate, score, record; then print the table. The same command resumes."""
     with user_errors():
-        requests, variants = _checked_requests(
-            overrides, model, method, concept, suite, ablation, seed, store, device, from_,
-            show_config,
-        )  # fmt: skip
+        requests, variants = asked
         from rich.console import Console
 
         from varbench.pipeline import launch
@@ -120,18 +156,10 @@ def run(
 
 
 @app.command("plan")
+@shares("asked", checked_requests)
 def plan(
-    overrides: Overrides = None,
-    model: ModelOption = DEFAULT_MODEL,
-    method: Methods = None,
-    concept: Concepts = None,
-    suite: Suite = None,
-    ablation: AblationName = None,
-    seed: Seeds = "0",
+    asked: Any = None,
     store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    from_: FromCell = None,
-    show_config: ShowConfig = False,
     probe: Annotated[
         bool | None,
         typer.Option(
@@ -143,73 +171,11 @@ def plan(
 ) -> None:
     """Show what a run would do, what is cached, and the time, disk and memory it needs."""
     with user_errors():
-        requests, _ = _checked_requests(
-            overrides, model, method, concept, suite, ablation, seed, store, device, from_,
-            show_config,
-        )  # fmt: skip
         from varbench.pipeline.estimate.text import run_estimate_text
 
-        for label, request in requests.items():
+        for label, request in asked[0].items():
             heading = f"\n# {label}\n" if label else ""
             echo(heading + run_estimate_text(request, store, probe))
-
-
-def _checked_requests(
-    overrides: list[str] | None,
-    model: str,
-    method: str | None,
-    concept: str | None,
-    suite: str | None,
-    ablation: str | None,
-    seed: str,
-    store: Path,
-    device: str,
-    cell: Path | None,
-    show_config: bool,
-) -> tuple[dict[str, Request], Ablation | None]:
-    """The run under an empty label, or every variant of an ablation by label; and the ablation.
-
-    They are checked before torch and the networks are loaded; warnings are printed. With
-    `show_config` the resolved configurations are printed, and the command ends.
-    """
-    from varbench.pipeline import launch
-    from varbench.pipeline.ablation import load_ablation
-
-    if ablation is not None and method is not None:
-        raise UserError("--ablation has its own methods; drop --method")
-    if suite == "":
-        raise UserError("--suite needs a name")
-    if cell is not None and (method, concept, suite, ablation) != (None,) * 4:
-        raise UserError(
-            "--from repeats a cell, with its method, concept and suite: drop these options"
-        )
-    variants = None if ablation is None else load_ablation(ablation)
-    if variants is None:
-        method = DEFAULT_METHOD if method is None else method
-        concept = DEFAULT_CONCEPT if concept is None else concept
-        suite = DEFAULT_SUITE if suite is None else suite
-    common = launch.make_request(
-        model,
-        () if method is None else split_names(method, "--method"),
-        () if concept is None else split_names(concept, "--concept"),
-        suite or "",
-        split_seeds(seed),
-        overrides or (),
-        device,
-    )
-    if cell is not None:
-        common = replace(_request_of_cell(cell, common, store), engine=common.engine)
-    requests = {"": common}
-    if variants is not None:
-        launch.check_metrics(variants.metrics)
-        requests = {v.label: variants.request(v, common) for v in variants.variants}
-    for warning in launch.check([*requests.values()]):
-        echo(f"warning: {warning}", err=True)
-    if show_config:
-        _print_config(requests.values())
-        raise typer.Exit
-    warn_of_plugins()
-    return requests, variants
 
 
 def _print_config(requests: Iterable[Request]) -> None:
