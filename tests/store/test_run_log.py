@@ -154,6 +154,6 @@ def test_through_the_command_line(small_store: Path, tmp_path: Path) -> None:
     told = json.loads(varbench("status", "--store", small_store, "--json").output)
     assert told["entries"]["cell"] == 2 and told["runs"][0]["state"] == "finished"
     bad = varbench("run", "--method", METHOD, "--store", tmp_path, *SMALL, "suite.block=0")
-    assert bad.exit_code == 2 and "block counts images" in bad.output
+    assert bad.exit_code == 2 and "block must be at least 1" in bad.output
     assert not (tmp_path / FOLDER).exists()  # refused before work
     assert varbench("status", "--store", tmp_path / "x").exit_code == 2
