@@ -78,6 +78,23 @@ def test_every_orientation_is_stored_as_viewers_show_it(suffix: str, tmp_path: P
         assert np.abs(shown - exact).mean() < (2 if suffix == "jpg" else 1e-9), name
 
 
+def test_of_a_photo_with_a_preview_behind_it_the_photo_is_scored(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    stored, preview = turned(PIXELS, INVERSE[6]), Image.new("RGB", (16, 16))
+    exact = {"quality": 100, "subsampling": 0}
+    stored.save(out, "MPO", save_all=True, append_images=[preview], exif=exif_of(6), **exact)
+    assert Image.open(out).format == "MPO"
+    done = score(folder_of(tmp_path / "in", {"0.jpg": out.getvalue()}), tmp_path / "store")
+    assert done.exit_code == 0, done.output
+    (cell,) = cells(tmp_path / "store").values()
+    (image,) = cell["pictures"]["target"]
+    entry = Store(tmp_path / "store").find("pictures", image["key"])
+    assert entry is not None
+    with Image.open(entry.path(image["file"])) as scored:
+        difference = np.asarray(scored, np.int16) - np.asarray(PIXELS, np.int16)
+    assert np.abs(difference).mean() < 2
+
+
 def test_a_turned_file_has_the_numbers_of_the_upright_one(tmp_path: Path) -> None:
     upright = {f"{i}.png": noise(i, size=(64, 64)) for i in range(4)}
     images = [Image.open(io.BytesIO(data)) for data in upright.values()]

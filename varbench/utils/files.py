@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from varbench.utils.processes import owned
+from varbench.utils.processes import is_alive, owned, owner_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -67,10 +67,13 @@ def decode(path: Path, data: bytes, error: type[Exception]) -> str:
 def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
     """A draft to write, which takes the place of `path` by one rename if the block succeeds.
 
+    Drafts of the same file that killed processes of this machine left behind are removed.
+
     Args:
         flush: put the draft's bytes on disk before the rename.
     """
     draft = path.with_name(owned(f".{path.name}"))
+    _remove_drafts(path)
     try:
         yield draft
         if flush:
@@ -78,6 +81,14 @@ def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _remove_drafts(path: Path) -> None:
+    with suppress(OSError):  # no folder yet, someone else's draft, or another process was faster
+        for draft in path.parent.iterdir():
+            name, owner = owner_of(draft.name) or ("", None)
+            if owner and name == f".{path.name}" and owner.here and not is_alive(owner.pid):
+                draft.unlink()
 
 
 def write_whole(path: Path, text: str, *, flush: bool = False) -> None:

@@ -175,7 +175,8 @@ def _opened(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > LARGEST_IMAGE:
         raise _UnusableError(f"{width} x {height}: too many pixels; at most {LARGEST_IMAGE}")
-    if getattr(image, "n_frames", 1) > 1:
+    # Phones put a preview or a second exposure behind a photo: an MPO, of which the first is read.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise _UnusableError("an animation; one still image is scored")
     # Pillow reads 16 bits as 8 and says so nowhere; in a PNG file the depth is the 25th byte.
     deep = image.format == "PNG" and data[24:25] == b"\x10"
