@@ -18,8 +18,16 @@ from tests.helpers.report import put_cell
 from varbench.cli.results import results_table
 from varbench.metrics.stats.paired_samples import PairedSamples
 from varbench.metrics.stats.row_files import read_rows
-from varbench.report import ReportError, cell_body, load_cells, load_records
+from varbench.report import (
+    ReportError,
+    cell_body,
+    image_grid,
+    load_cells,
+    load_records,
+    records_of,
+)
 from varbench.report.cell_body import CellBody, read_body
+from varbench.report.panels import build_panels
 from varbench.store import Stage, Store, next_sequence, store
 
 
@@ -167,3 +175,25 @@ def test_rows_are_read_as_numpy_reads_them_and_shared(tmp_path: Path) -> None:
     paths[1].write_bytes(data)
     with pytest.raises((ValueError, zlib.error)):
         read_rows(paths[1])
+
+
+def test_lists_of_images_are_not_kept(tmp_path: Path) -> None:
+    runs = Store(tmp_path / "runs")
+    put_cell(runs, "svare")
+    (cell,) = load_cells(runs)
+    assert isinstance(cell.body, CellBody)
+    assert cell.images == cell.images and cell.images is not cell.images
+    assert cell.body["records"] is cell.body["records"]
+
+
+def test_a_page_of_many_cells_shows_fewer_rows_of_images(tmp_path: Path) -> None:
+    runs = Store(tmp_path / "runs")
+    for method in ("none", "svare", "naive"):
+        put_cell(runs, method)
+    cells = load_cells(runs)
+    (panel,) = build_panels(records_of(cells))
+    columns = panel.cells_of(cells)
+    for limit, rows in ((600, 4), (6, 2), (1, 1)):  # of 4 samples, over 3 cells
+        with mock.patch.object(image_grid, "_ROWS_OF_ALL", limit):
+            grids = image_grid.ImageGrid(runs, cells, cells).grids(columns)
+        assert len(grids) == 3 and all(len(grid.rows) == rows for grid in grids)

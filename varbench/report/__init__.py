@@ -44,6 +44,7 @@ def write_views(
     """
     from varbench.report.page import render_page  # slow to load, and tables need none
 
-    texts = {f"report.{form}": render(records, form) for form in ("md", "csv", "json")}
-    texts["index.html"] = render_page(store, cells, records, all_cells)
-    return write_texts(texts, out)
+    forms = ("md", "csv", "json")
+    paths = write_texts(((f"report.{form}", render(records, form)) for form in forms), out)
+    page = render_page(store, cells, records, all_cells)
+    return [*paths, *write_texts([("index.html", page)], out)]

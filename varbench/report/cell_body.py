@@ -34,6 +34,8 @@ def read_body(entry: Entry, check: Callable[[object], None]) -> Mapping[str, Any
 class CellBody(Mapping[str, Any]):
     """A `cell.json` as a run writes it, as a mapping that reads what it is asked for.
 
+    Long parts are not kept: those of a thousand cells take a gigabyte.
+
     Raises:
         ValueError: the file has another layout, or is not JSON.
     """
@@ -49,7 +51,7 @@ class CellBody(Mapping[str, Any]):
         if name not in self._parsed and name in self._names:
             value = json.loads(_members(self._path.read_bytes())[name])
             self._check({name: value})
-            self._parsed[name] = value
+            return value
         return self._parsed[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -67,8 +67,9 @@ class CoveredPrompts:
             str(sample["prompt_id"])
             for cell in self._cells
             if cell.family in COVERED
-            for group in ASKING
-            for sample in cell.images.get(group, ())
+            for group, images in cell.images.items()
+            if group in ASKING
+            for sample in images
         }
         labels = {(concept.head, concept.label) for concept in self._concepts}
         for name in dict.fromkeys([*list_prompt_sets(), *_sets(self._cells)]):

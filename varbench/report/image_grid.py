@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from varbench.data.groups import ADVERSARIAL, IMPLICIT, NEIGHBOURS, TARGET, UNRELATED
@@ -40,6 +41,9 @@ GROUP_TITLES = {
 }
 
 Key = tuple[str, int]  # (prompt id, image seed)
+_ROWS = 6
+_ROWS_OF_ALL = 600
+"""Rows of a group over all cells of a page: of 1,000 cells, 6 each would fill 300 MB."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class GridCell:
 
     Attributes:
         hit: the judge saw the concept; None if there was no judge, or it saw another image.
-        shown: data URI of what the page shows first; None if the store lost the image.
+        shown: data URI of what the page shows first; None if the store lost the image. Both are
+            marked as safe: escaping them takes longer than making them.
         clear: data URI of the image itself, if `shown` covers it.
     """
 
@@ -56,8 +61,8 @@ class GridCell:
     prompt: str
     seed: int
     hit: bool | None
-    shown: str | None
-    clear: str | None
+    shown: Markup | None
+    clear: Markup | None
     detections: ImageDetections
 
     @property
@@ -115,11 +120,13 @@ class ImageGrid:
     def grids(self, columns: Sequence[tuple[str, CellRecord]]) -> list[Grid]:
         """The grids of one panel; `columns` are (label, cell), the base model first."""
         grids = []
+        images = [cell.images for _, cell in columns]
+        count = max(1, min(_ROWS, _ROWS_OF_ALL // max(1, len(self._shown))))
         for group, title in GROUP_TITLES.items():
-            samples = [{_key(s): s for s in cell.images.get(group, ())} for _, cell in columns]
+            samples = [{_key(s): s for s in by_group.get(group, ())} for by_group in images]
             rows = [
                 self._row(group, key, columns, [by_key.get(key) for by_key in samples])
-                for key in choose(samples, rows=6)
+                for key in choose(samples, count)
             ]
             if rows:
                 grids.append(Grid(group, title, tuple(label for label, _ in columns), tuple(rows)))
@@ -220,7 +227,7 @@ def mosaic(image: Image.Image) -> Image.Image:
     return patches.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-def _data_uri(image: Image.Image) -> str:
+def _data_uri(image: Image.Image) -> Markup:
     """`image` as a data URI: lossless PNG up to 64 pixels, JPEG above (a tenth of the size)."""
     buffer = io.BytesIO()
     if max(image.size) <= 64:
@@ -229,4 +236,4 @@ def _data_uri(image: Image.Image) -> str:
     else:
         image.save(buffer, "JPEG", quality=86, optimize=True)
         kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return Markup(f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}")

@@ -51,8 +51,11 @@ def render_page(
     all_cells = cells if all_cells is None else all_cells
     images = None if store is None else ImageGrid(store, all_cells, cells)
     anchors = _anchors([f"{p.concept} {p.model} {p.suite} {p.settings_name}" for p in panels])
+    by_panel: dict[tuple[str, ...], list[CellRecord]] = {}
+    for cell in cells:
+        by_panel.setdefault(cell.panel, []).append(cell)
     sections = [
-        _section(anchor, panel, cells, images, numbers)
+        _section(anchor, panel, by_panel.get(panel.place, ()), images, numbers)
         for anchor, panel in zip(anchors, panels, strict=True)
     ]
     environment = _environment()
@@ -118,7 +121,7 @@ def _section(
     images: ImageGrid | None,
     numbers: Mapping[str, int],
 ) -> dict[str, Any]:
-    """All that the page's template shows of one panel."""
+    """All that the page's template shows of one panel, whose cells are `cells`."""
     columns = panel.cells_of(cells)
     tables = {
         name: panel_table(panel, name, percent=True, base=kind.base or kind.differences)

@@ -67,6 +67,11 @@ class Panel:
         return tuple(c for c in self.columns if c.info.table in tables and c.key in keys)
 
     @property
+    def place(self) -> tuple[str, str, str, str]:
+        """What its cells share (`CellRecord.panel`)."""
+        return self.model, self.concept, self.suite, self.settings
+
+    @property
     def title(self) -> str:
         """The panel's name in one line, safe to show."""
         parts = (self.concept, self.model, self.suite, self.settings_name)
@@ -82,7 +87,7 @@ class Panel:
         labels = {(row.method, row.config): row.label for row in self.rows}
         first: dict[tuple[str, str], CellRecord] = {}
         for cell in sorted(cells, key=lambda cell: cell.identity):
-            if cell.panel == (self.model, self.concept, self.suite, self.settings):
+            if cell.panel == self.place:
                 first.setdefault((cell.method, cell.config), cell)
         return [(labels.get(name, name[0]), cell) for name, cell in first.items()]
 

@@ -220,7 +220,7 @@ def write_paper(tables: Sequence[Table], out: Path) -> list[Path]:
             )
     inputs = "".join(f"\\input{{{file_name(table.name)}.tex}}\n" for table in tables)
     texts["paper.tex"] = f"{_PREAMBLE}{inputs}\\end{{document}}\n"
-    return write_texts(texts, out)
+    return write_texts(texts.items(), out)
 
 
 def _html_page(body: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from varbench.metrics.record import MetricRecord
@@ -44,10 +44,11 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
-def write_texts(texts: Mapping[str, str], out: Path) -> list[Path]:
-    """Write texts by file name into folder `out`, each whole or not at all; returns the files."""
+def write_texts(texts: Iterable[tuple[str, str]], out: Path) -> list[Path]:
+    """Write (file name, text) into folder `out`, each whole or not at all; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / name for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text)
+    paths = []
+    for name, text in texts:
+        write_whole(out / name, text)
+        paths.append(out / name)
     return paths
