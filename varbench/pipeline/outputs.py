@@ -55,7 +55,7 @@ class StoredGroup:
             numbers = [i for i, sample in enumerate(samples) if sample.key not in excluded]
             chosen += [samples[i] for i in numbers]
             parts.append({r: _rows(entry, len(samples), numbers) for r, entry in scores.items()})
-        arrays = {role: _joined([part[role] for part in parts]) for role in (parts or [{}])[0]}
+        arrays = {role: joined([part[role] for part in parts]) for role in (parts or [{}])[0]}
         return ScoredImages([s.prompt for s in chosen], [s.seed for s in chosen], arrays)
 
     def files(self) -> dict[Key, tuple[Entry, str]]:
@@ -74,7 +74,7 @@ def _rows(entry: Entry, count: int, numbers: Sequence[int]) -> dict[str, Any]:
     return {name: array[index] for name, array in entry.arrays("scores.npz").items()}
 
 
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Arrays of several batches as one; a batch of which nothing is left has none."""
     parts = [part for part in parts if part]
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts or [{}])[0]}
@@ -91,7 +91,7 @@ def probe_groups(
     """
     if not predictions:
         return {}
-    arrays = _joined([entry.arrays("probe.npz") for entry in predictions])
+    arrays = joined([entry.arrays("probe.npz") for entry in predictions])
     groups, start = {}, 0
     for name, probed in samples.items():
         end = start + len(probed)

@@ -35,7 +35,7 @@ from varbench.store import (
     digest,
     next_sequence,
 )
-from varbench.store.failures import Failed, check_share, note_cell
+from varbench.store.failures import Failed, check_share, note
 from varbench.utils.origin import distinct, origin
 
 FILE = "cell.json"
@@ -123,7 +123,7 @@ def record_cell(
     def write(writer: Writer) -> None:
         (writer.dir / FILE).write_text(record.text())
         write_rows(writer.dir / "rows.npz", record.rows())
-        note_cell(writer, lost)
+        note(writer, {name: len(keys) for name, keys in lost.items() if keys})
         writer.meta |= next_sequence(ctx.store, Stage.CELL)
 
     read = prompts_read({name: group.samples for name, group in outputs.stored.items()})

@@ -49,16 +49,10 @@ def warn(stage: str, prompts: Sequence[str], failed: Mapping[int, str]) -> None:
         log.warning("%s failed for %r: %s", stage, prompts[number], reason)
 
 
-def note(writer: Writer, failed: Mapping[int, str]) -> None:
-    """Keep with an entry what failed in it."""
+def note(writer: Writer, failed: Mapping[Any, Any]) -> None:
+    """Keep with an entry what failed in it: reasons by number; with a cell, how many by group."""
     if failed:
-        writer.meta[META] = {str(number): reason for number, reason in sorted(failed.items())}
-
-
-def note_cell(writer: Writer, lost: Mapping[str, Mapping[Any, Failed]]) -> None:
-    """Keep with a cell how many images it lacks, by group."""
-    if counts := {name: len(some) for name, some in lost.items() if some}:
-        writer.meta[META] = counts
+        writer.meta[META] = {str(key): failed[key] for key in sorted(failed)}
 
 
 def check_share(

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tabulate import tabulate
 
 from varbench.store import MANIFEST, Stage, StoreError
@@ -39,9 +39,6 @@ class _Event(BaseModel):
     error: str | None = None
     reason: str | None = None
     outcome: str | None = None
-
-
-_EVENT = TypeAdapter(_Event)
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ def events(path: Path) -> Iterator[dict[str, Any]]:
         text = ""
     for line in text.splitlines():
         with suppress(ValidationError):
-            yield _EVENT.validate_json(line).model_dump(exclude_none=True)
+            yield _Event.model_validate_json(line).model_dump(exclude_none=True)
 
 
 def _run(path: Path) -> Run | None:

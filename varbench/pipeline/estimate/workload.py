@@ -109,7 +109,7 @@ def _workload(
         stage,
         _parts(stage, some),
         required,
-        required - todo if _weights_found(ctx, some[0].cell) else None,
+        required - todo if ctx.fingerprint(some[0].cell) != UNKNOWN else None,
         loads=_loads(missing),
     )
     if stage is Stage.EDIT:
@@ -125,10 +125,6 @@ def _workload(
     pairs = zip(missing, sizes, strict=True)
     disk = sum(task.items * size for task, size in pairs if size is not None)
     return replace(work, disk=round(disk), bound=bound)
-
-
-def _weights_found(ctx: RunContext, cell: Cell) -> bool:
-    return ctx.fingerprint(cell) != UNKNOWN
 
 
 def _disk_of_edits(missing: Iterable[Task], memory: MemoryEstimate) -> dict[str, Any]:
@@ -187,7 +183,7 @@ def _from_shapes(stage: Stage, memory: MemoryEstimate | None) -> float | None:
 
 def _cells(ctx: RunContext, cells: Sequence[Cell]) -> StageWorkload:
     cached = None
-    if _weights_found(ctx, cells[0]):
+    if ctx.fingerprint(cells[0]) != UNKNOWN:
         cached = sum(_recorded(ctx, cell) for cell in cells)
     names = ", ".join(dict.fromkeys(cell.method for cell in cells))
     loads = {(Stage.CELL, ""): len(cells) - (cached or 0)}

@@ -11,7 +11,7 @@ import numpy as np
 from varbench.errors import UserError, machine_failed
 from varbench.metrics.groups import Array
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import image_name
+from varbench.pipeline.outputs import image_name, joined
 from varbench.pipeline.plan import Cell
 from varbench.pipeline.task import Task
 from varbench.scoring.base import Scorer
@@ -105,8 +105,7 @@ def _one_by_one(
         parts += [] if wrong else [arrays]
     if error is not None and not parts:
         raise error
-    names = parts[0] if parts else ()
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}, failed
+    return joined(parts), failed
 
 
 def _finite(arrays: Mapping[str, Array]) -> Array:
