@@ -338,7 +338,7 @@ class _Plain:
         self.name, self.device = model.name, model.device
         for name in ("encode", "null", "guidance", "generate", "decode", "logits"):
             setattr(self, name, getattr(model, name))
-        for name in ("parameters", "weights", "fingerprint", "text_spaces", "text_tokens"):
+        for name in ("parameters", "weights", "text_spaces", "text_tokens"):
             setattr(self, name, getattr(model, name))
 
 
