@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -129,20 +129,37 @@ def grid() -> list[Setting]:
     ]
 
 
+def table(settings: Sequence[Setting], measured: Sequence[Coverage]) -> str:
+    """Markdown: for settings with one thing in common, the mean of each share and its worst."""
+    parts: dict[str, Callable[[Setting], object]] = {
+        "prompts": lambda s: s.prompts,
+        "images per prompt": lambda s: s.images,
+        "edits (spread)": lambda s: f"{s.edits} ({s.spread:g})",
+        "true change": lambda s: f"{100 * s.lost:g} %",
+        "all": lambda s: len(settings),
+    }
+    names = ("rate", "difference", "erased", "told_apart")
+    header = ["settings", "", *(name.replace("_", " ") for name in names)]
+    lines = [header, ["---"] * len(header)]
+    for part, of in parts.items():
+        for common in dict.fromkeys(map(of, settings)):
+            chosen = [c for s, c in zip(settings, measured, strict=True) if of(s) == common]
+            cells = []
+            for name in names:
+                numbers = np.array([getattr(c, name) for c in chosen])
+                worst = np.nanmax if name == "told_apart" else np.nanmin
+                cells.append(f"{np.nanmean(numbers):.3f} ({worst(numbers):.2f})")
+            lines.append([part, str(common), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
 def main() -> None:
-    """Print the lowest coverage over all true changes, by prompts, images and edits."""
+    """Print the table of the full grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     trials: int = parser.parse_args().trials
-    names = ("rate", "difference", "erased", "told_apart")
-    header = ("prompts", "images", "edits", "spread", *(name.replace("_", " ") for name in names))
-    lines = [header, ["---"] * len(header)]
-    for place, settings in groupby(grid(), lambda s: (s.prompts, s.images, s.edits, s.spread)):
-        rows = [coverage(setting, trials) for setting in settings]
-        worst = [min(getattr(row, name) for row in rows) for name in names[:-1]]
-        worst.append(max(row.told_apart for row in rows))
-        lines.append([*map(str, place), *(f"{value:.3f}" for value in worst)])
-    sys.stdout.write("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    settings = grid()
+    sys.stdout.write(table(settings, [coverage(setting, trials) for setting in settings]))
 
 
 if __name__ == "__main__":
