@@ -141,8 +141,9 @@ def test_a_cell_is_repeated_with_the_overrides_given(tmp_path: Path) -> None:
     command = ("run", "--from", cell, "--show-config", "--store", tmp_path / "store")
     done = varbench(*command, "model.batch=5")
     assert "  batch: 5" in done.stdout and "  block: 2" in done.stdout
-    done = varbench(*command, "--method", "uce")
-    assert done.exit_code == 2 and "drop these options" in done.stderr
+    for option, value in (("--model", "infinity-2b"), ("--method", "uce"), ("--seed", "1")):
+        done = varbench(*command, option, value)
+        assert done.exit_code == 2 and "drop --model to --seed" in done.stderr
 
 
 def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:

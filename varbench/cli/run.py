@@ -84,10 +84,9 @@ def checked_requests(
         raise UserError("--ablation has its own methods; drop --method")
     if suite == "":
         raise UserError("--suite needs a name")
-    if from_ is not None and (method, concept, suite, ablation) != (None,) * 4:
-        raise UserError(
-            "--from repeats a cell, with its method, concept and suite: drop these options"
-        )
+    asked = (model, method, concept, suite, ablation, seed)
+    if from_ is not None and asked != (DEFAULT_MODEL, None, None, None, None, "0"):
+        raise UserError("--from repeats a cell as it is: drop --model to --seed")
     variants = None if ablation is None else load_ablation(ablation)
     if variants is None:
         method = DEFAULT_METHOD if method is None else method

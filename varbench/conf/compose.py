@@ -89,7 +89,7 @@ def _resolve(
         types = _types(SwittiModelConfig, settings) | _types(
             plugin or InfinityModelConfig, settings
         )
-        changes = quoted(overrides, types)
+        changes = [quoted(override, types) for override in overrides]
         config = OmegaConf.to_object(_compose("config", [*groups, *sized, *changes]))
     except _ERRORS as error:
         model_type = OmegaConf.get_type(_compose("config", groups).model) or ModelConfig
@@ -125,7 +125,8 @@ def split_engine(overrides: Sequence[str]) -> tuple[EngineConfig, tuple[str, ...
         for o in of_engine
     ]
     try:
-        config = OmegaConf.to_object(_compose("engine", quoted(settings, types_of(EngineConfig))))
+        texts = [quoted(setting, types_of(EngineConfig)) for setting in settings]
+        config = OmegaConf.to_object(_compose("engine", texts))
     except _ERRORS as error:
         known = ", ".join(types_of(EngineConfig, "engine."))
         message = f"{' '.join(of_engine)}: {reason(error)}; there are {known}"

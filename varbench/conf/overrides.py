@@ -59,16 +59,12 @@ def absolute(override: str) -> str:
     return override if path is None else f"{override.partition('=')[0]}={expanded(path).absolute()}"
 
 
-def quoted(overrides: Sequence[str], types: Mapping[str, Any]) -> list[str]:
-    """The overrides with their texts in quotes, as Hydra's grammar wants them.
+def quoted(override: str, types: Mapping[str, Any]) -> str:
+    """The override with its text in quotes, as Hydra's grammar wants it.
 
     Without, it takes `/a,b` for a choice and `/a=b` for an error, and neither `1e5` nor `true` as
-    written. `null` stays what it is, and texts in quotes stay as they are.
+    written. `null` stays what it is, and a text in quotes stays as it is.
     """
-    return [_quoted(override, types) for override in overrides]
-
-
-def _quoted(override: str, types: Mapping[str, Any]) -> str:
     name, equals, value = override.partition("=")
     is_text = _type_of(_key_of(override), types) in (str, str | None)
     if not equals or not is_text or value == "null" or _IN_QUOTES.fullmatch(value):
