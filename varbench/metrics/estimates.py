@@ -198,11 +198,8 @@ def concept_hits(group: ScoredImages, concept: Concept, labels: Labels) -> Flags
 
 def paired_hits(pair: Pair, inputs: MetricInputs) -> tuple[Flags, Flags]:
     """`concept_hits` of the edited and of the base model."""
-    ours, base = (
-        concept_hits(group, inputs.concept, inputs.judge_labels)
-        for group in (pair.method, pair.base)
-    )
-    return ours, base
+    concept, labels = inputs.concept, inputs.judge_labels
+    return concept_hits(pair.method, concept, labels), concept_hits(pair.base, concept, labels)
 
 
 def attributes_right(group: ScoredImages, labels: Labels, without: str = "") -> tuple[Flags, Flags]:

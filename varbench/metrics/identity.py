@@ -114,22 +114,25 @@ FACE_RATE = FlaggedShare(MetricInfo(
 
 @dataclass(frozen=True)
 class NamedImages:
-    """Images that ask for a name which the base model can draw; all arrays are [n]."""
+    """Images that ask for a name which the base model can draw.
 
-    recognised: Flags
-    base_recognised: Flags
-    face: Flags
-    base_face: Flags
-    clusters: Array
+    Attributes:
+        recognised: those that are recognised, of those with a face.
+        details: of names.
+        note: what was left out.
+    """
+
+    recognised: SubsetRate
     details: dict[str, Any]
     note: str
 
     def rate(self, *, faceless: bool, gone: bool = False) -> SubsetRate:
         """The rate of recognised images, or (`gone`) of those that are not."""
-        return SubsetRate(
-            RateSamples(self.recognised ^ gone, self.face | faceless, self.clusters),
-            RateSamples(self.base_recognised ^ gone, self.base_face | faceless, self.clusters),
+        sides = (
+            replace(side, hits=side.hits ^ gone, counted=side.counted | faceless)
+            for side in (self.recognised.method, self.recognised.base)
         )
+        return SubsetRate(*sides)
 
 
 def named_images(inputs: MetricInputs, *, erased: bool) -> NamedImages | MetricValue:
@@ -163,12 +166,13 @@ def named_images(inputs: MetricInputs, *, erased: bool) -> NamedImages | MetricV
     if not rows.any():
         return missing(left_out, len(names), details)
     method = _recognised(pair.method, names, inputs)
-    face, base_face = (np.asarray(g.array("judge", "face")) for g in (pair.method, pair.base))
+    sides = (
+        RateSamples(hits[rows], np.asarray(group.array("judge", "face"))[rows], clusters[rows])
+        for hits, group in ((method, pair.method), (base, pair.base))
+    )
     note = hits_note(pair, TARGET) if erased else dropped_note(pair)
     note = joined(note, left_out if unknown else "")
-    return NamedImages(
-        method[rows], base[rows], face[rows], base_face[rows], clusters[rows], details, note
-    )
+    return NamedImages(SubsetRate(*sides), details, note)
 
 
 def _requested_names(pair: Pair, inputs: MetricInputs, *, erased: bool) -> Array:
