@@ -14,8 +14,7 @@ from varbench.methods.registry import NONE
 from varbench.metrics import MetricInputs, MetricValue, concept_hits
 from varbench.metrics.groups import Key
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
-from varbench.metrics.stats.paired_samples import PairedSamples
-from varbench.metrics.stats.row_files import write_rows
+from varbench.metrics.stats import PairedSamples, write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext
 from varbench.pipeline.outputs import CellOutputs, inputs_of, lost_in

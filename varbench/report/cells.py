@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from varbench.errors import machine_failed
 from varbench.methods.registry import NONE
 from varbench.metrics.record import CELL_SCHEMA, MetricRecord
-from varbench.metrics.stats.paired_samples import PairedSamples
-from varbench.metrics.stats.row_files import read_rows
+from varbench.metrics.stats import PairedSamples, read_rows
 from varbench.report.cell_body import read_body
 from varbench.report.cell_schema import problem_of
 from varbench.report.settings import settings_id, settings_of
