@@ -252,7 +252,12 @@ def test_a_lost_raylet_ends_the_run_within_seconds(tmp_path: Path) -> None:
     groups = ("target", "neighbours", "unrelated")
     long = [f"suite.groups.{group}.prompts=60" for group in groups]  # minutes, as noticing may take
     process = start(tmp_path, "engine=ray", "engine.workers=1", "engine.attempts=9", *long)
-    wait_for(lambda: raylet_of(process) and entries(tmp_path, "pictures") >= 1)
+
+    def at_work() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        return bool(raylet_of(process) and any(tmp_path.glob("*/??/*/manifest.json")))
+
+    wait_for(at_work)
     os.kill(raylet_of(process)[0], signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2 and "its raylet has ended" in said and "Traceback" not in said
