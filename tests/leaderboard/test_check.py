@@ -65,6 +65,16 @@ def provenance_edit(**update: Any) -> Callable[[Result], Result]:
     return edit
 
 
+def config_edit(**sections: Any) -> Callable[[Result], Result]:
+    """Replaces sections of the resolved configuration."""
+
+    def edit(result: Result) -> Result:
+        config = result.provenance.resolved_config
+        return provenance_edit(resolved_config=config | sections)(result)
+
+    return edit
+
+
 def twice(result: Result) -> Result:
     return result.model_copy(update={"metrics": (*result.metrics, result.metrics[0])}).hashed()
 
@@ -92,11 +102,16 @@ EDITS: dict[str, tuple[Callable[[Result], Result], str]] = {
     "old definition": (metric_edit("acc_e", version=0), "acc_e: defined as of version 0, now"),
     "versions apart": (metric_edit("acc_e", version=0), "acc_e: version 0, but"),
     "twice": (twice, "occurs twice"),
-    "prompts": (provenance_edit(prompts_sha256=HASH), "another prompts than none.json"),
-    "suite": (provenance_edit(suite_sha256=HASH), "another suite than none.json"),
-    "concept": (provenance_edit(concept_sha256=HASH), "another concept than none.json"),
-    "model": (provenance_edit(model_fingerprint="x"), "another model than none.json"),
-    "scorers": (provenance_edit(scorers=()), "another scorers than none.json"),
+    "prompts": (provenance_edit(prompts_sha256=HASH), "as none.json was (prompts changed)"),
+    "suite": (config_edit(suite={"block": 9}), "as none.json was (suite.block"),
+    "concept": (provenance_edit(concept_sha256=HASH), "as none.json was (concept changed)"),
+    "model": (provenance_edit(model_fingerprint="x"), "as none.json was (weights"),
+    "scorers": (provenance_edit(scorers=()), "as none.json was (without scorers."),
+    "stages": (provenance_edit(stage_versions={"generate": 0}), "as none.json was (generate 0"),
+    "metrics": (
+        lambda r: r.model_copy(update={"metrics": r.metrics[1:]}).hashed(),
+        "acc_e: only here or only in none.json",
+    ),
     "place": (
         lambda r: r.model_copy(update={"default": False}).hashed(),
         f"belongs at gallery/church/{METHOD}.",

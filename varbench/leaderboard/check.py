@@ -12,17 +12,18 @@ Files are only read. A forger could pass; measuring again is the test that count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tabulate import tabulate
 
 from varbench.leaderboard.json_files import ResultsError
-from varbench.leaderboard.renew import close, mismatches, recomputed
+from varbench.leaderboard.renew import mismatches, recomputed
 from varbench.leaderboard.reported import read_reported
 from varbench.leaderboard.results import (
     EDITED,
@@ -36,6 +37,7 @@ from varbench.leaderboard.rows import Published, read_rows
 from varbench.methods.registry import METHODS, NONE
 from varbench.metrics import METRICS
 from varbench.pipeline.compatibility import GALLERY
+from varbench.report.settings import differences
 
 LEADERBOARD, REGRESSION = "leaderboard", "regression"
 """Folders of measured results: what is published, and the slice that is measured again."""
@@ -160,25 +162,6 @@ def _check_result(result: Result, again: Result | None) -> Iterator[str]:
             yield f"{metric.metric}: its seeds are not those of the runs"
 
 
-_SHARED: dict[str, Callable[[Result], Any]] = {
-    "suite": lambda r: (r.suite, r.provenance.suite_sha256),
-    "prompts": lambda r: r.provenance.prompts_sha256,
-    "concept": lambda r: r.provenance.concept_sha256,
-    "model": lambda r: r.provenance.model_fingerprint,
-    # Without the model's settings of methods: a file is of one method.
-    "settings of the model": lambda r: {
-        name: value
-        for name, value in r.provenance.resolved_config.get("model", {}).items()
-        if name != "methods"
-    },
-    "scorers": lambda r: r.provenance.scorers,
-    "judge": lambda r: r.provenance.judge,
-    "code of the stages": lambda r: r.provenance.stage_versions,
-    "metrics": lambda r: [(m.metric, m.prompt_set) for m in r.metrics],
-}
-"""Everything that the methods of one table must share to be compared."""
-
-
 def _check_table(results: Sequence[Result]) -> Iterator[tuple[Result, str]]:
     """Differences that keep the methods of one model and concept from being compared."""
     base = next((result for result in results if result.method == NONE), None)
@@ -187,24 +170,25 @@ def _check_table(results: Sequence[Result]) -> Iterator[tuple[Result, str]]:
         return
     base_metrics = {(m.metric, m.prompt_set): m for m in base.metrics}
     for result in results:
-        for name, of in _SHARED.items():
-            if of(result) != of(base):
-                yield result, f"another {name} than {NONE}.json: measure both again"
-        for metric in result.metrics:
-            other = base_metrics.get((metric.metric, metric.prompt_set))
-            for message in [] if other is None else _compare(metric, other):
-                yield result, f"{metric.metric}: {message}"
+        if by := differences(result.conditions, [base.conditions]):
+            yield result, f"not measured as {NONE}.json was ({by}): measure both again"
+        metrics = {(m.metric, m.prompt_set): m for m in result.metrics}
+        for name in sorted(metrics.keys() ^ base_metrics.keys()):
+            yield result, f"{name[0]}: only here or only in {NONE}.json: measure both again"
+        for name in sorted(metrics.keys() & base_metrics.keys()):
+            for message in _compare(metrics[name], base_metrics[name]):
+                yield result, f"{name[0]}: {message}"
 
 
 def _compare(metric: MetricValues, base: MetricValues) -> Iterator[str]:
     if metric.version != base.version:
         yield f"version {metric.version}, but {base.version} in {NONE}.json"
-    # Rounding can leave a distance of equal images at 1e-6 instead of 0.
     ours, theirs = metric.baseline, base.value
-    if ours is None or theirs is None or abs(ours - theirs) <= 1e-4:
-        return
     # Where images failed, the baseline is of those that are left.
-    if not metric.n_failed and not close(ours, theirs):
+    if ours is None or theirs is None or metric.n_failed:
+        return
+    # Rounding can leave a distance of equal images at 1e-6 instead of 0.
+    if not math.isclose(ours, theirs, rel_tol=1e-5, abs_tol=1e-4):
         yield f"baseline {ours:g}, but {NONE}.json has {theirs:g}"
 
 

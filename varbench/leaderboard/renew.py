@@ -6,6 +6,7 @@ the intervals of the others. So does code that computes intervals in another way
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -114,8 +115,9 @@ def _of_rows(record: MetricRecord, rows: Rows) -> MetricRecord:
 def mismatches(metric: MetricValues, again: MetricValues) -> Iterator[str]:
     """The first number of a metric that is not the recomputed one, and how many more are not."""
     ours, theirs = (dict(_numbers(values.model_dump())) for values in (metric, again))
-    size = max((abs(n) for n in theirs.values() if isinstance(n, float)), default=0.0)
-    wrong = [name for name in ours | theirs if not _same(ours.get(name), theirs.get(name), size)]
+    # Six significant digits are rounded, of a mean also those that it is the mean of.
+    near = 1e-6 * max(abs(n) for n in (*theirs.values(), 0.0) if isinstance(n, float))
+    wrong = [name for name in ours | theirs if not _same(ours.get(name), theirs.get(name), near)]
     if wrong:
         name, more = wrong[0], f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
         yield (
@@ -136,10 +138,7 @@ def _numbers(part: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]]
             yield f"{name}{of}", value
 
 
-def _same(a: Any, b: Any, size: float) -> bool:
-    return close(a, b, size) if isinstance(a, float) and isinstance(b, float) else a == b
-
-
-def close(a: float, b: float, size: float = 0.0) -> bool:
-    """True if two numbers differ by rounding to six digits only, theirs or of parts of `size`."""
-    return abs(a - b) <= 5e-6 * (abs(a) + abs(b)) + 1e-6 * size + 1e-12
+def _same(a: Any, b: Any, near: float) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-5, abs_tol=near)
+    return bool(a == b)
