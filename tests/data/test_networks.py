@@ -15,16 +15,18 @@ from typer.testing import CliRunner
 
 from tests.helpers.published import Web, serving
 from varbench.cli import app
-from varbench.data.published import catalog, networks
-from varbench.data.published.data_folder import local_path, locate, receipt
-from varbench.data.published.download import FetchError
-from varbench.data.published.fetch import fetch
-from varbench.data.published.networks import (
+from varbench.data.published import catalog
+from varbench.data.published.catalog import Network
+from varbench.data.published.data_folder import (
     MissingNetworkError,
-    Network,
+    local_path,
+    locate,
     network_checksum,
     network_path,
+    receipt,
 )
+from varbench.data.published.download import FetchError
+from varbench.data.published.fetch import fetch
 from varbench.errors import UserError
 
 WEIGHTS = bytes(range(256)) * 40
@@ -71,7 +73,7 @@ def network(**changes: object) -> Network:
 def only(web: Web, monkeypatch: pytest.MonkeyPatch) -> Network:
     """The table has one network, on the server of this machine."""
     one = network(place=web.address)
-    monkeypatch.setattr(networks, "known", lambda: {one.name: one})
+    monkeypatch.setattr(catalog, "networks", lambda: {one.name: one})
     return one
 
 
@@ -94,7 +96,7 @@ def left(folder: Path) -> set[str]:
 def test_checksums_agree_with_what_names_and_addresses_carry() -> None:
     """OpenAI's addresses have the SHA-256 in them, torchvision's file names its first digits."""
     seen = 0
-    for asset in networks.known().values():
+    for asset in catalog.networks().values():
         assert asset.sha256 is not None and re.fullmatch("[0-9a-f]{64}", asset.sha256)
         assert asset.licence and asset.cite and asset.purpose and (asset.size or 0) > 10**6
         if "openaipublic" in asset.place:
@@ -105,18 +107,18 @@ def test_checksums_agree_with_what_names_and_addresses_carry() -> None:
             assert asset.file.endswith(f"-{asset.sha256[:8]}.pth")
             seen += 1
     assert seen == 5
-    assert not set(networks.known()) & set(catalog.known()), "`fetch` goes by one name"
+    assert not set(catalog.networks()) & set(catalog.known()), "`fetch` goes by one name"
 
 
 def test_the_packaged_network_is_the_listed_one() -> None:
     path = network_path("nudenet-320n")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == network_checksum("nudenet-320n")
-    assert path.stat().st_size == networks.known()["nudenet-320n"].size
+    assert path.stat().st_size == catalog.networks()["nudenet-320n"].size
 
 
-@pytest.mark.parametrize("name", [n for n in networks.known() if n != "nudenet-320n"])
+@pytest.mark.parametrize("name", [n for n in catalog.networks() if n != "nudenet-320n"])
 def test_a_missing_file_is_named_with_size_licence_places_and_fix(name: str, machine: Path) -> None:
-    asset = networks.known()[name]
+    asset = catalog.networks()[name]
     if locate(asset)[0] is not None:
         pytest.skip(f"{name} is on this machine, outside the home folder")
     with pytest.raises(MissingNetworkError) as told:
@@ -163,7 +165,7 @@ def test_of_an_unpinned_network_a_receipt_vouches_for_the_fetched_file(
     web: Web, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asset = network(place=web.address, **UNPINNED)
-    monkeypatch.setattr(networks, "known", lambda: {asset.name: asset})
+    monkeypatch.setattr(catalog, "networks", lambda: {asset.name: asset})
     fetched = put(machine / "data" / "networks" / "some.pth")
     with pytest.raises(MissingNetworkError, match="no receipt"):
         network_path("some-net")
@@ -280,7 +282,7 @@ def test_fetch_shows_licence_and_size_first(only: Network, web: Web) -> None:
 def test_weights_are_listed_with_what_is_here(machine: Path) -> None:
     code, out, _ = call("list", "weights")
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
-    assert code == 0 and set(networks.known()) <= set(lines)
+    assert code == 0 and set(catalog.networks()) <= set(lines)
     assert "MIT" in lines["clip-vit-l-14"] and lines["clip-vit-l-14"].endswith("missing")
     assert lines["nudenet-320n"].endswith("320n.onnx")
     assert "missing" in lines["google/flan-t5-xl@main"] and "infinity-2b" in out

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.helpers.detections import Loud
 from tests.helpers.scoring import new_scorer
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.errors import CheckpointError
 from varbench.metrics.groups import Array
 from varbench.metrics.nudity_protocols import CLASSES

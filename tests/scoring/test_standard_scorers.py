@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.helpers.scoring import new_scorer
-from varbench.data.published import networks
+from varbench.data.published import catalog
+from varbench.data.published.data_folder import MissingNetworkError
 from varbench.errors import CheckpointError
 from varbench.scoring.base import Scorer
 from varbench.scoring.registry import SCORERS
@@ -116,7 +117,7 @@ def weights(
     """A file of the real format for each network; CLIP and DINOv2 are smaller than the real."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("weights")
-    inception = folder / Path(networks.known()["inception-v3"].file).name
+    inception = folder / Path(catalog.networks()["inception-v3"].file).name
     torch.jit.save(torch.jit.script(Inception().eval()), inception)
     return {
         "clip-vit-l-14": tiny_clip[0],
@@ -271,12 +272,12 @@ def test_offline_the_error_names_file_and_fix(
     role: str, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VARBENCH_DATA", str(tmp_path))
-    folders = dict.fromkeys(networks._LIBRARY_FOLDERS, lambda: tmp_path)
-    monkeypatch.setattr(networks, "_LIBRARY_FOLDERS", folders)
+    folders = dict.fromkeys(catalog._LIBRARY_FOLDERS, lambda: tmp_path)
+    monkeypatch.setattr(catalog, "_LIBRARY_FOLDERS", folders)
     who = new_scorer(role, network_set="standard")
-    network = networks.known()[getattr(who, "network")]  # noqa: B009
+    network = catalog.networks()[getattr(who, "network")]  # noqa: B009
     for ask in (who.fingerprint, lambda: who.score(files, PROMPTS)):
-        with pytest.raises(networks.MissingNetworkError) as error:
+        with pytest.raises(MissingNetworkError) as error:
             ask()
         assert Path(network.file).name in str(error.value)
         assert f"varbench fetch {network.name}" in str(error.value)
@@ -285,7 +286,7 @@ def test_offline_the_error_names_file_and_fix(
 def test_a_file_of_something_else_is_refused_by_name(
     weights: dict[str, Path], tmp_path: Path, installed: pytest.MonkeyPatch
 ) -> None:
-    damaged = tmp_path / Path(networks.known()["inception-v3"].file).name
+    damaged = tmp_path / Path(catalog.networks()["inception-v3"].file).name
     damaged.write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match=r"inception-2015-12-05\.pt is not clean-fid's"):
         features.load_inception(damaged)

@@ -42,10 +42,9 @@ def fetch(
     with user_errors():
         from rich.console import Console
 
-        from varbench.data.published.data_folder import data_folder, locate
+        from varbench.data.published.data_folder import data_folder, listing, locate
         from varbench.data.published.fetch import by_name, notice
         from varbench.data.published.fetch import fetch as fetch_asset
-        from varbench.data.published.listing import listing
         from varbench.utils.progress import Progress
 
         folder = data or data_folder()

@@ -19,7 +19,7 @@ from varbench.data import prompt_sets, published
 from varbench.data.concept import Concept
 from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt import MissingPromptSetError
-from varbench.data.published import listing
+from varbench.data.published import data_folder
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
@@ -64,7 +64,7 @@ def problems(*kinds: str) -> list[str]:
 def list_table(kind: str) -> str:
     """The table of one kind: a key of `TABLES`, or `weights`."""
     if kind == "weights":
-        return f"{listing.network_table()}\n\n{_weights()}\n\n{WEIGHTS_NOTE}"
+        return f"{data_folder.network_table()}\n\n{_weights()}\n\n{WEIGHTS_NOTE}"
     header, rows = TABLES[kind]()
     if kind in PLUGINS:  # the first column has the names
         rows = [[*row, PLUGINS[kind].origin(str(row[0])) or ""] for row in rows]
@@ -157,7 +157,9 @@ def _prompts() -> Table:
             raise
         rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
     for name, asset in published.prompt_sets().items():
-        rows.append([name, listing.counts(asset)[1], asset.licence, listing.state_of(asset)])
+        rows.append(
+            [name, data_folder.counts(asset)[1], asset.licence, data_folder.state_of(asset)]
+        )
     return ["prompt set", "prompts", "licence", ""], rows
 
 

@@ -1,21 +1,25 @@
 """Files that others have published: home, revision, checksum, licence.
 
-Prompt sets and statistics are listed in `sets.yaml`; networks in `networks.yaml` (`networks.py`).
+Prompt sets and statistics are listed in `sets.yaml`, networks of metrics in `networks.yaml`.
+Nothing is downloaded here: `varbench fetch NAME` does that. A network that another library has kept
+is read where it lies, if it is the same file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.yaml_files import AnyTexts, Text, read_yaml, strict, whole
-from varbench.utils.files import packaged
+from varbench.data.yaml_files import DISTINCT, AnyTexts, Document, Text, read_yaml, strict, whole
+from varbench.utils.files import expanded, home, packaged
 
 Host = Literal["github", "hub", "url", "package", "by_hand"]
 Format = Literal["csv", "json", "statistics"]
@@ -23,6 +27,7 @@ Format = Literal["csv", "json", "statistics"]
 TABLES = packaged("data/published")
 _SUFFIX: dict[Format, str] = {"csv": ".csv", "json": ".json", "statistics": ".npz"}
 _MANY = 10**12
+Published = TypeVar("Published", bound="Asset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +152,72 @@ class PromptSetAsset(Asset):
         return self.name + _SUFFIX[self.format]
 
 
+def _torch_folder() -> Path:
+    """The folder of torch.hub, which torchvision and others download to."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache")
+    base = os.environ.get("TORCH_HOME") or cache_home / "torch"
+    return expanded(base) / "hub" / "checkpoints"
+
+
+_Library = Literal["clean-fid", "clip", "torch"]
+# As the libraries themselves have it: clean-fid's folder cannot be set.
+_LIBRARY_FOLDERS: Mapping[_Library, Callable[[], Path]] = {
+    "clean-fid": lambda: Path("." if os.name == "nt" else "/tmp"),
+    "clip": lambda: home() / ".cache" / "clip",
+    "torch": _torch_folder,
+}
+
+
+@strict
+@dataclass(frozen=True, kw_only=True)
+class Network(Asset):
+    """One network file.
+
+    Attributes:
+        purpose: what looks with it, in words.
+        kept_by: libraries in whose folders the same file may lie.
+    """
+
+    purpose: Text
+    kept_by: Annotated[tuple[_Library, ...], DISTINCT] = ()
+
+    @property
+    def local_name(self) -> str:
+        return f"networks/{Path(self.file).name}"
+
+    def copies(self) -> Iterator[Path]:
+        for keeper in self.kept_by:
+            yield _LIBRARY_FOLDERS[keeper]() / Path(self.file).name
+        if self.host == "package" and (spec := find_spec(self.place)) is not None:
+            yield from (Path(root) / self.file for root in spec.submodule_search_locations or ())
+
+
+def _table(name: str, form: type[Published]) -> tuple[Document, dict[str, Published]]:
+    document = read_yaml(TABLES / name, "the table of published files", PromptSetError)
+    assets = document.read(dict[str, form])  # type: ignore[valid-type]
+    return document, {name: dataclasses.replace(asset, name=name) for name, asset in assets.items()}
+
+
 @cache
 def known() -> Mapping[str, PromptSetAsset]:
     """All published sets and statistics by name, in the order of the file."""
-    document = read_yaml(TABLES / "sets.yaml", "the table of published sets", PromptSetError)
-    assets = document.read(dict[str, PromptSetAsset])
+    document, assets = _table("sets.yaml", PromptSetAsset)
     for name, asset in assets.items():
         if (asset.columns is None) != (asset.format == "statistics"):
             document.fail(f"{name!r}: a set of prompts has 'columns', statistics have none", name)
         if asset.host == "github" and not (asset.revision and asset.file):
             document.fail(f"{name!r}: a file of a repository has a revision and a path", name)
-    return {name: dataclasses.replace(asset, name=name) for name, asset in assets.items()}
+    return assets
+
+
+@cache
+def networks() -> Mapping[str, Network]:
+    """All networks of metrics by name, in the order of the file."""
+    document, assets = _table("networks.yaml", Network)
+    for name, asset in assets.items():
+        if not asset.file:
+            document.fail(f"key 'file' is missing in {name!r}; add it", name)
+    return assets
 
 
 def prompt_sets() -> Mapping[str, PromptSetAsset]:

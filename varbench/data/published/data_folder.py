@@ -1,4 +1,4 @@
-"""The data folder of fetched files, and the check of their bytes.
+"""The data folder of fetched files: the check of their bytes, and tables of what is there.
 
 Beside each file lies a receipt, `NAME.receipt.json`: where it came from, when, and its checksum.
 A file counts as present only if its bytes have the checksum of the table, or, where the table has
@@ -12,13 +12,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from varbench.data.prompt import MissingPromptSetError, PromptSet, PromptSetError
+from varbench.data.published import catalog
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.readers import read
+from varbench.errors import UserError, unknown
 from varbench.store.hashing import cached_file_sha256
 from varbench.utils.files import expanded, home, read_bytes
 
 VARIABLE = "VARBENCH_DATA"
+
+
+class MissingNetworkError(UserError):
+    """A network's file is not on this machine; says where it was looked for, and the fix."""
 
 
 def data_folder() -> Path:
@@ -111,3 +119,72 @@ def load(published: PromptSetAsset, folder: Path | None = None) -> PromptSet:
             )
         raise MissingPromptSetError(message, f"varbench fetch {published.name}")
     return read(published, path, read_bytes(path, PromptSetError)).prompt_set
+
+
+def network_path(name: str) -> Path:
+    """The file of a network.
+
+    Raises:
+        MissingNetworkError: it is not on this machine, or not whole; names the fix.
+        UserError: there is no network of that name.
+    """
+    if (network := catalog.networks().get(name)) is None:
+        raise unknown("network", name, catalog.networks())
+    path, problems = locate(network)
+    if path is None:
+        places = "\n".join(f"  {text}" for text in problems)
+        raise MissingNetworkError(
+            f"network {name!r} is not on this machine: {Path(network.file).name}, "
+            f"{network.size_text}, for {network.purpose}; licence: {network.licence}. "
+            f"Looked for\n{places}\nrun `{network.command}`, or `varbench fetch {name} --from DIR` "
+            "with the folder of a copy"
+        )
+    return path
+
+
+def network_checksum(name: str) -> str:
+    """SHA-256 of a network's file, 64 hex digits; kept until the file changes.
+
+    Raises:
+        MissingNetworkError: it is not on this machine.
+    """
+    return cached_file_sha256(network_path(name))
+
+
+def state_of(item: Asset, folder: Path | None = None) -> str:
+    """The state of a file in words: "here", its place elsewhere, or why it cannot be used."""
+    path, problems = locate(item, folder)
+    if path is not None:
+        return "here" if path == local_path(item, folder) else str(path)
+    return next((text for text in problems if not text.endswith(": missing")), "missing")
+
+
+def counts(published: PromptSetAsset, folder: Path | None = None) -> tuple[object, object]:
+    """Rows and distinct prompts: as fetched, or as the table says, or "?"."""
+    fetched = receipt(published, folder)
+    rows = fetched.get("rows", published.rows)
+    prompts = fetched.get("prompts", published.prompts)
+    return ("?" if rows is None else rows), ("?" if prompts is None else prompts)
+
+
+def network_table(folder: Path | None = None) -> str:
+    """All networks of metrics: what for, size, licence, and the file or why there is none."""
+    rows = [
+        [name, asset.purpose, asset.size_text, asset.licence, state_of(asset, folder)]
+        for name, asset in catalog.networks().items()
+    ]
+    return str(tabulate(rows, ["network", "for", "size", "licence", ""], disable_numparse=True))
+
+
+def listing(folder: Path) -> str:
+    """All published sets, statistics and networks: sizes, licence, how they are checked, state."""
+    rows = []
+    for name, asset in catalog.known().items():
+        number, prompts = counts(asset, folder) if asset.columns else ("", "")
+        access = "ask for access" if asset.gated else "by hand" if asset.host == "by_hand" else ""
+        state = state_of(asset, folder)
+        rows.append([name, number, prompts, asset.licence, asset.pinned, access, state])
+    header = ["published set", "rows", "prompts", "licence", "checked by", "access", ""]
+    sets = str(tabulate(rows, header, disable_numparse=True))
+    place = f"in {folder} (another folder: --data, or VARBENCH_DATA)"
+    return f"{sets}\n\n{network_table(folder)}\n\n{place}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import filelock
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.published import catalog, networks
+from varbench.data.published import catalog
 from varbench.data.published.catalog import Asset, PromptSetAsset
 from varbench.data.published.data_folder import local_path, locate, receipt_path
 from varbench.data.published.download import FetchError, download, from_hub
@@ -34,7 +34,7 @@ def by_name(name: str) -> Asset:
     Raises:
         UserError: there is none of that name.
     """
-    known: dict[str, Asset] = {**catalog.known(), **networks.known()}
+    known: dict[str, Asset] = {**catalog.known(), **catalog.networks()}
     if name not in known:
         raise unknown("published file", name, known)
     return known[name]

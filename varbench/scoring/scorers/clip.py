@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.errors import machine_failed
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.gallery_networks import CLIP_FOLDER, ClipParts, default_folder, load_clip

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from varbench.data.concept import Concept
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.errors import UserError, unknown
 from varbench.metrics.groups import Array, Arrays
 from varbench.metrics.nudity_protocols import CLASSES, PROTOCOLS, Protocol, shows_person

@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from varbench.data.published.networks import network_checksum, network_path
+from varbench.data.published.data_folder import network_checksum, network_path
 from varbench.errors import UserError
 from varbench.metrics.groups import Array, Arrays, Flags, Floats, Key, ScoredImages
 from varbench.scoring.judges import NameJudge

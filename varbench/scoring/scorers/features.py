@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.metrics.groups import Array
 from varbench.scoring.gallery_networks import SIDE, load_features
 from varbench.scoring.scorers.images import (

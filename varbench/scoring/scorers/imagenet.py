@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from varbench.data.concept import Concept
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.errors import UserError
 from varbench.metrics.groups import Array, Arrays
 from varbench.scoring.base import Scorer, settings_hash

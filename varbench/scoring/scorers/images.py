@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from varbench.data.published.networks import network_checksum
+from varbench.data.published.data_folder import network_checksum
 from varbench.errors import CheckpointError, machine_failed
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.base import settings_hash

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from varbench.data.published.networks import network_path
+from varbench.data.published.data_folder import network_path
 from varbench.metrics.groups import Array, row_blocks
 from varbench.scoring.scorers.images import (
     LazyNetwork,
