@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_choice, check_least
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.methods.training.config import VareConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_choice, check_least
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning

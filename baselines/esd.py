@@ -39,16 +39,15 @@ from typing import Any
 
 from torch import Tensor
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_choice, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
-from varbench.methods.training.losses import steer_away, symbol_divergence
+from varbench.methods.training.losses import ScaleWeights, steer_away, symbol_divergence
 from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.rollouts import PREFIXES, RolloutConfig, frozen_logits, pair_rollouts
-from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
 TARGETS = {

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_tokens
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.data.training_pairs import Pair
 from varbench.errors import UserError, check_least
 from varbench.methods.training.config import FineTuneConfig

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import CHECKPOINT_EVERY, FineTuning
 from varbench.methods.training.losses import probability_distance

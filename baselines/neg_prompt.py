@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_condition
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import UserError
 from varbench.models.protocol import Condition, Guidance, NextScaleModel
 

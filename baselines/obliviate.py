@@ -27,13 +27,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from varbench.baselines.esd import Esd, EsdConfig
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_least
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import FineTuning
+from varbench.methods.training.losses import ScaleWeights
 from varbench.methods.training.objective import DistillObjective
 from varbench.methods.training.rollouts import RolloutConfig
-from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import NextScaleModel
 
 

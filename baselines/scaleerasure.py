@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_prompt
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_least, check_positive
 from varbench.methods.training.losses import centred
 from varbench.models.capabilities import HasBlocks, HasTextAttention, TextKeys, require

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varbench.baselines.token_alignment import concept_condition
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_least
 from varbench.methods.training.losses import centred
 from varbench.models.protocol import Condition, Guidance, NextScaleModel, Schedule

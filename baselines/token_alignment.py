@@ -17,7 +17,7 @@ from difflib import SequenceMatcher
 import torch
 from torch import Tensor
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.models.capabilities import HasTextSpaces, TextSpace, require
 from varbench.models.protocol import CapabilityError, Condition, NextScaleModel
 

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from varbench.baselines.token_alignment import Contexts, Problem, problems
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import check_choice, check_least, check_positive
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.leakage import leakage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from varbench.data.concept import EraseTarget
 from varbench.data.concept_files import load_concept
-from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.pipeline.plan import Request, plan
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.pages import named_blocks
+from varbench.data.concept import EraseTarget
 from varbench.data.concept_files import ConceptError, load_concept
-from varbench.data.erase_target import EraseTarget
 from varbench.data.prompt_sets import load_prompt_set
 from varbench.utils.text import mentions, normalise
 

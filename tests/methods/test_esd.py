@@ -30,9 +30,9 @@ from varbench.methods.base import applied
 from varbench.methods.leakage import leakage
 from varbench.methods.training.config import FineTuneConfig
 from varbench.methods.training.loop import trained_parameters
+from varbench.methods.training.losses import ScaleWeights
 from varbench.methods.training.objective import Batch
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
-from varbench.methods.training.scale_weights import ScaleWeights
 from varbench.models.protocol import trainable
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])

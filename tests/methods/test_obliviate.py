@@ -18,10 +18,9 @@ from tests.helpers.training import TRAIN, context
 from varbench.baselines.obliviate import Obliviate, ObliviateConfig
 from varbench.methods.base import applied
 from varbench.methods.registry import load_method
-from varbench.methods.training.losses import preservation_loss
+from varbench.methods.training.losses import ScaleWeights, preservation_loss
 from varbench.methods.training.objective import Batch, DistillObjective
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
-from varbench.methods.training.scale_weights import ScaleWeights
 
 BOTH = pytest.mark.parametrize("build", [tiny_model, switti_tiny.tiny_model], ids=["bits", "index"])
 ONE = replace(TRAIN, steps=1, batch=6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from varbench.methods.training.scale_weights import SCHEMES, ScaleWeights
+from varbench.methods.training.losses import SCHEMES, ScaleWeights
 from varbench.models.protocol import Schedule
 
 SQUARE = Schedule(((1, 1), (2, 2), (4, 4)))

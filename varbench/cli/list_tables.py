@@ -16,8 +16,7 @@ from varbench.conf.compose import model_config, names, resolve
 from varbench.conf.schema import GroupConfig, NoConfig, RunConfig, SuiteConfig
 from varbench.data import concept_files as concepts
 from varbench.data import prompt_sets, published
-from varbench.data.concept import Concept
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import Concept, EraseTarget
 from varbench.data.prompt import MissingPromptSetError
 from varbench.data.published import data_folder
 from varbench.errors import UserError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from varbench.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from varbench.data.erase_target import EraseTarget as EraseTarget
+    from varbench.data.concept import EraseTarget as EraseTarget
     from varbench.methods.base import Edit as Edit
     from varbench.methods.base import Method as Method
     from varbench.methods.base import SamplingMethod as SamplingMethod
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from varbench.methods.training.config import FineTuneConfig as FineTuneConfig
     from varbench.methods.training.config import VareConfig as VareConfig
     from varbench.methods.training.loop import fine_tune as fine_tune
+    from varbench.methods.training.losses import ScaleWeights as ScaleWeights
     from varbench.methods.training.losses import centred as centred
     from varbench.methods.training.losses import filtered_cross_entropy as filtered_cross_entropy
     from varbench.methods.training.losses import preservation_loss as preservation_loss
@@ -44,6 +45,5 @@ if TYPE_CHECKING:
     from varbench.methods.training.rollouts import frozen_logits as frozen_logits
     from varbench.methods.training.rollouts import pair_rollouts as pair_rollouts
     from varbench.methods.training.rollouts import sample_batch as sample_batch
-    from varbench.methods.training.scale_weights import ScaleWeights as ScaleWeights
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import CheckpointError
 from varbench.models.protocol import Guidance, NextScaleModel
 from varbench.utils.progress import Progress

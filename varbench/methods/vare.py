@@ -9,7 +9,7 @@ probabilities, as the paper writes p (squared difference of logits is the other 
 
 from __future__ import annotations
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.methods.training.config import VareConfig
 from varbench.methods.training.loop import FineTuning
 from varbench.methods.training.losses import probability_distance

@@ -10,9 +10,8 @@ from typing import Any, TypeVar, cast
 from varbench.conf.compose import accepts, resolve
 from varbench.conf.overrides import absolute
 from varbench.conf.schema import EngineConfig, RunConfig, SuiteConfig, plain
-from varbench.data.concept import Concept
+from varbench.data.concept import JOIN, Concept, EraseTarget
 from varbench.data.concept_files import load_concept
-from varbench.data.erase_target import JOIN, EraseTarget
 from varbench.data.groups import ASKING, GROUPS, GroupName
 from varbench.data.prompt import MissingPromptSetError, Prompt
 from varbench.data.prompt_sets import is_path, load_prompt_set

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.checkpoints import resume, save
 from varbench.methods.training.config import FineTuneConfig

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from varbench.conf.schema import plain
-from varbench.data.erase_target import EraseTarget
+from varbench.data.concept import EraseTarget
 from varbench.errors import UserError
 from varbench.methods.base import Method, TrainingContext
 from varbench.methods.registry import NONE, load_method

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from varbench.conf.compose import names, resolve
 from varbench.conf.schema import ModelConfig, RunConfig, SuiteConfig
-from varbench.data.concept import Concept
+from varbench.data.concept import Concept, EraseTarget
 from varbench.data.concept_files import load_concept
-from varbench.data.erase_target import EraseTarget
 from varbench.errors import UserError
 from varbench.methods.registry import NONE
 from varbench.metrics import METRICS
