@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,19 +21,19 @@ from varbench.scoring.base import settings_hash
 from varbench.utils.images import read_rgb
 from varbench.utils.weights import why_unread
 
-BATCH = 64
-
 
 class LazyNetwork(ABC):
     """A network on a device, loaded when it is first needed.
 
     Args:
         device: where the network runs.
-        batch: images at a time; changes nothing but speed and the last digits.
+        batch: images at a time, ``BATCH`` by default; changes only speed and the last digits.
     """
 
-    def __init__(self, *, device: str = "cpu", batch: int = BATCH) -> None:
-        self._device, self._batch = torch.device(device), batch
+    BATCH: ClassVar[int] = 64
+
+    def __init__(self, *, device: str = "cpu", batch: int | None = None) -> None:
+        self._device, self._batch = torch.device(device), batch or self.BATCH
 
     @cached_property
     def _network(self) -> Any:

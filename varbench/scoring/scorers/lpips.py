@@ -38,9 +38,7 @@ class LpipsComparer(LazyNetwork):
     """LPIPS (AlexNet, version 0.1) of two images; 0 for equal ones, rarely above 1."""
 
     version = 1
-
-    def __init__(self, *, device: str = "cpu", batch: int = 32) -> None:
-        super().__init__(device=device, batch=batch)
+    BATCH = 32
 
     def _load(self) -> nn.Module:
         return load_lpips(network_path(TRUNK))
