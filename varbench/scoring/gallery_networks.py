@@ -37,8 +37,8 @@ ClipParts = tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Te
 ones), as open_clip makes them."""
 
 
-def to_side(images: Tensor, side: int = SIDE) -> Tensor:
-    """``[B, 3, H, W]`` in [0, 1] -> ``[B, 3, side, side]``; bilinear with antialias, squashed.
+def to_side(images: Tensor) -> Tensor:
+    """``[B, 3, H, W]`` in [0, 1] -> ``[B, 3, 64, 64]``; bilinear with antialias, squashed.
 
     Raises:
         ValueError: another shape, or not float.
@@ -48,9 +48,9 @@ def to_side(images: Tensor, side: int = SIDE) -> Tensor:
             "judges need float images [B, 3, H, W] in [0, 1], "
             f"got {images.dtype} {list(images.shape)}"
         )
-    if images.shape[-2:] == (side, side):
+    if images.shape[-2:] == (SIDE, SIDE):
         return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True)
 
 
 def _conv(inp: int, out: int, stride: int = 1) -> nn.Sequential:

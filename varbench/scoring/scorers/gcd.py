@@ -20,7 +20,6 @@ docs/metrics.md shows how to make it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -39,7 +38,7 @@ from varbench.metrics.groups import Array, Arrays, Flags
 from varbench.scoring.base import Scorer
 from varbench.scoring.judges import NameJudge
 from varbench.scoring.scorers.images import check_input
-from varbench.store.hashing import cached_file_sha256
+from varbench.store.hashing import cached_file_sha256, file_sha256
 from varbench.utils.files import expanded, read_bytes
 
 VARIABLE = "VARBENCH_GCD_CSV"
@@ -86,7 +85,7 @@ class GcdScorer:
         known: list[Answer] = []
         missing: list[Path] = []
         for file in files:
-            answer = answers.get(_key(str(file))) or answers.get(_digest(file))
+            answer = answers.get(_key(str(file))) or answers.get(file_sha256(file))
             known += [answer] if answer else []
             missing += [] if answer else [file]
         if missing:
@@ -195,7 +194,3 @@ def _key(path: str) -> str:
     parts = PureWindowsPath(path)  # splits at both kinds of slash
     stem = parts.stem.lower()
     return stem if _SHA256.fullmatch(stem) else "/".join(parts.parts[-2:])
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
