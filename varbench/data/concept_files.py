@@ -141,7 +141,6 @@ def _read(document: Document) -> Concept:
     concept = Concept(**stated, prompts=prompts, recipe=recipe, sets=sets)
     _check_labels(document, concept)
     _check_groups(document, concept)
-    _check_neighbours(document, concept)
     check_pairs(document, concept.recipe.count, concept.pairs(), says)
     return concept
 
@@ -179,9 +178,9 @@ def _check_groups(document: Document, concept: Concept) -> None:
 
 
 def _check_labels(document: Document, concept: Concept) -> None:
-    """The labels that the concept names exist, where the prompts are labelled at all."""
+    """The labels that the concept names exist and are tested, where prompts are labelled at all."""
     head, label = concept.judge.head, concept.judge.label
-    columns = {column for one in concept.sets.values() for column in one.columns}
+    columns = {column for prompt_set in concept.sets.values() for column in prompt_set.columns}
     if head not in columns:
         # Real prompt sets often have other columns; only a near miss is surely a mistake.
         if near := difflib.get_close_matches(head, columns, n=1, cutoff=0.8):
@@ -189,23 +188,19 @@ def _check_labels(document: Document, concept: Concept) -> None:
             document.fail(problem, "judge", "head")
         return
     known = concept.labels(head)
-    places: list[tuple[str, str | int]] = [("judge", "label")]
-    places += [("neighbours", index) for index in range(len(concept.neighbours))]
-    for at, name in zip(places, (label, *concept.neighbours), strict=True):
-        if name not in known:
-            document.fail(f"no prompt has {head} {name!r}: {suggest(name, known)}", *at)
-    for at, name in zip(places[1:], concept.neighbours, strict=True):
-        if name == label:
-            document.fail(f"{name!r} is the concept itself; delete it from 'neighbours'", *at)
-
-
-def _check_neighbours(document: Document, concept: Concept) -> None:
-    """Every neighbour is tested, where the prompts are labelled."""
-    labels = {prompt.labels.get(concept.judge.head) for prompt in concept.group(NEIGHBOURS)}
+    if label not in known:
+        problem = f"no prompt has {head} {label!r}: {suggest(label, known)}"
+        document.fail(problem, "judge", "label")
+    shown = {prompt.labels.get(head) for prompt in concept.group(NEIGHBOURS)}
     for index, name in enumerate(concept.neighbours):
-        if None not in labels and name not in labels:
-            document.fail(
-                f"no prompt of group 'neighbours' shows {name!r}; select some, or delete it here",
-                "neighbours",
-                index,
+        problem = ""
+        if name not in known:
+            problem = f"no prompt has {head} {name!r}: {suggest(name, known)}"
+        elif name == label:
+            problem = f"{name!r} is the concept itself; delete it from 'neighbours'"
+        elif None not in shown and name not in shown:
+            problem = (
+                f"no prompt of group 'neighbours' shows {name!r}; select some, or delete it here"
             )
+        if problem:
+            document.fail(problem, "neighbours", index)

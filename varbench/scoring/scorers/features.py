@@ -93,24 +93,6 @@ class StandardFeatures(FeatureScorer):
         return network_fingerprint(self.network, self.version, "clean", self.side)
 
 
-class Normalised(nn.Module):
-    """A network behind ImageNet's mean and deviation; images `[B, 3, H, W]` in 0..255."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", 255 * torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1))
-        self.register_buffer("deviation", 255 * torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features `[B, d]`."""
-        rows: Tensor = self.network((images - self.mean) / self.deviation)
-        return rows
-
-
 def load_inception(path: Path) -> nn.Module:
     """clean-fid's wrapper of its TorchScript file, from `[B, 3, 299, 299]` in 0..255 to 2,048.
 
@@ -132,13 +114,16 @@ def load_dino(path: Path) -> nn.Module:
     Any other file is a CheckpointError.
     """
     import timm
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    from torchvision.transforms import Normalize
 
     source: dict[str, Any] = {"file": str(path), "num_classes": 0}
     with reading(path, DINO):  # as pretrained, so that timm translates the file's names
         network = timm.create_model(
             DINO, pretrained=True, pretrained_cfg_overlay=source, img_size=DinoScorer.side
         )
-    return Normalised(network).eval().requires_grad_(False)
+    of_pixels = (255 * torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))).tolist()
+    return nn.Sequential(Normalize(*of_pixels), network).eval().requires_grad_(False)
 
 
 class InceptionScorer(StandardFeatures):
