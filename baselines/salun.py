@@ -34,9 +34,10 @@ from varbench.data.concept import EraseTarget
 from varbench.errors import UserError, check_least
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune, trained_parameters, training_mode
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import symbol_cross_entropy, symbol_divergence
 from varbench.methods.training.objective import Batch, DistillObjective, SharedHistory, Term
+from varbench.methods.training.parameters import trained_parameters, training_mode
 from varbench.methods.training.rollouts import (
     AuxiliaryTokens,
     RolloutConfig,

@@ -26,10 +26,9 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import training_mode
+from varbench.methods.training.config import PRECISIONS, FineTuneConfig
 from varbench.methods.training.losses import preservation_loss
-from varbench.methods.training.precision import PRECISIONS
+from varbench.methods.training.parameters import training_mode
 from varbench.models.infinity import attention
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel

@@ -17,8 +17,9 @@ from varbench.baselines.ear import Ear, EarConfig, EarObjective, targets
 from varbench.conf.compose import resolve
 from varbench.methods.base import applied
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune, trained_parameters
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.objective import Batch
+from varbench.methods.training.parameters import trained_parameters
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.infinity.hooks import outputs
 from varbench.models.infinity.model import InfinityModel

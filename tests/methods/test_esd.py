@@ -29,9 +29,9 @@ from varbench.errors import UserError
 from varbench.methods.base import applied
 from varbench.methods.leakage import leakage
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import trained_parameters
 from varbench.methods.training.losses import ScaleWeights
 from varbench.methods.training.objective import Batch
+from varbench.methods.training.parameters import trained_parameters
 from varbench.methods.training.rollouts import RolloutConfig, pair_rollouts
 from varbench.models.protocol import trainable
 

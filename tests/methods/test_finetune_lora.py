@@ -21,7 +21,7 @@ from tests.helpers.training import (
 )
 from varbench.methods.base import Edit, applied
 from varbench.methods.registry import load_method
-from varbench.methods.training.lora import adapters
+from varbench.methods.training.parameters import adapters
 from varbench.models.protocol import CapabilityError, trainable
 
 LORA = {"lora_rank": 3, "lora_alpha": 6.0}

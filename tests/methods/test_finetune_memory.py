@@ -15,7 +15,8 @@ from tests.helpers.infinity_tiny import model_of
 from tests.helpers.training import TRAIN, blank_pairs
 from varbench.conf.compose import resolve
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import new_optimiser, training_mode
+from varbench.methods.training.loop import new_optimiser
+from varbench.methods.training.parameters import training_mode
 from varbench.models.fake import fake_tensors
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel

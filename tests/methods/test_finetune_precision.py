@@ -14,11 +14,11 @@ from tests.helpers.training import TRAIN, assert_same_bits, context, snapshot
 from varbench.conf.compose import resolve
 from varbench.errors import UserError
 from varbench.methods.registry import load_method
-from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import fine_tune, training_mode
+from varbench.methods.training.config import PRECISIONS, FineTuneConfig
+from varbench.methods.training.loop import fine_tune
 from varbench.methods.training.losses import probability_distance
 from varbench.methods.training.objective import Batch, SharedHistory, Term
-from varbench.methods.training.precision import PRECISIONS
+from varbench.methods.training.parameters import training_mode
 from varbench.methods.training.rollouts import RolloutConfig, auxiliary_tokens
 from varbench.models.common.execution import Execution
 from varbench.models.infinity.model import InfinityModel

@@ -15,8 +15,7 @@ from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.registry import load_method
 from varbench.methods.svare import SvareConfig, SvareObjective
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.gradient_conflict import GradientConflict
-from varbench.methods.training.loop import draw_batch
+from varbench.methods.training.loop import GradientConflict, draw_batch
 from varbench.methods.training.rollouts import auxiliary_tokens
 from varbench.pipeline.estimate.training_memory import training_memory
 from varbench.utils.progress import Progress

@@ -6,8 +6,9 @@ import importlib.util
 from dataclasses import dataclass, field
 
 from varbench.errors import check_choice, check_least, check_positive
-from varbench.methods.training.precision import PRECISIONS
 from varbench.methods.training.rollouts import RolloutConfig
+
+PRECISIONS = ("fp32", "bf16", "bf16-weights")
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class FineTuneConfig:
         parts: parts of the model to train.
         blocks: train only what lies in the first so many blocks of these parts; 0 = everything.
         separate_steps: one optimiser step per loss term instead of one for their sum.
-        log_conflict: log the cosine between the loss terms' gradients (``gradient_conflict.py``).
+        log_conflict: log the cosine between the loss terms' gradients (``loop.py``).
             It needs room for another gradient and no more work; with two terms the edit keeps
             its bits.
         text_drop: share of training samples whose text is replaced by the null condition (the
             released code: 0.1, which also trains guidance's reference; 0 is controlled).
         precision: ``fp32``, ``bf16`` with float32 master weights, or ``bf16-weights`` as in the
-            released code; see ``precision.py``. The released code's rate belongs to the last: on
+            released code; see ``parameters.py``. The released code's rate belongs to the last: on
             master weights the same rate is a stronger edit.
         checkpointing: recompute every block in the backward pass instead of keeping its
             activations: the same bits for one more forward pass, and a fraction of the memory.

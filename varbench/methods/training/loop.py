@@ -2,15 +2,14 @@
 
 A method supplies an objective (``objective.py``); the loop adds its terms up for one optimiser step
 (the formula), or takes one step per term (the released code), clips, logs and resumes. Precision
-is described in ``precision.py``, low-rank adapters in ``lora.py``.
+and low-rank adapters are in ``parameters.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,12 +19,9 @@ from varbench.data.concept import EraseTarget
 from varbench.methods.base import Edit, TrainingContext
 from varbench.methods.training.checkpoints import resume, save
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.gradient_conflict import GradientConflict
-from varbench.methods.training.lora import adapters
 from varbench.methods.training.objective import Batch, Objective
-from varbench.methods.training.precision import cast_parameters, execution_mode, training_dtypes
-from varbench.models.capabilities import HasBlocks, require
-from varbench.models.protocol import CapabilityError, NextScaleModel, trainable
+from varbench.methods.training.parameters import trained_parameters, training_mode
+from varbench.models.protocol import NextScaleModel
 
 CHECKPOINT_EVERY = 50
 
@@ -132,59 +128,53 @@ class Mask:
             p.detach().masked_scatter_(entries, values)
 
 
-def trained_parameters(model: NextScaleModel, config: FineTuneConfig) -> dict[str, nn.Parameter]:
-    """The parameters that a config chooses, in state-dict order.
+class GradientConflict:
+    """Cosine between the gradients of an iteration's first loss term and of the later ones.
 
-    Raises:
-        CapabilityError: the model lacks one of the parts, or has no blocks to choose from.
-    """
-    chosen = trainable(model, config.parts)
-    if not config.blocks:
-        return chosen
-    blocks = require(model, HasBlocks, f"train.blocks={config.blocks}").blocks()
-    first = {name for block in blocks[: config.blocks] for name in block}
-    if not first & set(chosen):
-        raise CapabilityError(f"train.blocks needs parts inside blocks, got {config.parts}")
-    return {name: p for name, p in chosen.items() if name in first}
-
-
-@contextlib.contextmanager
-def training_mode(
-    model: NextScaleModel, chosen: Mapping[str, nn.Parameter], config: FineTuneConfig, seed: int
-) -> Iterator[tuple[dict[str, nn.Parameter], Callable[[], dict[str, Tensor]]]]:
-    """The model ready for training: precision, adapters, gradients. Restores it afterwards.
+    Below 0 a step that helps one loss hurts the other (Yu et al., Gradient Surgery for Multi-Task
+    Learning, NeurIPS 2020). The loop computes the terms' gradients one after the other anyway, so
+    the cosine costs no backward pass, only room for the first term's gradient. With two terms the
+    optimiser sees the same bits: the sum of two numbers does not depend on their order.
 
     Args:
-        model: to be trained in place.
-        chosen: the parameters of the trained parts.
-        config: precision, checkpointing, rank.
-        seed: of the adapters.
-
-    Yields:
-        The parameters that the optimiser trains, by name, and a function that returns the changed
-        tensors, in host memory.
+        parameters: what is trained.
+        separate_steps: the optimiser steps after every term; the later gradient is then the last
+            term's, after the first one's step.
     """
-    named = dict(model.weights().named_parameters())
-    dtypes = training_dtypes(model, () if config.lora_rank else tuple(chosen), config.precision)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(execution_mode(model, config.precision, config.checkpointing))
-        stack.callback(model.weights().requires_grad_, False)
-        if config.lora_rank:
-            context = adapters(model.weights(), chosen, config.lora_rank, config.lora_alpha, seed)
-            low_rank = stack.enter_context(context)
-            originals = stack.enter_context(cast_parameters(named, dtypes, keep=chosen))
-            parameters, result = low_rank.parameters, partial(low_rank.merged, originals)
-        else:
-            stack.enter_context(cast_parameters(named, dtypes, keep=chosen))
-            parameters, result = dict(chosen), partial(_on_host, chosen)
-        model.weights().requires_grad_(False)
-        for p in parameters.values():
-            p.requires_grad_(True)
-        yield parameters, result
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], separate_steps: bool) -> None:
+        self.parameters = parameters
+        self.separate_steps = separate_steps
+        self.first: dict[str, Tensor] = {}
+
+    def after_first(self) -> None:
+        """Set the first term's gradient aside; call before clipping."""
+        for name, p in self.parameters.items():
+            if p.grad is not None:
+                self.first[name] = p.grad.clone() if self.separate_steps else p.grad
+                p.grad = p.grad if self.separate_steps else None
+
+    @torch.no_grad()
+    def after_last(self) -> dict[str, float]:
+        """The cosine (-1 to 1) for the log; the gradients are as they would be without it.
+
+        A parameter that a term does not touch has gradient 0 there; nothing is logged where all
+        are 0.
+        """
+        product, first_square, later_square = 0.0, 0.0, 0.0
+        for name, p in self.parameters.items():
+            first, later = self.first.get(name), p.grad
+            product += _dot(first, later)
+            first_square += _dot(first, first)
+            later_square += _dot(later, later)
+            if first is not None and not self.separate_steps:
+                p.grad = first if later is None else later.add_(first)
+        norms = math.sqrt(first_square * later_square)
+        return {"conflict": product / norms} if norms else {}
 
 
-def _on_host(named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: p.detach().to("cpu", copy=True) for name, p in named.items()}
+def _dot(a: Tensor | None, b: Tensor | None) -> float:
+    return 0.0 if a is None or b is None else float((a.float() * b.float()).sum())
 
 
 def new_optimiser(

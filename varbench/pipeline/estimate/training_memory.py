@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from varbench.methods.training.config import FineTuneConfig
-from varbench.methods.training.loop import trained_parameters, training_mode
 from varbench.methods.training.losses import preservation_loss
+from varbench.methods.training.parameters import trained_parameters, training_mode
 from varbench.models.protocol import Condition, NextScaleModel, Rollout
 from varbench.pipeline.estimate.live_bytes import LiveBytes
 
