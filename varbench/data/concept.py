@@ -68,10 +68,11 @@ class Concept:
 
     def depicts(self, prompt: Prompt) -> bool:
         """True if a faithful image of the prompt shows the concept, by its label or its words."""
-        labelled = prompt.labels.get(self.judge.head) == self.judge.label
-        return labelled or any(
-            mentions(prompt.text, word) for word in (*self.words, *self.synonyms)
-        )
+        return prompt.labels.get(self.judge.head) == self.judge.label or self.says(prompt.text)
+
+    def says(self, text: str) -> bool:
+        """True if a text has one of the concept's words or synonyms."""
+        return any(mentions(text, word) for word in (*self.words, *self.synonyms))
 
     def group(self, name: GroupName) -> list[Prompt]:
         """The distinct prompts of a group, in the order of the selections and their sets.
@@ -195,16 +196,16 @@ class EraseTarget:
 
     def pairs(self) -> list[Pair]:
         """The training pairs, taken from the concepts in turn; no neutral side says one of them."""
-        each = [[p for p in c.pairs() if not self._mentions(p.neutral)] for c in self.concepts]
+        each = [[p for p in c.pairs() if not self._says(p.neutral)] for c in self.concepts]
         return _in_turn([pairs[: self.limit or None] for pairs in each])
 
     def retain_prompts(self) -> list[str]:
         """Prompts of what must stay, taken from the concepts in turn; none says an erased one."""
         texts = _in_turn([concept.retain_prompts() for concept in self.concepts])
-        return [text for text in dict.fromkeys(texts) if not self._mentions(text)]
+        return [text for text in dict.fromkeys(texts) if not self._says(text)]
 
-    def _mentions(self, text: str) -> bool:
-        return any(mentions(text, word) for word in (*self.words, *self.synonyms))
+    def _says(self, text: str) -> bool:
+        return any(concept.says(text) for concept in self.concepts)
 
     def depicts(self, prompt: Prompt) -> bool:
         """True if a faithful image of the prompt shows any of the concepts."""

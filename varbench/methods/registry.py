@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from varbench.errors import unknown
@@ -97,8 +97,7 @@ def load_method(name: str) -> Method | SamplingMethod:
     if name not in METHODS:
         method = PLUGINS.load(name)
         return method
-    module, _, attribute = METHODS[name][0].partition(":")
-    method = getattr(importlib.import_module(f"varbench.{module}"), attribute)()
+    method = resolve_name(f"varbench.{METHODS[name][0]}")()
     return method
 
 

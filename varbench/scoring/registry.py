@@ -10,13 +10,13 @@ Importing this needs numpy only: modules are imported when their object is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from varbench.errors import unknown
 
 Target = str
-"""``module:attribute``, the module absolute or relative to ``varbench.scoring``."""
+"""``.module:attribute``, the module relative to ``varbench.scoring``."""
 
 SCORERS: dict[str, dict[str, Target]] = {  # network set -> role -> called with the device
     "gallery": {
@@ -78,8 +78,7 @@ JUDGES: dict[str, JudgeSpec] = {
 
 def load(target: Target) -> Any:
     """Import what a target names."""
-    module, _, name = target.partition(":")
-    return getattr(import_module(module, "varbench.scoring"), name)
+    return resolve_name(f"varbench.scoring{target}")
 
 
 def judge_spec(name: str) -> JudgeSpec:

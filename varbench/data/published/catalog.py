@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from varbench.data.prompt import PromptSetError
-from varbench.data.yaml_files import DISTINCT, AnyTexts, Document, Text, read_yaml, strict, whole
+from varbench.data.yaml_files import DISTINCT, AnyTexts, Text, read_yaml, strict, whole
 from varbench.utils.files import expanded, home, packaged
 
 Host = Literal["github", "hub", "url", "package", "by_hand"]
@@ -147,6 +147,12 @@ class PromptSetAsset(Asset):
     format: Format
     columns: Columns | None = None
 
+    def __post_init__(self) -> None:
+        if (self.columns is None) != (self.format == "statistics"):
+            raise ValueError("must have 'columns' if it is a set of prompts, none if statistics")
+        if self.host == "github" and not (self.revision and self.file):
+            raise ValueError("must have 'revision' and 'file', as it is in a repository")
+
     @property
     def local_name(self) -> str:
         return self.name + _SUFFIX[self.format]
@@ -181,6 +187,10 @@ class Network(Asset):
     purpose: Text
     kept_by: Annotated[tuple[_Library, ...], DISTINCT] = ()
 
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise ValueError("must have a 'file'")
+
     @property
     def local_name(self) -> str:
         return f"networks/{Path(self.file).name}"
@@ -192,32 +202,22 @@ class Network(Asset):
             yield from (Path(root) / self.file for root in spec.submodule_search_locations or ())
 
 
-def _table(name: str, form: type[Published]) -> tuple[Document, dict[str, Published]]:
+def _table(name: str, form: type[Published]) -> Mapping[str, Published]:
     document = read_yaml(TABLES / name, "the table of published files", PromptSetError)
     assets = document.read(dict[str, form])  # type: ignore[valid-type]
-    return document, {name: dataclasses.replace(asset, name=name) for name, asset in assets.items()}
+    return {name: dataclasses.replace(asset, name=name) for name, asset in assets.items()}
 
 
 @cache
 def known() -> Mapping[str, PromptSetAsset]:
     """All published sets and statistics by name, in the order of the file."""
-    document, assets = _table("sets.yaml", PromptSetAsset)
-    for name, asset in assets.items():
-        if (asset.columns is None) != (asset.format == "statistics"):
-            document.fail(f"{name!r}: a set of prompts has 'columns', statistics have none", name)
-        if asset.host == "github" and not (asset.revision and asset.file):
-            document.fail(f"{name!r}: a file of a repository has a revision and a path", name)
-    return assets
+    return _table("sets.yaml", PromptSetAsset)
 
 
 @cache
 def networks() -> Mapping[str, Network]:
     """All networks of metrics by name, in the order of the file."""
-    document, assets = _table("networks.yaml", Network)
-    for name, asset in assets.items():
-        if not asset.file:
-            document.fail(f"key 'file' is missing in {name!r}; add it", name)
-    return assets
+    return _table("networks.yaml", Network)
 
 
 def prompt_sets() -> Mapping[str, PromptSetAsset]:
