@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 from tests.helpers.published import DATA, Web, entry, serving
 from varbench.cli import app
 from varbench.data.published import catalog as tables
-from varbench.data.published import known, load, local_path, verify
-from varbench.data.published.catalog import PromptSetAsset
-from varbench.data.published.data_folder import receipt
+from varbench.data.published.catalog import PromptSetAsset, known
+from varbench.data.published.data_folder import load, local_path, receipt, verify
 from varbench.data.published.download import FetchError
 from varbench.data.published.fetch import fetch
 from varbench.errors import UserError

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
-from varbench.data.published import known, local_path, verify
-from varbench.data.published.data_folder import receipt
+from varbench.data.published.catalog import known
+from varbench.data.published.data_folder import local_path, receipt, verify
 from varbench.data.published.download import FetchError
 from varbench.data.published.fetch import fetch
 

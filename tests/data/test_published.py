@@ -19,8 +19,7 @@ from varbench.data import concept_files
 from varbench.data import prompt_sets as prompts
 from varbench.data.prompt import MissingPromptSetError, PromptSetError
 from varbench.data.prompt_sets import load_prompt_set
-from varbench.data.published import known, prompt_sets
-from varbench.data.published.catalog import Columns
+from varbench.data.published.catalog import Columns, known, prompt_sets
 from varbench.data.published.data_folder import data_folder
 from varbench.data.published.readers import read
 from varbench.data.selection import stratified_subset

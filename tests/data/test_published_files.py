@@ -12,7 +12,7 @@ from tests.helpers.pages import named_blocks
 from varbench.data.concept_files import load_concept
 from varbench.data.prompt import PromptSet
 from varbench.data.prompt_sets import load_prompt_set
-from varbench.data.published import known
+from varbench.data.published.catalog import known
 from varbench.data.published.fetch import fetch
 from varbench.data.published.readers import Reading, read
 

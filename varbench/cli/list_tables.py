@@ -15,10 +15,10 @@ from varbench import metrics
 from varbench.conf.compose import model_config, names, resolve
 from varbench.conf.schema import GroupConfig, NoConfig, RunConfig, SuiteConfig
 from varbench.data import concept_files as concepts
-from varbench.data import prompt_sets, published
+from varbench.data import prompt_sets
 from varbench.data.concept import Concept, EraseTarget
 from varbench.data.prompt import MissingPromptSetError
-from varbench.data.published import data_folder
+from varbench.data.published import catalog, data_folder
 from varbench.errors import UserError
 from varbench.methods import registry as methods
 from varbench.models import registry as models
@@ -155,7 +155,7 @@ def _prompts() -> Table:
                 continue  # `problems` tells
             raise
         rows.append([name, len(s.prompts), prompt_sets.licence(name) or "?", "here"])
-    for name, asset in published.prompt_sets().items():
+    for name, asset in catalog.prompt_sets().items():
         rows.append(
             [name, data_folder.counts(asset)[1], asset.licence, data_folder.state_of(asset)]
         )
@@ -205,7 +205,7 @@ def images_per_group(suite: SuiteConfig, concept: Concept) -> dict[str, int]:
     counts = {name: len(samples) for name, samples in cell.groups().items()}
     for name, size in absent.items():
         if size.fits(concept.family):
-            asset = published.prompt_sets()[size.set]
+            asset = catalog.prompt_sets()[size.set]
             known = asset.prompts or asset.rows or 0
             counts[name] = min(size.prompts or known, known) * size.seeds
     return {name: counts[name] for name in suite.groups if name in counts}

@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from varbench.data import published
 from varbench.data.csv_rows import check_header, read_csv
 from varbench.data.prompt import Prompt, PromptSet, PromptSetError, prompt_id
+from varbench.data.published import catalog, data_folder
 from varbench.errors import suggest
 from varbench.utils.files import expanded, packaged, read_bytes
 from varbench.utils.plugins import FileKind
@@ -66,9 +66,9 @@ def load_prompt_set(name_or_path: str | os.PathLike[str]) -> PromptSet:
     else:
         name = str(name_or_path)
         known = KIND.files()
-        sets = published.prompt_sets()
+        sets = catalog.prompt_sets()
         if name in sets and name not in known:
-            return published.load(sets[name])
+            return data_folder.load(sets[name])
         if name not in known:
             raise PromptSetError(
                 f"unknown prompt set {name!r}: {suggest(name, sorted({*known, *sets}))}; "
@@ -114,5 +114,5 @@ KIND = FileKind(
     packaged("prompts"),
     ".csv",
     load_prompt_set,
-    reserved=published.prompt_sets,
+    reserved=catalog.prompt_sets,
 )

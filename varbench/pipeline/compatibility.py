@@ -15,11 +15,11 @@ from typing import Any
 from varbench.conf.compose import names as config_names
 from varbench.conf.compose import resolve
 from varbench.conf.schema import ModelConfig, SuiteConfig
-from varbench.data import published
 from varbench.data.concept import Concept
 from varbench.data.concept_files import list_concepts, load_concept
 from varbench.data.groups import TARGET
 from varbench.data.prompt import Prompt
+from varbench.data.published.catalog import prompt_sets
 from varbench.errors import CheckpointError, UserError
 from varbench.methods.registry import NONE
 from varbench.models.weights import locate
@@ -166,5 +166,5 @@ def _packaged(fits: Callable[[Concept], bool]) -> str:
 
 def published_groups(suite: SuiteConfig) -> dict[str, str]:
     """Groups of the suite with published prompt sets, and the name of each set."""
-    known = published.prompt_sets()
+    known = prompt_sets()
     return {g: size.set for g, size in suite.groups.items() if size.seeds and size.set in known}

@@ -5,8 +5,3 @@ its columns are read (`catalog.py`). `varbench fetch NAME` puts the file, unchan
 folder (`data_folder.py`, `fetch.py`); from then on it is a prompt set like any other
 (`readers.py`).
 """
-
-from varbench.data.published.catalog import PromptSetAsset, known, prompt_sets
-from varbench.data.published.data_folder import load, local_path, verify
-
-__all__ = ["PromptSetAsset", "known", "load", "local_path", "prompt_sets", "verify"]

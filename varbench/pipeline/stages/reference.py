@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from varbench.data.groups import KEPT
-from varbench.data.published import PromptSetAsset, known, local_path, verify
+from varbench.data.published.catalog import PromptSetAsset, known
+from varbench.data.published.data_folder import local_path, verify
 from varbench.data.published.readers import read_statistics
 from varbench.errors import UserError
 from varbench.metrics.base import Moments
