@@ -10,11 +10,19 @@ import pytest
 
 from tests.helpers.paths import ROOT
 from tools.results.claims import CLAIMS, broken
-from tools.results.pages import README, TABLES, main, outdated, write
+from tools.results.pages import (
+    README,
+    TABLES,
+    main,
+    outdated,
+    shown_results,
+    superseded_text,
+    write,
+)
 from varbench.leaderboard import results
 from varbench.leaderboard.json_files import ResultsError
 from varbench.leaderboard.records import load
-from varbench.leaderboard.results import Result, read
+from varbench.leaderboard.results import SUPERSEDED, Result, read
 
 
 @pytest.fixture
@@ -81,3 +89,22 @@ def test_a_claim_that_fails_is_reported_and_not_written(root: Path, name: str) -
     for arguments in ([], ["--check"]):
         assert name in (main(arguments, root) or "")
     assert (root / README).read_bytes() == before
+
+
+def test_superseded_results_are_shown_until_their_concept_is_measured_again(root: Path) -> None:
+    results = load(root / "results" / "leaderboard", superseded=True)
+    old = [result.model_copy(update={"status": SUPERSEDED}) for result in results]
+    assert shown_results(old) == old and superseded_text(old).endswith("again: all methods.")
+    new = [
+        result.model_copy(update={"status": "measured"})
+        if result.concept == "church" and result.method in ("none", "uce")
+        else result
+        for result in old
+    ]
+    shown = shown_results(new)
+    assert [r.method for r in shown if r.concept == "church"] == ["none", "uce"]
+    assert len(shown) > 2
+    (still, left_out) = superseded_text(new).splitlines()
+    assert "shown until" in still and "left out until" in left_out and "uce" not in left_out
+    measured = [result.model_copy(update={"status": "measured"}) for result in results]
+    assert shown_results(measured) == measured and superseded_text(measured) == ""

@@ -57,7 +57,7 @@ def write(root: Path = ROOT) -> list[Path]:
             Nothing is written then.
     """
     results = _results(root)
-    if wrong := broken(_shown(results)):
+    if wrong := broken(shown_results(results)):
         raise ResultsError(f"{'; '.join(wrong)}: change it in tools/results/claims.py")
     pages = _pages(root, results)
     for path, text in pages.items():
@@ -68,7 +68,7 @@ def write(root: Path = ROOT) -> list[Path]:
 def outdated(root: Path = ROOT) -> list[str]:
     """Pages and claims that do not agree with the results files, each with the reason."""
     results = _results(root)
-    if wrong := broken(_shown(results)):
+    if wrong := broken(shown_results(results)):
         return [f"{README}: {reason}" for reason in wrong]
     return [
         f"{path} is out of date: run python -m tools.results.pages"
@@ -87,15 +87,15 @@ def _results(root: Path) -> list[Result]:
     return [result for result in results if result.model == GALLERY]
 
 
-def _shown(results: Sequence[Result]) -> list[Result]:
+def shown_results(results: Sequence[Result]) -> list[Result]:
     """Measured results, and the superseded ones of concepts without a measured base model."""
     measured = {r.concept for r in results if (r.method, r.status) == (NONE, "measured")}
     return [r for r in results if r.status != SUPERSEDED or r.concept not in measured]
 
 
-def _superseded(results: Sequence[Result]) -> str:
+def superseded_text(results: Sequence[Result]) -> str:
     """A line that names the methods of superseded results; empty without any."""
-    shown, lines = _shown(results), []
+    shown, lines = shown_results(results), []
     for words, of_words in (("shown until", True), ("left out until", False)):
         methods = {
             result.method
@@ -111,9 +111,9 @@ def _superseded(results: Sequence[Result]) -> str:
 
 def _readme(root: Path, results: Sequence[Result]) -> str:
     text = (root / README).read_text(encoding="utf-8")
-    table = f"{_table(_shown(results))}\n\n{_superseded(results)}"
+    table = f"{_table(shown_results(results))}\n\n{superseded_text(results)}"
     text = _between(text, "table", table.strip())
-    return _between(text, "claims", claims_text(_shown(results)))
+    return _between(text, "claims", claims_text(shown_results(results)))
 
 
 def _between(text: str, marker: str, content: str) -> str:
@@ -148,10 +148,10 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _tables(results: Sequence[Result]) -> str:
-    shown = _shown(results)
+    shown = shown_results(results)
     rest = render(records_of(shown), "md").partition("\n")[2]
     option = " --superseded" if any(result.status == SUPERSEDED for result in shown) else ""
-    return _HEAD.format(option=option, superseded=_superseded(results)) + rest
+    return _HEAD.format(option=option, superseded=superseded_text(results)) + rest
 
 
 def main(arguments: list[str], root: Path = ROOT) -> str | None:
