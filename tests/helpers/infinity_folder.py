@@ -23,6 +23,7 @@ from tests.helpers.guidance import Traced
 from tests.helpers.weights_files import load_into
 from tools.gallery.quantise import Quantised, quantise
 from varbench.models.common.sampling import ClassifierFreeGuidance
+from varbench.models.infinity.attention import TextState
 from varbench.models.infinity.checkpoint import STALE, TokenizerFormat, TransformerFormat
 from varbench.models.infinity.config import TokenizerConfig, TransformerConfig
 from varbench.models.infinity.model import InfinityModel
@@ -30,7 +31,7 @@ from varbench.models.infinity.quantiser import Layout
 from varbench.models.infinity.schedules import schedule_for
 from varbench.models.infinity.text import TextCondition
 from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import Block, InfinityTransformer, TextState
+from varbench.models.infinity.transformer import Block, InfinityTransformer
 from varbench.models.protocol import Rollout, Sampling, Schedule
 from varbench.models.weights.checkpoint import Format
 

@@ -168,7 +168,7 @@ def write_folder(path: Path, shape: Shape = SHAPE) -> None:
         logits.append(model.logits(rollout, condition).flatten(2))
         uncond.append(model.logits(rollout, model.null(condition)).flatten(2))
         memory.append(state.memory_BTD[0])
-        pooled.append(state.pooled_BD)
+        pooled.append(state.pooled)
         ada.append(state.ada_B16D)
         longest = max(len(query), len(against))
         condition = TextCondition.padded([query], longest)

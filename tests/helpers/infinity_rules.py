@@ -171,7 +171,7 @@ RULES: dict[str, list[tuple[str, Rule]]] = {
         (r"mid\.rope_cos", _rope(0)),
         (r"mid\.rope_sin", _rope(1)),
         (r"mid\.text_for_ca", _memory),
-        (r"mid\.cond_BD", lambda f, e: close(f.text.pooled_BD, e, LOGITS, sample0=True)),
+        (r"mid\.cond_BD", lambda f, e: close(f.text.pooled, e, LOGITS, sample0=True)),
         (r"mid\.gss", lambda f, e: close(f.text.ada_B16D, e, LOGITS, sample0=True)),
         (r"mid\.block0_(in|sa_out|ca_out|out)", _block),
         (r"variant\.logits_rope2", lambda f, e: close(f.block0["logits"], e, LOGITS, sample0=True)),

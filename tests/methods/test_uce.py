@@ -150,7 +150,7 @@ def test_the_pooled_text_moves_to_the_anchor_unless_only_the_blocks_are_edited(t
     )
 
     def pooled(texts: TextCondition) -> Tensor:
-        return model.read(texts).pooled_BD
+        return model.read(texts).pooled
 
     anchor = pooled(neutral)
     before = F.cosine_similarity(pooled(concept), anchor)

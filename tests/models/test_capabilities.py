@@ -91,7 +91,7 @@ def test_attention_of_the_pool_reproduces_the_pooled_vector(
     pool = model.transformer.text_proj_for_sos["ca"]
     values = pool.mat_kv(rows).chunk(2, dim=-1)[1] + pool.v_bias  # type: ignore[operator]
     mixed = (shares[:, :, None] @ values.unflatten(-1, (pool.heads, -1)).transpose(1, 2)).flatten(1)
-    torch.testing.assert_close(pool.proj(mixed), model.read(text).pooled_BD)  # type: ignore[operator]
+    torch.testing.assert_close(pool.proj(mixed), model.read(text).pooled)  # type: ignore[operator]
 
 
 def test_text_spaces_are_what_their_readers_read(model: InfinityModel) -> None:

@@ -178,9 +178,9 @@ def test_null_condition_has_the_prompts_length(model: InfinityModel, texts: Text
         for i, length in enumerate(LENGTHS):
             assert int(state.mask_BT[i].sum()) == length
             alone = TextCondition(table[None, :length], torch.tensor([length]))
-            expected = model.read(alone).pooled_BD[0]
-            assert torch.allclose(state.pooled_BD[i], expected, atol=1e-5)
-            assert not torch.allclose(state.pooled_BD[i], prompted.pooled_BD[i], atol=1e-2)
+            expected = model.read(alone).pooled[0]
+            assert torch.allclose(state.pooled[i], expected, atol=1e-5)
+            assert not torch.allclose(state.pooled[i], prompted.pooled[i], atol=1e-2)
 
 
 @torch.no_grad()
@@ -192,7 +192,7 @@ def test_null_and_prompts_mix_in_one_batch(model: InfinityModel, texts: TextCond
     state, own, other = model.read(mixed), model.read(texts), model.read(null)
     for i, is_null in enumerate(take):
         expected = other if is_null else own
-        assert torch.allclose(state.pooled_BD[i], expected.pooled_BD[i], atol=1e-6)
+        assert torch.allclose(state.pooled[i], expected.pooled[i], atol=1e-6)
         real = state.mask_BT[i]
         memory = expected.memory_BTD[i, real]
         assert torch.allclose(state.memory_BTD[i, real], memory, atol=1e-6)

@@ -58,6 +58,18 @@ def attend_by_scale(
     return (torch.cat(out[::-1], dim=1) if len(out) > 1 else out[0]).flatten(2)
 
 
+# Not compiled: a compiler would copy a whole buffer to write into it.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def remembered(
+    buffers: tuple[Tensor, Tensor], k_BHLC: Tensor, v_BHLC: Tensor, start: int
+) -> tuple[Tensor, Tensor]:
+    """Keys and values of all scales so far; the new ones begin at token ``start``."""
+    end = start + k_BHLC.shape[2]
+    keys, values = buffers
+    keys[:, :, start:end], values[:, :, start:end] = k_BHLC, v_BHLC
+    return keys[:, :, :end], values[:, :, :end]
+
+
 def rotate(x_BHLC: Tensor, cos_LR: Tensor, sin_LR: Tensor) -> Tensor:
     """Turn adjacent channel pairs of ``[B, H, L, C]`` by a family's angles ``[L, C / 2]``."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():

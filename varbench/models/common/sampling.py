@@ -121,7 +121,7 @@ def sample_scales(
     """Generate tokens scale by scale, with one keyed random number per symbol.
 
     Args:
-        transformer: ``step`` gives the logits of one scale, ``new_cache`` what it keeps meanwhile.
+        transformer: called as :class:`ScaleTransformer`; ``new_cache`` gives what it keeps.
         text: what it reads of all guidance branches, one after the other, each for B prompts.
         sums: turns sampled tokens into the next scale's input; nothing added yet.
         keys: (prompt id, image seed) per image.
@@ -140,7 +140,7 @@ def sample_scales(
         if scale:
             inputs.append(sums.next_input())
             x = inputs[-1].repeat(branches, 1, 1)
-        logits = transformer.step(x, text, schedule, scale, cache).float()
+        logits = transformer(x, text, schedule, scale + 1, scale, cache).float()
         show(scale)
         guided = guidance.combine(scale, list(logits.chunk(branches))) / sampling.temperature
         if given is not None and rows.stop <= known:

@@ -13,18 +13,35 @@ width, H heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.layers import attend_by_scale, rotate, split_heads
+from varbench.models.common.layers import attend_by_scale, remembered, rotate, split_heads
+from varbench.models.common.transformer import Rope
 from varbench.models.infinity.config import TransformerConfig
 from varbench.models.infinity.schedules import full_grid
 from varbench.models.protocol import Schedule
+
+
+@dataclass
+class TextState:
+    """Text as the blocks read it: memory rows, their mask, pooled vector and AdaLN vectors."""
+
+    memory_BTD: Tensor
+    mask_BT: Tensor
+    pooled: Tensor
+    ada_B16D: Tensor
+
+    @property
+    def blocks(self) -> Iterator[TextState]:
+        """The same for every block."""
+        return repeat(self)
 
 
 @dataclass(frozen=True)
@@ -98,15 +115,9 @@ class SelfAttention(nn.Module):
         self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
-        """All tokens at once, as in training."""
-        return self.proj(attend_by_scale(*self._read(x_BLD, rope), lengths))  # type: ignore[no-any-return]
-
-    def step(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor], past: Past, start: int) -> Tensor:
-        """The tokens of the scale that begins at ``start``; their keys and values join ``past``."""
-        return self.proj(self._remember(*self._read(x_BLD, rope), past, start))  # type: ignore[no-any-return]
-
-    def _read(self, x_BLD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x_BLD: Tensor, rope: Rope, lengths: Sequence[int], past: Past | None, start: int
+    ) -> Tensor:
         q, k, v = self.mat_qkv(x_BLD).chunk(3, dim=-1)
         q, k, v = (
             split_heads(t, self.heads)
@@ -115,15 +126,9 @@ class SelfAttention(nn.Module):
         scale = self.scale_mul_1H11.float().clamp_max(math.log(100)).exp()
         q = rotate(F.normalize(q.float(), dim=-1, eps=1e-12) * scale, *rope).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1, eps=1e-12), *rope).to(v.dtype)
-        return q, k, v
-
-    # Not compiled: a compiler would copy a whole buffer to write into it.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _remember(self, q: Tensor, k: Tensor, v: Tensor, past: Past, start: int) -> Tensor:
-        end = start + q.shape[2]
-        past.keys[:, :, start:end], past.values[:, :, start:end] = k, v
-        keys, values = past.keys[:, :, :end], past.values[:, :, :end]
-        return attend_by_scale(q, keys, values, [q.shape[2]])
+        if past is not None:
+            k, v = remembered((past.keys, past.values), k, v, start)
+        return self.proj(attend_by_scale(q, k, v, lengths))  # type: ignore[no-any-return]
 
 
 class CrossAttention(TextReader):
@@ -134,19 +139,16 @@ class CrossAttention(TextReader):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(nn.Linear(width, width), heads, width, width)
 
-    def forward(self, x_BLD: Tensor, memory_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Memory padded to one length, as in training."""
-        q = split_heads(self.mat_q(x_BLD), self.heads)
-        return self.proj(self.attend(q, memory_BTD, mask_BT))  # type: ignore[no-any-return]
-
     # Not compiled: hooks on queries must run, and groups differ from batch to batch.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def step(self, x_BLD: Tensor, past: Past) -> Tensor:
-        """Keys and values that were read before, group by group and so without a mask."""
-        rows = split_heads(self.mat_q(x_BLD), self.heads).split([len(k) for k, _ in past.text])
+    def forward(self, x_BLD: Tensor, text: TextState, past: Past | None) -> Tensor:
+        """Memory padded to one length, as in training, or what was read of it group by group."""
+        q = split_heads(self.mat_q(x_BLD), self.heads)
+        if past is None:
+            return self.proj(self.attend(q, text.memory_BTD, text.mask_BT))  # type: ignore[no-any-return]
         parts = [
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-            for q, (k, v) in zip(rows, past.text, strict=True)
+            F.scaled_dot_product_attention(rows, k, v).transpose(1, 2)
+            for rows, (k, v) in zip(q.split([len(k) for k, _ in past.text]), past.text, strict=True)
         ]
         return self.proj(torch.cat(parts).flatten(2))  # type: ignore[no-any-return]
 

@@ -17,6 +17,7 @@ from varbench.models.common.execution import Execution, autocast
 from varbench.models.common.layers import split_heads
 from varbench.models.common.sampling import ClassifierFreeGuidance
 from varbench.models.common.var_model import VarModel
+from varbench.models.infinity.attention import TextState
 from varbench.models.infinity.hooks import (
     cross_attention,
     outputs,
@@ -28,7 +29,7 @@ from varbench.models.infinity.hooks import (
 from varbench.models.infinity.quantiser import BinaryCodeSum, Layout
 from varbench.models.infinity.text import TextCondition, TextEncoder
 from varbench.models.infinity.tokenizer import BSQVAE
-from varbench.models.infinity.transformer import InfinityTransformer, TextState
+from varbench.models.infinity.transformer import InfinityTransformer
 from varbench.models.protocol import Guidance, Rollout
 
 DECODED_PIXELS = 256 * 256

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varbench.models.common.layers import EPS, attend_by_scale, rotate, split_heads
+from varbench.models.common.layers import EPS, attend_by_scale, remembered, rotate, split_heads
+from varbench.models.common.transformer import Rope
 from varbench.models.protocol import Schedule
 
-Past = tuple[Tensor, Tensor, slice]
-"""Buffers ``[B, H, L, C / H]`` of keys and values, and the rows that a step fills."""
+Past = tuple[Tensor, Tensor]
+"""Buffers ``[B, H, L, C / H]`` of keys and values of all scales."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class BlockText:
 
     keys: Tensor
     values: Tensor
+    mask_BT: Tensor
     ada_B16C: Tensor
 
 
@@ -51,18 +53,17 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x_BLC: Tensor,
-        rope: tuple[Tensor, Tensor],
+        rope: Rope,
         lengths: Sequence[int],
         past: Past | None,
+        start: int,
     ) -> Tensor:
         q, k, v = self.to_qkv(x_BLC).chunk(3, dim=-1)
         v = split_heads(v, self.heads)
         q = rotate(normed_heads(q, self.heads).float(), *rope).to(v.dtype)
         k = rotate(normed_heads(k, self.heads).float(), *rope).to(v.dtype)
         if past is not None:
-            keys, values, rows = past
-            keys[:, :, rows], values[:, :, rows] = k, v
-            k, v = keys[:, :, : rows.stop], values[:, :, : rows.stop]
+            k, v = remembered(past, k, v, start)
         out = attend_by_scale(q, k, v, lengths, causal=self.causal, scale=None)
         return self.proj(out)  # type: ignore[no-any-return]
 
@@ -82,9 +83,9 @@ class CrossAttention(nn.Module):
         k, v = self.to_kv(rows_BTX).chunk(2, dim=-1)
         return normed_heads(k, self.heads), split_heads(v, self.heads)
 
-    def forward(self, x_BLC: Tensor, text: BlockText, mask_BT: Tensor) -> Tensor:
+    def forward(self, x_BLC: Tensor, text: BlockText) -> Tensor:
         q = normed_heads(self.to_q(x_BLC), self.heads)
-        mask = mask_BT[:, None, None]
+        mask = text.mask_BT[:, None, None]
         out = F.scaled_dot_product_attention(q, text.keys, text.values, attn_mask=mask)
         return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varbench.models.common.layers import EPS, HeadNorm
+from varbench.models.common.transformer import Rope, ScaleTransformer
 from varbench.models.protocol import Schedule
 from varbench.models.switti.attention import (
     BlockText,
@@ -37,8 +38,7 @@ from varbench.models.switti.config import TransformerConfig
 class TextState:
     """Text as the transformer reads it, made once per prompt."""
 
-    mask_BT: Tensor
-    pooled_BC: Tensor
+    pooled: Tensor
     blocks: list[BlockText]
 
 
@@ -74,25 +74,27 @@ class Block(nn.Module):
         self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.crop_cond_scales = nn.Parameter(torch.zeros(1, width))
 
-    def read(self, rows_BTX: Tensor, pooled_BC: Tensor, crop_C: Tensor) -> BlockText:
+    def read(
+        self, rows_BTX: Tensor, mask_BT: Tensor, pooled_BC: Tensor, crop_C: Tensor
+    ) -> BlockText:
         """The part of this block that depends on the text and not on visual tokens."""
         keys, values = self.cross_attn.read(self.attention_y_norm(rows_BTX))
         ada = self.ada_lin(pooled_BC + self.crop_cond_scales * crop_C)
-        return BlockText(keys, values, ada.unflatten(-1, (1, 6, -1)))
+        return BlockText(keys, values, mask_BT, ada.unflatten(-1, (1, 6, -1)))
 
     def forward(
         self,
         x_BLC: Tensor,
         text: BlockText,
-        mask_BT: Tensor,
-        rope: tuple[Tensor, Tensor],
+        rope: Rope,
         lengths: Sequence[int],
-        past: Past | None = None,
+        past: Past | None,
+        start: int,
     ) -> Tensor:
         gate1, gate2, scale1, scale2, shift1, shift2 = text.ada_B16C.unbind(2)
         h = self.self_attention_norm1(x_BLC) * (1 + scale1) + shift1
-        x_BLC = x_BLC + gate1 * self.self_attention_norm2(self.attn(h, rope, lengths, past))
-        h = self.cross_attn(self.cross_attention_norm1(x_BLC), text, mask_BT)
+        x_BLC = x_BLC + gate1 * self.self_attention_norm2(self.attn(h, rope, lengths, past, start))
+        h = self.cross_attn(self.cross_attention_norm1(x_BLC), text)
         x_BLC = x_BLC + self.cross_attention_norm2(h)
         h = self.ffn_norm1(x_BLC) * (1 + scale2) + shift2
         return x_BLC + gate2 * self.ffn_norm2(self.ffn(h))  # type: ignore[no-any-return]
@@ -116,12 +118,13 @@ class CropEmbedding(nn.Module):
         return torch.cat([phases.sin(), phases.cos()], dim=-1).flatten()
 
 
-class SwittiTransformer(nn.Module):
+class SwittiTransformer(ScaleTransformer):
     """Text and visual inputs -> one softmax over the codebook per token."""
 
+    config: TransformerConfig
+
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, config.vocabulary, rope_tables)
         width = config.width
         self.word_embed = nn.Linear(config.code_width, width)
         self.text_pooler = nn.Linear(config.pooled_width, width)
@@ -132,79 +135,30 @@ class SwittiTransformer(nn.Module):
         self.crop_proj = nn.Linear(width, width)
         self.head_nm = HeadNorm(width)
         self.head = nn.Linear(width, config.vocabulary)
-        self._positions: dict[tuple[Schedule, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def read_text(self, rows_BTX: Tensor, mask_BT: Tensor, pooled_BP: Tensor) -> TextState:
         """Text rows ``[B, T, X]``, which of them are real, and the pooled vector ``[B, P]``."""
         pooled = self.text_pooler(pooled_BP)
         crop = self.crop_proj(self.crop_embed())
-        blocks = [block.read(rows_BTX, pooled, crop) for block in self.blocks]  # type: ignore[operator]
-        return TextState(mask_BT, pooled, blocks)
+        blocks = [block.read(rows_BTX, mask_BT, pooled, crop) for block in self.blocks]  # type: ignore[operator]
+        return TextState(pooled, blocks)
 
     def positions(self, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
-        """Per token: level ``[L]``, RoPE cosines and sines ``[L, C / H / 2]``; made once.
+        """See :class:`ScaleTransformer`.
 
         Raises:
             ValueError: the schedule has another number of scales, or does not start with 1 x 1.
         """
-        device = self.pos_start.device
-        if (schedule, device) not in self._positions:
-            if len(schedule.scales) != self.config.levels or schedule.lengths[0] != 1:
-                raise ValueError(
-                    f"this model has {self.config.levels} scales from 1x1 on, got {schedule.scales}"
-                )
-            levels = torch.cat([torch.full((n,), k) for k, n in enumerate(schedule.lengths)])
-            tables = (levels, *rope_tables(schedule, self.config.width // self.config.heads))
-            levels, cos, sin = (table.to(device) for table in tables)
-            self._positions[schedule, device] = levels, cos, sin
-        return self._positions[schedule, device]
+        levels = self.config.levels
+        if len(schedule.scales) != levels or schedule.lengths[0] != 1:
+            raise ValueError(f"this model has {levels} scales from 1x1 on, got {schedule.scales}")
+        return super().positions(schedule)
 
-    def forward(
-        self, inputs_BLd: Tensor, text: TextState, schedule: Schedule, scales: int | None = None
-    ) -> Tensor:
-        """Teacher forcing: inputs ``[B, L - 1, code_width]`` of scales 1.. -> ``[B, L, 1, V]``.
-
-        ``schedule`` gives the tokens' positions; only its first ``scales`` are computed.
-        """
-        lengths = schedule.lengths[:scales]
-        levels, cos, sin = (t[: sum(lengths)] for t in self.positions(schedule))
-        start = text.pooled_BC[:, None] + self.pos_start
-        x = torch.cat([start, self.word_embed(inputs_BLd)], dim=1) + self.lvl_embed(levels)
-        for block, block_text in zip(self.blocks, text.blocks, strict=True):
-            x = block(x, block_text, text.mask_BT, (cos, sin), lengths)
-        return self.read_out(x, text)
-
-    def step(
-        self,
-        inputs_Bld: Tensor | None,
-        text: TextState,
-        schedule: Schedule,
-        level: int,
-        cache: list[tuple[Tensor, Tensor]] | None,
-    ) -> Tensor:
-        """Logits ``[B, l, 1, V]`` of one scale from its inputs (None at the first) and cache."""
-        _, cos, sin = self.positions(schedule)
-        rows = list(schedule.slices())[level]
-        x = text.pooled_BC[:, None] + self.pos_start
-        if inputs_Bld is not None:
-            x = self.word_embed(inputs_Bld)
-        x = x + self.lvl_embed.weight[level]
-        rope = (cos[rows], sin[rows])
-        lengths = [schedule.lengths[level]]
-        for number, (block, block_text) in enumerate(zip(self.blocks, text.blocks, strict=True)):
-            past = None if cache is None else (*cache[number], rows)
-            x = block(x, block_text, text.mask_BT, rope, lengths, past)
-        return self.read_out(x, text)
-
-    def new_cache(self, text: TextState, schedule: Schedule) -> list[tuple[Tensor, Tensor]] | None:
+    def new_cache(self, text: TextState, schedule: Schedule) -> Sequence[Past | None]:
         """Empty key and value buffers per block; None where scales do not attend to each other."""
         config = self.config
         if not config.causal:
-            return None
-        shape = (len(text.pooled_BC), config.heads, schedule.total, config.width // config.heads)
+            return [None] * config.depth
+        shape = (len(text.pooled), config.heads, schedule.total, config.width // config.heads)
         new = self.pos_start.new_empty
         return [(new(shape), new(shape)) for _ in range(config.depth)]
-
-    def read_out(self, x_BLC: Tensor, text: TextState) -> Tensor:
-        """Hidden states -> logits ``[B, L, 1, V]``."""
-        return self.head(self.head_nm(x_BLC, text.pooled_BC)).unsqueeze(2)  # type: ignore[no-any-return]
