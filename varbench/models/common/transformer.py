@@ -81,10 +81,12 @@ class ScaleTransformer(nn.Module):
         lengths, before = schedule.lengths[first:scales], sum(schedule.lengths[:first])
         rows = slice(before, before + sum(lengths))
         levels, cos, sin = (t[rows] for t in self.positions(schedule))
-        parts = [] if first else [text.pooled[:, None] + self.pos_start]
-        if inputs_BLd is not None:
-            parts.append(self.word_embed(inputs_BLd))
-        x = torch.cat(parts, dim=1) + self.lvl_embed(levels)
+        x = text.pooled[:, None] + self.pos_start
+        if first:
+            x = self.word_embed(inputs_BLd)
+        elif inputs_BLd is not None:
+            x = torch.cat([x, self.word_embed(inputs_BLd)], dim=1)
+        x = x + self.lvl_embed(levels)
         for block, read, past in zip(self.blocks, text.blocks, cache or repeat(None), strict=False):
             x = self.run(block, x, read, (cos, sin), lengths, past, before)
         return self.read_out(x, text)

@@ -35,9 +35,9 @@ from varbench.models.infinity.config import TransformerConfig
 from varbench.models.protocol import Schedule
 
 
-def added(x: Tensor, update: Tensor) -> Tensor:
-    """The sum, in place where no gradient needs ``x``."""
-    return x + update if torch.is_grad_enabled() else x.add_(update)
+def added(x: Tensor, update: Tensor, in_place: bool) -> Tensor:
+    """The sum, perhaps in the memory of ``x``."""
+    return x.add_(update) if in_place else x + update
 
 
 class FeedForward(nn.Module):
@@ -79,24 +79,27 @@ class Block(nn.Module):
         past: Past | None,
         start: int,
     ) -> Tensor:
-        """All tokens at once, or those of one scale; without gradient in place."""
+        """All tokens at once, or while sampling those of one scale, in place."""
+        sampling = past is not None
         ada = past.ada if past else self.modulation(text)
         gate1, gate2, scale1, scale2, shift1, shift2 = ada
-        h = self._modulated(x_BLD, scale1, shift1)
-        x_BLD = added(x_BLD, gate1 * self.sa(h, rope, lengths, past, start))
-        x_BLD = added(x_BLD, self.ca(self._ca_input(x_BLD), text, past))
-        return added(x_BLD, gate2 * self.ffn(self._modulated(x_BLD, scale2, shift2)))
+        job = (rope, lengths, past, start)
+        x_BLD = added(
+            x_BLD, gate1 * self.sa(self._modulated(x_BLD, scale1, shift1, sampling), *job), sampling
+        )
+        x_BLD = added(x_BLD, self.ca(self._ca_input(x_BLD), text, past), sampling)
+        return added(
+            x_BLD, gate2 * self.ffn(self._modulated(x_BLD, scale2, shift2, sampling)), sampling
+        )
 
     def modulation(self, text: TextState) -> tuple[Tensor, ...]:
         """AdaLN vectors ``[B, 1, D]``: two gates, two factors, two shifts."""
         gate1, gate2, scale1, scale2, *shifts = (self.ada_gss + text.ada_B16D).unbind(2)
         return gate1, gate2, 1 + scale1, 1 + scale2, *shifts
 
-    def _modulated(self, x_BLD: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    def _modulated(self, x_BLD: Tensor, scale: Tensor, shift: Tensor, in_place: bool) -> Tensor:
         normed = F.layer_norm(x_BLD, (self.width,), eps=EPS)
-        if torch.is_grad_enabled():
-            return normed * scale + shift
-        return normed.mul_(scale).add_(shift)
+        return normed.mul_(scale).add_(shift) if in_place else normed * scale + shift
 
     def _ca_input(self, x_BLD: Tensor) -> Tensor:
         norm = (self.ca_norm.weight.float(), self.ca_norm.bias.float())
