@@ -13,7 +13,7 @@ from varbench.metrics import PROBE, ScoredImages
 from varbench.metrics.base import Moments
 from varbench.metrics.groups import Array, Key
 from varbench.pipeline.plan import Sample
-from varbench.store import Entry
+from varbench.store import Entry, digest
 from varbench.store.failures import Failed, failed_in, left_in
 
 
@@ -168,6 +168,15 @@ class CellOutputs:
 def inputs_of(outputs: CellOutputs, base: CellOutputs) -> list[Entry]:
     """All entries that a cell is computed from, each once."""
     return list({entry.name: entry for entry in (*outputs.entries, *base.entries)}.values())
+
+
+def prompts_read(samples: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
+    """The digest of the prompts and labels of a cell; its spec has only the names of their sets."""
+    rows = {
+        group: [[sample.prompt.text, dict(sample.prompt.labels), sample.seed] for sample in each]
+        for group, each in samples.items()
+    }
+    return {"prompts": digest(rows)}
 
 
 def lost_in(outputs: CellOutputs, base: CellOutputs) -> dict[str, dict[Key, Failed]]:

@@ -17,7 +17,7 @@ from varbench.metrics.record import CELL_SCHEMA, MetricRecord
 from varbench.metrics.stats import PairedSamples, write_rows
 from varbench.pipeline import provenance
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import CellOutputs, inputs_of, lost_in
+from varbench.pipeline.outputs import CellOutputs, inputs_of, lost_in, prompts_read
 from varbench.pipeline.plan import Cell, Sample
 from varbench.pipeline.stages import attack, generate, probe
 from varbench.pipeline.stages.edit import edit_spec, steering_spec
@@ -38,8 +38,6 @@ from varbench.store.failures import Failed, check_share, note
 from varbench.utils.origin import distinct, origin
 
 FILE = "cell.json"
-Samples = Mapping[str, Sequence[Sample]]
-"""By prompt group."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,11 @@ def cell_spec(ctx: RunContext, cell: Cell) -> dict[str, Any]:
 
 
 def recorded(
-    store: Store, spec: Mapping[str, Any], samples: Samples, *, verify: bool = True
+    store: Store,
+    spec: Mapping[str, Any],
+    samples: Mapping[str, Sequence[Sample]],
+    *,
+    verify: bool = True,
 ) -> Entry | None:
     """The cell of a spec, if it was computed from these samples and from what the store has."""
     cell, read = store.find(Stage.CELL, digest(spec), verify=verify), prompts_read(samples)
@@ -89,15 +91,6 @@ def recorded(
     inputs = [store.find(stage, key, verify=verify) for stage, _, key in names]
     present = [entry for entry in inputs if entry is not None]
     return cell if 0 < len(inputs) == len(present) and cell.computed_from(present, read) else None
-
-
-def prompts_read(samples: Samples) -> dict[str, str]:
-    """The digest of the prompts and labels of a cell; its spec has only the names of their sets."""
-    rows = {
-        group: [[sample.prompt.text, dict(sample.prompt.labels), sample.seed] for sample in each]
-        for group, each in samples.items()
-    }
-    return {"prompts": digest(rows)}
 
 
 def record_cell(
