@@ -170,5 +170,5 @@ def test_drift_per_scale_is_that_of_the_method_alone(
 
     monkeypatch.setattr(page_plots, "_svg", draw)
     (cell,) = load_cells(store)
-    page_plots.scale_svgs(store, [("S-VARE", cell)], {}, "a panel")
+    page_plots.scale_svgs([("S-VARE", cell)], {}, "a panel")
     assert drawn == [("Drift per scale on prompts that must stay", [[0.2, 0.4]])]

@@ -109,10 +109,36 @@ class CellRecord:
                 raise
             raise ReportError(f"{self.rows_file}: holds no rows ({error}); run it again") from error
 
+    @property
+    def edit(self) -> Entry | None:
+        """Its stored edit; None if it has none, or the store no longer."""
+        key = self.body.get("edit")
+        return self.store.find("edit", key, verify=False) if key and self.store else None
+
     @cached_property
     def costs(self) -> Mapping[str, float]:
-        """Costs of its edit by metric id, as far as the store has them."""
-        return {} if self.store is None or self.method == NONE else _costs(self.store, self)
+        """Costs of its edit by metric id, from the manifests of what it was computed from.
+
+        Those that the store does not record are absent. A method that changes sampling only has no
+        edit: it costs no time before sampling, and changes no parameter.
+        """
+        if self.store is None or self.method == NONE:
+            return {}
+        if self.inputs:  # shorter than the list of images, which it is in the order of
+            keys = (name.rpartition("/")[2] for name in self.inputs if name.startswith("pictures/"))
+        else:
+            keys = (image["key"] for images in self.images.values() for image in images)
+        images = (
+            self.store.find("pictures", key, verify=False) if (key := next(keys, None)) else None
+        )
+        costs = {"cost_passes": images.meta.get("extra_passes") if images else None}
+        if "edit" in self.body and not self.body["edit"]:
+            costs |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
+        elif (edit := self.edit) is not None:
+            for name, unit in (("seconds", 1.0), ("memory", 1e9), ("parameters", 1e6)):
+                value = edit.meta.get(name)
+                costs[f"cost_{name}"] = None if value is None else value / unit
+        return {metric: float(value) for metric, value in costs.items() if value is not None}
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -166,34 +192,6 @@ def _is_newer(body: object) -> bool:
     return isinstance(schema, int) and schema > CELL_SCHEMA
 
 
-def edit_of(store: Store, cell: CellRecord) -> Entry | None:
-    """The stored edit of a cell; None if it has none, or the store no longer."""
-    key = cell.body.get("edit")
-    return store.find("edit", key, verify=False) if key else None
-
-
-def _costs(store: Store, cell: CellRecord) -> dict[str, float]:
-    """Costs by metric id, from the manifests of the entries that the cell was computed from.
-
-    Those that the store does not record are absent. A method that changes sampling only has no
-    edit: it costs no time before sampling, and changes no parameter.
-    """
-    if cell.inputs:  # shorter than the list of images, which it is in the order of
-        keys = (name.rpartition("/")[2] for name in cell.inputs if name.startswith("pictures/"))
-    else:
-        keys = (image["key"] for images in cell.images.values() for image in images)
-    images = store.find("pictures", key, verify=False) if (key := next(keys, None)) else None
-    costs = {"cost_passes": images.meta.get("extra_passes") if images else None}
-    if "edit" in cell.body and not cell.body["edit"]:
-        costs |= {"cost_seconds": 0.0, "cost_parameters": 0.0}
-    elif (edit := edit_of(store, cell)) is not None:
-        units = {"seconds": 1.0, "memory": 1e9, "parameters": 1e6}
-        for name, unit in units.items():
-            value = edit.meta.get(name)
-            costs[f"cost_{name}"] = None if value is None else value / unit
-    return {metric: float(value) for metric, value in costs.items() if value is not None}
-
-
 def cells_of(store: Store, entries: Iterable[Entry]) -> list[CellRecord]:
     """The cells of these entries, each once, in the order of a report."""
     cells = {entry.key: read_cell(entry, store) for entry in entries}
@@ -237,11 +235,8 @@ def select(cells: Sequence[T], filters: Filters) -> list[T]:
             if not any(same(value, name) for value in known):
                 raise ReportError(f"no results for {label} {name!r}; there are: {', '.join(known)}")
         accepted = (*names, NONE) if label == "method" else names
-        chosen = [
-            cell
-            for cell in chosen
-            if not names or any(same(getattr(cell, label), name) for name in accepted)
-        ]
+        if names:
+            chosen = [c for c in chosen if any(same(getattr(c, label), n) for n in accepted)]
     if not chosen:
         raise ReportError("no cell matches all filters together: drop one of them")
     return chosen

@@ -87,7 +87,7 @@ def write_figures(
     written = []
     with matplotlib.rc_context(_PAPER_STYLE):
         for name, figure in chain(
-            _result_figures(store, cells, all_cells), training_figures(store, cells)
+            _result_figures(store, cells, all_cells), training_figures(cells)
         ):
             out.mkdir(parents=True, exist_ok=True)
             for ending in ("pdf", "png"):

@@ -128,14 +128,13 @@ def _section(
         for name, kind in TABLES.items()
     }
     tradeoffs = (tradeoff_svg(panel, metric, numbers) for metric in RETENTION)
-    scales = [] if images is None else scale_svgs(images.store, columns, numbers, panel.title)
     return {
         "anchor": anchor,
         "panel": panel,
         "results": tables.pop("main"),
         "folds": [table for table in tables.values() if table.rows and table.header],
         "plots": [Markup(svg) for svg in tradeoffs if svg is not None],
-        "scales": [Markup(svg) for svg in scales],
+        "scales": [Markup(svg) for svg in scale_svgs(columns, numbers, panel.title)],
         "grids": [] if images is None else images.grids(columns),
         "sources": list(_sources(columns, cells)),
     }

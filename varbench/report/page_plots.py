@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varbench.methods.registry import NONE
-from varbench.report.cells import CellRecord, edit_of
+from varbench.report.cells import CellRecord
 from varbench.report.panels import Panel
 from varbench.report.plots import (
     INK,
@@ -30,7 +30,6 @@ from varbench.report.plots import (
 )
 from varbench.report.text import visible
 from varbench.report.training_figures import kept_by_scale
-from varbench.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +74,7 @@ def tradeoff_svg(panel: Panel, metric: str, numbers: Mapping[str, int]) -> str |
 
 
 def scale_svgs(
-    store: Store, columns: Sequence[tuple[str, CellRecord]], numbers: Mapping[str, int], title: str
+    columns: Sequence[tuple[str, CellRecord]], numbers: Mapping[str, int], title: str
 ) -> list[str]:
     """The plots of a panel over the model's scales as `<svg>` elements, where there are numbers.
 
@@ -87,7 +86,7 @@ def scale_svgs(
         numbers: from `series`.
         title: of the panel; decides ids in the drawing.
     """
-    kept = {label: _kept_by_scale(store, cell) for label, cell in columns}
+    kept = {label: _kept_by_scale(cell) for label, cell in columns}
     drift = {label: _drift_by_scale(cell) for label, cell in columns if cell.method != NONE}
     plots = [
         (kept, "Tokens that the filter keeps, %", "Kept tokens per scale"),
@@ -111,12 +110,12 @@ def scale_svgs(
     return svgs
 
 
-def _kept_by_scale(store: Store, cell: CellRecord) -> list[float]:
+def _kept_by_scale(cell: CellRecord) -> list[float]:
     """Share of tokens per scale that the filter kept in the last 20 steps of training, in per cent.
 
     Empty where the method has no filter or the edit is not in the store.
     """
-    entry = edit_of(store, cell)
+    entry = cell.edit
     kept = [] if entry is None else kept_by_scale(entry.json_lines("log.jsonl"))
     return [100 * float(np.mean(shares[-20:])) for shares in kept]
 

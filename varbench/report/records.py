@@ -22,7 +22,7 @@ from varbench.metrics.record import FRAME_FIELDS, MetricRecord
 from varbench.metrics.stats import estimate
 from varbench.report.cells import CellRecord, Filters, ReportError, load_cells, select
 from varbench.report.columns import column
-from varbench.report.samples import CellSamples
+from varbench.report.samples import CellSamples, place_of
 from varbench.store import Store
 
 if TYPE_CHECKING:
@@ -56,14 +56,7 @@ def with_means(of_seeds: Iterable[MetricRecord], samples: CellSamples) -> list[M
 
 def _number_of(record: MetricRecord) -> tuple[Any, ...]:
     """Everything that the edit seeds of one number share."""
-    place = (
-        record.model,
-        record.method,
-        record.config,
-        record.concept,
-        record.suite,
-        record.settings,
-    )
+    place = (record.model, record.suite, *place_of(record))
     return (*place, record.prompt_set, record.metric)
 
 

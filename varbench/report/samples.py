@@ -16,12 +16,12 @@ class CellSamples:
         self._by_suite: dict[tuple[str, str], dict[tuple[str, ...], list[CellRecord]]] = {}
         for cell in cells:
             places = self._by_suite.setdefault((cell.model, cell.suite), {})
-            places.setdefault(_place(cell), []).append(cell)
+            places.setdefault(place_of(cell), []).append(cell)
         self._between: dict[tuple[str, str, str], Between] = {}
 
     def of(self, record: MetricRecord) -> list[PairedSamples]:
         """The samples of a number, one per edit seed; empty if there are none."""
-        cells = self._by_suite.get((record.model, record.suite), {}).get(_place(record), ())
+        cells = self._by_suite.get((record.model, record.suite), {}).get(place_of(record), ())
         return _of_metric([cell.samples for cell in cells], record.metric)
 
     def between(self, record: MetricRecord) -> Between:
@@ -34,7 +34,7 @@ class CellSamples:
         return self._between[key]
 
 
-def _place(entry: CellRecord | MetricRecord) -> tuple[str, ...]:
+def place_of(entry: CellRecord | MetricRecord) -> tuple[str, ...]:
     """Everything that the edit seeds of one method share."""
     return entry.concept, entry.settings, entry.method, entry.config
 

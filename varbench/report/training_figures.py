@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from varbench.report.cells import CellRecord, edit_of
+from varbench.report.cells import CellRecord
 from varbench.report.plots import PALETTE, new_figure
-from varbench.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,11 +25,11 @@ def kept_by_scale(log: Sequence[Mapping[str, float]]) -> list[list[float]]:
     return [[line[f"kept_{scale}"] for line in log] for scale in range(scales)]
 
 
-def training_figures(store: Store, cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
+def training_figures(cells: Sequence[CellRecord]) -> Iterator[tuple[str, Figure]]:
     """File name (without ending) and figure of all that the cells' edits kept records for."""
     names: dict[str, str] = {}  # of an edit, by its key; cells of several suites share one
     for cell in cells:
-        edit = edit_of(store, cell)
+        edit = cell.edit
         if edit is None or edit.key in names:
             continue
         name = f"{cell.method}-{cell.concept}-{cell.seed}-{cell.config}"
