@@ -1,4 +1,4 @@
-"""Workers of another version are refused; no cluster is needed."""
+"""Workers of another version are refused, and a Ray that does not start; no cluster is needed."""
 
 from __future__ import annotations
 
@@ -76,3 +76,15 @@ def test_workers_that_do_not_tell_their_version_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"worker 7 on node-2 has .*varbench unknown"):
         grown(monkeypatch, "node-2", 7)
+
+
+def test_ray_that_does_not_start_is_an_error_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setitem(
+        sys.modules, "ray", SimpleNamespace(init=init, is_initialized=lambda: False)
+    )
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match=r"Ray did not start: .* timed out .* run the same command"):
+        Cluster(EngineConfig("ray", workers=1), Worker, ()).__enter__()

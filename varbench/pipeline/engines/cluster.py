@@ -59,10 +59,16 @@ class Cluster:
             cpus = max(1, self.engine.workers or os.cpu_count() or 1)
             here = {"num_cpus": cpus} if address == "local" else {}
             _answers(address)
-            self.ray.init(
-                address=address, log_to_driver=False, include_dashboard=False,
-                configure_logging=False, **here,
-            )  # fmt: skip
+            try:
+                self.ray.init(
+                    address=address, log_to_driver=False, include_dashboard=False,
+                    configure_logging=False, **here,
+                )  # fmt: skip
+            except (
+                Exception
+            ) as error:  # Ray has no class of its own for a start that takes too long
+                fix = "run the same command again once the machine is less busy"
+                raise UserError(f"Ray did not start: {error} {fix}") from error
         self._node = self.ray.get_runtime_context().get_node_id()
         settings = {"num_cpus": self.engine.cpus, "num_gpus": self.engine.gpus, "max_restarts": 0}
         self._actor = self.ray.remote(**settings)(self.worker)
