@@ -96,7 +96,7 @@ def trial(setting: Setting, number: int) -> tuple[float, float, float, float]:
 
 
 def _variance(groups: Sequence[NDArray[Any]]) -> EditVariance:
-    """What `between_edits` gives for rows [E, prompts, images], without matching the prompts."""
+    """The variance of `between_edits`, of rows [E, prompts, images], without matching prompts."""
     return pooled(edit_squares(rows.mean(axis=2), float(rows.var())) for rows in groups)
 
 

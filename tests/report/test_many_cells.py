@@ -120,7 +120,7 @@ def _count(event: str, args: tuple[Any, ...]) -> None:
 
 
 def opened(store: Store) -> Counter[str]:
-    """How often each file of a store is opened to make its records."""
+    """Number of times that each file of a store is opened to make its records."""
     _opened[0] = counts = Counter()
     try:
         load_records(store)

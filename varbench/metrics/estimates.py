@@ -90,7 +90,7 @@ def gate_note(
 
 
 def hits_note(pair: Pair, group: str) -> str:
-    """What a reader of a rate of hits must know: images left out, and images of nothing."""
+    """The notes of a rate of hits: images left out, and images of nothing."""
     return joined(dropped_note(pair), gate_note(pair, group))
 
 

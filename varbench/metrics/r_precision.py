@@ -65,10 +65,10 @@ class RPrecision(PairedMetric):
             "chance": 1 / (drawn + 1),
             "first": prompt_mean(our_first, clusters),
             "base_first": prompt_mean(base_first, clusters),
-            **kept_means(inputs, ours, clusters),
         }
-        own = kept_means(inputs, base, clusters)
-        details |= {f"base_{name}": value for name, value in own.items()}
+        base_means = kept_means(inputs, base, clusters)
+        for name, mean in kept_means(inputs, ours, clusters).items():
+            details |= {name: mean, f"base_{name}": base_means[name]}
         few = f"only {fewest} other captions instead of {OTHERS}" if drawn < OTHERS else ""
         note = joined(dropped_note(pair), few)
         return paired_mean(ours, base, clusters, details=details, note=note)

@@ -68,7 +68,7 @@ class Panel:
 
     @property
     def place(self) -> tuple[str, str, str, str]:
-        """What its cells share (`CellRecord.panel`)."""
+        """The place that its cells share (`CellRecord.panel`)."""
         return self.model, self.concept, self.suite, self.settings
 
     @property
