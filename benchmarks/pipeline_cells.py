@@ -29,10 +29,14 @@ QUIET = ("suite.probe.prompts=0", "suite.robustness.prompts=0")
 
 
 def cells(folder: Path, scale: float) -> list[Table]:
-    """A store of 1,000 cells of 20 methods on 50 concepts, one edit each, copied from one."""
-    count = max(METHODS, round(1000 * scale))
+    """Stores of 1,000 cells of 20 methods, copied from one: one edit each, then three."""
+    return [_of_edits(folder.with_name(f"edits-{edits}"), scale, edits) for edits in (1, 3)]
+
+
+def _of_edits(folder: Path, scale: float, edits: int) -> Table:
+    count = max(METHODS * edits, round(1000 * scale))
     in_own_process(filled, folder, request("none", *QUIET))
-    in_own_process(_copied, folder, count)
+    in_own_process(_copied, folder, count, edits)
     rows: list[tuple[Any, ...]] = [("end of a run", *in_own_process(_ended, folder))]
     for more in (["--concept", "c0"], []):
         wall, options = time.perf_counter(), ["report", "--store", str(folder), *more]
@@ -40,21 +44,23 @@ def cells(folder: Path, scale: float) -> list[Table]:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         spent = map(float, done.stderr.splitlines()[-1].split())
         rows.append((" ".join(["report", *more]), time.perf_counter() - wall, *spent))
-    return [Table(f"a store of {count} cells", ("what", "wall s", "processor s", "peak GB"), rows)]
+    title = f"a store of {count} cells, edits of a method: {edits}"
+    return Table(title, ("what", "wall s", "processor s", "peak GB"), rows)
 
 
-def _copied(folder: Path, count: int) -> None:
+def _copied(folder: Path, count: int, edits: int) -> None:
     """Copies of the only cell under other names."""
     store = run_context(folder).store
     (first,) = store.entries(Stage.CELL)
     content = first.json("cell.json")
     for number in range(count):
-        concept, method = f"c{number // METHODS}", f"m{number % METHODS}".replace("m0", "none")
-        names = {"concept": concept, "method": method}
+        place, seed = divmod(number, edits)
+        concept, method = f"c{place // METHODS}", f"m{place % METHODS}".replace("m0", "none")
+        names = {"concept": concept, "method": method, "seed": seed}
         copy = content | names | {"records": [r | names for r in content["records"]]}
-        config = {**first.spec["config"], "method": {"number": number}}
+        config = {**first.spec["config"], "method": {"number": place}}
         with store.write(
-            Stage.CELL, {**first.spec, "concept": concept, "config": config}
+            Stage.CELL, {**first.spec, "concept": concept, "config": config, "seed": seed}
         ) as writer:
             (writer.dir / "cell.json").write_text(json.dumps(copy, indent=1))
             shutil.copy(first.path("rows.npz"), writer.dir)
