@@ -120,9 +120,10 @@ def _attacks(numbers: Numbers) -> Claim:
     ours, *others = (rate for rate, _ in most.values())
     return ours <= 0.1 and min(others) > 0.5, (
         "Erased is not gone. **Attack success** is the share of images in which the concept "
-        "comes back behind four free vectors found by gradient ascent on the erased model. At most "
-        f"S-VARE gives back {most['svare'][1]}, VARE {most['vare'][1]}, naive fine-tuning "
-        f"{most['naive'][1]}, UCE {most['uce'][1]}."
+        "comes back behind four free vectors found by 30 steps of gradient ascent on the erased "
+        f"model. At most S-VARE gives back {most['svare'][1]}, VARE {most['vare'][1]}, naive "
+        f"fine-tuning {most['naive'][1]}, UCE {most['uce'][1]}. These are lower bounds: longer "
+        "ascent (`suite.robustness.steps=120`) brings most of S-VARE's face back, too."
     )
 
 
@@ -141,10 +142,13 @@ def _esd(numbers: Numbers) -> Claim:
     concept = min(rates, key=lambda c: rates[c])
     ratios = numbers.fid_ratios("esd", "svare")
     more = sum(ratio > 1 for ratio in ratios)
-    return more > len(ratios) / 2, (
-        f"ESD has a learning rate of its own ([docs/baselines.md](docs/baselines.md)). It erases "
-        f"{_percent(rates[concept])} of `{concept}` and at least "
-        f"{_percent(min(v for c, v in rates.items() if c != concept))} of the others; its FID to "
+    noise = min(numbers.by_concept("esd", "unrecognised").values())
+    others = min(rate for c, rate in rates.items() if c != concept)
+    return more > len(ratios) / 2 and noise > 0.9, (
+        "**ESD draws noise where the concept was**: the judge recognises nothing in at least "
+        f"{_percent(noise)} of its images of each concept. So its rates say little, "
+        f"{_percent(rates[concept])} on `{concept}` and at least {_percent(others)} on the others. "
+        "It has a learning rate of its own ([docs/baselines.md](docs/baselines.md)); its FID to "
         f"the base model is above S-VARE's on {more} of {len(ratios)} concepts."
     )
 

@@ -36,7 +36,8 @@ from varbench.utils.files import write_whole
 ROOT = Path(__file__).parents[2]
 README, TABLES = Path("README.md"), Path("docs") / "results.md"
 _COLUMNS = (
-    "erasure_rate", "acc_n", "acc_u", "clip_score", "fid_base", "attack_success", "completion",
+    "erasure_rate", "unrecognised", "acc_n", "acc_u", "clip_score", "fid_base", "attack_success",
+    "completion",
 )  # fmt: skip
 _HEAD = """\
 # Results on the Gallery
