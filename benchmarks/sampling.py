@@ -189,7 +189,7 @@ def report(args: argparse.Namespace) -> str:
     loop = [(bench.loop, "block"), (bench.loop, "read_out"), (bench.loop, "decode")]
     blocks, outside, decoder, rest = bench.parts(bench.literal, loop)
     split = [blocks + outside, decoder, rest]
-    owners = [(model.transformer, "step"), (model.tokenizer, "decode")]
+    owners = [(model.transformer, "forward"), (model.tokenizer, "decode")]
     own = [s / batch for s in bench.parts(bench.library, owners)]
 
     def median(value: Callable[[Turn], float]) -> float:

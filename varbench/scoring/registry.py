@@ -10,13 +10,13 @@ Importing this needs numpy only: modules are imported when their object is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pkgutil import resolve_name
+from importlib import import_module
 from typing import Any
 
 from varbench.errors import unknown
 
 Target = str
-"""``.module:attribute``, the module relative to ``varbench.scoring``."""
+"""``module:attribute``; a module that begins with a dot is relative to ``varbench.scoring``."""
 
 SCORERS: dict[str, dict[str, Target]] = {  # network set -> role -> called with the device
     "gallery": {
@@ -78,7 +78,8 @@ JUDGES: dict[str, JudgeSpec] = {
 
 def load(target: Target) -> Any:
     """Import what a target names."""
-    return resolve_name(f"varbench.scoring{target}")
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module, "varbench.scoring"), attribute)
 
 
 def judge_spec(name: str) -> JudgeSpec:

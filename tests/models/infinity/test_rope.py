@@ -16,7 +16,6 @@ from varbench.models.infinity.schedules import (
     PIXEL_BUDGETS,
     full_grid,
     schedule_for,
-    template,
 )
 from varbench.models.protocol import Schedule
 
@@ -90,13 +89,12 @@ def test_inverse_templates_swap_sides(ratio: float) -> None:
     assert FULL_SCHEDULES[ratio] == swapped
 
 
-def test_nearest_template() -> None:
-    assert template(1.0) == 1.0
-    assert template(1.1) == 1.0
-    assert template(832 / 1248) == 0.666
-    assert template(1248 / 832) == 1.5
-    assert template(9.0) == 3.0
-    assert template(0.01) == 0.333
+NEAREST = {1.0: 1.0, 1.1: 1.0, 832 / 1248: 0.666, 1248 / 832: 1.5, 9.0: 3.0, 0.01: 0.333}
+
+
+@pytest.mark.parametrize("ratio", NEAREST)
+def test_nearest_template(ratio: float) -> None:
+    assert schedule_for("1M", ratio).scales == FULL_SCHEDULES[NEAREST[ratio]]
 
 
 @pytest.mark.parametrize("pn", ["2M", "", "1m"])
