@@ -17,7 +17,7 @@ from varbench.metrics import METRICS
 from varbench.models.infinity.model import InfinityModel
 from varbench.pipeline import run
 from varbench.pipeline.context import RunContext
-from varbench.pipeline.outputs import CellOutputs
+from varbench.pipeline.graph import tasks_of_cell
 from varbench.pipeline.plan import Request, plan
 from varbench.pipeline.stages import attack
 from varbench.scoring.evaluator import Evaluator, ScorerPool
@@ -125,19 +125,12 @@ def scoring(folder: Path, scale: float) -> list[Table]:
     few = "suite.metrics=[erasure_rate,fid_base,clip_score]", "suite.robustness.prompts=0"
     asked = request("none", *seeds, *few)
     ctx = run_context(folder)
-    measured: list[CellOutputs] = []
-    measure = run.measure
-
-    def keeping(*args: Any, **kwargs: Any) -> CellOutputs:
-        measured.append(measure(*args, **kwargs))
-        return measured[-1]
-
-    with mock.patch.object(run, "measure", keeping):
-        run.run(asked, ctx)
+    run.run(asked, ctx)
     cell = plan(asked)[0]
+    outputs = tasks_of_cell(ctx, cell).outputs(ctx)
     todo = [
         (images, [sample.prompt.text for sample in samples])
-        for group in measured[0].stored.values()
+        for group in outputs.stored.values()
         for samples, images, _ in group.batches
     ]
     rows = []
