@@ -37,7 +37,7 @@ class Counting(MetaPathFinder):
 def counted(cached: Callable[..., Any]) -> Callable[..., Any]:
     """`cached`, which reports the stage and key of what it begins to compute."""
 
-    def reporting(store: Any, stage: Any, spec: Any, compute: Any, *rest: Any) -> Any:
+    def reporting(store: Any, stage: Any, spec: Any, compute: Any, *rest: Any, **more: Any) -> Any:
         from varbench.store import digest
 
         def report(writer: Any) -> None:
@@ -45,7 +45,7 @@ def counted(cached: Callable[..., Any]) -> Callable[..., Any]:
                 file.write(f"{stage}/{digest(spec)}\n")
             compute(writer)
 
-        return cached(store, stage, spec, report, *rest)
+        return cached(store, stage, spec, report, *rest, **more)
 
     return reporting
 
