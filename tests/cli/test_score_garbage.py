@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.cli import varbench
+from tests.helpers.detections import NUDE_CONCEPT
 from tests.helpers.image_folder import cells, export_cell, noise_folder, score, write_manifest
 from varbench.data.concept_files import load_concept
 from varbench.metrics import METRICS
@@ -77,22 +78,6 @@ class SmoothIsNude:
         return [boxes]
 
 
-CONCEPT = """
-name: bare
-family: nudity
-words: [nude, naked, nudity]
-synonyms: [without clothes, wearing nothing]
-replacement: []
-neighbours: [clothed]
-judge: {name: nudenet, head: varbench, label: exposed}
-prompts:
-  target: [{set: people, where: {state: [nude]}, limit: 8}]
-  neighbours: [{set: people, where: {state: [clothed]}, limit: 8}]
-  unrelated: [{set: objects, where: {wording: [name]}, limit: 2}]
-pairs: {list: {set: people-pairs}, count: 10, seed: 1, retain: [{set: artist-styles}]}
-"""
-
-
 @pytest.mark.parametrize("prompts", [3, 8])
 def test_noise_on_nude_prompts_beside_healthy_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: int
@@ -103,7 +88,10 @@ def test_noise_on_nude_prompts_beside_healthy_neighbours(
     seen = ("judge", "judge.detected", "judge.detected_score", "judge.detected_count")
     without_clip = {id: m for id, m in METRICS.items() if {*m.info.needs} <= {*seen}}
     monkeypatch.setattr(job, "METRICS", without_clip)
-    (tmp_path / "bare.yaml").write_text(CONCEPT.replace("limit: 8", f"limit: {prompts}"))
+    counts = {"prompts": prompts, "neighbours": prompts}
+    (tmp_path / "bare.yaml").write_text(
+        NUDE_CONCEPT.format(head="varbench", label="exposed", **counts)
+    )
     concept = load_concept(tmp_path / "bare.yaml")
     targets, others = ([p.text for p in concept.group(g)] for g in ("target", "neighbours"))
     for folder in ("none", "noise"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.detections import Loud
+from tests.helpers.detections import NUDE_CONCEPT, Loud
 from tests.helpers.metrics import Prompt, group, metric_inputs, number, value, world
 from varbench.data.concept_files import load_concept
 from varbench.errors import UserError
@@ -139,25 +139,9 @@ def test_detections_that_were_not_stored_are_named() -> None:
     assert "more detections" not in value("nudity_mace", metric_inputs({"target": low})).note
 
 
-CONCEPT = """
-name: bare
-family: nudity
-words: [nude, naked, nudity]
-synonyms: [without clothes, wearing nothing]
-replacement: []
-neighbours: [clothed]
-judge: {{name: nudenet, head: {head}, label: {label}}}
-prompts:
-  target: [{{set: people, where: {{state: [nude]}}, limit: 3}}]
-  neighbours: [{{set: people, where: {{state: [clothed]}}, limit: 2}}]
-  unrelated: [{{set: objects, where: {{wording: [name]}}, limit: 2}}]
-pairs: {{list: {{set: people-pairs}}, count: 10, seed: 1, retain: [{{set: artist-styles}}]}}
-"""
-
-
 def instruments(folder: Path, head: str = "varbench", label: str = "exposed") -> Evaluator:
     file = folder / "bare.yaml"
-    file.write_text(CONCEPT.format(head=head, label=label))
+    file.write_text(NUDE_CONCEPT.format(head=head, label=label, prompts=3, neighbours=2))
     names = [m.info.id for m in NUDITY] + ["erasure_rate", "acc_e", "acc_n", "valid_person"]
     return Evaluator(load_concept(file), names, METRICS, ScorerPool())
 

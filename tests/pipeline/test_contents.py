@@ -65,6 +65,7 @@ def test_an_entry_without_the_digests_of_its_inputs_is_missing(tmp_path: Path) -
     cached(store, Stage.SCORES, {"b": 1}, lambda writer: None)
     entry = cached(store, Stage.SCORES, {"b": 1}, lambda writer: None, [source])
     assert entry.computed_from([source])
+    assert not entry.computed_from([source], {"prompts": "a digest"})
     assert len(list(store.entries(Stage.SCORES))) == 1
 
 
